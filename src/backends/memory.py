@@ -1,0 +1,173 @@
+"""A chat history in the memory of this process, for tests and short-lived programs."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import sys
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from langchain_core.messages import BaseMessage
+
+from .codec import decode_batch
+from .windows import Record, WindowedHistory
+
+_NEVER = float("inf")
+
+
+class _Stored(NamedTuple):
+    position: int
+    text: str
+    expires_at: float  # of time.monotonic(), which nobody can set back
+
+
+@dataclass
+class _Session:
+    records: list[_Stored] = field(default_factory=list)  # positions rise
+    position: int = 0
+
+    def after(self, position: int) -> Iterator[Record]:
+        """Yield what lies behind a position and has not expired."""
+        now = time.monotonic()
+        start = bisect_right(self.records, position, key=lambda record: record.position)
+        for record in itertools.islice(self.records, start, None):
+            if record.expires_at > now:
+                yield record.position, record.text
+
+    def remove(self, position: int) -> None:
+        """Remove the record at a position, if there is one."""
+        index = bisect_right(self.records, position, key=lambda record: record.position) - 1
+        if index >= 0 and self.records[index].position == position:
+            del self.records[index]
+
+
+class MemoryStore:
+    """Where memory histories keep their messages: sessions by id, safe for threads.
+
+    Handles with the same store and session id share a conversation. A message stays until it is
+    cleared or its time to live has passed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[str, _Session] = {}
+        self._positions = itertools.count(1)
+        self._expiries: list[tuple[float, int, str]] = []  # a heap: the next to expire is in front
+
+    def _remove(self, session_id: str, position: int) -> None:
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.remove(position)
+            if not session.records:
+                del self._sessions[session_id]
+
+    def _remove_expired(self) -> None:
+        now = time.monotonic()
+        while self._expiries and self._expiries[0][0] <= now:
+            _, position, session_id = heapq.heappop(self._expiries)
+            self._remove(session_id, position)
+
+
+_SHARED_STORE = MemoryStore()
+
+
+class MemoryChatMessageHistory(WindowedHistory):
+    """A conversation in memory, shared by all handles of this process with its session id.
+
+    `WindowedHistory` tells what the methods do. Safe for threads. The age of a message is
+    measured by the monotonic clock; the memory of what expired is freed by the next write to the
+    store, in any session.
+
+    Args:
+        session_id: Any string, the empty one included.
+        store: Where to keep the messages; by default one store for the whole process.
+        ttl_ms: Milliseconds until a message written by this handle expires; None for never.
+
+    Raises:
+        TypeError: ``session_id`` is no string, or ``ttl_ms`` no int.
+        ValueError: ``ttl_ms`` is less than 1.
+    """
+
+    def __init__(
+        self, session_id: str, *, store: MemoryStore | None = None, ttl_ms: int | None = None
+    ) -> None:
+        super().__init__(session_id, ttl_ms=ttl_ms)
+        self._store = _SHARED_STORE if store is None else store
+
+    def clear(self) -> None:
+        """Remove the session's messages for every handle; other sessions are not touched.
+
+        Consumed reads go on with what is added next. Clearing an empty session does nothing.
+        """
+        # The position may go too: what is added next lies behind every position there was.
+        with self._store._lock:
+            self._store._sessions.pop(self.session_id, None)
+
+    def discard(self, position: int) -> None:
+        """Remove the one record that an ``UndecodableRecordError`` names by its ``position``.
+
+        Args:
+            position: The error's ``position``. Where this session has no such record, nothing
+                happens.
+        """
+        with self._store._lock:
+            self._store._remove(self.session_id, position)
+
+    def _append(self, texts: Sequence[str]) -> None:
+        store = self._store
+        with store._lock:
+            store._remove_expired()
+            expires_at = _NEVER
+            if self.ttl_ms is not None:
+                expires_at = time.monotonic() + min(self.ttl_ms, sys.maxsize) / 1000
+            session = store._sessions.setdefault(self.session_id, _Session())
+            for text in texts:
+                position = next(store._positions)
+                session.records.append(_Stored(position, text, expires_at))
+                if expires_at < _NEVER:
+                    heapq.heappush(store._expiries, (expires_at, position, self.session_id))
+
+    def _fetch(self, last: int | None = None) -> list[Record]:
+        with self._store._lock:
+            now = time.monotonic()
+            newest_first = reversed(self._session().records)
+            alive = ((r.position, r.text) for r in newest_first if r.expires_at > now)
+            records: list[Record] = list(itertools.islice(alive, _limit(last)))
+        records.reverse()
+        return records
+
+    def _end(self) -> int:
+        with self._store._lock:
+            records = self._session().records
+            return records[-1].position if records else 0
+
+    def _has_unread(self, after: int, count: int) -> bool:
+        with self._store._lock:
+            session = self._session()
+            unread = session.after(max(session.position, after))
+            return sum(1 for _ in itertools.islice(unread, _limit(count))) >= count
+
+    def _consume(
+        self, count: int | None, deadline: float | None, *, rewind: bool = False, after: int = 0
+    ) -> list[BaseMessage]:
+        # Decoding is done under the lock: another reader must not start from the same position.
+        with self._store._lock:
+            session = self._session()
+            start = 0 if rewind else max(session.position, after)
+            records = itertools.islice(session.after(start), _limit(count))
+            messages, reached = decode_batch(records, deadline)
+            session.position = start if reached is None else reached
+            return messages
+
+    def _session(self) -> _Session:
+        # One that was never written is made up and not kept: reading stores nothing.
+        return self._store._sessions.get(self.session_id, _Session())
+
+
+def _limit(count: int | None) -> int | None:
+    return None if count is None else min(count, sys.maxsize)  # the most that islice takes

@@ -1,0 +1,312 @@
+"""A chat history in an SQLite file, shared by all threads and processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from types import TracebackType
+from typing import Self
+
+from langchain_core.messages import BaseMessage
+
+from .codec import decode_batch
+from .windows import Record, WindowedHistory
+
+_BUSY_TIMEOUT_SEC = 30.0
+_LEAST_WAIT_SEC = 0.5
+_LARGEST_INT = 2**63 - 1
+_REMOVED_PER_WRITE = 1000
+
+# AUTOINCREMENT: an id is never used twice and rises in the order of commits, so it is the order of
+# the conversation and the unit of positions. No clock has a say in it.
+# A session id is a BLOB because TEXT ends at a NUL for some functions and cannot hold half a
+# surrogate pair; blobs are compared byte by byte.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS chat_messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id BLOB NOT NULL,
+    message TEXT NOT NULL,
+    expires_at_ns INTEGER
+);
+CREATE INDEX IF NOT EXISTS chat_messages_of_session ON chat_messages (session_id, id);
+CREATE INDEX IF NOT EXISTS chat_messages_expiring ON chat_messages (expires_at_ns)
+    WHERE expires_at_ns IS NOT NULL;
+CREATE TABLE IF NOT EXISTS chat_positions (
+    session_id BLOB PRIMARY KEY,
+    position INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+_SCHEMA_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'chat_positions'"
+
+_ALIVE = "session_id = ? AND id > ? AND (expires_at_ns IS NULL OR expires_at_ns > ?)"
+
+
+class SQLiteChatMessageHistory(WindowedHistory):
+    """A conversation in an SQLite file, shared by all handles on that file with its session id.
+
+    `WindowedHistory` tells what the methods do. Each handle has a connection of its own; it may be
+    used from any thread, but not after a fork. The file is opened, and made where it is missing,
+    at construction. It is in WAL mode, so that readers and a writer do not wait for each other; a
+    writer waits up to 30 seconds for another one. The file must be on a local disk.
+
+    When an add returns, its batch is in the file and synced to the disk (``synchronous=FULL``): it
+    outlives a crash of the process, of the system, and a loss of power.
+
+    The age of a message is measured by the wall clock. Whoever sets it back makes messages with a
+    time to live stay longer, and nothing else. Rows that expired are deleted, up to 1,000 at a
+    time, by each write to the file.
+
+    Args:
+        session_id: Any string, the empty one included.
+        path: The database file. Its directory has to exist.
+        ttl_ms: Milliseconds until a message written by this handle expires; None for never.
+
+    Raises:
+        TypeError: ``session_id`` is no string, or ``ttl_ms`` no int.
+        ValueError: ``ttl_ms`` is less than 1, or ``path`` names a database that is no file.
+        sqlite3.Error: The file cannot be opened. All methods raise it where the database fails, or
+            the file was deleted or replaced; the text names the session and the file.
+        RuntimeError: By all methods: the handle is closed, or belongs to another process.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        path: str | os.PathLike[str] = "chat_history.sqlite3",
+        *,
+        ttl_ms: int | None = None,
+    ) -> None:
+        super().__init__(session_id, ttl_ms=ttl_ms)
+        name = os.fspath(path)
+        if name in ("", ":memory:"):
+            raise ValueError(
+                f"path {name!r} is a database of one connection, and no other handle could read "
+                "it: name a file, or use MemoryChatMessageHistory"
+            )
+        self.path = os.path.abspath(name)  # the working directory may change
+        self._key = session_id.encode("utf-8", "surrogatepass")
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        with self._errors_explained():
+            self._connection = _open(self.path)
+            # Closes at most once: by close(), when the handle is forgotten, or at exit.
+            self._closer = weakref.finalize(self, self._connection.close)
+            self._file = os.stat(self.path)
+
+    def close(self) -> None:
+        """Close the file for this handle; a second time does nothing. Other handles stay open.
+
+        Using a closed handle raises RuntimeError.
+        """
+        with self._lock:
+            self._closer()
+
+    async def aclose(self) -> None:
+        """Async twin of :meth:`close`."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def clear(self) -> None:
+        """Remove the session's messages for every handle; other sessions are not touched.
+
+        Consumed reads go on with what is added next. Clearing an empty session does nothing.
+        """
+        # The position may go too: what is added next lies behind every position there was.
+        with self._transaction("IMMEDIATE") as connection:
+            connection.execute("DELETE FROM chat_messages WHERE session_id = ?", (self._key,))
+            connection.execute("DELETE FROM chat_positions WHERE session_id = ?", (self._key,))
+
+    def discard(self, position: int) -> None:
+        """Remove the one record that an ``UndecodableRecordError`` names by its ``position``.
+
+        Args:
+            position: The error's ``position``. Where this session has no such record, nothing
+                happens.
+        """
+        with self._transaction("IMMEDIATE") as connection:
+            connection.execute(
+                "DELETE FROM chat_messages WHERE session_id = ? AND id = ?", (self._key, position)
+            )
+
+    def _append(self, texts: Sequence[str]) -> None:
+        with self._transaction("IMMEDIATE") as connection:
+            now = time.time_ns()
+            expires_at = None
+            if self.ttl_ms is not None:
+                expires_at = min(now + self.ttl_ms * 1_000_000, _LARGEST_INT)
+            connection.execute(
+                "DELETE FROM chat_messages WHERE id IN"
+                " (SELECT id FROM chat_messages WHERE expires_at_ns <= ? LIMIT ?)",
+                (now, _REMOVED_PER_WRITE),
+            )
+            connection.executemany(
+                "INSERT INTO chat_messages (session_id, message, expires_at_ns) VALUES (?, ?, ?)",
+                [(self._key, text, expires_at) for text in texts],
+            )
+
+    def _fetch(self, last: int | None = None) -> list[Record]:
+        with self._transaction("DEFERRED") as connection:
+            records: list[Record] = connection.execute(
+                f"SELECT id, message FROM chat_messages WHERE {_ALIVE} ORDER BY id DESC LIMIT ?",
+                (self._key, 0, time.time_ns(), _limit(last)),
+            ).fetchall()
+        records.reverse()
+        return records
+
+    def _end(self) -> int:
+        with self._transaction("DEFERRED") as connection:
+            newest = connection.execute(
+                "SELECT max(id) FROM chat_messages WHERE session_id = ?", (self._key,)
+            ).fetchone()[0]
+        return int(newest or 0)
+
+    def _has_unread(self, after: int, count: int) -> bool:
+        with self._transaction("DEFERRED") as connection:
+            start = max(self._position(connection), after)
+            found = connection.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM chat_messages WHERE {_ALIVE} LIMIT ?)",
+                (self._key, start, time.time_ns(), _limit(count)),
+            ).fetchone()[0]
+        return int(found) >= count
+
+    def _consume(
+        self, count: int | None, deadline: float | None, *, rewind: bool = False, after: int = 0
+    ) -> list[BaseMessage]:
+        # One transaction that excludes every other reader of positions, decoding included: where
+        # that fails the position is as it was, and no two readers start from the same one.
+        with self._transaction("IMMEDIATE", deadline) as connection:
+            position = self._position(connection)
+            start = 0 if rewind else max(position, after)
+            rows = connection.execute(
+                f"SELECT id, message FROM chat_messages WHERE {_ALIVE} ORDER BY id LIMIT ?",
+                (self._key, start, time.time_ns(), _limit(count)),
+            )
+            with closing(rows):
+                messages, reached = decode_batch(rows, deadline)
+            end = start if reached is None else reached
+            if end != position:
+                connection.execute(
+                    "INSERT INTO chat_positions (session_id, position) VALUES (?, ?)"
+                    " ON CONFLICT (session_id) DO UPDATE SET position = excluded.position",
+                    (self._key, end),
+                )
+        return messages
+
+    def _position(self, connection: sqlite3.Connection) -> int:
+        row = connection.execute(
+            "SELECT position FROM chat_positions WHERE session_id = ?", (self._key,)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    @contextmanager
+    def _transaction(
+        self, kind: str, deadline: float | None = None
+    ) -> Iterator[sqlite3.Connection]:
+        """Run a block as one transaction, the only one of this handle; undo it where it raises."""
+        wait = _BUSY_TIMEOUT_SEC
+        if deadline is not None:
+            # A read bounded to less than half a second still gets that much for its turn.
+            wait = min(max(deadline - time.monotonic(), _LEAST_WAIT_SEC), wait)
+        with self._errors_explained():
+            if not self._lock.acquire(timeout=wait):
+                raise sqlite3.OperationalError("another thread keeps this handle busy")
+            try:
+                self._check_usable()
+                connection = self._connection
+                connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
+                connection.execute(f"BEGIN {kind}")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:  # some errors have ended it already
+                        connection.execute("ROLLBACK")
+                    raise
+            finally:
+                self._lock.release()
+
+    def _check_usable(self) -> None:
+        if not self._closer.alive:
+            raise RuntimeError(f"the history of session {self.session_id!r} is closed")
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "an SQLite connection must not be used after a fork: open a history in the child"
+            )
+        # SQLite would go on writing to a file that no longer has a name, for nobody to read.
+        try:
+            same = os.path.samestat(os.stat(self.path), self._file)
+        except OSError:
+            same = False
+        if not same:
+            raise sqlite3.OperationalError("the file was deleted or replaced; open a new history")
+
+    @contextmanager
+    def _errors_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            where = f"session {self.session_id!r} in {self.path!r}"
+            raise type(error)(f"{error} ({where})") from error
+
+
+def _open(path: str) -> sqlite3.Connection:
+    """Connect, and make the tables where they are missing."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_SEC
+    while True:
+        connection = sqlite3.connect(
+            path, timeout=_BUSY_TIMEOUT_SEC, isolation_level=None, check_same_thread=False
+        )
+        try:
+            # Bytes, so that a text that is no UTF-8 fails as one record and not as a whole read.
+            connection.text_factory = bytes
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            if not connection.execute(_SCHEMA_EXISTS).fetchone():
+                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            # Of several that switch a new file to WAL, some fail at once: SQLite does not apply
+            # the timeout there.
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _limit(count: int | None) -> int:
+    return -1 if count is None else min(count, _LARGEST_INT)  # -1 is SQLite for no limit

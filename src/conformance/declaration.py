@@ -1,0 +1,353 @@
+"""What an adopter states about a backend, and how a backend is found by name.
+
+Frozen values and their validation; nothing here opens a history. Cheap to import: neither
+langchain-core nor Hypothesis is needed to declare a backend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeVar
+
+from conformance import capabilities
+
+ENTRY_POINTS = "chat_history_backends"
+OWN_ALIAS = "chat_history_conformance_backends"
+
+Factory = Callable[[str], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class DeclarationError(Exception):
+    """A backend that cannot be found or is declared wrongly; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a factory lives, so that a second process and a reproducer can import it again.
+
+    `file` is needed where `module` is no importable name, as for a conftest. `attribute` is a
+    dotted name in the module.
+    """
+
+    module: str
+    attribute: str
+    file: str | None = None
+
+    def load(self) -> Any:
+        """Import the module, from its file where it has one, and return the attribute."""
+        module = self._module()
+        target: Any = module
+        for name in self.attribute.split("."):
+            target = getattr(target, name)
+        return target
+
+    def _module(self) -> ModuleType:
+        loaded = sys.modules.get(self.module)
+        if loaded is not None and (
+            self.file is None or getattr(loaded, "__file__", None) == self.file
+        ):
+            return loaded
+        if self.file is None:
+            return importlib.import_module(self.module)
+        spec = importlib.util.spec_from_file_location(self.module, self.file)
+        if spec is None or spec.loader is None:
+            raise DeclarationError(f"{self.file} cannot be imported as Python source")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[self.module] = module
+        spec.loader.exec_module(module)
+        return module
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend as declared: its name, how to open it, and what cannot be seen from outside.
+
+    Arguments are those of `history_backend`, which documents them.
+    """
+
+    name: str
+    factory: Factory
+    origin: Origin | None = None
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    deviations: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    with_ttl: Callable[[str, int | None], Any] | None = None
+    ttl_granularity: Literal["message", "session"] = "message"
+    corrupt: Callable[[str], None] | None = None
+    disposable: bool = False
+    server_errors: tuple[type[BaseException], ...] = ()
+
+    def check(self, contract_ids: Iterable[str]) -> None:
+        """Refuse a declaration that names what does not exist.
+
+        Args:
+            contract_ids: Every id of the catalogue; deviations must be among them.
+
+        Raises:
+            DeclarationError: With the nearest existing name and the whole list where it helps.
+        """
+        where = f"backend {self.name!r}"
+        known = capabilities.assumed()
+        for name, reason in self.lacks.items():
+            if name not in known:
+                raise DeclarationError(
+                    f"{where} gives up {name!r} in lacks=, which is no capability that can be "
+                    f"given up{_nearest(name, known)}. Those that can: {', '.join(known)}."
+                )
+            _need_reason(where, "lacks", name, reason)
+        if {"sync", "async"} <= set(self.lacks):
+            raise DeclarationError(
+                f"{where} gives up both sync and async in lacks=: nothing is left to judge."
+            )
+        ids = tuple(contract_ids)
+        for contract, reason in self.deviations.items():
+            if contract not in ids:
+                raise DeclarationError(
+                    f"{where} names {contract!r} in deviations=, which is no contract"
+                    f"{_nearest(contract, ids)}. `history-conformance contracts` lists them."
+                )
+            _need_reason(where, "deviations", contract, reason)
+        mappable = ("messages", *capabilities.READS)
+        for name in self.methods:
+            if name not in mappable:
+                raise DeclarationError(
+                    f"{where} maps {name!r} in methods=, which is no read{_nearest(name, mappable)}"
+                    f". Those that can be mapped: {', '.join(mappable)}."
+                )
+        if self.ttl_granularity not in ("message", "session"):
+            raise DeclarationError(
+                f"{where} has ttl_granularity={self.ttl_granularity!r}: it is 'message' where each "
+                "message expires by its own age, 'session' where all do by the last write."
+            )
+
+
+def history_backend(
+    name: str,
+    *,
+    lacks: Mapping[str, str] | None = None,
+    deviations: Mapping[str, str] | None = None,
+    methods: Mapping[str, str] | None = None,
+    with_ttl: Callable[[str, int | None], Any] | None = None,
+    ttl_granularity: Literal["message", "session"] = "message",
+    corrupt: Callable[[str], None] | None = None,
+    disposable: bool = False,
+    server_errors: tuple[type[BaseException], ...] = (),
+) -> Callable[[F], F]:
+    """Declare a callable as the backend `name`; it stays usable as it is.
+
+    The callable takes one positional session id and gives a history: a class, a function, a
+    generator function that yields it and then cleans up, an async form of these, or a function
+    that returns a context manager.
+
+    Args:
+        name: What `--history-backend` and node ids call it.
+        lacks: Capabilities given up, each with its reason; see `Capabilities`.
+        deviations: Contracts known to be broken, `{contract id: reason}`. They still run, and one
+            that passes fails the run, so that the line is deleted.
+        methods: Reads under other names, `{"last_messages": "tail"}`; `"messages"` may be mapped
+            where `whole_reads` is given up.
+        with_ttl: `with_ttl(session_id, ttl_ms)` opens a history whose messages expire. An
+            attribute of that name on the callable is found by itself.
+        ttl_granularity: `"message"` where each message expires by its own age, `"session"` where
+            the whole session does by its last write.
+        corrupt: Makes the last stored record of a session undecodable, as a foreign writer might.
+        disposable: All that is stored lies in the run's own directory and goes with it.
+        server_errors: Exceptions that mean "the server is not there", told apart from findings.
+    """
+
+    def declare(factory: F) -> F:
+        backend = Backend(
+            name=name,
+            factory=factory,
+            origin=origin_of(factory),
+            lacks=dict(lacks or {}),
+            deviations=dict(deviations or {}),
+            methods=dict(methods or {}),
+            with_ttl=with_ttl or getattr(factory, "with_ttl", None),
+            ttl_granularity=ttl_granularity,
+            corrupt=corrupt,
+            disposable=disposable,
+            server_errors=tuple(server_errors),
+        )
+        known = _declared.get(name)
+        if known is not None and known.origin != backend.origin:
+            raise DeclarationError(
+                f"two backends are declared as {name!r}: {_place(known)} and {_place(backend)}. "
+                "Give one of them another name."
+            )
+        _declared[name] = backend
+        return factory
+
+    return declare
+
+
+_declared: dict[str, Backend] = {}
+
+
+def declared() -> tuple[Backend, ...]:
+    """What `history_backend` has declared in this process so far."""
+    return tuple(_declared.values())
+
+
+def names() -> list[str]:
+    """The names that can be used now: declared in a loaded conftest or registered by a package."""
+    return sorted({*_declared, *(point.name for point in _entry_points())})
+
+
+def resolve(spec: str) -> Backend:
+    """The backend that `--history-backend=spec` means.
+
+    Args:
+        spec: A declared or registered name, or `package.module:attribute`.
+
+    Raises:
+        DeclarationError: There is none, or importing it fails; says which are known.
+    """
+    if spec in _declared:
+        return _declared[spec]
+    for point in _entry_points():
+        if point.name == spec:
+            return _adopt(spec, _load_entry_point(point), Origin(point.module, point.attr))
+    module, separator, attribute = spec.partition(":")
+    if not (separator and module and attribute):
+        known = names()
+        raise DeclarationError(
+            f"there is no history backend {spec!r}{_nearest(spec, known)}. "
+            f"Known: {', '.join(known) or 'none'}. A name comes from a package's entry point in "
+            f"the group {ENTRY_POINTS!r}, from @history_backend in a conftest.py that pytest loads "
+            "at start (working directory and its parents, test*/, testpaths, paths given), or is "
+            "written package.module:attribute."
+        )
+    origin = Origin(module, attribute)
+    try:
+        found = origin.load()
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        raise DeclarationError(_import_failure(spec, module, error)) from error
+    return _adopt(spec, found, origin)
+
+
+def _adopt(name: str, found: Any, origin: Origin) -> Backend:
+    """A backend from what a name led to: one declared on that object, or the object itself."""
+    for backend in _declared.values():
+        if backend.factory is found:
+            return backend
+    if not callable(found):
+        raise DeclarationError(
+            f"--history-backend={name} leads to {type(found).__name__} {clip_repr(found)}, which "
+            "cannot be called. It must be a class or a function that takes a session id and gives "
+            "a chat history."
+        )
+    try:
+        inspect.signature(found).bind("session")
+    except TypeError as error:
+        raise DeclarationError(
+            f"--history-backend={name} cannot be called with one session id ({error}). Wrap it: "
+            f"def open_history(session_id): return {origin.attribute}(session_id, ...)."
+        ) from error
+    except ValueError:
+        pass  # some callables have no signature; calling them will tell
+    return Backend(
+        name=name, factory=found, origin=origin, with_ttl=getattr(found, "with_ttl", None)
+    )
+
+
+def _load_entry_point(point: EntryPoint) -> Any:
+    try:
+        if point.value.startswith("backends.") and point.dist is not None:
+            if point.dist.name == "chat-history-conformance":
+                return getattr(own_backends(point.module.partition(".")[2]), point.attr)
+        return point.load()
+    except Exception as error:  # a registered package may fail to import for any reason
+        raise DeclarationError(
+            f"the history backend {point.name!r} is registered as {point.value!r}, and importing "
+            f"it fails: {type(error).__name__}: {error}"
+        ) from error
+
+
+def own_backends(module: str) -> ModuleType:
+    """A module of the reference backends, even where another package is called `backends`.
+
+    Ours is the one beside this package. Where the name leads elsewhere, it is imported from its
+    place under a name of its own.
+    """
+    home = Path(__file__).parent.parent / "backends"
+    taken = sys.modules.get("backends")
+    spec = taken.__spec__ if taken is not None else importlib.util.find_spec("backends")
+    found = list(spec.submodule_search_locations or []) if spec is not None else []
+    if any(Path(place).resolve() == home.resolve() for place in found):
+        return importlib.import_module(f"backends.{module}")
+    if OWN_ALIAS not in sys.modules:
+        own = importlib.util.spec_from_file_location(
+            OWN_ALIAS, home / "__init__.py", submodule_search_locations=[str(home)]
+        )
+        if own is None or own.loader is None:
+            raise DeclarationError(f"the reference backends are not where they belong, in {home}")
+        package = importlib.util.module_from_spec(own)
+        sys.modules[OWN_ALIAS] = package
+        own.loader.exec_module(package)
+    return importlib.import_module(f"{OWN_ALIAS}.{module}")
+
+
+def origin_of(factory: Callable[..., Any]) -> Origin | None:
+    """Where `factory` can be imported from again; None for a function inside a function."""
+    module = sys.modules.get(factory.__module__)
+    name = getattr(factory, "__qualname__", "")
+    if not name or "<locals>" in name:
+        return None
+    file = getattr(module, "__file__", None)
+    importable = module is not None and getattr(module, "__spec__", None) is not None
+    is_conftest = factory.__module__.rpartition(".")[2] in ("conftest", "__main__")
+    return Origin(factory.__module__, name, file if is_conftest or not importable else None)
+
+
+def clip_repr(value: Any, width: int = 60) -> str:
+    """A short `repr` for an error text."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _entry_points() -> Iterable[EntryPoint]:
+    return entry_points(group=ENTRY_POINTS)
+
+
+def _place(backend: Backend) -> str:
+    if backend.origin is None:
+        return "a function inside a function"
+    return f"{backend.origin.attribute} in {backend.origin.file or backend.origin.module}"
+
+
+def _need_reason(where: str, argument: str, name: str, reason: object) -> None:
+    if not isinstance(reason, str) or not reason.strip():
+        raise DeclarationError(
+            f"{where} gives no reason for {name!r} in {argument}=: write one sentence, it is "
+            "printed in every report."
+        )
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _import_failure(spec: str, module: str, error: Exception) -> str:
+    text = f"--history-backend={spec}: {type(error).__name__}: {error}."
+    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+        text += " Is its package installed, or below the directory pytest is run from?"
+        taken = sys.modules.get(module.partition(".")[0])
+        ours = Path(__file__).parent.parent / "backends"
+        if taken is not None and Path(getattr(taken, "__file__", "") or "").parent == ours:
+            text += f" The name `backends` is taken by {ours}."
+    elif isinstance(error, AttributeError):
+        known = [name for name in vars(sys.modules.get(module, object)) if name[0] != "_"]
+        text += _nearest(spec.partition(":")[2], known)
+    return text

@@ -1,0 +1,84 @@
+"""A backend made ready to be judged: its hosts, what it can do, and ids that nobody else uses."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from functools import cached_property
+
+from conformance import capabilities
+from conformance.capabilities import Capabilities
+from conformance.declaration import Backend
+from conformance.drivers import Call, How, Local, Peer, has_operation
+
+
+class Rig:
+    """What all contracts of one backend share in one run.
+
+    Args:
+        backend: The backend.
+        limit: Seconds that one operation may take before it counts as hung.
+        destructive: Whether ids may be tried that could meet somebody's data.
+    """
+
+    def __init__(self, backend: Backend, *, limit: float = 30.0, destructive: bool = False) -> None:
+        self.backend = backend
+        self.limit = limit
+        self.destructive = destructive or backend.disposable
+        self.local = Local(backend, limit)
+        self.notes: list[str] = []
+        self._peer: Peer | None = None
+        self._run = uuid.uuid4().hex[:8]
+        self._numbers = itertools.count(1)
+
+    @property
+    def how(self) -> How:
+        """The way of calling that the backend keeps, synchronous where it has both."""
+        return "async" if "sync" in self.backend.lacks else "sync"
+
+    @property
+    def peer(self) -> Peer:
+        """The second process, started when it is first needed and again after it ended."""
+        if self._peer is None or not self._peer.alive:
+            self._peer = Peer(self.backend, self.limit)
+        return self._peer
+
+    def nonce(self) -> str:
+        """A prefix for the session ids of one example, unique among all runs."""
+        return f"chc{self._run}{next(self._numbers)}x"
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do: what it does not give up, and what is found on a history.
+
+        Opens a history of a session that nobody uses, and closes it. Raises what the factory
+        raises.
+        """
+        names = set(capabilities.assumed()) - set(self.backend.lacks)
+        self.local.open("probe", self.nonce(), self.how, None)
+        try:
+            history = self.local.history("probe")
+            names |= {
+                name
+                for name in (*capabilities.READS, "close")
+                if has_operation(self.backend, history, name)
+            }
+        finally:
+            self.local.release("probe", self.how)
+        if self.backend.with_ttl is not None:
+            names.add("with_ttl")
+        if self.backend.corrupt is not None:
+            names.add("corrupt")
+        if self.destructive:
+            names.add("disposable")
+        return Capabilities(names)
+
+    def call(self, key: str, operation: str, *args: object) -> object:
+        """One operation outside any contract, for probes."""
+        return self.local.call(Call(key, operation, args, self.how))
+
+    def stop(self) -> None:
+        """End the threads and the second process."""
+        self.local.stop()
+        if self._peer is not None:
+            self._peer.stop()

@@ -1,0 +1,727 @@
+"""What a contract's body holds: handles to open, add to, read and clear, and the record of steps.
+
+A session carries each operation out through the driver of its mode, keeps the plain list that the
+history is compared with, and writes down what was done as text and as source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import string
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+
+from conformance.clock import SetClock
+from conformance.drivers import (
+    Call,
+    Done,
+    How,
+    Hung,
+    Invocation,
+    PeerLost,
+    RemoteError,
+    invocation,
+)
+from conformance.findings import (
+    ConformanceFailure,
+    Kept,
+    NotApplicable,
+    ServerFailure,
+    compare,
+    is_server_error,
+    lines,
+    raised,
+    returned_lines,
+)
+from conformance.rendering import show, source
+from conformance.reproducer import id_source, opener, script
+from conformance.results import Finding, Kind, Mode
+from conformance.rig import Rig
+from conformance.steps import Step
+
+STALE_WAIT = 1.0
+"""Seconds after which a message that appears after all counts as late instead of lost."""
+
+Lane = Sequence[tuple["Handle", str, tuple[Any, ...]]]
+
+
+class Book:
+    """What a plain list would hold for one session id, and what it held before."""
+
+    def __init__(self) -> None:
+        self.kept: list[Kept] = []
+        self.cleared: list[Kept] = []
+
+    def add(self, messages: Sequence[BaseMessage]) -> None:
+        """Messages were added."""
+        self.kept.extend(Kept(message) for message in messages)
+
+    def clear(self) -> None:
+        """The session was cleared."""
+        self.cleared.extend(self.kept)
+        self.kept = []
+
+
+class Ref:
+    """A value with a name in the steps, so that a later step can change it."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name = name
+        self.value = value
+
+
+class Session:
+    """One telling of one contract on one backend in one mode.
+
+    Args:
+        rig: The backend, ready to be used.
+        mode: `sync`, `async`, `mixed` (alternating) or `process` (every other handle in a second
+            process).
+        label: The contract and mode, for reproducers.
+        racy: Whether reproducers have to try again and again.
+        check_budget: Called before each operation; raises when the time is up.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        mode: Mode,
+        label: str = "",
+        *,
+        racy: bool = False,
+        check_budget: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.rig = rig
+        self.mode = mode
+        self.label = label
+        self.racy = racy
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+        self.nonce = rig.nonce()
+        self.handles: list[Handle] = []
+        self._check_budget = check_budget
+        self._books: dict[str, Book] = {}
+        self._operations = 0
+        self._variables = 0
+
+    # -- what is done ------------------------------------------------------------------------
+
+    def open(
+        self,
+        session: str = "{nonce}-1",
+        *,
+        ttl: tuple[int | None] | None = None,
+        near: bool = False,
+    ) -> Handle:
+        """Open a handle.
+
+        Args:
+            session: The session id; `{nonce}` in it is replaced by an id of this example.
+            ttl: `(milliseconds,)` or `(None,)` to open it through `with_ttl`.
+            near: Keep it in this process in every mode.
+        """
+        handle = self._new_handle(session, near)
+        code = opener(self.rig.backend, id_source(session), handle.how, ttl)
+        text = f"{handle.name} = open({show(session.replace('{nonce}', 'N'))}"
+        text += f", ttl_ms={ttl[0]})" if ttl else ")"
+        if handle.far:
+            text += "  in a second process"
+            code = f"elsewhere({f'{handle.name} = {code}'!r})"
+        else:
+            code = f"{handle.name} = {code}"
+        self.steps.append(Step(text, code))
+        host = self.rig.peer if handle.far else self.rig.local
+        name = getattr(self.rig.backend.factory, "__name__", "the factory")
+        self.carry_out(
+            f"{name}(session_id)", lambda: host.open(handle.key, handle.id, handle.how, ttl)
+        )
+        handle.is_open = True
+        return handle
+
+    def try_open(self, session: str) -> tuple[Handle | None, Exception | None]:
+        """Open a handle on an id that may be refused; the refusal is returned."""
+        try:
+            return self.open(session), None
+        except ConformanceFailure as failure:
+            error = failure.__cause__
+            if not isinstance(error, Exception) or isinstance(error, Hung):
+                raise
+            step = self.steps.pop()
+            code = f"refused(lambda: {step.source().partition(' = ')[2]})"
+            self.steps.append(Step(step.text, code, f"refused: {type_name(error)}"))
+            return None, error
+
+    def let(self, name: str, value: Any) -> Ref:
+        """Give a value a name in the steps."""
+        self.steps.append(Step(f"{name} = {show(value)}", f"{name} = {source(value)}"))
+        return Ref(name, value)
+
+    def do(self, code: str, action: Callable[[], Any]) -> Any:
+        """Do something that is no operation of a history, such as changing a message."""
+        self.steps.append(Step(code, code))
+        return action()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.steps.append(Step(f"wait {seconds:g} s", f"time.sleep({seconds:g})"))
+        time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def clock(self, handle: Handle, seconds: float) -> Iterator[None]:
+        """Make the wall clock of this process say `seconds` since the epoch, for what follows."""
+        self.steps.append(
+            Step(
+                f"the wall clock says {seconds:.3f}",
+                f"clock = SetClock({handle.name}, {seconds!r}).__enter__()",
+            )
+        )
+        with SetClock(self.rig.local.history(handle.key), seconds):  # type: ignore[no-untyped-call]
+            yield
+        self.steps.append(Step("the wall clock is right again", "clock.__exit__()"))
+
+    def second_process_dies(self) -> None:
+        """Kill the second process; the handles in it are gone with it."""
+        self.steps.append(Step("the second process is killed", "elsewhere.kill()"))
+        self.rig.peer.die()
+        for handle in self.handles:
+            if handle.far:
+                handle.is_open = False
+
+    def together(self, lanes: Sequence[Lane], *, may_raise: bool = False) -> list[list[Done]]:
+        """Carry out several lists of operations at once.
+
+        Args:
+            lanes: For each thread, task or process the operations on handles, in order.
+            may_raise: Return errors instead of failing on the first.
+
+        Returns:
+            For each lane what its calls gave. The model is left to the caller.
+        """
+        self.steps.append(_lanes_step(lanes, self.mode))
+        calls = [
+            [Call(handle.key, name, args, handle.how) for handle, name, args in lane]
+            for lane in lanes
+        ]
+        far = [index for index, lane in enumerate(lanes) if lane[0][0].far]
+        near = [index for index in range(len(lanes)) if index not in far]
+
+        def carry_out() -> list[list[Done]]:
+            done: dict[int, list[Done]] = {}
+            if far:
+                self.rig.peer.send("together", [calls[index] for index in far])
+            if near:
+                answers = self.rig.local.together([calls[index] for index in near])
+                done.update(zip(near, answers, strict=True))
+            if far:
+                done.update(zip(far, self.rig.peer.receive(), strict=True))
+            return [done[index] for index in range(len(lanes))]
+
+        done: list[list[Done]] = self.carry_out("concurrent calls", carry_out)
+        self._note_interleaving(lanes, done)
+        for lane in done:
+            for item in lane:
+                if item.error is not None and not may_raise:
+                    self.explain(item.call.operation, item.error)
+        return done
+
+    # -- what is judged ----------------------------------------------------------------------
+
+    def book(self, session: str = "{nonce}-1") -> Book:
+        """The plain list of one session id."""
+        return self._books.setdefault(session, Book())
+
+    def check(
+        self,
+        holds: bool,
+        kind: Kind,
+        summary: str,
+        claim: str,
+        *,
+        expected: Sequence[str] = (),
+        returned: Sequence[str] = (),
+    ) -> None:
+        """Fail with `kind` and `summary` unless `holds`.
+
+        Args:
+            holds: What the rule demands.
+            kind: What it is called if it does not hold.
+            summary: What happened, in messages.
+            claim: The same condition as source over the names of the steps, for the script.
+            expected: Lines to show.
+            returned: Lines to show beside them.
+        """
+        if not holds:
+            self.steps.append(Step("", f"claim({claim}, {summary!r})"))
+            self.fail(kind, summary, expected=expected, returned=returned)
+
+    def fail(
+        self,
+        kind: Kind,
+        summary: str,
+        *,
+        expected: Sequence[str] = (),
+        returned: Sequence[str] = (),
+        cause: str = "",
+        error: BaseException | None = None,
+    ) -> NoReturn:
+        """Fail with a finding of what was done so far."""
+        finding = Finding(
+            kind=kind,
+            summary=summary,
+            steps=tuple(line for step in self.steps if (line := step.line())),
+            expected=tuple(expected),
+            returned=tuple(returned),
+            reproducer=script(self.rig.backend, self.label, summary, self.steps, racy=self.racy),
+            cause=cause,
+            notes=tuple(self.notes),
+        )
+        raise ConformanceFailure(finding) from error
+
+    def not_applicable(self, reason: str) -> NoReturn:
+        """This history cannot be asked this."""
+        raise NotApplicable(reason)
+
+    # -- carrying out ------------------------------------------------------------------------
+
+    def carry_out(self, operation: str, action: Callable[[], Any]) -> Any:
+        """Run `action`; what it raises becomes a finding about `operation`."""
+        self._check_budget()
+        self._operations += 1
+        try:
+            return action()
+        except Exception as error:
+            self.explain(operation, error)
+
+    def explain(self, operation: str, error: BaseException) -> NoReturn:
+        """Turn what an operation raised into the failure that it is."""
+        if isinstance(error, ConformanceFailure | ServerFailure | NotApplicable):
+            raise error
+        if isinstance(error, Hung):
+            summary = f"`{operation}` did not return: {error}"
+            self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
+        if isinstance(error, PeerLost):
+            if self.rig.backend.origin is None:
+                raise NotApplicable(str(error)) from error
+            raise ServerFailure(str(error)) from error
+        if is_server_error(error, self.rig.backend):
+            raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
+        summary, cause = raised(operation, error)
+        self.fail("other", summary, cause=cause, error=error)
+
+    def how(self, handle: Handle) -> How:
+        """How the next operation on a handle is called: alternating in mixed mode."""
+        if self.mode == "mixed" and not handle.far:
+            return "sync" if self._operations % 2 == 0 else "async"
+        return "async" if self.mode == "async" else self.rig.how
+
+    def variable(self, stem: str) -> str:
+        """A fresh name for a value in the steps."""
+        self._variables += 1
+        return f"{stem}{self._variables}"
+
+    def finish(self, *, failed: bool) -> None:
+        """Remove what was stored and close all handles.
+
+        Args:
+            failed: A failure is on its way already; another one from closing would hide it.
+        """
+        trouble: Exception | None = None
+        tidied: set[str] = set()
+        for handle in self.handles:
+            if not handle.is_open:
+                continue
+            host = self.rig.peer if handle.far else self.rig.local
+            try:
+                if not self.rig.backend.disposable and handle.session not in tidied:
+                    tidied.add(handle.session)
+                    host.call(Call(handle.key, "clear", (), handle.opened_how))
+                host.release(handle.key, handle.opened_how)
+            except Exception as error:
+                trouble = trouble or error
+        if trouble is not None and not failed:
+            self.explain("close", trouble)
+
+    def _new_handle(self, session: str, near: bool) -> Handle:
+        number = len(self.handles)
+        far = self.mode == "process" and number % 2 == 1 and not near
+        name = string.ascii_lowercase[number % 26] + ("" if number < 26 else str(number // 26))
+        handle = Handle(self, name, session, far)
+        self.handles.append(handle)
+        return handle
+
+    def _note_interleaving(self, lanes: Sequence[Lane], done: list[list[Done]]) -> None:
+        events = sorted(
+            (
+                (item.started, item.ended, number, position)
+                for number, lane in enumerate(done)
+                for position, item in enumerate(lane)
+            )
+        )
+        if not events:
+            return
+        start = events[0][0]
+        self.notes = [note for note in self.notes if not note.startswith("interleaving")]
+        told = ["interleaving, in ms from the first call:"]
+        for started, ended, number, position in events[:40]:
+            handle, name, args = lanes[number][position]
+            item = done[number][position]
+            outcome = f"  raised {type_name(item.error)}" if item.error is not None else ""
+            told.append(
+                f"  {(started - start) * 1000:8.2f} to {(ended - start) * 1000:8.2f}  "
+                f"lane {number + 1}: {handle.phrase(name, args, 'sync').text()}{outcome}"
+            )
+        if len(events) > 40:
+            told.append(f"  … {len(events) - 40} more")
+        self.notes.append("\n".join(told))
+
+
+class Phrase:
+    """An operation on a handle, in words and in source."""
+
+    def __init__(self, handle: str, far: bool, spelt: Invocation, args: tuple[Any, ...]) -> None:
+        self.spelt = spelt
+        self._handle = handle
+        self._far = far
+        self._args = args
+
+    def text(self) -> str:
+        """The line of a report: `await a.aadd_messages([Human "0"])`."""
+        text = f"await {self._written(show)}" if self.spelt.awaited else self._written(show)
+        return f"{text}  in the second process" if self._far else text
+
+    def code(self) -> str:
+        """The expression of a script."""
+        code = f"wait({self.bare()})" if self.spelt.awaited else self.bare()
+        return f"elsewhere({code!r})" if self._far else code
+
+    def bare(self) -> str:
+        """The call alone, to be awaited where it is asynchronous."""
+        return self._written(source)
+
+    def _written(self, write: Callable[[Any], str]) -> str:
+        name, kwargs = self.spelt.name, self.spelt.kwargs
+        if name in ("str", "repr"):
+            return f"{name}({self._handle})"
+        target = f"{self._handle}.{name}"
+        if self.spelt.attribute:
+            return target
+        if kwargs:
+            return (
+                f"{target}({', '.join(f'{key}={source(value)}' for key, value in kwargs.items())})"
+            )
+        values = (item.name if isinstance(item, Ref) else write(item) for item in self._args)
+        return f"{target}({', '.join(values)})"
+
+
+class Handle:
+    """One open history of a session; its methods are the operations that contracts use."""
+
+    def __init__(self, session: Session, name: str, session_id: str, far: bool) -> None:
+        self._session = session
+        self.name = name
+        self.session = session_id
+        self.far = far
+        self.id = session_id.replace("{nonce}", session.nonce)
+        self.key = f"{session.nonce}:{name}"
+        self.is_open = False
+        self.took = 0.0
+        """Seconds that the last operation took."""
+        self.last_variable = "got"
+        """The name in the steps of what the last read returned."""
+        self.opened_how: How = self.how
+
+    @property
+    def how(self) -> How:
+        """How the next operation is called."""
+        return self._session.how(self)
+
+    @property
+    def book(self) -> Book:
+        """The plain list of this handle's session."""
+        return self._session.book(self.session)
+
+    # -- adding ------------------------------------------------------------------------------
+
+    def add(self, messages: Sequence[BaseMessage] | Ref) -> None:
+        """Add a batch with `add_messages`."""
+        value = messages.value if isinstance(messages, Ref) else messages
+        before = [Kept(message) for message in value]
+        shown = messages if isinstance(messages, Ref) else _as_added(value, before)
+        self._do("add_messages", (messages,), shown=(shown,))
+        self.book.kept.extend(before)
+
+    def add_one(self, message: BaseMessage) -> None:
+        """Add one message with `add_message`."""
+        before = Kept(message)
+        self._do("add_message", (message,), shown=(before.message,))
+        self.book.kept.append(before)
+
+    def add_user(self, message: str | HumanMessage) -> None:
+        """Add with `add_user_message`, which exists only synchronously."""
+        self._do("add_user_message", (message,), "sync")
+        self.book.add([HumanMessage(message) if isinstance(message, str) else message])
+
+    def add_ai(self, message: str | AIMessage) -> None:
+        """Add with `add_ai_message`, which exists only synchronously."""
+        self._do("add_ai_message", (message,), "sync")
+        self.book.add([AIMessage(message) if isinstance(message, str) else message])
+
+    def try_add(self, messages: Any, *, operation: str = "add_messages") -> Exception | None:
+        """Add what may be refused.
+
+        Returns:
+            The exception that refused it, or None where it was accepted; then the model has it
+            if it was a list of messages.
+        """
+        value = messages.value if isinstance(messages, Ref) else messages
+        batch = value if isinstance(value, Sequence) else [value]
+        storable = all(isinstance(item, BaseMessage) for item in batch)
+        before = [Kept(item) for item in batch] if storable else []
+        error = self._attempt(operation, (messages,), (messages,))
+        if error is None:
+            self.book.kept.extend(before)
+        return error
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(self) -> list[BaseMessage]:
+        """Read the whole conversation."""
+        return self._read("messages", ())
+
+    def reads_back(self) -> list[BaseMessage]:
+        """Read, and fail unless exactly the model's messages come back."""
+        returned = self.read()
+        self.expect(returned)
+        return returned
+
+    def last(self, count: int) -> list[BaseMessage]:
+        """The last `count` messages."""
+        return self._read("last_messages", (count,))
+
+    def bounded(self, operation: str, *bounds: Any) -> list[BaseMessage]:
+        """A bounded read, with as many bounds as given; the step tells its time."""
+        return self._read(operation, bounds, timed=True)
+
+    def try_bounded(self, operation: str, *bounds: Any) -> Exception | None:
+        """A bounded read that may be refused."""
+        return self._attempt(operation, bounds, bounds)
+
+    def text(self, function: str = "str") -> str:
+        """`str` or `repr` of the history."""
+        result: str = self._do(function, (), "sync")
+        return result
+
+    def expect(
+        self,
+        returned: Sequence[Any],
+        expected: Sequence[Kept] | None = None,
+        *,
+        variable: str | None = None,
+        late: bool = True,
+    ) -> None:
+        """Fail unless `returned` is the model's list, or `expected`.
+
+        Args:
+            returned: What a read gave.
+            expected: What it should be, where it is not the whole conversation.
+            variable: The name of `returned` in the steps.
+            late: Look again before saying lost: what then appears was late, hence stale.
+        """
+        book = self.book
+        wanted = book.kept if expected is None else list(expected)
+        foreign = [
+            kept
+            for name, other in self._session._books.items()
+            if name != self.session
+            for kept in (*other.kept, *other.cleared)
+        ]
+        difference = compare(wanted, returned, foreign=foreign, cleared=book.cleared)
+        if difference is None:
+            return
+        kind, summary = difference.kind, difference.summary
+        if kind in ("lost", "resurrected") and late and expected is None and self._appears_late():
+            kind, summary = "stale", f"{self.name} shows an earlier state: {summary}, for now"
+        arguments = source([kept.message for kept in wanted])
+        self._session.steps.append(
+            Step("", f"expect({variable or self.last_variable}, {arguments})")
+        )
+        self._session.fail(
+            kind, summary, expected=lines(wanted), returned=returned_lines(list(returned))
+        )
+
+    # -- the rest ----------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Clear the session."""
+        self._do("clear", ())
+        self.book.clear()
+
+    def close(self) -> None:
+        """Close the handle with its own `close` or `aclose`."""
+        self._do("close", (), self.opened_how)
+
+    def release(self) -> None:
+        """Be rid of the handle as its factory's shape asks for; it is not usable after that."""
+        self._session.steps.append(Step(f"{self.name} is closed", self._closing_code()))
+        host = self._session.rig.peer if self.far else self._session.rig.local
+        self.is_open = False
+        self._session.carry_out("close", lambda: host.release(self.key, self.opened_how))
+
+    def phrase(self, operation: str, args: tuple[Any, ...], how: How) -> Phrase:
+        """An operation on this handle, to be written down as text or as source."""
+        rig = self._session.rig
+        keys = (handle.key for handle in self._session.handles if handle.is_open and not handle.far)
+        key = next(keys, None) if self.far else self.key
+        history = None if key is None else rig.local.history(key)
+        values = tuple(item.value if isinstance(item, Ref) else item for item in args)
+        spelt = invocation(rig.backend, history, Call(self.key, operation, values, how))
+        if how == "async" and operation == "add_message":
+            args = ([args[0]],)
+        return Phrase(self.name, self.far, spelt, args)
+
+    def _do(
+        self,
+        operation: str,
+        args: tuple[Any, ...],
+        how: How | None = None,
+        shown: tuple[Any, ...] | None = None,
+    ) -> Any:
+        how = how or self.how
+        phrase = self.phrase(operation, args if shown is None else shown, how)
+        self._session.steps.append(Step(phrase.text, phrase.code))
+        return self._carry_out(phrase, operation, args, how)
+
+    def _read(
+        self, operation: str, args: tuple[Any, ...], *, timed: bool = False
+    ) -> list[BaseMessage]:
+        session, how = self._session, self.how
+        phrase = self.phrase(operation, args, how)
+        variable = self.last_variable = session.variable("got")
+
+        def code() -> str:
+            line = f"{variable} = {phrase.code()}"
+            if not timed:
+                return line
+            return f"started = time.monotonic()\n{line}\ntook = time.monotonic() - started"
+
+        session.steps.append(Step(phrase.text, code))
+        value = self._carry_out(phrase, operation, args, how)
+        session.check(
+            value is not None and hasattr(value, "__iter__") and not isinstance(value, str | bytes),
+            "other",
+            f"`{phrase.spelt.name}` returned {show(value)} in place of a list of messages",
+            f"isinstance({variable}, list)",
+        )
+        # The caller owns the list and may change it before the steps are told.
+        told, took = list(value), self.took if timed else None
+        session.steps[-1] = session.steps[-1].with_result(lambda: _result(told, took))
+        return value  # type: ignore[no-any-return]
+
+    def _attempt(
+        self, operation: str, args: tuple[Any, ...], shown: tuple[Any, ...]
+    ) -> Exception | None:
+        session, how = self._session, self.how
+        phrase = self.phrase(operation, shown, how)
+        session.steps.append(Step(phrase.text, lambda: f"error = refused(lambda: {phrase.code()})"))
+        try:
+            self._carry_out(phrase, operation, args, how)
+        except ConformanceFailure as failure:
+            error = failure.__cause__
+            if not isinstance(error, Exception) or isinstance(error, Hung):
+                raise
+            refusal = f"refused, {type_name(error)}: {show(str(error), 120)}"
+            session.steps[-1] = session.steps[-1].with_result(refusal)
+            return error
+        return None
+
+    def _carry_out(self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How) -> Any:
+        values = tuple(item.value if isinstance(item, Ref) else item for item in args)
+        call = Call(self.key, operation, values, how)
+        host = self._session.rig.peer if self.far else self._session.rig.local
+        started = time.monotonic()
+        try:
+            return self._session.carry_out(phrase.spelt.name, lambda: host.call(call))
+        finally:
+            self.took = time.monotonic() - started
+
+    def _appears_late(self) -> bool:
+        """Whether the model's list can be read after all, a little later or through a new handle."""
+        deadline = time.monotonic() + STALE_WAIT
+        rig, session = self._session.rig, self._session
+        host = rig.peer if self.far else rig.local
+        fresh = f"{self.key}:fresh"
+        while True:
+            for key in (self.key, fresh):
+                if key == fresh and "shared" in rig.backend.lacks:
+                    continue
+                with contextlib.suppress(Exception):  # what cannot be read is not there yet
+                    if key == fresh:
+                        host.open(fresh, self.id, self.how, None)
+                    try:
+                        again = host.call(Call(key, "messages", (), self.how))
+                    finally:
+                        if key == fresh:
+                            host.release(fresh, self.how)
+                    if compare(session.book(self.session).kept, again) is None:
+                        return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(STALE_WAIT / 4)
+
+    def _closing_code(self) -> str:
+        history = None if self.far else self._session.rig.local.history(self.key)
+        if self.far or callable(getattr(history, "close", None)):
+            call = f"{self.name}.close()"
+        elif hasattr(history, "aclose"):
+            call = f"wait({self.name}.aclose())"
+        else:
+            return f"{self.name} = None"
+        return f"elsewhere({call!r})" if self.far else call
+
+
+def _lanes_step(lanes: Sequence[Lane], mode: Mode) -> Step:
+    return Step(lambda: _tell_lanes(lanes, mode)[0], lambda: _tell_lanes(lanes, mode)[1])
+
+
+def _tell_lanes(lanes: Sequence[Lane], mode: Mode) -> tuple[str, str]:
+    texts, codes, names = ["at the same time:"], [], []
+    awaited = mode == "async"
+    for number, lane in enumerate(lanes, 1):
+        how: How = "async" if awaited else "sync"
+        phrases = [handle.phrase(name, args, how) for handle, name, args in lane]
+        body = [phrase.code() for phrase in phrases]
+        texts += [f"      lane {number}: {phrase.text()}" for phrase in phrases]
+        if lane[0][0].far:
+            codes += [f"def lane{number}():", *(f"    {line}" for line in body)]
+        elif awaited:
+            codes += [f"async def lane{number}():"]
+            codes += [f"    await {phrase.bare()}" for phrase in phrases]
+        else:
+            codes += [f"def lane{number}():", *(f"    {line}" for line in body)]
+        names.append(f"lane{number}")
+    if awaited:
+        started = ", ".join(f"{name}()" for name in names)
+        codes += ["async def all_lanes():", f"    await asyncio.gather({started})"]
+        codes += ["wait(all_lanes())"]
+    else:
+        codes += [f"together({', '.join(names)})"]
+    return "\n".join(texts), "\n".join(codes)
+
+
+def type_name(error: BaseException | None) -> str:
+    """The name of an exception's type, the one it had in the second process included."""
+    return error.type_name if isinstance(error, RemoteError) else type(error).__name__
+
+
+def _as_added(value: Sequence[BaseMessage], before: Sequence[Kept]) -> Sequence[BaseMessage]:
+    """The batch as it was when it was added, in a sequence of the same kind."""
+    messages = [kept.message for kept in before]
+    return tuple(messages) if isinstance(value, tuple) else messages
+
+
+def _result(items: list[Any], took: float | None) -> str:
+    shown = show(items) if len(items) <= 6 else f"{len(items)} messages"
+    return shown if took is None else f"{shown} after {took:.2f} s"
