@@ -194,7 +194,7 @@ def test_a_class_that_langchain_core_cannot_read_back_is_refused() -> None:
     class Telegram(BaseMessage):
         type: str = "telegram"
 
-    with pytest.raises(ValueError, match="Telegram cannot be kept.*unexpected message type"):
+    with pytest.raises(ValueError, match=r"Telegram cannot be kept.*unexpected message type"):
         encode(Telegram(content="stop"))
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from backends import memory, sqlite
 from backends.codec import UndecodableRecordError
 from backends.memory import MemoryChatMessageHistory, MemoryStore
 from backends.sqlite import SQLiteChatMessageHistory
@@ -336,7 +335,12 @@ def test_from_latest_without_any_bound_and_last_without_a_count_are_refused(
         history.messages_from_latest(None, float("inf"))
     with pytest.raises(ValueError, match="wait for ever"):
         asyncio.run(history.amessages_from_latest(None, None))
-    for nonsense, kind in [(None, TypeError), (True, TypeError), ("1", TypeError), (-1, ValueError)]:
+    for nonsense, kind in [
+        (None, TypeError),
+        (True, TypeError),
+        ("1", TypeError),
+        (-1, ValueError),
+    ]:
         with pytest.raises(kind):
             history.last_messages(nonsense)  # type: ignore[arg-type]
 
@@ -385,21 +389,51 @@ def test_a_failed_read_from_the_beginning_leaves_the_position(open_history: Open
 # Time to live
 
 
-def test_each_message_expires_at_its_own_age_for_every_kind_of_read(open_history: Open) -> None:
-    history, keeping = open_history(ttl_ms=400), open_history()
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Clocks that stand still; its one item is the milliseconds that they are ahead."""
+    ahead, monotonic, wall = [0], time.monotonic(), time.time_ns()
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic + ahead[0] / 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: wall + ahead[0] * 1_000_000)
+    return ahead
+
+
+def test_each_message_expires_at_its_own_age_for_every_kind_of_read(
+    open_history: Open, clock: list[int]
+) -> None:
+    history, keeping = open_history(ttl_ms=1000), open_history()
     keeping.add_messages(batch("kept"))
     history.add_messages(batch("old"))
-    born = time.monotonic()
-    assert contents(history.messages) == ["kept", "old"]
-    time.sleep(0.2)
-    open_history(ttl_ms=60_000).add_messages(batch("young"))
-    time.sleep(max(born + 0.45 - time.monotonic(), 0))
+    clock[0] = 500
+    history.add_messages(batch("young"))
 
-    for handle in (history, keeping):
-        assert contents(handle.messages) == ["kept", "young"]
-        assert contents(handle.last_messages(2)) == ["kept", "young"]
-        assert contents(handle.last_messages(1)) == ["young"]
-        assert contents(handle.messages_from_beginning()) == ["kept", "young"]
+    for now, alive in [
+        (999, ["kept", "old", "young"]),
+        (1001, ["kept", "young"]),
+        (1499, ["kept", "young"]),
+        (1501, ["kept"]),
+    ]:
+        clock[0] = now
+        for handle in (history, keeping):
+            assert contents(handle.messages) == alive
+            assert contents(handle.last_messages(3)) == alive
+            assert contents(handle.last_messages(1)) == alive[-1:]
+            assert contents(handle.messages_from_beginning(5, None)) == alive
+
+
+def test_removing_what_expired_touches_nothing_else(open_history: Open, clock: list[int]) -> None:
+    brief, long, other = open_history(ttl_ms=10), open_history(ttl_ms=1000), open_history("o")
+    brief.add_messages(batch(1))
+    long.add_messages(batch(2))
+    brief.add_messages(batch(3))
+    other.add_messages(batch("x"))
+    assert contents(long.messages_from_last_consumed(2, None)) == ["1", "2"]
+    clock[0] = 20
+    long.add_messages(batch(4))  # this is when it is removed
+
+    assert contents(brief.messages) == ["2", "4"]
+    assert contents(other.messages) == ["x"]
+    assert contents(brief.messages_from_last_consumed(5, None)) == ["4"]
 
 
 def test_what_is_written_without_a_ttl_survives_a_handle_that_has_one(open_history: Open) -> None:
@@ -577,8 +611,3 @@ def test_memory_keeps_nothing_of_what_was_only_read_or_cleared_or_has_expired() 
     history.add_messages(batch(1))
     assert list(store._sessions) == ["s"]
     assert store._expiries == []
-
-
-def test_the_modules_bring_in_no_server_client() -> None:
-    assert not hasattr(memory, "sqlite3")
-    assert not hasattr(sqlite, "elasticsearch")

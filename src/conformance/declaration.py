@@ -102,7 +102,7 @@ class Backend:
             if name not in known:
                 raise DeclarationError(
                     f"{where} gives up {name!r} in lacks=, which is no capability that can be "
-                    f"given up{_nearest(name, known)}. Those that can: {', '.join(known)}."
+                    f"given up{nearest(name, known)}. Those that can: {', '.join(known)}."
                 )
             _need_reason(where, "lacks", name, reason)
         if {"sync", "async"} <= set(self.lacks):
@@ -114,14 +114,14 @@ class Backend:
             if contract not in ids:
                 raise DeclarationError(
                     f"{where} names {contract!r} in deviations=, which is no contract"
-                    f"{_nearest(contract, ids)}. `history-conformance contracts` lists them."
+                    f"{nearest(contract, ids)}. `history-conformance contracts` lists them."
                 )
             _need_reason(where, "deviations", contract, reason)
         mappable = ("messages", *capabilities.READS)
         for name in self.methods:
             if name not in mappable:
                 raise DeclarationError(
-                    f"{where} maps {name!r} in methods=, which is no read{_nearest(name, mappable)}"
+                    f"{where} maps {name!r} in methods=, which is no read{nearest(name, mappable)}"
                     f". Those that can be mapped: {', '.join(mappable)}."
                 )
         if self.ttl_granularity not in ("message", "session"):
@@ -222,7 +222,7 @@ def resolve(spec: str) -> Backend:
     if not (separator and module and attribute):
         known = names()
         raise DeclarationError(
-            f"there is no history backend {spec!r}{_nearest(spec, known)}. "
+            f"there is no history backend {spec!r}{nearest(spec, known)}. "
             f"Known: {', '.join(known) or 'none'}. A name comes from a package's entry point in "
             f"the group {ENTRY_POINTS!r}, from @history_backend in a conftest.py that pytest loads "
             "at start (working directory and its parents, test*/, testpaths, paths given), or is "
@@ -310,6 +310,12 @@ def origin_of(factory: Callable[..., Any]) -> Origin | None:
     return Origin(factory.__module__, name, file if is_conftest or not importable else None)
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`(did you mean ...?)` for an error text, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 def clip_repr(value: Any, width: int = 60) -> str:
     """A short `repr` for an error text."""
     text = repr(value)
@@ -334,11 +340,6 @@ def _need_reason(where: str, argument: str, name: str, reason: object) -> None:
         )
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _import_failure(spec: str, module: str, error: Exception) -> str:
     text = f"--history-backend={spec}: {type(error).__name__}: {error}."
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
@@ -349,5 +350,5 @@ def _import_failure(spec: str, module: str, error: Exception) -> str:
             text += f" The name `backends` is taken by {ours}."
     elif isinstance(error, AttributeError):
         known = [name for name in vars(sys.modules.get(module, object)) if name[0] != "_"]
-        text += _nearest(spec.partition(":")[2], known)
+        text += nearest(spec.partition(":")[2], known)
     return text

@@ -198,36 +198,48 @@ _MISSING = {
 }
 
 
-def judged(
-    result: ContractResult,
-    backend: Backend,
+def run_declared(
+    contract: Contract,
+    rig: Rig,
+    mode: Mode,
+    profile: Profile,
+    seed: int,
     *,
     level: Level = "should",
     since: str | None = None,
 ) -> ContractResult:
-    """`result` with the backend's deviations, and what the run lets count, applied.
+    """As `run`, with the backend's deviations, and what the run lets count, applied.
 
     Args:
-        result: What `run` gave.
-        backend: Its deviations turn a failure into a deviation, and a pass of all modes'
-            exercised contracts into an unexpected pass.
+        contract: The contract.
+        rig: The backend; its deviations turn a failure into a deviation, and a contract that
+            holds in every mode into an unexpected pass.
+        mode: One of the contract's modes.
+        profile: How much is tried.
+        seed: Seeds the examples.
         level: Contracts below it inform.
         since: Contracts newer than this catalogue inform; None pins nothing.
     """
+    result = run(contract, rig, mode, profile, seed)
     informs = LEVELS.index(result.level) > LEVELS.index(level)
     if since is not None:
         informs = informs or catalogue.version(result.since) > catalogue.version(since)
     result = replace(result, informs=informs)
-    reason = backend.deviations.get(result.id)
+    reason = rig.backend.deviations.get(contract.id)
     if reason is None:
         return result
     if result.outcome == "failed":
         return replace(result, outcome="deviation", reason=reason)
-    if result.outcome == "passed":
+    # A deviation names a contract: one mode that shows it is enough, wherever the modes are run.
+    if result.outcome == "passed" and not any(
+        run(contract, rig, other, profile, seed).outcome == "failed"
+        for other in contract.modes
+        if other != mode
+    ):
         return replace(
             result,
             outcome="unexpected_pass",
-            reason=f"{result.label} holds, but is declared as a deviation ({reason}). "
+            reason=f"{contract.id} holds, but is declared as a deviation ({reason}). "
             "Delete this line from deviations=.",
         )
     return result

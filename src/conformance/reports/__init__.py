@@ -45,9 +45,9 @@ def check_path(path: Path) -> None:
         )
     if path.is_dir():
         raise ValueError(f"{path}: is a directory; name a file in it")
-    parent = next(parent for parent in path.parents if parent.exists())
-    if not parent.is_dir():
-        raise ValueError(f"{path}: {parent} is not a directory")
+    parent = next((parent for parent in path.parents if parent.exists()), None)
+    if parent is None or not parent.is_dir():
+        raise ValueError(f"{path}: {parent or path.anchor} is not a directory")
 
 
 def write_report(report: RunReport, path: Path, rules: Rules | None = None) -> None:

@@ -85,7 +85,7 @@ def _svg(rows: list[tuple[str, str, str]], report: RunReport) -> str:
 def _row(row: tuple[str, str, str], left: int, right: int, top: int) -> Iterable[str]:
     name, verdict, colour = row
     middle = top + 14
-    # One rounded shape in the verdict's colour, the label drawn over its left with square joint.
+    # One rounded shape in the verdict's colour, the label drawn over its left end.
     yield f'    <rect y="{top}" width="{left + right}" height="{_HEIGHT}" rx="3" fill="{colour}"/>'
     yield (
         f'    <path d="M3 {top}H{left}v{_HEIGHT}H3a3 3 0 0 1 -3 -3v-{_HEIGHT - 6}a3 3 0 0 1 3 -3z"'

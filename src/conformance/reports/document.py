@@ -106,7 +106,9 @@ def _violations(
         for index, item in enumerate(data):
             yield from _violations(item, rule.get("items", {}), whole, f"{where}[{index}]")
     if isinstance(data, dict):
-        yield from (f"{place}: lacks {key!r}" for key in rule.get("required", ()) if key not in data)
+        yield from (
+            f"{place}: lacks {key!r}" for key in rule.get("required", ()) if key not in data
+        )
         known, others = rule.get("properties", {}), rule.get("additionalProperties", {})
         for key, item in data.items():
             inner = f"{where}.{key}" if where else key

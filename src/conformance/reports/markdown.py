@@ -12,7 +12,7 @@ from conformance.results import BackendReport, ContractResult, Finding, RunRepor
 from conformance.verdict import headline
 
 LIMIT = 60_000
-"""Characters after which findings are told by their first line; GitHub refuses 65,536."""
+"""Characters after which findings are told in one line; GitHub refuses more than 65,536."""
 
 _WIDE = 110
 _LONG_LINE = 2_000
@@ -41,13 +41,18 @@ def render(report: RunReport, rules: Rules | None = None, *, limit: int | None =
             text += f"\n{paragraph}\n"
         for status, groups in telling.sections(backend).items():
             text += f"\n### {telling.STATUSES[status].heading}\n\n"
-            if status in _TOLD_BRIEFLY:
-                text += _reasons(groups)
-                continue
+            left_out = 0
             for group in groups:
-                told = _told(group, rules or {})
-                fits = limit is None or len(text) + len(told) <= limit
-                text += told if fits else _one_line(group)
+                full = _reason(group) if status in _TOLD_BRIEFLY else _told(group, rules or {})
+                brief = _one_line(group)
+                if limit is None or len(text) + len(full) <= limit:
+                    text += full
+                elif len(text) + len(brief) <= limit + limit // 20:
+                    text += brief
+                else:
+                    left_out += 1
+            if left_out:
+                text += f"- {left_out} more, cut here\n"
     return text
 
 
@@ -75,7 +80,7 @@ def _families(backends: Sequence[BackendReport]) -> Iterator[str]:
     if not families:
         yield ""
         return
-    yield f"\n| family | {' | '.join(_code(backend.name) for backend in backends)} |"
+    yield f"\n| family | {' | '.join(_in_table(_code(b.name)) for b in backends)} |"
     yield "|---" * (len(backends) + 1) + "|"
     seen: set[Status] = set()
     for name in families:
@@ -84,7 +89,7 @@ def _families(backends: Sequence[BackendReport]) -> Iterator[str]:
             for backend in backends
         ]
         seen.update(*tallies)
-        yield f"| {_text(name)} | {' | '.join(map(_cell, tallies))} |"
+        yield f"| {_in_table(_code(name))} | {' | '.join(map(_cell, tallies))} |"
     words = (f"{word.symbol} {word.one}" for name, word in telling.STATUSES.items() if name in seen)
     yield f"\n{', '.join(words)}\n"
 
@@ -101,11 +106,10 @@ def _stated(backend: BackendReport) -> Iterator[str]:
         yield "\n".join(f"- {_text(note)}" for note in backend.notes)
 
 
-def _reasons(groups: Iterable[Group]) -> str:
-    return "".join(
+def _reason(group: Group) -> str:
+    return (
         f"- {telling.contracts(len(group.results))}: {_text(group.title)}  \n"
         f"  {_labels(group.results)}\n"
-        for group in groups
     )
 
 
@@ -120,14 +124,18 @@ def _told(group: Group, rules: Rules) -> str:
 
 
 def _title(group: Group) -> str:
-    kind = f" ({group.finding.kind.replace('_', ' ')})" if group.finding else ""
+    kind = group.finding.kind.replace("_", " ") if group.finding else ""
+    # Most summaries begin with it: lost 1 of 3 messages.
+    kind = f" ({kind})" if kind and kind not in group.title else ""
     if group.shared or len({result.id for result in group.results}) > 1:
         return f"{telling.contracts(len(group.results))}: {_text(group.title)}{kind}"
     return f"{_text(group.title)}{kind}"
 
 
 def _one_line(group: Group) -> str:
-    return f"- {_title(group)}: {_labels(group.results[:3])} (cut here; other formats tell it all)\n"
+    return (
+        f"- {_title(group)}: {_labels(group.results[:3])} (cut here; other formats tell it all)\n"
+    )
 
 
 def _given_reasons(group: Group) -> list[str]:
@@ -139,7 +147,9 @@ def _finding(finding: Finding, group: Group) -> Iterator[str]:
     if group.shared:
         yield f"Seen in {_labels(group.results[:1])}: {_text(finding.summary)}"
     if finding.steps:
-        yield "\n".join(f"{number}. {_text(step)}" for number, step in enumerate(finding.steps, 1))
+        yield "\n".join(
+            f"{number}. {_code(_line(step))}" for number, step in enumerate(finding.steps, 1)
+        )
     if finding.expected or finding.returned:
         yield _side_by_side(finding)
     if finding.notes:
@@ -211,10 +221,15 @@ def _block(text: str, language: str = "") -> str:
 
 
 def _code(text: str) -> str:
-    shown = telling.visible(text).replace("|", "\\|")
+    shown = telling.visible(text) or " "
     fence = "`" * (1 + _longest_run(shown))
     blank = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{fence}{blank}{shown}{blank}{fence}"
+
+
+def _in_table(markdown: str) -> str:
+    # A pipe parts cells even within code.
+    return re.sub(r"(?<!\\)\|", r"\|", markdown)
 
 
 def _longest_run(text: str) -> int:
@@ -230,7 +245,7 @@ def _text(text: str) -> str:
 
 
 def _one_line_of_text(text: str) -> str:
-    pieces = re.split(r"((?<!`)`[^`]+`(?!`))", _line(text))
+    pieces = re.split(r"((?<!`)`[^`]+`(?!`))", _line(text.strip()))
     return "".join(
         _code(piece[1:-1]) if index % 2 else _escaped(piece) for index, piece in enumerate(pieces)
     )
@@ -239,6 +254,6 @@ def _one_line_of_text(text: str) -> str:
 def _escaped(text: str) -> str:
     text = re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", text)
     # The start of a list or a heading, where the text is the first of its line.
-    text = re.sub(r"^(\s*)([-+=]|\d+(?=[.)]))", r"\1&#8203;\2", text)
+    text = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", text)
     # A message that says @name or #1 must not notify a person or link an issue.
     return re.sub(r"(@|#)(?=\w)", r"\1<!-- -->", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -80,7 +80,9 @@ def _names(reports: Sequence[RunReport], labels: Sequence[str]) -> dict[tuple[in
 def _own(report: RunReport, reports: Sequence[RunReport]) -> str:
     """What `report` ran with that not all `reports` did."""
     everywhere = set.intersection(*(set(_facts(other)) for other in reports))
-    return ", ".join(f"{name} {text}" for name, text in _facts(report) if (name, text) not in everywhere)
+    return ", ".join(
+        f"{name} {text}" for name, text in _facts(report) if (name, text) not in everywhere
+    )
 
 
 def _facts(report: RunReport) -> list[tuple[str, str]]:
@@ -89,11 +91,11 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
 
 
 def _common(values: Sequence[Any]) -> dict[str, Any]:
-    """`values` as one mapping: each key with its value, or with all of them, told apart by commas."""
+    """`values` as one mapping: each key with its value, or with all it has, between commas."""
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for value in values for key in value):
         found = [value[key] for value in values if key in value]
-        if all(isinstance(item, dict) for item in found):
+        if all(isinstance(item, Mapping) for item in found):
             merged[key] = _common(found)
         elif all(item == found[0] for item in found):
             merged[key] = found[0]

@@ -18,24 +18,37 @@ Status = Outcome | Literal["informing"]
 """What a result counts as: its outcome, or `informing` for a failure that does not count."""
 
 
+_ALIKE = 0.6
+_PAIRS_COMPARED = 400
+
+
 @dataclass(frozen=True)
 class Word:
-    """How a status is shown: a symbol that needs no colour, and the words for one and for many."""
+    """How a status is shown: a symbol that needs no colour, and its words."""
 
     symbol: str
     one: str
+    many: str
     heading: str
+
+    def amount(self, number: int) -> str:
+        """`1 error`, `2 errors`."""
+        return f"{number} {self.one if number == 1 else self.many}"
 
 
 STATUSES: Mapping[Status, Word] = {
-    "failed": Word("✗", "failed", "Failures"),
-    "unexpected_pass": Word("↑", "passed unexpectedly", "Deviations that are none"),
-    "error": Word("!", "error", "Errors"),
-    "deviation": Word("≈", "deviation", "Deviations"),
-    "informing": Word("i", "failed for information", "Failures that only inform"),
-    "not_run": Word("·", "not run", "Not run"),
-    "not_applicable": Word("–", "not applicable", "Not applicable"),
-    "passed": Word("✓", "passed", "Passed"),
+    "failed": Word("✗", "failed", "failed", "Failures"),
+    "unexpected_pass": Word(
+        "↑", "passed unexpectedly", "passed unexpectedly", "Deviations that are none"
+    ),
+    "error": Word("!", "error", "errors", "Errors"),
+    "deviation": Word("≈", "deviation", "deviations", "Deviations"),
+    "informing": Word(
+        "i", "failed for information", "failed for information", "Failures that only inform"
+    ),
+    "not_run": Word("·", "not run", "not run", "Not run"),
+    "not_applicable": Word("–", "not applicable", "not applicable", "Not applicable"),
+    "passed": Word("✓", "passed", "passed", "Passed"),
 }
 """Every status, the gravest first; reports tell them in this order."""
 
@@ -163,7 +176,7 @@ def contracts(number: int) -> str:
 
 
 def labels(results: Iterable[ContractResult]) -> list[str]:
-    """Contracts with the modes they ran in, each contract once: `ordering.one_batch[sync,async]`."""
+    """Each contract once, with the modes it ran in: `ordering.one_batch[sync,async]`."""
     modes: dict[str, list[str]] = {}
     for result in results:
         modes.setdefault(result.id, []).append(result.mode)
@@ -177,9 +190,36 @@ def aligned(expected: Sequence[str], returned: Sequence[str]) -> list[Row]:
         return [Row(*pair) for pair in zip_longest(expected, returned)]
     rows = []
     matcher = SequenceMatcher(a=expected, b=returned, autojunk=False)
-    for _, first, last, start, stop in matcher.get_opcodes():
-        rows += [Row(*pair) for pair in zip_longest(expected[first:last], returned[start:stop])]
+    for tag, first, last, start, stop in matcher.get_opcodes():
+        left, right = expected[first:last], returned[start:stop]
+        if tag == "replace":
+            rows += _paired(left, right)
+        else:
+            rows += [Row(*pair) for pair in zip_longest(left, right)]
     return rows
+
+
+def _paired(expected: Sequence[str], returned: Sequence[str]) -> list[Row]:
+    """Lines of which none are equal, each beside the one that it resembles, if any does.
+
+    A message that was altered then stands beside what became of it, and not beside its neighbour.
+    """
+    if len(expected) * len(returned) <= _PAIRS_COMPARED:
+        places = [(i, j) for i in range(len(expected)) for j in range(len(returned))]
+        alike = {(i, j): _alike(expected[i], returned[j]) for i, j in places}
+        i, j = max(places, key=alike.__getitem__, default=(0, 0))
+        if alike.get((i, j), 0.0) >= _ALIKE:
+            return [
+                *_paired(expected[:i], returned[:j]),
+                Row(expected[i], returned[j]),
+                *_paired(expected[i + 1 :], returned[j + 1 :]),
+            ]
+    return [Row(*pair) for pair in zip_longest(expected, returned)]
+
+
+def _alike(left: str, right: str) -> float:
+    """How alike two lines are, from 0 to 1; of long ones, the first characters are looked at."""
+    return SequenceMatcher(a=left[:200], b=right[:200], autojunk=False).ratio()
 
 
 def visible(text: str, *, keep: str = "") -> str:

@@ -1,0 +1,483 @@
+"""The contracts as pytest items, and the run that collects, judges and reports them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest._code.code import ExceptionInfo, ReprFileLocation, TerminalRepr
+from _pytest._io import TerminalWriter
+
+import conformance
+from conformance import catalogue, declaration, engine, terminal
+from conformance.catalogue import Contract
+from conformance.declaration import Backend, DeclarationError
+from conformance.findings import ConformanceFailure
+from conformance.opening import NotAHistory
+from conformance.plugin import invocation_directory, setting
+from conformance.probes import surprises
+from conformance.reports import check_path, write_report
+from conformance.results import BackendReport, ContractResult, Mode, RunReport
+from conformance.rig import Rig
+from conformance.verdict import count, judge
+from conformance.workspace import Workspace
+
+ATTRIBUTE = "chat_history_result"
+"""Where a test report carries the contract's result, as JSON; it crosses to an xdist controller."""
+
+
+class UnexpectedPass(Exception):
+    """A contract that is declared as a deviation holds."""
+
+
+class ServerError(Exception):
+    """A contract could not be judged because the server was not there."""
+
+
+class ContractRun:
+    """The plugin object of a run with backends: from the command line to the verdicts.
+
+    Args:
+        config: pytest's.
+        specs: What `--history-backend` named.
+
+    Raises:
+        pytest.UsageError: A backend cannot be found, or an option makes no sense.
+    """
+
+    def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
+        self.config = config
+        self.contracts = catalogue.load()
+        self.backends = self._resolve(specs)
+        self.profile = engine.PROFILES[
+            str(setting(config, "profile") or ("ci" if os.environ.get("CI") else "quick"))
+        ]
+        self.level = _choice(config, "level", "should")
+        self.since = self._since()
+        self.seed = _seed(config)
+        self.reports = self._report_paths()
+        self.selectors = self._take_selectors()
+        self.told: dict[tuple[str, str], str] = {}
+        self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
+        self.backend_reports: list[BackendReport] = []
+        self._rigs: dict[str, Rig] = {}
+        self._workspace: Workspace | None = None
+        self._probed: dict[str, list[str]] = {}
+
+    # -- options -----------------------------------------------------------------------------
+
+    def _resolve(self, specs: Sequence[str]) -> dict[str, Backend]:
+        here = str(invocation_directory(self.config))
+        if any(":" in spec for spec in specs) and here not in sys.path:
+            sys.path.insert(0, here)
+        backends: dict[str, Backend] = {}
+        for spec in dict.fromkeys(specs):
+            try:
+                backend = declaration.resolve(spec)
+                backend.check(self.contracts)
+            except DeclarationError as error:
+                raise pytest.UsageError(str(error)) from error
+            backends[backend.name] = backend
+        return backends
+
+    def _since(self) -> str | None:
+        since = str(setting(self.config, "since") or "")
+        if not since:
+            return None
+        try:
+            catalogue.version(since)
+        except ValueError:
+            raise pytest.UsageError(
+                f"history_since = {since}: it is a version of the catalogue such as 0.1"
+            ) from None
+        return since
+
+    def _report_paths(self) -> list[Path]:
+        given = setting(self.config, "report")
+        paths = [
+            invocation_directory(self.config) / str(path)
+            for path in (given if isinstance(given, list) else [])
+        ]
+        for path in paths:
+            try:
+                check_path(path)
+            except ValueError as error:
+                raise pytest.UsageError(f"--history-report: {error}") from error
+        return paths
+
+    def _take_selectors(self) -> list[str]:
+        """Take `backend::contract` out of pytest's arguments; without paths, collect no tests."""
+        config = self.config
+        from_command_line = config.args_source is pytest.Config.ArgsSource.ARGS
+        selectors = [
+            argument
+            for argument in (config.args if from_command_line else [])
+            if argument.partition("::")[0] in self.backends and "::" in argument
+        ]
+        paths = [argument for argument in config.args if argument not in selectors]
+        named_on_command_line = self.config.getoption("--history-backend") is not None
+        if not from_command_line and named_on_command_line:
+            paths = []
+        config.args = paths
+        return selectors
+
+    # -- collecting --------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Put a collector for each backend behind what pytest collects by itself."""
+        report = yield
+        if isinstance(collector, pytest.Session) and report.result is not None:
+            report.result = [
+                *report.result,
+                *(
+                    BackendCollector.from_parent(
+                        collector, name=backend.name, nodeid=backend.name, run=self, backend=backend
+                    )
+                    for backend in self.backends.values()
+                ),
+            ]
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Keep the contracts that were selected by node id, where any was."""
+        if not self.selectors:
+            return
+        contracts = [item for item in items if isinstance(item, ContractItem)]
+        for selector in self.selectors:
+            if not any(_selects(selector, item.nodeid) for item in contracts):
+                known = [item.nodeid for item in contracts]
+                raise pytest.UsageError(
+                    f"no contract is {selector!r}{declaration.nearest(selector, known)}; "
+                    "--co lists them"
+                )
+        dropped = [
+            item
+            for item in contracts
+            if not any(_selects(selector, item.nodeid) for selector in self.selectors)
+        ]
+        items[:] = [item for item in items if item not in dropped]
+        config.hook.pytest_deselected(items=dropped)
+
+    # -- running -----------------------------------------------------------------------------
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where everything runs, made when it is first needed."""
+        if self._workspace is None:
+            self._workspace = Workspace()
+        return self._workspace
+
+    def rig(self, backend: Backend) -> Rig:
+        """The backend, ready to be used; one for the whole run."""
+        if backend.name not in self._rigs:
+            self._rigs[backend.name] = Rig(
+                backend,
+                limit=self.profile.limit,
+                destructive=bool(setting(self.config, "allow-destructive")),
+            )
+        return self._rigs[backend.name]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        """Open each backend once, so that a factory that cannot work is told at once."""
+        if _is_worker(self.config) or self.config.option.collectonly:
+            return
+        with self.workspace.inside():
+            for backend in self.backends.values():
+                self._try_to_open(backend)
+
+    def _try_to_open(self, backend: Backend) -> None:
+        rig = self.rig(backend)
+        named = f"--history-backend={backend.name}"
+        try:
+            rig.local.open("first", rig.nonce(), rig.how, None)
+        except NotAHistory as error:
+            raise pytest.UsageError(f"{named} leads to no chat history: {error}.") from error
+        except ConnectionError:
+            return  # no server: the contracts report it as errors, and the verdict stays open
+        except Exception as error:
+            if isinstance(backend.factory, type):
+                return  # a constructor that raises is a finding about the class
+            raise pytest.UsageError(
+                f"{named}: opening a history raises {type(error).__name__}: {error}"
+            ) from error
+        try:
+            rig.local.release("first", rig.how)
+        except Exception as error:
+            rig.notes.append(f"closing a fresh history raised {type(error).__name__}: {error}")
+
+    def run_item(self, item: ContractItem) -> ContractResult:
+        """Run one contract in the workspace and judge it by the declaration."""
+        with self.workspace.inside():
+            return engine.run_declared(
+                item.contract,
+                self.rig(item.backend),
+                item.mode,
+                self.profile,
+                self.seed,
+                level=self.level,
+                since=self.since,
+            )
+
+    # -- reporting ---------------------------------------------------------------------------
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is judged, and with what."""
+        contracts = len(self.contracts)
+        items = sum(len(contract.modes) for contract in self.contracts.values())
+        return [
+            f"chat history: {', '.join(self.backends)}; {contracts} contracts in {items} modes, "
+            f"profile {self.profile.name}, seed {self.seed}"
+        ]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Let the test report carry the contract's result."""
+        report = yield
+        if isinstance(item, ContractItem) and call.when == "call":
+            result = item.result
+            if result is None and call.excinfo is not None:
+                reason = f"the suite failed: {call.excinfo.typename}: {call.excinfo.value}"
+                result = item.blank("error", reason)
+            if result is not None:
+                # ASCII, because what crosses to an xdist controller must be UTF-8, and messages
+                # may hold lone surrogates.
+                data = json.dumps({"backend": item.backend.name, **result.to_json()})
+                setattr(report, ATTRIBUTE, data)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the results, wherever they ran."""
+        carried = getattr(report, ATTRIBUTE, None)
+        if carried is not None:
+            data = json.loads(carried)
+            name = data.pop("backend")
+            result = ContractResult.from_json(data)
+            self.results[name][result.label] = result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """Reach the verdicts, write the reports, and end what was started."""
+        try:
+            if not _is_worker(self.config) and not self.config.option.collectonly:
+                self._finish(session)
+        finally:
+            for rig in self._rigs.values():
+                rig.stop()
+            if self._workspace is not None:
+                self._workspace.remove()
+        return (yield)
+
+    def _finish(self, session: pytest.Session) -> None:
+        for backend in self.backends.values():
+            self.backend_reports.append(self._report_on(backend))
+        for path in self.reports:
+            write_report(self.run_report(), path)
+        unsettled = any(report.verdict == "incomplete" for report in self.backend_reports)
+        if setting(self.config, "require-verdict") and unsettled:
+            if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _report_on(self, backend: Backend) -> BackendReport:
+        results = self.results[backend.name]
+        all_results = [
+            results.get(f"{contract.id}[{mode}]")
+            or ContractResult(contract.id, contract.level, contract.since, mode, "not_run")
+            for contract, mode in engine.each(self.contracts.values())
+        ]
+        notes = list(self.rig(backend).notes)
+        if results:
+            with self.workspace.inside():
+                notes += surprises(self.rig(backend))
+        return BackendReport(
+            name=backend.name,
+            verdict=judge(all_results),
+            lacks=dict(backend.lacks),
+            counts=count(all_results),
+            contracts=tuple(all_results),
+            notes=tuple(notes),
+        )
+
+    def run_report(self) -> RunReport:
+        """The whole run as a value."""
+        packages = ("pytest", "hypothesis", "langchain-core")
+        return RunReport(
+            suite={
+                "version": conformance.__version__,
+                "profile": self.profile.name,
+                "seed": self.seed,
+            },
+            environment={
+                "python": platform.python_version(),
+                "platform": platform.system(),
+                **{package: version_of(package) for package in packages},
+            },
+            backends=tuple(self.backend_reports),
+        )
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the verdicts, last."""
+        if not self.backend_reports:
+            return
+        terminalreporter.section("chat history conformance")
+        for report in self.backend_reports:
+            good = report.verdict in ("conformant", "conformant_with_deviations")
+            colour = {"green": good, "red": report.verdict == "not_conformant"}
+            colour["yellow"] = report.verdict == "incomplete"
+            for line in terminal.summary(report):
+                terminalreporter.write_line(line)
+            terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
+        if setting(self.config, "write-deviations"):
+            for report in self.backend_reports:
+                terminalreporter.write_line("")
+                for line in terminal.deviations_block(report):
+                    terminalreporter.write_line(line)
+        for path in self.reports:
+            terminalreporter.write_line(f"report: {path}")
+
+
+class BackendCollector(pytest.Collector):
+    """All contracts of one backend."""
+
+    def __init__(self, *, run: ContractRun, backend: Backend, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.backend = backend
+
+    def collect(self) -> Iterable[pytest.Item]:
+        """An item for each contract in each of its modes."""
+        for contract, mode in engine.each(self.run.contracts.values()):
+            label = f"{contract.id}[{mode}]"
+            yield ContractItem.from_parent(
+                self,
+                name=label,
+                nodeid=f"{self.backend.name}::{label}",
+                run=self.run,
+                contract=contract,
+                mode=mode,
+            )
+
+
+class ContractItem(pytest.Item):
+    """One contract in one mode on one backend."""
+
+    def __init__(
+        self, *, run: ContractRun, contract: Contract, mode: Mode, parent: BackendCollector, **kwargs: Any
+    ) -> None:
+        super().__init__(parent=parent, **kwargs)
+        self.run = run
+        self.contract = contract
+        self.mode: Mode = mode
+        self.backend = parent.backend
+        self.result: ContractResult | None = None
+        self.add_marker(
+            pytest.mark.history(
+                backend=self.backend.name, family=contract.family, level=contract.level, mode=mode
+            )
+        )
+
+    def blank(self, outcome: Any, reason: str) -> ContractResult:
+        """A result without examples."""
+        contract = self.contract
+        return ContractResult(
+            contract.id, contract.level, contract.since, self.mode, outcome, reason=reason
+        )
+
+    def runtest(self) -> None:
+        """Run the contract and end as its outcome says."""
+        self.result = None
+        result = self.result = self.run.run_item(self)
+        match result.outcome:
+            case "not_applicable":
+                pytest.skip(f"not applicable: {result.reason}")
+            case "deviation":
+                pytest.xfail(f"deviation: {result.reason}")
+            case "error":
+                raise ServerError(result.reason)
+            case "unexpected_pass" if not result.informs:
+                raise UnexpectedPass(result.reason)
+            case "failed" if result.informs:
+                pytest.xfail(f"for information: {result.reason}")
+            case "failed" if result.finding is not None:
+                raise ConformanceFailure(result.finding)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """The contract's place in the suite and its sentence."""
+        code = self.contract.body.__code__
+        return Path(code.co_filename), code.co_firstlineno - 1, self.contract.title
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """A failure told about messages; whatever else goes wrong as pytest tells it."""
+        error = excinfo.value
+        if isinstance(error, UnexpectedPass | ServerError):
+            return FailureText(str(error), self._location(str(error)))
+        if not isinstance(error, ConformanceFailure):
+            return super().repr_failure(excinfo, style)
+        finding, same_as = error.finding, None
+        if finding.cause:
+            key = (self.backend.name, finding.cause)
+            first = self.run.told.setdefault(key, self.nodeid)
+            same_as = first if first != self.nodeid else None
+        text = terminal.failure(self.contract, finding, same_as=same_as)
+        return FailureText(text, self._location(finding.summary))
+
+    def _location(self, message: str) -> ReprFileLocation:
+        path, line, _ = self.reportinfo()
+        return ReprFileLocation(str(path), line + 1, message)
+
+
+class FailureText(TerminalRepr):
+    """A failure's text, with the first line where pytest's short summary looks for it."""
+
+    def __init__(self, text: str, reprcrash: ReprFileLocation) -> None:
+        self.text = text
+        self.reprcrash = reprcrash
+
+    def toterminal(self, tw: TerminalWriter) -> None:
+        """Write the text as it is, its first line marked."""
+        first, _, rest = self.text.partition("\n")
+        tw.line(first, red=True, bold=True)
+        if rest:
+            tw.line(rest)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _selects(selector: str, nodeid: str) -> bool:
+    return nodeid == selector or nodeid.startswith((f"{selector}.", f"{selector}["))
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _choice(config: pytest.Config, name: str, default: str) -> Any:
+    value = str(setting(config, name) or default)
+    if value not in ("must", "should", "may"):
+        raise pytest.UsageError(f"history_{name} = {value}: it is must, should or may")
+    return value
+
+
+def _seed(config: pytest.Config) -> int:
+    """Hypothesis' own option where it is given; else 0, so that a red run is red again."""
+    given = config.getoption("hypothesis_seed", None)
+    if given is None:
+        return 0
+    return random.getrandbits(32) if given == "random" else int(given)

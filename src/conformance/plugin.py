@@ -1,0 +1,107 @@
+"""The pytest plugin: its options and its start. Nothing is loaded unless a backend is named.
+
+What happens then is in `conformance.items`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_MARKER = (
+    "history(backend, family, level, mode): a contract of chat-history-conformance; "
+    "select with -m \"history(family='ordering')\""
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, each with an ini option of the same name."""
+    group = parser.getgroup("history", "chat-history conformance")
+
+    def option(name: str, help: str, *, many: bool = False, flag: bool = False, **kwargs: object) -> None:
+        action = "append" if many else "store_true" if flag else "store"
+        group.addoption(
+            f"--history-{name}", action=action, default=None, help=help, **kwargs  # type: ignore[arg-type]
+        )
+        parser.addini(
+            f"history_{name.replace('-', '_')}",
+            f"the same as --history-{name}",
+            type="args" if many else "bool" if flag else "string",
+            default=[] if many else False if flag else "",
+        )
+
+    option(
+        "backend",
+        "judge the chat history NAME: a registered name, one declared with @history_backend in a "
+        "conftest, or package.module:attribute, any callable that takes a session id; repeatable. "
+        "Without a path, the run is the contracts alone",
+        many=True,
+        metavar="NAME",
+    )
+    option(
+        "report",
+        "write a report to PATH; its ending says which: .json, .md, .html or .svg; repeatable",
+        many=True,
+        metavar="PATH",
+    )
+    option(
+        "profile",
+        "how much is tried: quick, ci or thorough (default: quick, ci where CI is set)",
+        choices=("quick", "ci", "thorough"),
+    )
+    option(
+        "level",
+        "contracts below this level inform and never fail the run: must, should or may "
+        "(default: should)",
+        choices=("must", "should", "may"),
+    )
+    option(
+        "since",
+        "pin the catalogue to that of suite version VERSION: newer contracts inform",
+        metavar="VERSION",
+    )
+    option(
+        "require-verdict",
+        "fail the run where a verdict is INCOMPLETE, for CIs",
+        flag=True,
+    )
+    option(
+        "allow-destructive",
+        "also try session ids that could meet somebody's data: the empty id, ids like paths",
+        flag=True,
+    )
+    option(
+        "write-deviations",
+        "print the deviations= block that would declare this run's failures",
+        flag=True,
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the run of the contracts where a backend is named."""
+    config.addinivalue_line("markers", _MARKER)
+    named = setting(config, "backend")
+    if not named:
+        for name in ("report", "write-deviations", "require-verdict", "allow-destructive"):
+            if config.getoption(f"--history-{name}"):
+                raise pytest.UsageError(
+                    f"--history-{name} does nothing without --history-backend=NAME: name the "
+                    "chat history to judge."
+                )
+        return
+    from conformance.items import ContractRun
+
+    config.pluginmanager.register(ContractRun(config, list(named)), "history-contracts")
+
+
+def setting(config: pytest.Config, name: str) -> object:
+    """The value of an option, from the command line or else from its ini twin."""
+    given = config.getoption(f"--history-{name}")
+    return given if given is not None else config.getini(f"history_{name.replace('-', '_')}")
+
+
+def invocation_directory(config: pytest.Config) -> Path:
+    """Where pytest was started."""
+    return Path(config.invocation_params.dir)
