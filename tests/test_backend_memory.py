@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 import uuid
@@ -516,8 +517,13 @@ def test_consumers_in_threads_get_each_message_once(open_history: Open) -> None:
             got += contents(some)
         return got
 
-    with ThreadPoolExecutor(8) as pool:
-        shares = list(pool.map(consume, range(8)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads that take turns politely would hide a missing lock
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            shares = list(pool.map(consume, range(8)))
+    finally:
+        sys.setswitchinterval(interval)
 
     assert sorted(int(c) for share in shares for c in share) == list(range(200))
     assert all([int(c) for c in share] == sorted(int(c) for c in share) for share in shares)

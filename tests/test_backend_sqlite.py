@@ -163,7 +163,6 @@ def test_opening_and_reading_store_nothing(path: Path) -> None:
     history = SQLiteChatMessageHistory("s", path)
     assert history.messages == history.messages_from_beginning() == history.last_messages(3) == []
     assert history.messages_from_latest(1, 0.01) == []
-    history.clear()
 
     with contextlib.closing(sqlite3.connect(path)) as raw:
         assert raw.execute("SELECT count(*) FROM chat_messages").fetchone() == (0,)

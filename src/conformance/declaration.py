@@ -341,9 +341,9 @@ def _need_reason(where: str, argument: str, name: str, reason: object) -> None:
 
 
 def _import_failure(spec: str, module: str, error: Exception) -> str:
-    text = f"--history-backend={spec}: {type(error).__name__}: {error}."
+    text = f"--history-backend={spec}: {type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
-        text += " Is its package installed, or below the directory pytest is run from?"
+        text += ". Is its package installed, or below the directory pytest is run from?"
         taken = sys.modules.get(module.partition(".")[0])
         ours = Path(__file__).parent.parent / "backends"
         if taken is not None and Path(getattr(taken, "__file__", "") or "").parent == ours:

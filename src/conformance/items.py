@@ -418,9 +418,11 @@ class ContractItem(pytest.Item):
                 raise ConformanceFailure(result.finding)
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """The contract's place in the suite and its sentence."""
+        """The contract's place in the suite, and the headline of a failure."""
         code = self.contract.body.__code__
-        return Path(code.co_filename), code.co_firstlineno - 1, self.contract.title
+        # A headline that ended the node id would be printed twice by pytest -v.
+        headline = f"{self.backend.name} {self.name}: {self.contract.title}"
+        return Path(code.co_filename), code.co_firstlineno - 1, headline
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A failure told about messages; whatever else goes wrong as pytest tells it."""

@@ -7,6 +7,7 @@ surrogates, classes of a user's own.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def show(value: Any, width: int = WIDTH) -> str:
     if isinstance(value, BaseMessage):
         return clip(_show_message(value), width)
     if isinstance(value, list | tuple):
-        return clip(f"[{', '.join(show(item, width) for item in _head(value))}]", width)
+        return _show_row([show(item, width // 2) for item in _ends(value)], len(value), width)
     return clip(_repr(value), width)
 
 
@@ -72,7 +73,7 @@ def source(value: Any) -> str:
         case int() if value.bit_length() > 4_000:
             return f"int({hex(value)!r}, 16)"
         case list():
-            return f"[{', '.join(source(item) for item in value)}]"
+            return _numbered_source(value) or _list_source([source(item) for item in value])
         case tuple():
             return f"({''.join(source(item) + ', ' for item in value)})"
         case dict():
@@ -135,6 +136,30 @@ def message_names() -> tuple[str, ...]:
     return tuple(name for name in _message_exports if "Message" in name and name[0].isupper())
 
 
+def _list_source(items: list[str]) -> str:
+    """On one line where it is short, an item a line where it is not."""
+    line = f"[{', '.join(items)}]"
+    if len(line) <= 70 or len(items) < 2:
+        return line
+    return "[\n" + "".join(f"    {item},\n" for item in items) + "]"
+
+
+def _numbered_source(value: list[Any]) -> str:
+    """A comprehension for a long row of messages that differ by a number only, or nothing."""
+    if len(value) < 8 or not isinstance(value[0], BaseMessage):
+        return ""
+    name, text = type(value[0]).__name__, value[0].content
+    match = re.fullmatch(r"([a-z]*)(\d+)", text) if isinstance(text, str) else None
+    if match is None:
+        return ""
+    stem, first = match[1], int(match[2])
+    if [source(item) for item in value] != [
+        f"{name}({f'{stem}{number}'!r})" for number in range(first, first + len(value))
+    ]:
+        return ""
+    return f'[{name}(f"{stem}{{n}}") for n in range({first}, {first + len(value)})]'
+
+
 def _text_source(text: str) -> str:
     if len(text) > 200 and len(set(text)) == 1:
         return f"{text[0]!r} * {len(text)}"
@@ -157,5 +182,18 @@ def _repr(value: Any) -> str:
         return f"<{type(value).__name__}: {type(error).__name__} in repr>"
 
 
-def _head(values: Sequence[Any], limit: int = 20) -> list[Any]:
-    return list(values[:limit])
+def _ends(values: Sequence[Any], limit: int = 12) -> list[Any]:
+    """The values of a short list, and the first and last ones of a long list."""
+    return list(values) if len(values) <= limit else [*values[: limit - 2], *values[-2:]]
+
+
+def _show_row(items: list[str], length: int, width: int) -> str:
+    """Items between brackets; where they are too many, the last one behind what was left out."""
+    line = f"[{', '.join(items)}]"
+    if length == len(items) and (len(line) <= width or length < 3):
+        return clip(line, width)
+    head: list[str] = []
+    while len(head) < len(items) - 2 and len(", ".join(head)) + len(items[-1]) < width - 40:
+        head.append(items[len(head)])
+    left_out = length - len(head) - 1
+    return clip(f"[{', '.join([*head, f'… {left_out} more …', items[-1]])}]", width + 20)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import string
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -695,12 +696,12 @@ def _tell_lanes(lanes: Sequence[Lane], mode: Mode) -> tuple[str, str]:
         body = [phrase.code() for phrase in phrases]
         texts += [f"      lane {number}: {phrase.text()}" for phrase in phrases]
         if lane[0][0].far:
-            codes += [f"def lane{number}():", *(f"    {line}" for line in body)]
+            codes += [f"def lane{number}():", *(textwrap.indent(line, "    ") for line in body)]
         elif awaited:
             codes += [f"async def lane{number}():"]
-            codes += [f"    await {phrase.bare()}" for phrase in phrases]
+            codes += [textwrap.indent(f"await {phrase.bare()}", "    ") for phrase in phrases]
         else:
-            codes += [f"def lane{number}():", *(f"    {line}" for line in body)]
+            codes += [f"def lane{number}():", *(textwrap.indent(line, "    ") for line in body)]
         names.append(f"lane{number}")
     if awaited:
         started = ", ".join(f"{name}()" for name in names)

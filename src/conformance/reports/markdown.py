@@ -108,7 +108,7 @@ def _stated(backend: BackendReport) -> Iterator[str]:
 
 def _reason(group: Group) -> str:
     return (
-        f"- {telling.contracts(len(group.results))}: {_text(group.title)}  \n"
+        f"- {telling.contracts(len(group.results))}: {_text(group.title)}<br>\n"
         f"  {_labels(group.results)}\n"
     )
 
@@ -245,7 +245,7 @@ def _text(text: str) -> str:
 
 
 def _one_line_of_text(text: str) -> str:
-    pieces = re.split(r"((?<!`)`[^`]+`(?!`))", _line(text.strip()))
+    pieces = re.split(r"((?<!`)`[^`]+`(?!`))", _line(text).strip(" "))
     return "".join(
         _code(piece[1:-1]) if index % 2 else _escaped(piece) for index, piece in enumerate(pieces)
     )

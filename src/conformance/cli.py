@@ -1,0 +1,168 @@
+"""`history-conformance`: the catalogue, a contract explained, reports side by side, the proof."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import conformance
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 where a proof fails, 2 on wrong use."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except _Refusal as refusal:
+        print(f"history-conformance: {refusal}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        sys.stderr.close()
+        return 0
+    return status
+
+
+class _Refusal(Exception):
+    """Wrong use; the text says what to do."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="history-conformance",
+        description="The contracts of chat-history-conformance and the reports of its runs. "
+        "Contracts are run with: pytest --history-backend=NAME",
+    )
+    parser.add_argument("--version", action="version", version=conformance.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    contracts = commands.add_parser("contracts", help="list every contract")
+    contracts.add_argument("family", nargs="?", help="only this family, such as ordering")
+    contracts.set_defaults(run=_contracts)
+
+    explain = commands.add_parser("explain", help="a contract's rule, where it is from, its cause")
+    explain.add_argument("contract", help="its id, such as ordering.across_calls")
+    explain.set_defaults(run=_explain)
+
+    report = commands.add_parser(
+        "report", help="several runs side by side: backends by contracts"
+    )
+    report.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
+    report.add_argument("--html", type=Path, metavar="PATH", help="write the matrix as a page")
+    report.add_argument("--md", type=Path, metavar="PATH", help="write it as Markdown")
+    report.set_defaults(run=_report)
+
+    selftest = commands.add_parser(
+        "selftest", help="run every contract on every broken history and write the kill matrix"
+    )
+    selftest.add_argument("--output", type=Path, metavar="DIRECTORY", help="write kill-matrix.* here")
+    selftest.add_argument(
+        "--no-power", action="store_true", help="leave out the discovery power over 20 seeds"
+    )
+    selftest.add_argument("--jobs", type=int, metavar="N", help="processes (default: processors)")
+    selftest.set_defaults(run=_selftest)
+    return parser
+
+
+def _contracts(options: argparse.Namespace) -> int:
+    from conformance import catalogue
+    from conformance.declaration import nearest
+
+    contracts = catalogue.load().values()
+    families = list(dict.fromkeys(contract.family for contract in contracts))
+    if options.family and options.family not in families:
+        raise _Refusal(
+            f"there is no family {options.family!r}{nearest(options.family, families)}. "
+            f"Families: {', '.join(families)}"
+        )
+    width = max(len(contract.id) for contract in contracts)
+    number = modes = 0
+    for family in [options.family] if options.family else families:
+        print(f"{family}")
+        for contract in contracts:
+            if contract.family == family:
+                number, modes = number + 1, modes + len(contract.modes)
+                print(f"  {contract.id:<{width}}  {contract.level:<6}  {contract.title}")
+        print()
+    print(f"{number} contracts, {modes} with each mode counted. `history-conformance explain ID`")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from conformance import catalogue, faulty
+    from conformance.declaration import nearest
+
+    known = catalogue.load()
+    contract = known.get(options.contract.partition("[")[0])
+    if contract is None:
+        raise _Refusal(
+            f"there is no contract {options.contract!r}{nearest(options.contract, known)}. "
+            "`history-conformance contracts` lists them."
+        )
+    made_for = [item for item in faulty.load().values() if item.breaks == contract.id]
+    needs = ", ".join(contract.needs) or "nothing but the interface"
+    print(f"{contract.id}  ({contract.level}, since {contract.since})\n{contract.title}\n")
+    for name, text in (
+        ("Rule", contract.rule),
+        ("From", contract.source),
+        ("Usual cause", contract.cause),
+        ("What to do", contract.remedy),
+        ("Seen in", contract.seen),
+        ("Needs", needs),
+        ("Modes", ", ".join(contract.modes)),
+        *(("Broken by", f"{item.defect} [{item.id}]") for item in made_for),
+    ):
+        print(textwrap.fill(text, 92, initial_indent=f"{name + ':':<13}", subsequent_indent=" " * 13))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from conformance import terminal
+    from conformance.reports import load_report, matrix, rules, write_report
+
+    try:
+        loaded = {path: load_report(path) for path in options.results}
+        merged = matrix.merge(loaded)
+        for path in (options.html, options.md):
+            if path is not None:
+                write_report(merged, path, rules())
+    except (OSError, ValueError) as error:
+        raise _Refusal(str(error)) from error
+    for backend in merged.backends:
+        print(terminal.verdict_line(backend))
+    return 0
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from conformance import catalogue, faulty, selftest
+    from conformance.reports import kills
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    proof = selftest.kill_matrix(progress, options.jobs)
+    if not options.no_power:
+        power = selftest.discovery(progress, jobs=options.jobs)
+        proof = selftest.Proof(proof.rows, power)
+    broken = faulty.load()
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        page = kills.markdown(proof, catalogue.load(), broken)
+        (options.output / "kill-matrix.md").write_text(page, encoding="utf-8")
+        data = json.dumps(proof.to_json(), indent=1)
+        (options.output / "kill-matrix.json").write_text(data + "\n", encoding="utf-8")
+    wrong = proof.faults(catalogue.load(), broken)
+    for sentence in wrong:
+        print(sentence)
+    print(
+        f"{len(catalogue.load())} contracts, {len(broken)} broken histories: "
+        + (f"{len(wrong)} faults" if wrong else "each contract was seen red, each history caught")
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Proof that the suite bites: every contract against every broken history, and how surely.
+
+The kill matrix runs all contracts on all broken histories; discovery power runs the contract that
+each was made for, over many seeds. Both work in several processes; each broken history is opened
+in one of them only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from conformance import catalogue, declaration, engine, faulty
+from conformance.catalogue import Contract
+from conformance.declaration import Backend
+from conformance.engine import PROFILES
+from conformance.faulty import Faulty
+from conformance.results import ContractResult
+from conformance.rig import Rig
+from conformance.workspace import Workspace
+
+SEEDS = 20
+NEEDED = 19
+"""Of `SEEDS` seeds, those in which profile `ci` has to find each broken history."""
+
+CONTROLS = ("memory", "sqlite")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A contract that turned red on a broken history, and the kinds of its findings."""
+
+    contract: str
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the whole catalogue said of one history, a control or a broken one."""
+
+    history: str
+    kills: tuple[Kill, ...]
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """The row that `asdict` made `data` of."""
+        kills = tuple(Kill(kill["contract"], tuple(kill["kinds"])) for kill in data["kills"])
+        return cls(data["history"], kills, tuple(data["errors"]))
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The whole matrix: a row for each history, and in how many seeds each was found.
+
+    `power` is empty where it was not measured.
+    """
+
+    rows: Mapping[str, Row]
+    power: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The proof as JSON values."""
+        return {
+            "rows": [asdict(row) for row in self.rows.values()],
+            "power": dict(sorted(self.power.items())),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Proof:
+        """The proof that `to_json` wrote as `data`."""
+        rows = [Row.from_json(row) for row in data["rows"]]
+        return cls({row.history: row for row in rows}, dict(data["power"]))
+
+    def killers(self, contract: str) -> list[str]:
+        """The broken histories that turned a contract red."""
+        return [
+            row.history
+            for row in self.rows.values()
+            if row.history not in CONTROLS and any(kill.contract == contract for kill in row.kills)
+        ]
+
+    def faults(self, contracts: Iterable[str], broken: Mapping[str, Faulty]) -> list[str]:
+        """What is wrong with the proof, one sentence each; empty where it holds.
+
+        A kill counts only where the control is green, and by the contract's own finding of the
+        expected kind; a crash of the suite or a server error is none.
+        """
+        wrong = [
+            f"the control {name} is red: {', '.join(kill.contract for kill in row.kills)}"
+            for name, row in self.rows.items()
+            if name in CONTROLS and row.kills
+        ]
+        wrong += [
+            f"{row.history}: no finding but an error: {error}"
+            for row in self.rows.values()
+            for error in row.errors
+        ]
+        wrong += [f"the control {name} was not run" for name in CONTROLS if name not in self.rows]
+        for identifier, history in broken.items():
+            row = self.rows.get(identifier)
+            if row is None:
+                wrong.append(f"{identifier} was not run")
+            elif not any(
+                kill.contract == history.breaks and history.kind in kill.kinds for kill in row.kills
+            ):
+                got = [kill for kill in row.kills if kill.contract == history.breaks]
+                kinds = f"reports {', '.join(got[0].kinds)}" if got else "is green"
+                wrong.append(
+                    f"{identifier} is not caught: {history.breaks} {kinds} in place of "
+                    f"{history.kind}"
+                )
+            if self.power and self.power.get(identifier, 0) < NEEDED:
+                wrong.append(
+                    f"{identifier} is found in {self.power.get(identifier, 0)} of {SEEDS} seeds"
+                )
+        wrong += [
+            f"{contract} was never seen red" for contract in contracts if not self.killers(contract)
+        ]
+        return wrong
+
+
+def kill_matrix(report: Callable[[str], None] = lambda line: None, jobs: int | None = None) -> Proof:
+    """Run every contract in profile `quick` on the controls and on every broken history.
+
+    Args:
+        report: Told a line for each history that is done.
+        jobs: How many processes; as many as there are processors by default.
+    """
+    names = [*CONTROLS, *faulty.load()]
+    rows = dict(_spread(_row, [(name,) for name in names], report, jobs))
+    return Proof({name: rows[name] for name in names})
+
+
+def discovery(
+    report: Callable[[str], None] = lambda line: None,
+    *,
+    seeds: Sequence[int] = range(1, SEEDS + 1),
+    jobs: int | None = None,
+    only: Callable[[Faulty], bool] = lambda history: True,
+) -> dict[str, int]:
+    """In how many of `seeds` the expected contract finds each broken history, in profile `ci`."""
+    tasks = [(name, tuple(seeds)) for name, history in faulty.load().items() if only(history)]
+    return dict(_spread(_power, tasks, report, jobs))
+
+
+def control(name: str) -> Backend:
+    """A reference backend, as registered."""
+    return declaration.resolve(name)
+
+
+def results_on(
+    backend: Backend,
+    contracts: Iterable[Contract],
+    *,
+    profile: engine.Profile,
+    seed: int,
+) -> Iterator[ContractResult]:
+    """The result of each contract in each mode, in a workspace of its own."""
+    workspace = Workspace()
+    rig = Rig(backend, limit=profile.limit)
+    try:
+        with workspace.inside():
+            for contract, mode in engine.each(contracts):
+                yield engine.run(contract, rig, mode, profile, seed)
+    finally:
+        rig.stop()
+        workspace.remove()
+
+
+def _row(name: str) -> Row:
+    backend = control(name) if name in CONTROLS else faulty.load()[name].backend
+    # A first finding decides; the shortest story is for people.
+    profile = replace(PROFILES["quick"], shrink_seconds=0.0)
+    kinds: dict[str, list[str]] = {}
+    errors = []
+    for result in results_on(backend, catalogue.load().values(), profile=profile, seed=0):
+        if result.finding is not None:
+            found = kinds.setdefault(result.id, [])
+            found += [result.finding.kind] if result.finding.kind not in found else []
+        elif result.outcome == "error":
+            errors.append(f"{result.label}: {result.reason}")
+    return Row(name, tuple(Kill(key, tuple(value)) for key, value in kinds.items()), tuple(errors))
+
+
+def _power(name: str, seeds: Sequence[int]) -> int:
+    history = faulty.load()[name]
+    contract = catalogue.load()[history.breaks]
+    profile = replace(PROFILES["ci"], shrink_seconds=0.0)
+    return sum(
+        any(
+            result.finding is not None and result.finding.kind == history.kind
+            for result in results_on(history.backend, [contract], profile=profile, seed=seed)
+        )
+        for seed in seeds
+    )
+
+
+def _spread(
+    work: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    report: Callable[[str], None],
+    jobs: int | None,
+) -> Iterator[tuple[str, Any]]:
+    started = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs or os.cpu_count() or 1, mp_context=context) as pool:
+        running = {pool.submit(work, *task): task[0] for task in tasks}
+        for number, future in enumerate(as_completed(running), 1):
+            name = running[future]
+            elapsed = time.monotonic() - started
+            left = elapsed / number * (len(tasks) - number)
+            report(f"{number:>4} of {len(tasks)}  {name}  ({left:.0f} s left)")
+            yield name, future.result()
