@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import sys
 import threading
 import time
 import uuid
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from backends.codec import UndecodableRecordError
+from backends import memory
+from backends.codec import UndecodableRecordError, decode_batch
 from backends.memory import MemoryChatMessageHistory, MemoryStore
 from backends.sqlite import SQLiteChatMessageHistory
 
@@ -517,13 +517,8 @@ def test_consumers_in_threads_get_each_message_once(open_history: Open) -> None:
             got += contents(some)
         return got
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads that take turns politely would hide a missing lock
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            shares = list(pool.map(consume, range(8)))
-    finally:
-        sys.setswitchinterval(interval)
+    with ThreadPoolExecutor(8) as pool:
+        shares = list(pool.map(consume, range(8)))
 
     assert sorted(int(c) for share in shares for c in share) == list(range(200))
     assert all([int(c) for c in share] == sorted(int(c) for c in share) for share in shares)
@@ -602,6 +597,23 @@ def test_memory_handles_share_a_process_wide_store_by_default() -> None:
     assert contents(MemoryChatMessageHistory(session_id).messages) == ["1"]
     assert MemoryChatMessageHistory(session_id, store=MemoryStore()).messages == []
     MemoryChatMessageHistory(session_id).clear()
+
+
+def test_a_slow_memory_consumer_keeps_others_from_its_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    history = MemoryChatMessageHistory("s", store=MemoryStore())
+    history.add_messages(batch(1, 2, 3, 4))
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.05)
+        return decode_batch(*arguments)
+
+    monkeypatch.setattr(memory, "decode_batch", slow)
+    with ThreadPoolExecutor(4) as pool:
+        shares = list(pool.map(lambda _: history.messages_from_last_consumed(1), range(4)))
+
+    assert sorted(contents(share) for share in shares) == [["1"], ["2"], ["3"], ["4"]]
 
 
 def test_memory_keeps_nothing_of_what_was_only_read_or_cleared_or_has_expired() -> None:

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from conformance import reports
+from conformance import catalogue, reports
 from conformance.reports import RuleText, badge, document, html, markdown, matrix, telling
 from conformance.results import (
     BackendReport,
@@ -736,8 +736,8 @@ def test_a_page_shows_every_text_of_the_run_as_text(name: str) -> None:
 
 def test_failures_with_one_cause_are_told_once_on_a_page_and_all_are_listed() -> None:
     source = html.render(full_run())
-    [told] = re.findall(r'<details [^>]*id="b2-failed-0".*?(?=<details class="told)', source, re.S)
-    shown = Page(told).text
+    told = source.partition('id="b2-failed-0"')[2].partition('<details class="told')[0]
+    shown = Page(f"<details{told}").text.strip()
     assert shown.startswith("62 contracts: aadd_messages raises NotImplementedError")
     listed = shown.partition("Every contract")[2]
     for family, names in FAMILIES.items():
@@ -934,6 +934,24 @@ def test_merged_runs_are_a_report_like_any_other() -> None:
     page = Page(html.render(merged))
     assert not page.open
     assert all(plain(column.name) in plain(page.text) for column in merged.backends)
+
+
+def test_runs_by_file_are_labelled_by_their_files() -> None:
+    loaded = {
+        Path("mac/r.json"): run(backend("a", [])),
+        Path("linux/r.json"): run(backend("a", [])),
+    }
+    names = [column.name for column in matrix.merge(loaded).backends]
+    assert names == ["a (mac/r)", "a (linux/r)"]
+
+
+def test_the_texts_of_the_catalogue_are_at_hand_for_a_report() -> None:
+    texts_by_id = reports.rules()
+    assert texts_by_id.keys() == catalogue.load().keys()
+    some = catalogue.load()["ordering.across_calls"]
+    assert texts_by_id[some.id] == RuleText(
+        some.title, some.rule, some.source, some.cause, some.remedy
+    )
 
 
 def test_labels_that_are_too_few_are_refused() -> None:

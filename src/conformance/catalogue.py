@@ -14,6 +14,7 @@ from conformance.results import Level, Mode
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+    from conformance.reports import Rules
     from conformance.session import Session
 
 SYNC: Mode = "sync"
@@ -146,6 +147,16 @@ def load() -> Mapping[str, Contract]:
         importlib.import_module(f"{contracts.__name__}.{module.name}")
     place = {family: number for number, family in enumerate(FAMILIES)}
     return dict(sorted(_contracts.items(), key=lambda item: place[item[1].family]))
+
+
+def rule_texts() -> Rules:
+    """What reports show beside findings, by contract id."""
+    from conformance.reports import RuleText
+
+    return {
+        item.id: RuleText(item.title, item.rule, item.source, item.cause, item.remedy)
+        for item in load().values()
+    }
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -120,15 +120,15 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from conformance import terminal
-    from conformance.reports import load_report, matrix, rules, write_report
+    from conformance import catalogue, terminal
+    from conformance.reports import load_report, matrix, write_report
 
     try:
-        loaded = {path: load_report(path) for path in options.results}
-        merged = matrix.merge(loaded)
+        loaded = [load_report(path) for path in options.results]
+        merged = matrix.merge(loaded, matrix.labels_of(options.results))
         for path in (options.html, options.md):
             if path is not None:
-                write_report(merged, path, rules())
+                write_report(merged, path, catalogue.rule_texts())
     except (OSError, ValueError) as error:
         raise _Refusal(str(error)) from error
     for backend in merged.backends:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -273,6 +273,17 @@ class Local:
             return await result if asyncio.iscoroutine(result) else result
 
         return self._on_loop(on_loop())
+
+    @contextlib.contextmanager
+    def another_loop(self) -> Iterator[None]:
+        """Use another event loop for a while; it ends, and the usual one is back, afterwards."""
+        usual, self._loop = self._loop, None
+        try:
+            yield
+        finally:
+            if self._loop is not None:
+                self._loop.stop()
+            self._loop = usual
 
     def together(self, lanes: Sequence[Sequence[Call]]) -> list[list[Done]]:
         """Carry out several lists of calls at once: a thread each, or a task each.

@@ -288,7 +288,7 @@ class ContractRun:
         for backend in self.backends.values():
             self.backend_reports.append(self._report_on(backend))
         for path in self.reports:
-            write_report(self.run_report(), path)
+            write_report(self.run_report(), path, catalogue.rule_texts())
         unsettled = any(report.verdict == "incomplete" for report in self.backend_reports)
         if setting(self.config, "require-verdict") and unsettled:
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -158,7 +158,7 @@ def script(
         for name in ("message_to_dict", "messages_from_dict")
         if re.search(rf"\b{name}\b", used)
     ]
-    modules = ["asyncio", "importlib.util", "inspect", "json", "subprocess", "sys", "threading"]
+    modules = ["asyncio", "importlib.util", "inspect", "json", "os", "subprocess", "sys", "threading"]
     modules += ["time", "uuid", "collections", "decimal", "datetime"]
     imports = [name for name in modules if re.search(rf"\b{name}\.", used) or name == "uuid"]
     lines = [f'"""{_one_line(summary)} - {backend.name}, {label}"""', ""]
@@ -195,6 +195,8 @@ def opener(backend: Backend, session_id: str, how: str, ttl: tuple[int | None] |
 
 def id_source(template: str) -> str:
     """The expression of a session id that carries the script's `nonce`."""
+    if "{number}" in template:  # the nonce of a script ends with hexadecimal digits
+        return f'{template!r}.replace("{{number}}", str(int(nonce[5:], 16)))'
     if template.startswith("{nonce}") and "{nonce}" not in template[7:]:
         return f"nonce + {template[7:]!r}" if template[7:] else "nonce"
     return f'{template!r}.replace("{{nonce}}", nonce)' if "{nonce}" in template else repr(template)
@@ -220,6 +222,9 @@ def _imports_of(backend: Backend, text: str) -> list[str]:
         else:
             origin = origin_of(backend.with_ttl) if backend.with_ttl else None
             lines += _bind("open_with_ttl", origin, f"open {backend.name} with a time to live")
+    if re.search(r"\bcorrupt\(", text):
+        origin = origin_of(backend.corrupt) if backend.corrupt else None
+        lines += _bind("corrupt", origin, "damage the last stored record of a session")
     return list(dict.fromkeys(lines))
 
 

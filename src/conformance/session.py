@@ -7,6 +7,7 @@ history is compared with, and writes down what was done as text and as source.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import string
 import textwrap
 import time
@@ -102,6 +103,7 @@ class Session:
         self.steps: list[Step] = []
         self.notes: list[str] = []
         self.nonce = rig.nonce()
+        self.number = str(int.from_bytes(hashlib.blake2b(self.nonce.encode(), digest_size=6).digest()))
         self.handles: list[Handle] = []
         self._check_budget = check_budget
         self._books: dict[str, Book] = {}
@@ -120,13 +122,14 @@ class Session:
         """Open a handle.
 
         Args:
-            session: The session id; `{nonce}` in it is replaced by an id of this example.
+            session: The session id; `{nonce}` in it is replaced by an id of this example, and
+                `{number}` by digits that are as unique.
             ttl: `(milliseconds,)` or `(None,)` to open it through `with_ttl`.
             near: Keep it in this process in every mode.
         """
         handle = self._new_handle(session, near)
         code = opener(self.rig.backend, id_source(session), handle.how, ttl)
-        text = f"{handle.name} = open({show(session.replace('{nonce}', 'N'))}"
+        text = f"{handle.name} = open({show(session.replace('{nonce}', 'N').replace('{number}', '1'))}"
         text += f", ttl_ms={ttl[0]})" if ttl else ")"
         if handle.far:
             text += "  in a second process"
@@ -169,6 +172,22 @@ class Session:
         """Let time pass."""
         self.steps.append(Step(f"wait {seconds:g} s", f"time.sleep({seconds:g})"))
         time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def another_loop(self) -> Iterator[None]:
+        """Carry out what is asynchronous on an event loop of its own, which ends afterwards."""
+        code = 'globals()["wait"] = asyncio.new_event_loop().run_until_complete'
+        self.steps.append(Step("on another event loop:", code))
+        with self.rig.local.another_loop():
+            yield
+
+    def corrupt(self, handle: Handle) -> None:
+        """Make the last stored record of a handle's session undecodable."""
+        corrupt = self.rig.backend.corrupt
+        assert corrupt is not None  # the contract needs "corrupt"
+        text = f"the last stored record of {handle.name}'s session is damaged"
+        self.steps.append(Step(text, f"corrupt({id_source(handle.session)})"))
+        self.carry_out("corrupt", lambda: self.rig.local.run(lambda: corrupt(handle.id)))
 
     @contextlib.contextmanager
     def clock(self, handle: Handle, seconds: float) -> Iterator[None]:
@@ -425,7 +444,7 @@ class Handle:
         self.name = name
         self.session = session_id
         self.far = far
-        self.id = session_id.replace("{nonce}", session.nonce)
+        self.id = session_id.replace("{nonce}", session.nonce).replace("{number}", session.number)
         self.key = f"{session.nonce}:{name}"
         self.is_open = False
         self.took = 0.0

@@ -13,7 +13,16 @@ from conformance.reports.document import schema
 from conformance.reports.telling import Rules, RuleText
 from conformance.results import RunReport
 
-__all__ = ["ENDINGS", "RuleText", "Rules", "check_path", "load_report", "schema", "write_report"]
+__all__ = [
+    "ENDINGS",
+    "RuleText",
+    "Rules",
+    "check_path",
+    "load_report",
+    "rules",
+    "schema",
+    "write_report",
+]
 
 _RENDERED: Mapping[str, Callable[[RunReport, Rules | None], str]] = {
     ".json": lambda report, rules: document.render(report),
@@ -69,6 +78,19 @@ def write_report(report: RunReport, path: Path, rules: Rules | None = None) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     # Bytes, so that a line ends alike on every platform.
     path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def rules() -> Rules:
+    """The texts of the whole catalogue, for `write_report`."""
+    # Here, so that a report can be read or written without loading every contract.
+    from conformance import catalogue
+
+    return {
+        contract.id: RuleText(
+            contract.title, contract.rule, contract.source, contract.cause, contract.remedy
+        )
+        for contract in catalogue.load().values()
+    }
 
 
 def load_report(path: Path) -> RunReport:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from conformance.reports import telling
 from conformance.results import RunReport
 
 
-def merge(reports: Sequence[RunReport], labels: Sequence[str] = ()) -> RunReport:
+def merge(
+    reports: Sequence[RunReport] | Mapping[Path, RunReport], labels: Sequence[str] = ()
+) -> RunReport:
     """One report with the backends of all `reports`, in their order.
 
     Columns keep their names where these differ. Where they clash, the suite's version is added if
@@ -21,12 +23,15 @@ def merge(reports: Sequence[RunReport], labels: Sequence[str] = ()) -> RunReport
     where they differ, the whole names every value and each column notes its own.
 
     Args:
-        reports: The runs; none makes an empty report.
+        reports: The runs, or the runs by the files that they were read from, which label them.
         labels: A name for each run, such as those of `labels_of`.
 
     Raises:
         ValueError: There are labels, but not one for each run.
     """
+    if isinstance(reports, Mapping):
+        labels = labels or labels_of(list(reports))
+        reports = list(reports.values())
     if labels and len(labels) != len(reports):
         raise ValueError(f"{len(labels)} labels for {len(reports)} reports")
     names = _names(reports, labels)
