@@ -946,7 +946,7 @@ def test_runs_by_file_are_labelled_by_their_files() -> None:
 
 
 def test_the_texts_of_the_catalogue_are_at_hand_for_a_report() -> None:
-    texts_by_id = reports.rules()
+    texts_by_id = catalogue.rule_texts()
     assert texts_by_id.keys() == catalogue.load().keys()
     some = catalogue.load()["ordering.across_calls"]
     assert texts_by_id[some.id] == RuleText(

@@ -1,4 +1,4 @@
-"""The proof that the suite bites: each broken history is caught, and its script shows the defect."""
+"""The proof that the suite bites: broken histories are caught, and scripts show the defects."""
 
 from __future__ import annotations
 

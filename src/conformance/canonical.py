@@ -26,7 +26,7 @@ def dump(value: Any) -> Canonical:
         case bool():
             return ("bool", bool(value))
         case int():
-            return ("int", int(value))
+            return ("int", hex(value))  # decimal digits are bounded, and slow
         case float():
             return ("float", float.__repr__(value))
         case str():

@@ -35,9 +35,23 @@ NEEDS_OF_MODE: Mapping[Mode, tuple[str, ...]] = {
 }
 
 FAMILIES = (
-    "ordering fidelity clear isolation reads bounded cursor ttl concurrency parity durability "
-    "aliasing inputs errors integration model"
-).split()
+    "ordering",
+    "fidelity",
+    "clear",
+    "isolation",
+    "reads",
+    "bounded",
+    "cursor",
+    "ttl",
+    "concurrency",
+    "parity",
+    "durability",
+    "aliasing",
+    "inputs",
+    "errors",
+    "integration",
+    "model",
+)
 
 Body = Callable[["Session", Any], None]
 

@@ -8,8 +8,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import conformance
+
+if TYPE_CHECKING:
+    from conformance.catalogue import Contract
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,15 +45,14 @@ def _parser() -> argparse.ArgumentParser:
 
     contracts = commands.add_parser("contracts", help="list every contract")
     contracts.add_argument("family", nargs="?", help="only this family, such as ordering")
+    contracts.add_argument("--md", action="store_true", help="with all texts, as Markdown")
     contracts.set_defaults(run=_contracts)
 
     explain = commands.add_parser("explain", help="a contract's rule, where it is from, its cause")
     explain.add_argument("contract", help="its id, such as ordering.across_calls")
     explain.set_defaults(run=_explain)
 
-    report = commands.add_parser(
-        "report", help="several runs side by side: backends by contracts"
-    )
+    report = commands.add_parser("report", help="several runs side by side: backends by contracts")
     report.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
     report.add_argument("--html", type=Path, metavar="PATH", help="write the matrix as a page")
     report.add_argument("--md", type=Path, metavar="PATH", help="write it as Markdown")
@@ -58,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     selftest = commands.add_parser(
         "selftest", help="run every contract on every broken history and write the kill matrix"
     )
-    selftest.add_argument("--output", type=Path, metavar="DIRECTORY", help="write kill-matrix.* here")
+    selftest.add_argument(
+        "--output", type=Path, metavar="DIRECTORY", help="write kill-matrix.* here"
+    )
     selftest.add_argument(
         "--no-power", action="store_true", help="leave out the discovery power over 20 seeds"
     )
@@ -78,9 +83,14 @@ def _contracts(options: argparse.Namespace) -> int:
             f"there is no family {options.family!r}{nearest(options.family, families)}. "
             f"Families: {', '.join(families)}"
         )
+    if options.family:
+        families = [options.family]
+    if options.md:
+        print(_catalogue_page([item for item in contracts if item.family in families]), end="")
+        return 0
     width = max(len(contract.id) for contract in contracts)
     number = modes = 0
-    for family in [options.family] if options.family else families:
+    for family in families:
         print(f"{family}")
         for contract in contracts:
             if contract.family == family:
@@ -89,6 +99,38 @@ def _contracts(options: argparse.Namespace) -> int:
         print()
     print(f"{number} contracts, {modes} with each mode counted. `history-conformance explain ID`")
     return 0
+
+
+def _catalogue_page(contracts: Sequence[Contract]) -> str:
+    """The catalogue as Markdown, a section a family."""
+    lines = [
+        "# The contracts",
+        "",
+        f"{len(contracts)} contracts, {sum(len(item.modes) for item in contracts)} with each mode "
+        "counted. `history-conformance contracts --md` writes this page.",
+    ]
+    family = ""
+    for contract in contracts:
+        if contract.family != family:
+            family = contract.family
+            lines += ["", f"## {family}"]
+        needs = (
+            f"; needs {', '.join(f'`{name}`' for name in contract.needs)}" if contract.needs else ""
+        )
+        lines += [
+            "",
+            f"### {contract.id}",
+            "",
+            f"**{contract.level}** since {contract.since}; {', '.join(contract.modes)}{needs}",
+            "",
+            contract.rule,
+            "",
+            f"- From: {contract.source}",
+            f"- Usual cause: {contract.cause}",
+            f"- What to do: {contract.remedy}",
+            f"- Seen in: {contract.seen}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -115,7 +157,9 @@ def _explain(options: argparse.Namespace) -> int:
         ("Modes", ", ".join(contract.modes)),
         *(("Broken by", f"{item.defect} [{item.id}]") for item in made_for),
     ):
-        print(textwrap.fill(text, 92, initial_indent=f"{name + ':':<13}", subsequent_indent=" " * 13))
+        print(
+            textwrap.fill(text, 92, initial_indent=f"{name + ':':<13}", subsequent_indent=" " * 13)
+        )
     return 0
 
 

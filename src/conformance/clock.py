@@ -32,7 +32,7 @@ class SetClock:
             now = staticmethod(lambda tz=None: real.fromtimestamp(seconds, tz))
             today = staticmethod(lambda: real.fromtimestamp(seconds))
             utcnow = staticmethod(
-                lambda: real.fromtimestamp(seconds, datetime.timezone.utc).replace(tzinfo=None)
+                lambda: real.fromtimestamp(seconds, datetime.UTC).replace(tzinfo=None)
             )
 
         replacements = {

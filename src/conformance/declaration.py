@@ -263,9 +263,9 @@ def _adopt(name: str, found: Any, origin: Origin) -> Backend:
 
 def _load_entry_point(point: EntryPoint) -> Any:
     try:
-        if point.value.startswith("backends.") and point.dist is not None:
-            if point.dist.name == "chat-history-conformance":
-                return getattr(own_backends(point.module.partition(".")[2]), point.attr)
+        ours = point.dist is not None and point.dist.name == "chat-history-conformance"
+        if ours and point.value.startswith("backends."):
+            return getattr(own_backends(point.module.partition(".")[2]), point.attr)
         return point.load()
     except Exception as error:  # a registered package may fail to import for any reason
         raise DeclarationError(

@@ -473,7 +473,7 @@ class Peer:
 
 
 def write_frame(stream: Any, value: Any) -> None:
-    """Write one length-prefixed pickle; the two processes run the same code and trust each other."""
+    """Write a length-prefixed pickle; both processes run the same code and trust each other."""
     data = pickle.dumps(value)
     stream.write(struct.pack(">Q", len(data)) + data)
     stream.flush()

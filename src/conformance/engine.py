@@ -18,7 +18,6 @@ from hypothesis.errors import Flaky
 
 from conformance import catalogue
 from conformance.catalogue import NEEDS_OF_MODE, Contract
-from conformance.declaration import Backend
 from conformance.findings import ConformanceFailure, NotApplicable, ServerFailure
 from conformance.results import LEVELS, ContractResult, Finding, Level, Mode
 from conformance.rig import Rig
@@ -90,6 +89,7 @@ class _Telling:
             self.mode,
             f"{self.contract.id}[{self.mode}]",
             racy=self.contract.racy,
+            pinned=None if self.found is None else self.found.kind,
             check_budget=self.check_budget_of_shrinking,
         )
         try:

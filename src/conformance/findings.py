@@ -1,4 +1,4 @@
-"""What went wrong, told in messages: the diagnosis of a difference, and the failure that carries it.
+"""What went wrong, told in messages: the diagnosis of a difference and the failure carrying it.
 
 Pure: compares what a history returned with what a plain list would hold.
 """
@@ -124,9 +124,17 @@ def is_server_error(error: BaseException, backend: Backend) -> bool:
 def raised(operation: str, error: BaseException) -> tuple[str, str]:
     """The summary and the cause of "`operation` raised `error`": equal for equal causes."""
     name = error.type_name if isinstance(error, RemoteError) else type(error).__name__
-    text = clip(str(error).strip().partition("\n")[0], 160)
+    text = clip(words(error).strip().partition("\n")[0], 160)
     cause = f"`{operation}` raises {name}"
     return (f"{cause}: {text}" if text else cause), cause_key(cause, text)
+
+
+def words(error: BaseException) -> str:
+    """`str` of an exception, whatever its class does then."""
+    try:
+        return str(error)
+    except Exception as trouble:  # the text must survive any exception
+        return f"<{type(trouble).__name__} in str>"
 
 
 def cause_key(cause: str, text: str) -> str:

@@ -290,9 +290,9 @@ class ContractRun:
         for path in self.reports:
             write_report(self.run_report(), path, catalogue.rule_texts())
         unsettled = any(report.verdict == "incomplete" for report in self.backend_reports)
-        if setting(self.config, "require-verdict") and unsettled:
-            if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if setting(self.config, "require-verdict") and unsettled and ended_well:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _report_on(self, backend: Backend) -> BackendReport:
         results = self.results[backend.name]
@@ -378,7 +378,13 @@ class ContractItem(pytest.Item):
     """One contract in one mode on one backend."""
 
     def __init__(
-        self, *, run: ContractRun, contract: Contract, mode: Mode, parent: BackendCollector, **kwargs: Any
+        self,
+        *,
+        run: ContractRun,
+        contract: Contract,
+        mode: Mode,
+        parent: BackendCollector,
+        **kwargs: Any,
     ) -> None:
         super().__init__(parent=parent, **kwargs)
         self.run = run

@@ -6,6 +6,7 @@ What happens then is in `conformance.items`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -19,15 +20,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with an ini option of the same name."""
     group = parser.getgroup("history", "chat-history conformance")
 
-    def option(name: str, help: str, *, many: bool = False, flag: bool = False, **kwargs: object) -> None:
+    def option(
+        name: str, help: str, *, many: bool = False, flag: bool = False, **kwargs: Any
+    ) -> None:
         action = "append" if many else "store_true" if flag else "store"
         group.addoption(
-            f"--history-{name}", action=action, default=None, help=help, **kwargs  # type: ignore[arg-type]
+            f"--history-{name}",
+            action=action,
+            default=None,
+            help=help,
+            **kwargs,
         )
+        kind: Literal["args", "bool", "string"] = "args" if many else "bool" if flag else "string"
         parser.addini(
             f"history_{name.replace('-', '_')}",
             f"the same as --history-{name}",
-            type="args" if many else "bool" if flag else "string",
+            type=kind,
             default=[] if many else False if flag else "",
         )
 
@@ -96,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ContractRun(config, list(named)), "history-contracts")
 
 
-def setting(config: pytest.Config, name: str) -> object:
+def setting(config: pytest.Config, name: str) -> Any:
     """The value of an option, from the command line or else from its ini twin."""
     given = config.getoption(f"--history-{name}")
     return given if given is not None else config.getini(f"history_{name.replace('-', '_')}")

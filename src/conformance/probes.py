@@ -36,7 +36,7 @@ def _works(probe: Callable[[Rig], bool], rig: Rig) -> bool:
 
 def _keeps(local: Local | Peer, key: str, how: How) -> bool:
     kept = [Kept(message) for message in _MESSAGES]
-    return compare(kept, local.call(Call(key, "messages", (), how))) is None  # type: ignore[arg-type]
+    return compare(kept, local.call(Call(key, "messages", (), how))) is None
 
 
 def _one_way(how: How) -> Callable[[Rig], bool]:

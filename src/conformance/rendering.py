@@ -6,6 +6,8 @@ surrogates, classes of a user's own.
 
 from __future__ import annotations
 
+import decimal
+import keyword
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -70,6 +72,8 @@ def source(value: Any) -> str:
             return f'float("{value}")'
         case str() if type(value) is str:
             return _text_source(value)
+        case decimal.Decimal():
+            return f"decimal.{value!r}"
         case int() if value.bit_length() > 4_000:
             return f"int({hex(value)!r}, 16)"
         case list():
@@ -99,13 +103,13 @@ def _show_message(message: BaseMessage) -> str:
     name = _SHORT_NAMES.get(type(message), type(message).__name__)
     # Extra fields and odd states are shown too: they may be what was lost.
     parts = [f"{key}={_repr(item)}" for key, item in _set_fields(message) if key != "content"]
-    return " ".join([name, _repr(message.content), *parts])
+    return " ".join([name, _repr(getattr(message, "content", None)), *parts])
 
 
 def _set_fields(message: BaseMessage) -> Iterable[tuple[str, Any]]:
     """The fields that a constructor call would have to name: those that differ from defaults."""
     for key, info in type(message).model_fields.items():
-        if key == "type":
+        if key == "type" and not info.is_required():
             continue
         item = getattr(message, key, None)
         if info.is_required() or not _is_default(item, info.get_default(call_default_factory=True)):
@@ -123,7 +127,7 @@ def _message_source(message: BaseMessage) -> str:
         source(item)
         if key == "content" and name != "RemoveMessage"
         else f"{key}={source(item)}"
-        if key.isidentifier()
+        if key.isidentifier() and not keyword.iskeyword(key)
         else f"**{{{key!r}: {source(item)}}}"
         for key, item in _set_fields(message)
         if not (name == "RemoveMessage" and key == "content")

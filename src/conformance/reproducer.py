@@ -158,7 +158,16 @@ def script(
         for name in ("message_to_dict", "messages_from_dict")
         if re.search(rf"\b{name}\b", used)
     ]
-    modules = ["asyncio", "importlib.util", "inspect", "json", "os", "subprocess", "sys", "threading"]
+    modules = [
+        "asyncio",
+        "importlib.util",
+        "inspect",
+        "json",
+        "os",
+        "subprocess",
+        "sys",
+        "threading",
+    ]
     modules += ["time", "uuid", "collections", "decimal", "datetime"]
     imports = [name for name in modules if re.search(rf"\b{name}\.", used) or name == "uuid"]
     lines = [f'"""{_one_line(summary)} - {backend.name}, {label}"""', ""]

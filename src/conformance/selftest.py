@@ -125,7 +125,9 @@ class Proof:
         return wrong
 
 
-def kill_matrix(report: Callable[[str], None] = lambda line: None, jobs: int | None = None) -> Proof:
+def kill_matrix(
+    report: Callable[[str], None] = lambda line: None, jobs: int | None = None
+) -> Proof:
     """Run every contract in profile `quick` on the controls and on every broken history.
 
     Args:

@@ -84,6 +84,7 @@ class Session:
             process).
         label: The contract and mode, for reproducers.
         racy: Whether reproducers have to try again and again.
+        pinned: The kind of the finding whose shortest story is looked for.
         check_budget: Called before each operation; raises when the time is up.
     """
 
@@ -94,16 +95,20 @@ class Session:
         label: str = "",
         *,
         racy: bool = False,
+        pinned: Kind | None = None,
         check_budget: Callable[[], None] = lambda: None,
     ) -> None:
         self.rig = rig
         self.mode = mode
         self.label = label
         self.racy = racy
+        self.pinned = pinned
         self.steps: list[Step] = []
         self.notes: list[str] = []
         self.nonce = rig.nonce()
-        self.number = str(int.from_bytes(hashlib.blake2b(self.nonce.encode(), digest_size=6).digest()))
+        self.number = str(
+            int.from_bytes(hashlib.blake2b(self.nonce.encode(), digest_size=6).digest())
+        )
         self.handles: list[Handle] = []
         self._check_budget = check_budget
         self._books: dict[str, Book] = {}
@@ -129,7 +134,9 @@ class Session:
         """
         handle = self._new_handle(session, near)
         code = opener(self.rig.backend, id_source(session), handle.how, ttl)
-        text = f"{handle.name} = open({show(session.replace('{nonce}', 'N').replace('{number}', '1'))}"
+        text = (
+            f"{handle.name} = open({show(session.replace('{nonce}', 'N').replace('{number}', '1'))}"
+        )
         text += f", ttl_ms={ttl[0]})" if ttl else ")"
         if handle.far:
             text += "  in a second process"
@@ -562,7 +569,7 @@ class Handle:
         if difference is None:
             return
         kind, summary = difference.kind, difference.summary
-        if kind in ("lost", "resurrected") and late and expected is None and self._appears_late():
+        if kind in ("lost", "resurrected") and late and expected is None and self._is_stale():
             kind, summary = "stale", f"{self.name} shows an earlier state: {summary}, for now"
         arguments = source([kept.message for kept in wanted])
         self._session.steps.append(
@@ -667,8 +674,11 @@ class Handle:
         finally:
             self.took = time.monotonic() - started
 
-    def _appears_late(self) -> bool:
-        """Whether the model's list can be read after all, a little later or through a new handle."""
+    def _is_stale(self) -> bool:
+        """Whether the model's list can be read after all, later or through a new handle."""
+        pinned = self._session.pinned
+        if pinned is not None:
+            return pinned == "stale"  # the search for a shorter story need not wait again
         deadline = time.monotonic() + STALE_WAIT
         rig, session = self._session.rig, self._session
         host = rig.peer if self.far else rig.local

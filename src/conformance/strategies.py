@@ -58,11 +58,11 @@ def some_of(values: Sequence[T]) -> st.SearchStrategy[list[T]]:
 
 
 def json_values(max_leaves: int = 8) -> st.SearchStrategy[Any]:
-    """What JSON can carry exactly: null, booleans, integers, finite floats, text, nested."""
+    """What JSON can carry: null, booleans, 64-bit integers, finite floats, text, nested."""
     leaves = (
         st.none()
         | st.booleans()
-        | st.integers()
+        | st.integers(-(2**63), 2**63 - 1)
         | st.floats(allow_nan=False, allow_infinity=False)
         | texts()
     )
@@ -117,9 +117,7 @@ def messages() -> st.SearchStrategy[BaseMessage]:
     )
 
 
-def conversations(
-    *, min_size: int = 1, max_size: int = 6
-) -> st.SearchStrategy[list[BaseMessage]]:
+def conversations(*, min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[list[BaseMessage]]:
     """Lists of any messages that every store must keep."""
     return st.lists(messages(), min_size=min_size, max_size=max_size)
 

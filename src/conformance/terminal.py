@@ -83,7 +83,9 @@ def summary(report: BackendReport) -> list[str]:
         if result.outcome == "error":
             lines.append(f"  error: {result.label}: {result.reason}")
     for reason, number in _not_applicable(report.contracts).items():
-        lines.append(f"  not applicable: {number} {'contracts' if number > 1 else 'contract'}: {reason}")
+        lines.append(
+            f"  not applicable: {number} {'contracts' if number > 1 else 'contract'}: {reason}"
+        )
     lines += [f"  note: {note}" for note in report.notes]
     return lines
 

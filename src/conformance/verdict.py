@@ -56,7 +56,7 @@ def headline(verdict: VerdictName, counts: Counts, lacks: Mapping[str, str]) -> 
         f", {number} {label}"
         for number, label in (
             (counts.failed, "failed"),
-            (counts.errors, "errors"),
+            (counts.errors, "error" if counts.errors == 1 else "errors"),
             (counts.not_applicable, "not applicable"),
             (counts.not_run, "not run"),
             (counts.informing, "failed for information"),

@@ -65,10 +65,10 @@ def _serve(local: Local, what: str, args: tuple[Any, ...]) -> Any:
 
 
 def _portable(error: BaseException, local: Local | None) -> RemoteError | BaseException:
-    from conformance.findings import is_server_error
+    from conformance.findings import is_server_error, words
 
     server = local is not None and is_server_error(error, local.backend)
-    return RemoteError(type(error).__name__, str(error), server)
+    return RemoteError(type(error).__name__, words(error), server)
 
 
 __all__ = ["Done", "main"]

@@ -80,19 +80,6 @@ def write_report(report: RunReport, path: Path, rules: Rules | None = None) -> N
     path.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def rules() -> Rules:
-    """The texts of the whole catalogue, for `write_report`."""
-    # Here, so that a report can be read or written without loading every contract.
-    from conformance import catalogue
-
-    return {
-        contract.id: RuleText(
-            contract.title, contract.rule, contract.source, contract.cause, contract.remedy
-        )
-        for contract in catalogue.load().values()
-    }
-
-
 def load_report(path: Path) -> RunReport:
     """The report that `write_report` wrote as JSON to `path`.
 

@@ -1,0 +1,80 @@
+"""Model: whatever is done to a history, it agrees with a plain list."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
+
+from conformance.catalogue import HANDLES, contract
+from conformance.session import Handle, Session
+
+
+class Move(NamedTuple):
+    """One step: what is done through which of four places, and to how many messages."""
+
+    what: str
+    place: int
+    count: int
+
+
+_MOVES = st.builds(
+    Move,
+    # Reads and clears are frequent: most defects need a handle that has read before.
+    st.sampled_from(["add", "read", "clear", "add_one", "reopen"]),
+    st.sampled_from([0, 1, 0, 1, 2]),
+    st.integers(1, 2),
+)
+
+
+@contract(
+    "model.agrees_with_list",
+    rule="After any sequence of adding, reading, clearing, closing and opening again, over several "
+    "sessions and several handles of each, every read is what a plain list per session id holds.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory: stores a history of the "
+    "message interactions in a chat",
+    cause="a state that handles share (a cache, a counter, a cursor) is right after each operation "
+    "alone and wrong after two or three of them",
+    remedy="follow the steps: the operation before the wrong read is seldom the guilty one",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: a cache that is reloaded only "
+    "when it is empty",
+    modes=HANDLES,
+    program=st.lists(_MOVES, min_size=1, max_size=14),
+)
+def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move]) -> None:
+    shared = "shared" not in s.rig.backend.lacks
+    handles: dict[int, Handle] = {}
+    number = 0
+    for move in moves:
+        if move.what == "reopen" and not shared:
+            continue  # what is opened next would be another conversation
+        handle = handles.get(move.place)
+        if handle is None:
+            handle = handles[move.place] = s.open(_session(move.place, shared))
+        match move.what:
+            case "add":
+                batch = [HumanMessage(f"m{number + index}") for index in range(move.count)]
+                handle.add(batch)
+                number += move.count
+            case "add_one":
+                handle.add_one(HumanMessage(f"m{number}"))
+                number += 1
+            case "read":
+                handle.reads_back()
+            case "clear":
+                handle.clear()
+            case "reopen":
+                handle.release()
+                del handles[move.place]
+                others = {_session(place, shared) for place in handles}
+                if handle.session not in others and "durable" in s.rig.backend.lacks:
+                    handle.book.clear()
+                    return  # what becomes of a session that nobody holds is not demanded
+    for handle in handles.values():
+        handle.reads_back()
+
+
+def _session(place: int, shared: bool) -> str:
+    """Places 0 and 1 are two handles of one session, where there is such a thing."""
+    return "{nonce}-2" if place == 2 else "{nonce}-1" if shared else f"{{nonce}}-1{place}"

@@ -1,0 +1,121 @@
+"""What the tests share: pytest within pytest, on two contracts instead of the whole catalogue."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+from conformance import catalogue, declaration, items
+from conformance.catalogue import Contract
+
+assert items  # loaded before any pytest within this one takes a snapshot of sys.modules
+
+pytest_plugins = ["pytester"]
+
+SMALL = ("ordering.within_batch", "ordering.across_calls")
+
+HISTORY = '''
+from langchain_core.messages import BaseMessage, HumanMessage
+
+STORE = {}
+
+
+class Mine:
+    """A correct history in the memory of this process."""
+
+    def __init__(self, session_id):
+        self.session_id = session_id
+
+    @property
+    def messages(self):
+        return list(STORE.get(self.session_id, []))
+
+    def add_messages(self, messages):
+        STORE.setdefault(self.session_id, []).extend(m.model_copy(deep=True) for m in messages)
+
+    def clear(self):
+        STORE.pop(self.session_id, None)
+
+    async def aget_messages(self):
+        return self.messages
+
+    async def aadd_messages(self, messages):
+        self.add_messages(messages)
+
+    async def aclear(self):
+        self.clear()
+
+
+class Backwards(Mine):
+    """Reads the newest message first."""
+
+    @property
+    def messages(self):
+        return super().messages[::-1]
+
+
+class Forgetful(Mine):
+    """Keeps the first two messages of a batch."""
+
+    def add_messages(self, messages):
+        super().add_messages(messages[:2])
+'''
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def small_catalogue(monkeypatch: pytest.MonkeyPatch) -> dict[str, Contract]:
+    """Make the catalogue two contracts in six modes; the test may change it."""
+    small = {name: catalogue.load()[name] for name in SMALL}
+    monkeypatch.setattr(catalogue, "load", lambda: small)
+    return small
+
+
+@pytest.fixture
+def histories(pytester: pytest.Pytester) -> str:
+    """A module of histories in the test's directory; `histories:Mine` is a correct one."""
+    pytester.makepyfile(histories=HISTORY)
+    return "histories"
+
+
+@pytest.fixture
+def run(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    small_catalogue: dict[str, Contract],
+    histories: str,
+) -> Run:
+    """Run pytest in this process, in a directory with `histories.py`, on the small catalogue."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(declaration, "_declared", dict(declaration._declared))
+
+    def run_pytest(*arguments: str, **keywords: object) -> pytest.RunResult:
+        return pytester.runpytest_inprocess("-p", "no:randomly", *arguments, **keywords)
+
+    return run_pytest
+
+
+@pytest.fixture
+def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histories: str) -> Run:
+    """Run the `pytest` command in a process of its own, on the small catalogue."""
+    monkeypatch.delenv("CI", raising=False)
+    plugins = pytester.mkdir("plugins_of_the_test")
+    plugins.joinpath("small_catalogue.py").write_text(
+        textwrap.dedent(
+            f"""
+            from conformance import catalogue
+
+            whole = catalogue.load()
+            catalogue.load = lambda: {{name: whole[name] for name in {SMALL!r}}}
+            """
+        )
+    )
+    monkeypatch.setenv("PYTHONPATH", str(plugins))
+
+    def run_pytest(*arguments: str) -> pytest.RunResult:
+        return pytester.run("pytest", "-p", "small_catalogue", *arguments)
+
+    return run_pytest
