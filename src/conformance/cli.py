@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import conformance
 
 if TYPE_CHECKING:
     from conformance.catalogue import Contract
+    from conformance.results import RunReport
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
     report.add_argument("--html", type=Path, metavar="PATH", help="write the matrix as a page")
     report.add_argument("--md", type=Path, metavar="PATH", help="write it as Markdown")
+    report.add_argument(
+        "--scripts", type=Path, metavar="DIRECTORY", help="write each finding's script, to be run"
+    )
     report.set_defaults(run=_report)
 
     selftest = commands.add_parser(
@@ -173,11 +178,27 @@ def _report(options: argparse.Namespace) -> int:
         for path in (options.html, options.md):
             if path is not None:
                 write_report(merged, path, catalogue.rule_texts())
+        if options.scripts is not None:
+            _write_scripts(merged, options.scripts)
     except (OSError, ValueError) as error:
         raise _Refusal(str(error)) from error
     for backend in merged.backends:
         print(terminal.verdict_line(backend))
     return 0
+
+
+def _write_scripts(report: RunReport, directory: Path) -> None:
+    """A file for each finding, one for findings with one cause: `sql-clear.empties-sync.py`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for backend in report.backends:
+        told: set[str] = set()
+        for result in backend.contracts:
+            finding = result.finding
+            if finding is None or finding.cause in told:
+                continue
+            told |= {finding.cause} - {""}
+            name = re.sub(r"[^\w.-]+", "_", f"{backend.name}-{result.id}-{result.mode}")
+            (directory / f"{name}.py").write_text(finding.reproducer, encoding="utf-8")
 
 
 def _selftest(options: argparse.Namespace) -> int:

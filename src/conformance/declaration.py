@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +36,7 @@ class Origin:
     """Where a factory lives, so that a second process and a reproducer can import it again.
 
     `file` is needed where `module` is no importable name, as for a conftest. `attribute` is a
-    dotted name in the module.
+    dotted name in the module, or empty for the module itself.
     """
 
     module: str
@@ -47,7 +47,7 @@ class Origin:
         """Import the module, from its file where it has one, and return the attribute."""
         module = self._module()
         target: Any = module
-        for name in self.attribute.split("."):
+        for name in filter(None, self.attribute.split(".")):
             target = getattr(target, name)
         return target
 
@@ -57,6 +57,8 @@ class Origin:
             self.file is None or getattr(loaded, "__file__", None) == self.file
         ):
             return loaded
+        if self.module.startswith(f"{OWN_ALIAS}."):
+            return own_backends(self.module.removeprefix(f"{OWN_ALIAS}."))
         if self.file is None:
             return importlib.import_module(self.module)
         spec = importlib.util.spec_from_file_location(self.module, self.file)
@@ -72,7 +74,8 @@ class Origin:
 class Backend:
     """A backend as declared: its name, how to open it, and what cannot be seen from outside.
 
-    Arguments are those of `history_backend`, which documents them.
+    Arguments are those of `history_backend`, which documents them. `origin` leads to the factory,
+    `declared_in` to the module whose import declares the backend.
     """
 
     name: str
@@ -86,6 +89,12 @@ class Backend:
     corrupt: Callable[[str], None] | None = None
     disposable: bool = False
     server_errors: tuple[type[BaseException], ...] = ()
+    declared_in: Origin | None = None
+
+    @property
+    def importable(self) -> Origin | None:
+        """What a second process imports to have this backend; None where it cannot."""
+        return self.declared_in or self.origin
 
     def check(self, contract_ids: Iterable[str]) -> None:
         """Refuse a declaration that names what does not exist.
@@ -166,6 +175,8 @@ def history_backend(
     """
 
     def declare(factory: F) -> F:
+        caller = sys._getframe(1)
+        at_import = caller.f_code.co_name == "<module>"
         backend = Backend(
             name=name,
             factory=factory,
@@ -178,9 +189,10 @@ def history_backend(
             corrupt=corrupt,
             disposable=disposable,
             server_errors=tuple(server_errors),
+            declared_in=_module_of(caller.f_globals.get("__name__", "")) if at_import else None,
         )
         known = _declared.get(name)
-        if known is not None and known.origin != backend.origin:
+        if known is not None and not _same_place(known, backend):
             raise DeclarationError(
                 f"two backends are declared as {name!r}: {_place(known)} and {_place(backend)}. "
                 "Give one of them another name."
@@ -214,7 +226,7 @@ def resolve(spec: str) -> Backend:
         DeclarationError: There is none, or importing it fails; says which are known.
     """
     if spec in _declared:
-        return _declared[spec]
+        return _located(_declared[spec])
     for point in _entry_points():
         if point.name == spec:
             return _adopt(spec, _load_entry_point(point), Origin(point.module, point.attr))
@@ -240,7 +252,7 @@ def _adopt(name: str, found: Any, origin: Origin) -> Backend:
     """A backend from what a name led to: one declared on that object, or the object itself."""
     for backend in _declared.values():
         if backend.factory is found:
-            return backend
+            return _located(backend)
     if not callable(found):
         raise DeclarationError(
             f"--history-backend={name} leads to {type(found).__name__} {clip_repr(found)}, which "
@@ -299,15 +311,48 @@ def own_backends(module: str) -> ModuleType:
 
 
 def origin_of(factory: Callable[..., Any]) -> Origin | None:
-    """Where `factory` can be imported from again; None for a function inside a function."""
-    module = sys.modules.get(factory.__module__)
+    """Where `factory` can be imported from again; None where it has no name of its own there."""
     name = getattr(factory, "__qualname__", "")
-    if not name or "<locals>" in name:
+    if not name or "<" in name:
         return None
+    module = _module_of(factory.__module__)
+    return None if module is None else Origin(module.module, name, module.file)
+
+
+def _module_of(name: str) -> Origin | None:
+    """Where a module that is loaded can be imported from again."""
+    module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     importable = module is not None and getattr(module, "__spec__", None) is not None
-    is_conftest = factory.__module__.rpartition(".")[2] in ("conftest", "__main__")
-    return Origin(factory.__module__, name, file if is_conftest or not importable else None)
+    is_conftest = name.rpartition(".")[2] in ("conftest", "__main__")
+    if is_conftest or not importable:
+        return Origin(name, "", file) if file else None
+    return Origin(name, "")
+
+
+def _located(backend: Backend) -> Backend:
+    """`backend` with its origin, if its factory has a name in the module that declares it.
+
+    A lambda, a closure or an object has no name of its own; only now, when the declaring module
+    is loaded, can be seen what it is called there.
+    """
+    place = backend.declared_in
+    if backend.origin is not None or place is None:
+        return backend
+    for name, value in vars(place.load()).items():
+        if value is backend.factory:
+            return replace(backend, origin=replace(place, attribute=name))
+    return backend
+
+
+def _same_place(one: Backend, other: Backend) -> bool:
+    """Whether `other` is the same declaration as `one`, its file read again."""
+    if one.declared_in is None or one.declared_in != other.declared_in:
+        return False
+    if one.origin != other.origin:
+        return False
+    code, again = (getattr(backend.factory, "__code__", None) for backend in (one, other))
+    return code is None or again is None or code.co_firstlineno == again.co_firstlineno
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -237,12 +237,7 @@ class Local:
 
     def open(self, key: str, session_id: str, how: How, ttl: tuple[int | None] | None) -> None:
         """Open a history under `key`, with `ttl[0]` milliseconds to live where `ttl` is given."""
-        factory: Callable[[], Any]
-        if ttl is not None and self.backend.with_ttl is not None:
-            with_ttl, lifetime = self.backend.with_ttl, ttl[0]
-            factory = lambda: with_ttl(session_id, lifetime)  # noqa: E731
-        else:
-            factory = lambda: self.backend.factory(session_id)  # noqa: E731
+        factory = self._factory(session_id, ttl)
 
         async def on_loop() -> Opened:
             return await aenter(factory())
@@ -254,6 +249,12 @@ class Local:
             self._opened[key] = self._on_thread(lambda: enter(factory()))
         except NeedsLoop as needs:
             self._opened[key] = self._on_loop(aenter(needs.value))
+
+    def _factory(self, session_id: str, ttl: tuple[int | None] | None) -> Callable[[], Any]:
+        if ttl is not None and self.backend.with_ttl is not None:
+            with_ttl, lifetime = self.backend.with_ttl, ttl[0]
+            return lambda: with_ttl(session_id, lifetime)
+        return lambda: self.backend.factory(session_id)
 
     def call(self, call: Call) -> Any:
         """Carry out one operation and return what it returns."""
@@ -359,8 +360,7 @@ class Local:
         for call in lane:
             started = time.monotonic()
             try:
-                history = self.history(call.key)
-                value = _plain(history, invocation(self.backend, history, call))
+                value = self._perform(call)
             except Exception as error:
                 done.append(Done(call, started, time.monotonic(), error=error))
                 return done
@@ -372,14 +372,36 @@ class Local:
         for call in lane:
             started = time.monotonic()
             try:
-                history = self.history(call.key)
-                spelt = invocation(self.backend, history, call)
-                value = await _awaited(history, spelt) if spelt.awaited else _plain(history, spelt)
+                value = await self._perform_async(call)
             except Exception as error:
                 done.append(Done(call, started, time.monotonic(), error=error))
                 return done
             done.append(Done(call, started, time.monotonic(), value))
         return done
+
+    def _perform(self, call: Call) -> Any:
+        """One item of a lane, in the lane's own thread."""
+        if call.operation == "wait":
+            return time.sleep(*call.args)
+        if call.operation == "open":
+            try:
+                self._opened[call.key] = enter(self._factory(*call.args)())
+            except NeedsLoop as needs:
+                self._opened[call.key] = self._on_loop(aenter(needs.value))
+            return None
+        history = self.history(call.key)
+        return _plain(history, invocation(self.backend, history, call))
+
+    async def _perform_async(self, call: Call) -> Any:
+        """One item of a lane, in the lane's own task."""
+        if call.operation == "wait":
+            return await asyncio.sleep(*call.args)
+        if call.operation == "open":
+            self._opened[call.key] = await aenter(self._factory(*call.args)())
+            return None
+        history = self.history(call.key)
+        spelt = invocation(self.backend, history, call)
+        return await _awaited(history, spelt) if spelt.awaited else _plain(history, spelt)
 
 
 class Peer:
@@ -387,7 +409,7 @@ class Peer:
     but messages and plain values. It imports the declaring file again and opens by name."""
 
     def __init__(self, backend: Backend, limit: float) -> None:
-        if backend.origin is None:
+        if backend.importable is None:
             raise PeerLost(
                 f"backend {backend.name!r} is a function inside a function, which a second process "
                 "cannot import; move it to module level"
@@ -402,7 +424,13 @@ class Peer:
         )
         self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="history-peer", daemon=True).start()
-        self.request("start", backend.name, backend.origin, sys.path, limit)
+        try:
+            self.request("start", backend.name, backend.importable, sys.path, limit)
+        except RemoteError as error:
+            self.die()
+            raise PeerLost(
+                f"the second process cannot import the backend: {error.type_name}: {error}"
+            ) from error
 
     @property
     def alive(self) -> bool:

@@ -48,7 +48,7 @@ def enter(value: Any) -> Opened:
     if is_history(value):
         return Opened(value)
     if inspect.isgenerator(value):
-        return Opened(_need_history(next(value)), exit=lambda: next(value, None))
+        return Opened(_need_history(next(value, _NOTHING)), exit=lambda: next(value, None))
     if hasattr(value, "__enter__"):
         return Opened(
             _need_history(value.__enter__()), exit=lambda: value.__exit__(None, None, None)
@@ -69,7 +69,7 @@ async def aenter(value: Any) -> Opened:
     if is_history(value):
         return Opened(value)
     if inspect.isasyncgen(value):
-        return Opened(_need_history(await anext(value)), aexit=lambda: anext(value, None))
+        return Opened(_need_history(await anext(value, _NOTHING)), aexit=lambda: anext(value, None))
     if hasattr(value, "__aenter__"):
         return Opened(
             _need_history(await value.__aenter__()),
@@ -78,7 +78,12 @@ async def aenter(value: Any) -> Opened:
     return enter(value)
 
 
+_NOTHING = object()
+
+
 def _need_history(value: Any) -> Any:
+    if value is _NOTHING:
+        raise NotAHistory("a generator that yielded nothing is no chat history")
     if not is_history(value):
         raise NotAHistory(
             f"{type(value).__name__} is no chat history: it has none of add_messages, "

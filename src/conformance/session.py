@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from conformance.canonical import dump
+from conformance.capabilities import READS
 from conformance.clock import SetClock
 from conformance.drivers import (
     Call,
@@ -23,6 +25,8 @@ from conformance.drivers import (
     How,
     Hung,
     Invocation,
+    Local,
+    Peer,
     PeerLost,
     RemoteError,
     invocation,
@@ -42,7 +46,9 @@ from conformance.rendering import show, source
 from conformance.reproducer import id_source, opener, script
 from conformance.results import Finding, Kind, Mode
 from conformance.rig import Rig
-from conformance.steps import Step
+from conformance.steps import Step, now
+
+_POLL = 0.02
 
 STALE_WAIT = 1.0
 """Seconds after which a message that appears after all counts as late instead of lost."""
@@ -73,6 +79,9 @@ class Ref:
     def __init__(self, name: str, value: Any) -> None:
         self.name = name
         self.value = value
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 class Session:
@@ -144,18 +153,24 @@ class Session:
         else:
             code = f"{handle.name} = {code}"
         self.steps.append(Step(text, code))
-        host = self.rig.peer if handle.far else self.rig.local
         name = getattr(self.rig.backend.factory, "__name__", "the factory")
         self.carry_out(
-            f"{name}(session_id)", lambda: host.open(handle.key, handle.id, handle.how, ttl)
+            f"{name}(session_id)",
+            lambda: self.host(handle).open(handle.key, handle.id, handle.how, ttl),
         )
         handle.is_open = True
         return handle
 
-    def try_open(self, session: str) -> tuple[Handle | None, Exception | None]:
-        """Open a handle on an id that may be refused; the refusal is returned."""
+    def prepare(self, session: str = "{nonce}-1") -> Handle:
+        """A handle that is opened later, by the operation `open` of a lane of `together`."""
+        return self._new_handle(session, False)
+
+    def try_open(
+        self, session: str = "{nonce}-1", *, ttl: tuple[Any] | None = None
+    ) -> tuple[Handle | None, Exception | None]:
+        """Open a handle with what may be refused; the refusal is returned."""
         try:
-            return self.open(session), None
+            return self.open(session, ttl=ttl), None
         except ConformanceFailure as failure:
             error = failure.__cause__
             if not isinstance(error, Exception) or isinstance(error, Hung):
@@ -221,7 +236,9 @@ class Session:
         """Carry out several lists of operations at once.
 
         Args:
-            lanes: For each thread, task or process the operations on handles, in order.
+            lanes: For each thread, task or process the operations on handles, in order. Beside
+                those of a history there are `("open", ())` for a handle from `prepare`, and
+                `("wait", (seconds,))`. What reads return is in the script as `laneN_got`.
             may_raise: Return errors instead of failing on the first.
 
         Returns:
@@ -229,7 +246,10 @@ class Session:
         """
         self.steps.append(_lanes_step(lanes, self.mode))
         calls = [
-            [Call(handle.key, name, args, handle.how) for handle, name, args in lane]
+            [
+                Call(handle.key, name, (handle.id, None) if name == "open" else args, handle.how)
+                for handle, name, args in lane
+            ]
             for lane in lanes
         ]
         far = [index for index, lane in enumerate(lanes) if lane[0][0].far]
@@ -247,6 +267,14 @@ class Session:
             return [done[index] for index in range(len(lanes))]
 
         done: list[list[Done]] = self.carry_out("concurrent calls", carry_out)
+        opened = {
+            item.call.key
+            for lane in done
+            for item in lane
+            if item.call.operation == "open" and item.error is None
+        }
+        for handle in self.handles:
+            handle.is_open = handle.is_open or handle.key in opened
         self._note_interleaving(lanes, done)
         for lane in done:
             for item in lane:
@@ -322,6 +350,10 @@ class Session:
         except Exception as error:
             self.explain(operation, error)
 
+    def host(self, handle: Handle) -> Local | Peer:
+        """Where the operations on a handle are carried out."""
+        return self.rig.peer if handle.far else self.rig.local
+
     def explain(self, operation: str, error: BaseException) -> NoReturn:
         """Turn what an operation raised into the failure that it is."""
         if isinstance(error, ConformanceFailure | ServerFailure | NotApplicable):
@@ -330,7 +362,7 @@ class Session:
             summary = f"`{operation}` did not return: {error}"
             self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
         if isinstance(error, PeerLost):
-            if self.rig.backend.origin is None:
+            if self.rig.backend.importable is None:
                 raise NotApplicable(str(error)) from error
             raise ServerFailure(str(error)) from error
         if is_server_error(error, self.rig.backend):
@@ -398,7 +430,7 @@ class Session:
             outcome = f"  raised {type_name(item.error)}" if item.error is not None else ""
             told.append(
                 f"  {(started - start) * 1000:8.2f} to {(ended - start) * 1000:8.2f}  "
-                f"lane {number + 1}: {handle.phrase(name, args, 'sync').text()}{outcome}"
+                f"lane {number + 1}: {_tell_item(handle, name, args, 'sync')[0]}{outcome}"
             )
         if len(events) > 40:
             told.append(f"  … {len(events) - 40} more")
@@ -480,10 +512,11 @@ class Handle:
         self._do("add_messages", (messages,), shown=(shown,))
         self.book.kept.extend(before)
 
-    def add_one(self, message: BaseMessage) -> None:
+    def add_one(self, message: BaseMessage | Ref) -> None:
         """Add one message with `add_message`."""
-        before = Kept(message)
-        self._do("add_message", (message,), shown=(before.message,))
+        before = Kept(message.value if isinstance(message, Ref) else message)
+        shown = message if isinstance(message, Ref) else before.message
+        self._do("add_message", (message,), shown=(shown,))
         self.book.kept.append(before)
 
     def add_user(self, message: str | HumanMessage) -> None:
@@ -536,6 +569,73 @@ class Handle:
         """A bounded read that may be refused."""
         return self._attempt(operation, bounds, bounds)
 
+    def bounded_unless_refused(self, operation: str, *bounds: Any) -> list[BaseMessage] | None:
+        """What a bounded read returns, or None where it is refused."""
+        session, how = self._session, self.how
+        phrase = self.phrase(operation, bounds, how)
+        variable = self.last_variable = session.variable("got")
+
+        def code() -> str:
+            return (
+                f"{variable} = []\nstarted = time.monotonic()\n"
+                f"error = refused(lambda: {variable}.extend({phrase.code()}))\n"
+                "took = time.monotonic() - started"
+            )
+
+        session.steps.append(Step(phrase.text, code))
+        try:
+            told = list(self._carry_out(phrase, operation, bounds, how))
+        except ConformanceFailure as failure:
+            error = failure.__cause__
+            if not isinstance(error, Exception) or isinstance(error, Hung):
+                raise
+            refusal = f"refused, {type_name(error)}: {show(str(error), 120)}"
+            session.steps[-1] = session.steps[-1].with_result(refusal)
+            return None
+        took = self.took
+        session.steps[-1] = session.steps[-1].with_result(lambda: _result(told, took))
+        return told
+
+    def read_until(
+        self, wanted: Callable[[list[BaseMessage]], bool], code: str, seconds: float
+    ) -> list[BaseMessage]:
+        """Read the whole conversation again and again.
+
+        Args:
+            wanted: Says of what was read whether it is enough.
+            code: The same as source, with `{got}` for what was read.
+            seconds: The last read is begun no earlier than so many seconds from now.
+
+        Returns:
+            What was read last.
+        """
+        session = self._session
+        deadline, number = time.monotonic() + seconds, len(session.steps)
+        while True:
+            begun = time.monotonic()
+            got = self.read()
+            told = session.steps[number]
+            del session.steps[number:]
+            if wanted(list(got)) or begun >= deadline:
+                break
+            time.sleep(_POLL)
+        enough = code.replace("{got}", self.last_variable)
+
+        def script_lines() -> str:
+            return (
+                f"until = time.monotonic() + {seconds:.2f}\n"
+                "while True:\n"
+                "    late = time.monotonic() >= until\n"
+                f"    {told.source()}\n"
+                f"    if late or ({enough}):\n"
+                "        break\n"
+                f"    time.sleep({_POLL})"
+            )
+
+        text = f"{now(told.text)}, again and again until `{enough}`, for {seconds:.2f} s at most"
+        session.steps.append(Step(text, script_lines, told.result))
+        return got
+
     def text(self, function: str = "str") -> str:
         """`str` or `repr` of the history."""
         result: str = self._do(function, (), "sync")
@@ -548,6 +648,7 @@ class Handle:
         *,
         variable: str | None = None,
         late: bool = True,
+        called: tuple[Kind, str] | None = None,
     ) -> None:
         """Fail unless `returned` is the model's list, or `expected`.
 
@@ -556,6 +657,8 @@ class Handle:
             expected: What it should be, where it is not the whole conversation.
             variable: The name of `returned` in the steps.
             late: Look again before saying lost: what then appears was late, hence stale.
+            called: What any difference is called where the contract knows its cause: the kind,
+                and words to follow the summary.
         """
         book = self.book
         wanted = book.kept if expected is None else list(expected)
@@ -569,6 +672,8 @@ class Handle:
         if difference is None:
             return
         kind, summary = difference.kind, difference.summary
+        if called is not None:
+            kind, summary = called[0], f"{summary} {called[1]}"
         if kind in ("lost", "resurrected") and late and expected is None and self._is_stale():
             kind, summary = "stale", f"{self.name} shows an earlier state: {summary}, for now"
         arguments = source([kept.message for kept in wanted])
@@ -577,6 +682,49 @@ class Handle:
         )
         self._session.fail(
             kind, summary, expected=lines(wanted), returned=returned_lines(list(returned))
+        )
+
+    def expect_part(
+        self,
+        returned: Sequence[Any],
+        expected: Sequence[Kept],
+        what: str,
+        *,
+        delivered: Sequence[Kept] = (),
+        otherwise: Kind = "wrong_bound",
+    ) -> None:
+        """Fail unless `returned` is `expected`, which is a part of the conversation.
+
+        Args:
+            returned: What a read gave.
+            expected: What it should be.
+            what: `expected` in words, after "asked for": `the oldest 2 of 5 messages`.
+            delivered: Messages that must not come again.
+            otherwise: What it is called if other messages of the conversation come, or fewer.
+        """
+        difference = compare(expected, returned)
+        if difference is None:
+            return
+        keys = [dump(item) for item in returned if isinstance(item, BaseMessage)]
+        again = [key for key in keys if any(key in kept.keys for kept in delivered)]
+        own = all(any(key in kept.keys for kept in self.book.kept) for key in keys)
+        kind, summary = difference.kind, ""
+        if again:
+            kind = "duplicated"
+            summary = f"{len(again)} of the {len(keys)} that came had been delivered before"
+        elif own and kind in ("lost", "foreign", "altered"):
+            kind = otherwise
+            summary = f"{len(keys)} came" if len(keys) != len(expected) else "others came"
+        if not summary or len(keys) < len(returned):
+            self.expect(returned, expected)
+        arguments = source([kept.message for kept in expected])
+        session = self._session
+        session.steps.append(Step("", f"expect({self.last_variable}, {arguments})"))
+        session.fail(
+            kind,
+            f"asked for {what}, {summary}",
+            expected=lines(expected),
+            returned=returned_lines(list(returned)),
         )
 
     # -- the rest ----------------------------------------------------------------------------
@@ -601,7 +749,7 @@ class Handle:
         """An operation on this handle, to be written down as text or as source."""
         rig = self._session.rig
         keys = (handle.key for handle in self._session.handles if handle.is_open and not handle.far)
-        key = next(keys, None) if self.far else self.key
+        key = next(keys, None) if self.far or not self.is_open else self.key
         history = None if key is None else rig.local.history(key)
         values = tuple(item.value if isinstance(item, Ref) else item for item in args)
         spelt = invocation(rig.backend, history, Call(self.key, operation, values, how))
@@ -721,16 +869,16 @@ def _tell_lanes(lanes: Sequence[Lane], mode: Mode) -> tuple[str, str]:
     awaited = mode == "async"
     for number, lane in enumerate(lanes, 1):
         how: How = "async" if awaited else "sync"
-        phrases = [handle.phrase(name, args, how) for handle, name, args in lane]
-        body = [phrase.code() for phrase in phrases]
-        texts += [f"      lane {number}: {phrase.text()}" for phrase in phrases]
-        if lane[0][0].far:
-            codes += [f"def lane{number}():", *(textwrap.indent(line, "    ") for line in body)]
-        elif awaited:
-            codes += [f"async def lane{number}():"]
-            codes += [textwrap.indent(f"await {phrase.bare()}", "    ") for phrase in phrases]
-        else:
-            codes += [f"def lane{number}():", *(textwrap.indent(line, "    ") for line in body)]
+        opens = [handle.name for handle, name, _ in lane if name == "open" and not handle.far]
+        body = [f"nonlocal {name}" for name in opens]
+        for handle, name, args in lane:
+            text, code = _tell_item(handle, name, args, how)
+            texts.append(f"      lane {number}: {text}")
+            body.append(f"lane{number}_got.append({code})" if _is_read(name) else code)
+        codes += [f"{' = '.join([*opens, 'None'])}"] if opens else []
+        codes += [f"lane{number}_got = []"] if any(_is_read(item[1]) for item in lane) else []
+        codes += [f"{'async ' * awaited}def lane{number}():"]
+        codes += [textwrap.indent(line, "    ") for line in body]
         names.append(f"lane{number}")
     if awaited:
         started = ", ".join(f"{name}()" for name in names)
@@ -739,6 +887,31 @@ def _tell_lanes(lanes: Sequence[Lane], mode: Mode) -> tuple[str, str]:
     else:
         codes += [f"together({', '.join(names)})"]
     return "\n".join(texts), "\n".join(codes)
+
+
+def _tell_item(handle: Handle, name: str, args: tuple[Any, ...], how: How) -> tuple[str, str]:
+    """One item of a lane, as text and as source inside the lane's own function."""
+    awaited = how == "async"
+    if name == "wait":
+        text = f"wait {args[0]:g} s"
+        return text, f"await asyncio.sleep({args[0]:g})" if awaited else f"time.sleep({args[0]:g})"
+    if name == "open":
+        code = opener(handle._session.rig.backend, id_source(handle.session), how, None)
+        if awaited:
+            code = f"await {code.removeprefix('wait(').removesuffix(')')}"
+        code = f"{handle.name} = {code}"
+        text = f"{handle.name} = open({show(handle.session.replace('{nonce}', 'N'))})"
+        if handle.far:
+            return f"{text}  in a second process", f"elsewhere({code!r})"
+        return text, code
+    phrase = handle.phrase(name, args, how)
+    if awaited and not handle.far:
+        return phrase.text(), f"{'await ' * phrase.spelt.awaited}{phrase.bare()}"
+    return phrase.text(), phrase.code()
+
+
+def _is_read(operation: str) -> bool:
+    return operation == "messages" or operation in READS
 
 
 def type_name(error: BaseException | None) -> str:

@@ -43,7 +43,10 @@ def main() -> None:
 def _start(name: str, origin: Origin, path: list[str], limit: float) -> Local:
     sys.path[:] = path
     found = origin.load()
-    declared = [backend for backend in declaration.declared() if backend.factory is found]
+    declared = [backend for backend in declaration.declared() if backend.name == name]
+    declared += [backend for backend in declaration.declared() if backend.factory is found]
+    if not declared and not origin.attribute:
+        raise ImportError(f"importing {origin.file or origin.module} declares no backend {name!r}")
     if not declared and isinstance(found, Backend):
         declared = [found]
     backend = (

@@ -28,6 +28,7 @@ from langchain_core.messages import (
     ToolMessage,
     ToolMessageChunk,
 )
+from langchain_core.messages.tool import tool_call_chunk
 
 from conformance import strategies
 from conformance.catalogue import ASYNC, SYNC, contract
@@ -133,8 +134,7 @@ def messages_come_back_as_the_type_that_they_were(s: Session, messages: Messages
             AIMessageChunk(
                 "m",
                 tool_call_chunks=[
-                    {"name": "f", "args": '{"a": 1}', "id": "c", "index": 0, "type": TCC}
-                    for TCC in ["tool_call_chunk"]
+                    tool_call_chunk(name="f", args='{"a": 1}', id="c", index=0),
                 ],
             ),
         ]

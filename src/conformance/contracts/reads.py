@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
@@ -109,7 +111,7 @@ def a_read_returns_a_list_of_the_callers_own(
         )
 
 
-def _change(messages: list[BaseMessage], change: str) -> object:
+def _change(messages: list[BaseMessage], change: str) -> Callable[[], object]:
     method, _, argument = change.rstrip(")").partition("(")
     return lambda: getattr(messages, method)(*([None] if argument else []))
 
