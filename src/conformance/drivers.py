@@ -39,9 +39,13 @@ class RemoteError(Exception):
     """An exception in the second process, by the name of its type and its text."""
 
     def __init__(self, type_name: str, text: str, server: bool) -> None:
-        super().__init__(text)
+        super().__init__(type_name, text, server)  # all of them, for it is pickled
         self.type_name = type_name
+        self.text = text
         self.server = server
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class PeerLost(Exception):
@@ -143,6 +147,8 @@ class SyncThread:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             function, future = task
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
                 future.set_result(function())
             except BaseException as error:  # handed to whoever waits for the result
@@ -169,9 +175,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self.loop.run_forever, name="history-loop", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="history-loop", daemon=True)
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, Any], limit: float) -> Any:
@@ -184,11 +188,27 @@ class LoopThread:
 
     def stop(self) -> None:
         """Cancel what runs, let async generators and the executor end, and close the loop."""
-        with contextlib.suppress(Hung):
-            self.run(_drain(), 5.0)
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.abandon()
         self._thread.join(5.0)
-        if not self._thread.is_alive():
+
+    def abandon(self) -> None:
+        """End the loop as soon as what blocks it lets go of it."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a call on the loop keeps it from serving others."""
+        try:
+            self.run(asyncio.sleep(0), 1.0)
+        except Hung:
+            return True
+        return False
+
+    def _run(self) -> None:
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(_drain())
+        finally:
             self.loop.close()
 
 
@@ -344,6 +364,7 @@ class Local:
         try:
             return self.thread.run(function, self.limit)
         except Hung:
+            self.thread.stop()
             self._thread = None  # it is stuck in that call; the next one needs another
             raise
 
@@ -351,7 +372,9 @@ class Local:
         try:
             return self.loop.run(coroutine, self.limit)
         except Hung:
-            self._loop = None
+            if self.loop.blocked:
+                self.loop.abandon()
+                self._loop = None
             raise
 
     def _lane(self, lane: Sequence[Call], barrier: threading.Barrier) -> list[Done]:
@@ -427,7 +450,7 @@ class Peer:
         try:
             self.request("start", backend.name, backend.importable, sys.path, limit)
         except RemoteError as error:
-            self.die()
+            self.stop()
             raise PeerLost(
                 f"the second process cannot import the backend: {error.type_name}: {error}"
             ) from error
@@ -479,6 +502,9 @@ class Peer:
         """End the process at once, without any clean-up in it, and wait until it is gone."""
         self._process.kill()
         self._process.wait()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # what was not sent any more cannot be flushed
+            self._process.stdin.close()
 
     def stop(self) -> None:
         """End the process in order; kill it if it does not."""
@@ -489,15 +515,16 @@ class Peer:
             self._process.wait(5.0)
         except subprocess.TimeoutExpired:
             self.die()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        with contextlib.suppress(OSError, EOFError, ValueError):
-            while True:
-                self._answers.put(read_frame(self._process.stdout))
-        self._answers.put(None)
+        try:
+            with contextlib.suppress(OSError, EOFError, ValueError):
+                while True:
+                    self._answers.put(read_frame(self._process.stdout))
+        finally:  # whatever ends this thread, nobody may wait for it
+            self._answers.put(None)
+            self._process.stdout.close()
 
 
 def write_frame(stream: Any, value: Any) -> None:

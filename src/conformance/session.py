@@ -785,7 +785,9 @@ class Handle:
         session.steps.append(Step(phrase.text, code))
         value = self._carry_out(phrase, operation, args, how)
         session.check(
-            value is not None and hasattr(value, "__iter__") and not isinstance(value, str | bytes),
+            hasattr(value, "__iter__")
+            and hasattr(value, "__len__")
+            and not isinstance(value, str | bytes),
             "other",
             f"`{phrase.spelt.name}` returned {show(value)} in place of a list of messages",
             f"isinstance({variable}, list)",
@@ -815,10 +817,9 @@ class Handle:
     def _carry_out(self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How) -> Any:
         values = tuple(item.value if isinstance(item, Ref) else item for item in args)
         call = Call(self.key, operation, values, how)
-        host = self._session.rig.peer if self.far else self._session.rig.local
-        started = time.monotonic()
+        session, started = self._session, time.monotonic()
         try:
-            return self._session.carry_out(phrase.spelt.name, lambda: host.call(call))
+            return session.carry_out(phrase.spelt.name, lambda: session.host(self).call(call))
         finally:
             self.took = time.monotonic() - started
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance import declaration
 from conformance.declaration import Backend, Origin
-from conformance.drivers import Done, Local, RemoteError, read_frame, write_frame
+from conformance.drivers import Done, Hung, Local, RemoteError, read_frame, write_frame
 
 
 def main() -> None:
@@ -68,6 +68,8 @@ def _serve(local: Local, what: str, args: tuple[Any, ...]) -> Any:
 
 
 def _portable(error: BaseException, local: Local | None) -> RemoteError | BaseException:
+    if isinstance(error, Hung):
+        return error
     from conformance.findings import is_server_error, words
 
     server = local is not None and is_server_error(error, local.backend)

@@ -219,7 +219,4 @@ def the_messages_that_are_returned_belong_to_the_caller(
     a.add(messages)
     first = a.reads_back()
     _change(s, a.last_variable, first, changes)
-    a.expect(
-        a.read(), called=("aliased", "when the caller changed a message that a read returned")
-    )
-
+    a.expect(a.read(), called=("aliased", "when the caller changed a message that a read returned"))

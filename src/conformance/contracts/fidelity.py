@@ -103,8 +103,8 @@ def _kept_or_refused(s: Session, messages: Messages) -> None:
             HumanMessage("m"),
             AIMessage("m"),
             SystemMessage("m"),
-            ChatMessage("m", role="critic"),
-            FunctionMessage("m", name="search"),
+            ChatMessage(content="m", role="critic"),
+            FunctionMessage(content="m", name="search"),
             ToolMessage("m", tool_call_id="call-1"),
         ]
     ),
@@ -125,14 +125,14 @@ def messages_come_back_as_the_type_that_they_were(s: Session, messages: Messages
     modes=BOTH,
     program=_some(
         [
-            AIMessageChunk("m"),
-            HumanMessageChunk("m"),
-            SystemMessageChunk("m"),
-            ChatMessageChunk("m", role="critic"),
-            FunctionMessageChunk("m", name="search"),
-            ToolMessageChunk("m", tool_call_id="call-1"),
+            AIMessageChunk(content="m"),
+            HumanMessageChunk(content="m"),
+            SystemMessageChunk(content="m"),
+            ChatMessageChunk(content="m", role="critic"),
+            FunctionMessageChunk(content="m", name="search"),
+            ToolMessageChunk(content="m", tool_call_id="call-1"),
             AIMessageChunk(
-                "m",
+                content="m",
                 tool_call_chunks=[
                     tool_call_chunk(name="f", args='{"a": 1}', id="c", index=0),
                 ],
@@ -171,9 +171,9 @@ _TEXTS = (
     "https://github.com/langchain-ai/langchain-postgres/issues/248; juspay/neurolink#986 "
     "https://github.com/juspay/neurolink/pull/986: empty content is left out",
     modes=BOTH,
-    program=st.tuples(
-        strategies.some_of(_TEXTS), st.lists(strategies.texts(), max_size=2)
-    ).map(lambda parts: _in_content([*parts[0], *parts[1]])),
+    program=st.tuples(strategies.some_of(_TEXTS), st.lists(strategies.texts(), max_size=2)).map(
+        lambda parts: _in_content([*parts[0], *parts[1]])
+    ),
 )
 def text_comes_back_character_by_character(s: Session, messages: Messages) -> None:
     _kept(s, messages)
@@ -252,9 +252,9 @@ def lone_surrogates_are_kept_or_refused(s: Session, messages: Messages) -> None:
     remedy="never strip; where a message has to be one line, escape it",
     seen="convention: code and tokens of a stream begin and end with blanks",
     modes=BOTH,
-    program=strategies.some_of(
-        (" m", "m ", "\nm", "m\n", "\tm\t", "\u00a0m\u3000", " \n ")
-    ).map(_in_content),
+    program=strategies.some_of((" m", "m ", "\nm", "m\n", "\tm\t", "\u00a0m\u3000", " \n ")).map(
+        _in_content
+    ),
 )
 def surrounding_blanks_are_kept(s: Session, messages: Messages) -> None:
     _kept(s, messages)
@@ -265,8 +265,8 @@ def surrounding_blanks_are_kept(s: Session, messages: Messages) -> None:
     rule="A long text (up to 256 KiB here) is kept whole, or refused with an error before anything "
     "of the batch is stored. It is never cut off.",
     source=_KEEP_OR_REFUSE,
-    cause="a column of bounded length (64 KiB for MySQL's TEXT), a field that is not indexed beyond "
-    "32 KiB, or an item bound of the store (400 KB) and an error nobody looks at",
+    cause="a column of bounded length (64 KiB for MySQL's TEXT), a field that is not indexed "
+    "beyond 32 KiB, or an item bound of the store (400 KB) and an error nobody looks at",
     remedy="use a type without a bound; check the size before writing, and the result after it",
     seen="convention: documents and tool results are pasted into conversations",
     modes=BOTH,
@@ -371,7 +371,7 @@ def content_blocks_come_back_as_blocks(s: Session, messages: Messages) -> None:
             AIMessage("m", id="007", name=" Ada Lovelace "),
             SystemMessage("m", id="run--1/2:3"),
             ToolMessage("m", tool_call_id="c", name="söarch"),
-            ChatMessage("m", role="critic", id="ID-1"),
+            ChatMessage(content="m", role="critic", id="ID-1"),
         ]
     ),
 )
@@ -498,7 +498,7 @@ def tool_results_come_back_whole(s: Session, messages: Messages) -> None:
                 },
             ),
             AIMessageChunk(
-                "m", usage_metadata={"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}
+                content="m", usage_metadata={"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}
             ),
         ]
     ),
@@ -604,13 +604,13 @@ def extra_fields_come_back(s: Session, messages: Messages) -> None:
     modes=BOTH,
     program=_some(
         [
-            ChatMessage("m", role="critic"),
-            ChatMessage("m", role="user"),
-            ChatMessage("m", role="ai"),
-            ChatMessage("m", role=""),
-            ChatMessage("m", role="Müller & Söhne"),
-            FunctionMessage("m", name="human"),
-            FunctionMessage("m", name=""),
+            ChatMessage(content="m", role="critic"),
+            ChatMessage(content="m", role="user"),
+            ChatMessage(content="m", role="ai"),
+            ChatMessage(content="m", role=""),
+            ChatMessage(content="m", role="Müller & Söhne"),
+            FunctionMessage(content="m", name="human"),
+            FunctionMessage(content="m", name=""),
         ]
     ),
 )
@@ -659,7 +659,21 @@ def integers_are_not_rounded(s: Session, messages: tuple[Messages, Messages]) ->
     modes=BOTH,
     program=_some(
         _in_kwargs(
-            [0.5, 0.1, -0.0, 0.0, 1.0, 1, True, 0, False, 1e22, 1e-7, 5e-324, 1.7976931348623157e308]
+            [
+                0.5,
+                0.1,
+                -0.0,
+                0.0,
+                1.0,
+                1,
+                True,
+                0,
+                False,
+                1e22,
+                1e-7,
+                5e-324,
+                1.7976931348623157e308,
+            ]
         )
     ),
 )
@@ -698,9 +712,7 @@ def non_finite_numbers_are_kept_or_refused(s: Session, messages: Messages) -> No
     "https://github.com/microsoft/agent-framework/pull/7242; haystack-experimental 0.19.0.post1, "
     "in_memory.py write_messages",
     modes=BOTH,
-    program=st.tuples(
-        st.sampled_from([None, "id-1"]), st.integers(1, 3), st.integers(1, 3)
-    ),
+    program=st.tuples(st.sampled_from([None, "id-1"]), st.integers(1, 3), st.integers(1, 3)),
 )
 def equal_messages_are_kept_each(s: Session, shape: tuple[str | None, int, int]) -> None:
     identifier, in_batch, calls = shape
@@ -745,13 +757,11 @@ def _unstorable(choice: tuple[str, Any]) -> BaseMessage:
     cause="`json.dumps(..., default=str)` stores the text of the value; or messages are stored one "
     "after the other, and the error comes when some are",
     remedy=_REFUSE,
-    seen="langchain-community 0.4.2, chat_message_histories/sql.py and redis.py: json.dumps without "
-    "a default raises; the silent form (default=str) is invented",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py and redis.py: json.dumps "
+    "without a default raises; the silent form (default=str) is invented",
     modes=BOTH,
     program=st.lists(
-        st.tuples(
-            st.sampled_from(["kwargs", "artifact", "content"]), st.sampled_from(_UNSTORABLE)
-        ),
+        st.tuples(st.sampled_from(["kwargs", "artifact", "content"]), st.sampled_from(_UNSTORABLE)),
         min_size=1,
         max_size=4,
     ),

@@ -119,9 +119,7 @@ def an_iterator_is_stored_whole_or_refused(s: Session, sizes: tuple[int, int]) -
         max_size=4,
     ),
 )
-def strings_become_human_and_ai_messages(
-    s: Session, turns: list[tuple[bool, list[str]]]
-) -> None:
+def strings_become_human_and_ai_messages(s: Session, turns: list[tuple[bool, list[str]]]) -> None:
     a = s.open()
     for by_user, texts in turns:
         for text in texts:
@@ -191,7 +189,8 @@ _NO_MESSAGES: tuple[Any, ...] = (
     modes=BOTH,
     program=st.lists(
         st.tuples(
-            st.sampled_from(_NO_MESSAGES), st.sampled_from(["add_messages", "add_message"])
+            st.sampled_from(_NO_MESSAGES),
+            st.sampled_from(["in a batch", "alone", "in the place of the batch"]),
         ),
         min_size=1,
         max_size=4,
@@ -200,8 +199,10 @@ _NO_MESSAGES: tuple[Any, ...] = (
 def what_is_no_message_is_refused(s: Session, attempts: list[tuple[Any, str]]) -> None:
     a = s.open()
     a.add([HumanMessage("m0")])
-    for value, operation in attempts:
-        error = a.try_add([value] if operation == "add_messages" else value, operation=operation)
+    for value, place in attempts:
+        operation = "add_message" if place == "alone" else "add_messages"
+        given = [value] if place == "in a batch" else value
+        error = a.try_add(given, operation=operation)
         s.check(
             error is not None,
             "swallowed_error",

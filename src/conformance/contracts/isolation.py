@@ -285,7 +285,24 @@ def characters_that_are_not_seen_count(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
-_AWKWARD = ["'", '"', "''", "\\", ";--", "`", "{}", "{0}", "%s", "%", ":x", "$1", "$(x)", "&&", "@", "-"]
+_AWKWARD = [
+    "'",
+    '"',
+    "''",
+    "\\",
+    ";--",
+    "`",
+    "{}",
+    "{0}",
+    "%s",
+    "%",
+    ":x",
+    "$1",
+    "$(x)",
+    "&&",
+    "@",
+    "-",
+]
 
 
 @contract(
@@ -319,8 +336,7 @@ def any_id_works_or_is_refused(s: Session, endings: list[str]) -> None:
 
 @contract(
     "isolation.path_like",
-    rule="Session ids that are different spellings of one path are different ids. "
-    f"{_APART}",
+    rule=f"Session ids that are different spellings of one path are different ids. {_APART}",
     source=f"{_EXAMPLE}; a session id is a name and no path",
     cause="the id is used as the name of a file or the path of a URL, which are normalised",
     remedy="encode slashes, backslashes and dots; or refuse them",
@@ -379,7 +395,7 @@ def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None
     "like any other: they share no message with other sessions, and every handle on them is one "
     "conversation.",
     source=f"{_EXAMPLE}; the empty string is a str",
-    cause="an empty id is taken for none: it means all sessions, a default one, or a new random one",
+    cause="an empty id is taken for none: for all sessions, a default one, or a new random one",
     remedy="test `session_id is None`, not its truth; or refuse the empty id",
     seen="langchain-neo4j 0.11.0 and langchain-arangodb 2.1.0 refuse it by `if not session_id`",
     needs=("disposable",),

@@ -16,7 +16,7 @@ class Move(NamedTuple):
 
     what: str
     place: int
-    count: int
+    size: int
 
 
 _MOVES = st.builds(
@@ -53,9 +53,9 @@ def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move])
             handle = handles[move.place] = s.open(_session(move.place, shared))
         match move.what:
             case "add":
-                batch = [HumanMessage(f"m{number + index}") for index in range(move.count)]
+                batch = [HumanMessage(f"m{number + index}") for index in range(move.size)]
                 handle.add(batch)
-                number += move.count
+                number += move.size
             case "add_one":
                 handle.add_one(HumanMessage(f"m{number}"))
                 number += 1

@@ -200,9 +200,7 @@ def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
     for batch in batches:
         a.add(batch)
         later = a.read()
-        a.expect(
-            later[: len(earlier)], earlier, variable=f"{a.last_variable}[:{len(earlier)}]"
-        )
+        a.expect(later[: len(earlier)], earlier, variable=f"{a.last_variable}[:{len(earlier)}]")
         earlier = [Kept(message) for message in later]
 
 
