@@ -73,7 +73,7 @@ class MemoryStore:
             self._remove(session_id, position)
 
 
-_SHARED_STORE = MemoryStore()
+SHARED_STORE = MemoryStore()
 
 
 class MemoryChatMessageHistory(WindowedHistory):
@@ -97,7 +97,7 @@ class MemoryChatMessageHistory(WindowedHistory):
         self, session_id: str, *, store: MemoryStore | None = None, ttl_ms: int | None = None
     ) -> None:
         super().__init__(session_id, ttl_ms=ttl_ms)
-        self._store = _SHARED_STORE if store is None else store
+        self._store = SHARED_STORE if store is None else store
 
     def clear(self) -> None:
         """Remove the session's messages for every handle; other sessions are not touched.

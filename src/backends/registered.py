@@ -10,7 +10,7 @@ import sqlite3
 
 from conformance import history_backend
 
-from .memory import MemoryChatMessageHistory
+from .memory import SHARED_STORE, MemoryChatMessageHistory
 from .sqlite import SQLiteChatMessageHistory
 
 
@@ -18,10 +18,17 @@ def _memory_with_ttl(session_id: str, ttl_ms: int | None) -> MemoryChatMessageHi
     return MemoryChatMessageHistory(session_id, ttl_ms=ttl_ms)
 
 
+def _corrupt_memory(session_id: str) -> None:
+    """Cut the text of the session's last stored message short."""
+    records = SHARED_STORE._sessions[session_id].records
+    records[-1] = records[-1]._replace(text=records[-1].text[:-1])
+
+
 @history_backend(
     "memory",
     lacks={"durable": "kept in process memory by design"},
     with_ttl=_memory_with_ttl,
+    corrupt=_corrupt_memory,
     disposable=True,
 )
 def memory(session_id: str) -> MemoryChatMessageHistory:

@@ -217,6 +217,8 @@ def _selftest(options: argparse.Namespace) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         page = kills.markdown(proof, catalogue.load(), broken)
         (options.output / "kill-matrix.md").write_text(page, encoding="utf-8")
+        drawn = kills.picture(proof, catalogue.load(), broken)
+        (options.output / "kill-matrix.svg").write_text(drawn, encoding="utf-8")
         data = json.dumps(proof.to_json(), indent=1)
         (options.output / "kill-matrix.json").write_text(data + "\n", encoding="utf-8")
     wrong = proof.faults(catalogue.load(), broken)

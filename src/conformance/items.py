@@ -8,6 +8,7 @@ import platform
 import random
 import sys
 from collections.abc import Generator, Iterable, Sequence
+from importlib.metadata import packages_distributions
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class ContractRun:
         self.backend_reports: list[BackendReport] = []
         self._rigs: dict[str, Rig] = {}
         self._workspace: Workspace | None = None
-        self._probed: dict[str, list[str]] = {}
+        self._judged: set[str] = set()
 
     # -- options -----------------------------------------------------------------------------
 
@@ -215,6 +216,8 @@ class ContractRun:
             raise pytest.UsageError(
                 f"{named}: opening a history raises {type(error).__name__}: {error}"
             ) from error
+        kinds = type(rig.local.history("first")).__mro__
+        self._judged |= {kind.__module__.partition(".")[0] for kind in kinds}
         try:
             rig.local.release("first", rig.how)
         except Exception as error:
@@ -316,7 +319,10 @@ class ContractRun:
 
     def run_report(self) -> RunReport:
         """The whole run as a value."""
-        packages = ("pytest", "hypothesis", "langchain-core")
+        packages = {"pytest", "hypothesis", "langchain-core"}
+        owners = packages_distributions()
+        packages |= {owner for module in self._judged for owner in owners.get(module, ())}
+        packages.discard("chat-history-conformance")  # its version is the suite's
         return RunReport(
             suite={
                 "version": conformance.__version__,
@@ -326,7 +332,7 @@ class ContractRun:
             environment={
                 "python": platform.python_version(),
                 "platform": platform.system(),
-                **{package: version_of(package) for package in packages},
+                **{package: version_of(package) for package in sorted(packages)},
             },
             backends=tuple(self.backend_reports),
         )

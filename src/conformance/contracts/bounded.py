@@ -153,7 +153,7 @@ def a_count_of_zero_gives_nothing(s: Session, program: tuple[Batches, list[str]]
         s.check(
             not got,
             "wrong_bound",
-            f"`{operation}` gave {len(got or ())} messages where at most 0 were asked for",
+            f"`{operation}` gave {len(got or ())} where at most 0 messages were asked for",
             f"not {a.last_variable}",
         )
 
@@ -355,8 +355,8 @@ def a_bounded_read_does_not_wait_for_more(s: Session, _: None) -> None:
     source="convention: the count is the caller's, the page is the store's",
     cause="the count is cut to the page size of the store, or only its first page is read",
     remedy="go on reading pages until the count or the end is reached",
-    seen="openai/openai-agents-python#4757: the caller's limit is passed on as the page size, which "
-    "has a maximum of its own",
+    seen="openai/openai-agents-python#4757: the caller's limit is passed on as the page size, "
+    "which has a maximum of its own",
     modes=(SYNC, ASYNC),
     program=strategies.some_of([51, 101, 129, 201, 257]),
     examples=2,

@@ -57,8 +57,16 @@ _REFUSE = (
 
 
 def _some(messages: Sequence[BaseMessage]) -> st.SearchStrategy[Messages]:
-    """Some of these messages in this order, as new objects."""
-    return strategies.some_of(messages).map(copy.deepcopy)
+    """Some of these messages in this order, as new objects; each content "m" gets a number."""
+
+    def made(chosen: Messages) -> Messages:
+        fresh = copy.deepcopy(chosen)
+        for number, message in enumerate(fresh):
+            if message.content == "m":
+                message.content = f"m{number}"
+        return fresh
+
+    return strategies.some_of(messages).map(made)
 
 
 def _in_content(texts: Iterable[str]) -> Messages:
@@ -270,15 +278,13 @@ def surrounding_blanks_are_kept(s: Session, messages: Messages) -> None:
     remedy="use a type without a bound; check the size before writing, and the result after it",
     seen="convention: documents and tool results are pasted into conversations",
     modes=BOTH,
-    program=st.sampled_from([(4_001, "a"), (32_768, "ab"), (65_536, "abc"), (262_144, "ä")]),
-    examples=3,
+    examples=1,
 )
-def long_content_is_kept_whole_or_refused(s: Session, shape: tuple[int, str]) -> None:
-    size, text = shape
+def long_content_is_kept_whole_or_refused(s: Session, program: None) -> None:
     a = s.open()
-    a.add([HumanMessage("m0")])
-    a.try_add([HumanMessage(text * (size // len(text.encode()))), AIMessage("m2")])
-    a.reads_back()
+    for text in ("a" * 4_001, "b" * 32_769, "c" * 65_537, "ä" * 131_072):
+        a.try_add([HumanMessage(text)])
+        a.reads_back()
 
 
 @contract(
@@ -498,7 +504,8 @@ def tool_results_come_back_whole(s: Session, messages: Messages) -> None:
                 },
             ),
             AIMessageChunk(
-                content="m", usage_metadata={"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}
+                content="m",
+                usage_metadata={"input_tokens": 1, "output_tokens": 0, "total_tokens": 1},
             ),
         ]
     ),

@@ -213,9 +213,10 @@ def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
     "next; or the border of two pages is lost, repeated or sorted by text (`m10` before `m9`)",
     remedy="read page after page until the store says that there is no more, by a position that "
     "does not shift",
-    seen="openchamber/openchamber#2904 https://github.com/openchamber/openchamber/issues/2904: "
-    "the order breaks where a textual id rolls over; for pages: convention, the default page of "
-    "Elasticsearch has 10 hits and that of many services 100",
+    seen="langchain-ai/langchain-elastic#48 "
+    "https://github.com/langchain-ai/langchain-elastic/issues/48: the 10 hits of a default page; "
+    "openchamber/openchamber#2904 https://github.com/openchamber/openchamber/issues/2904: the "
+    "order breaks where a textual id rolls over",
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -236,7 +237,8 @@ def a_long_history_comes_back_whole(s: Session, program: None) -> None:
     "its error is not looked at; or the requests of one batch overtake each other",
     remedy="send a long batch in parts, one after the other, and check the result of each; refuse "
     "what cannot be sent before sending any of it",
-    seen="convention: batch writes are bounded in most services (DynamoDB takes 25 items)",
+    seen="convention: batch writes are bounded in most services; langchain-couchbase 1.1.1, "
+    "add_messages: requests of 100",
     modes=(SYNC, ASYNC),
     examples=1,
 )

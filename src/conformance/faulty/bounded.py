@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 
-from backends.memory import MemoryChatMessageHistory
 from langchain_core.messages import BaseMessage
 
+from backends.memory import MemoryChatMessageHistory
 from conformance.faulty import INVENTED, faulty
 
 Messages = list[BaseMessage]
@@ -327,7 +328,11 @@ class EndAfterTheWait(MemoryChatMessageHistory):
         time.sleep(max_time_sec or 0)
         return super().messages_from_latest(max_message_count, 0.0)
 
-    amessages_from_latest = None  # type: ignore[assignment]
+    async def amessages_from_latest(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        await asyncio.sleep(max_time_sec or 0)
+        return await super().amessages_from_latest(max_message_count, 0.0)
 
 
 @faulty(

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from backends.memory import MemoryChatMessageHistory
-from backends.sqlite import SQLiteChatMessageHistory
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from backends.memory import MemoryChatMessageHistory
+from backends.sqlite import SQLiteChatMessageHistory
 from conformance.faulty import INVENTED, faulty
 
 
@@ -238,7 +238,9 @@ class Restamped(MemoryChatMessageHistory):
     "ordering.first_page",
     breaks="ordering.long_history",
     kind="lost",
-    seen=FIRST_PAGE_SEEN,
+    seen="langchain-ai/langchain-elastic#48 "
+    "https://github.com/langchain-ai/langchain-elastic/issues/48 (10 messages); langchain-redis "
+    "0.2.6 (10,000); here 1,000",
 )
 class FirstPage(MemoryChatMessageHistory):
     """Only the first page of the store's answer is read."""
