@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +67,26 @@ class Forgetful(Mine):
         super().add_messages(messages[:2])
 '''
 
+
+
+def the_command() -> str:
+    """The `pytest` beside this Python; unlike `python -m pytest` it imports from nowhere else."""
+    found = shutil.which("pytest", path=str(Path(sys.executable).parent))
+    assert found is not None
+    return found
+
+
 Run = Callable[..., pytest.RunResult]
+
+
+def start(*command: str) -> pytest.RunResult:
+    """Run a command; unlike `Pytester.run` without the working directory in PYTHONPATH."""
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    print(ended.stdout)
+    print(ended.stderr, file=sys.stderr)
+    return pytest.RunResult(
+        ended.returncode, ended.stdout.splitlines(), ended.stderr.splitlines(), 0.0
+    )
 
 
 @pytest.fixture
@@ -90,17 +113,22 @@ def run(
 ) -> Run:
     """Run pytest in this process, in a directory with `histories.py`, on the small catalogue."""
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(declaration, "_declared", dict(declaration._declared))
+    monkeypatch.setattr("conformance.session.STALE_WAIT", 0.0)  # nothing here comes late
+    before = dict(declaration._declared)
 
     def run_pytest(*arguments: str, **keywords: object) -> pytest.RunResult:
-        return pytester.runpytest_inprocess("-p", "no:randomly", *arguments, **keywords)
+        monkeypatch.setattr(declaration, "_declared", dict(before))
+        return pytester.runpytest_inprocess(*arguments, **keywords)
 
     return run_pytest
 
 
 @pytest.fixture
 def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histories: str) -> Run:
-    """Run the `pytest` command in a process of its own, on the small catalogue."""
+    """Run the `pytest` command in a process of its own, on the small catalogue.
+
+    `module=True` runs `python -m pytest`, which puts the working directory on `sys.path`.
+    """
     monkeypatch.delenv("CI", raising=False)
     plugins = pytester.mkdir("plugins_of_the_test")
     plugins.joinpath("small_catalogue.py").write_text(
@@ -115,7 +143,8 @@ def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histor
     )
     monkeypatch.setenv("PYTHONPATH", str(plugins))
 
-    def run_pytest(*arguments: str) -> pytest.RunResult:
-        return pytester.run("pytest", "-p", "small_catalogue", *arguments)
+    def run_pytest(*arguments: str, module: bool = False) -> pytest.RunResult:
+        command = [sys.executable, "-m", "pytest"] if module else [the_command()]
+        return start(*command, "-p", "small_catalogue", *arguments)
 
     return run_pytest

@@ -243,7 +243,7 @@ def resolve(spec: str) -> Backend:
     origin = Origin(module, attribute)
     try:
         found = origin.load()
-    except Exception as error:  # importing runs the user's code, which may raise anything
+    except (Exception, SystemExit) as error:  # importing runs the user's code: it may do anything
         raise DeclarationError(_import_failure(spec, module, error)) from error
     return _adopt(spec, found, origin)
 
@@ -279,7 +279,7 @@ def _load_entry_point(point: EntryPoint) -> Any:
         if ours and point.value.startswith("backends."):
             return getattr(own_backends(point.module.partition(".")[2]), point.attr)
         return point.load()
-    except Exception as error:  # a registered package may fail to import for any reason
+    except (Exception, SystemExit) as error:  # a package may fail to import for any reason
         raise DeclarationError(
             f"the history backend {point.name!r} is registered as {point.value!r}, and importing "
             f"it fails: {type(error).__name__}: {error}"
@@ -385,14 +385,19 @@ def _need_reason(where: str, argument: str, name: str, reason: object) -> None:
         )
 
 
-def _import_failure(spec: str, module: str, error: Exception) -> str:
+def _leads_to(module: str, name: str) -> bool:
+    return module == name or module.startswith(f"{name}.")
+
+
+def _import_failure(spec: str, module: str, error: BaseException) -> str:
     text = f"--history-backend={spec}: {type(error).__name__}: {error}"
-    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+    if isinstance(error, ModuleNotFoundError) and error.name and _leads_to(module, error.name):
         text += ". Is its package installed, or below the directory pytest is run from?"
-        taken = sys.modules.get(module.partition(".")[0])
-        ours = Path(__file__).parent.parent / "backends"
-        if taken is not None and Path(getattr(taken, "__file__", "") or "").parent == ours:
-            text += f" The name `backends` is taken by {ours}."
+        head = module.partition(".")[0]
+        file = getattr(sys.modules.get(head), "__file__", None)
+        others = [place for path in sys.path if (place := Path(path or ".", head)).is_dir()]
+        if file is not None and (other := [place for place in others if place != Path(file).parent]):
+            text += f" The name `{head}` is taken by {Path(file).parent}, loaded before {other[0]}."
     elif isinstance(error, AttributeError):
         known = [name for name in vars(sys.modules.get(module, object)) if name[0] != "_"]
         text += nearest(spec.partition(":")[2], known)

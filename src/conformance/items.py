@@ -26,7 +26,7 @@ from conformance.opening import NotAHistory
 from conformance.plugin import invocation_directory, setting
 from conformance.probes import surprises
 from conformance.reports import check_path, write_report
-from conformance.results import BackendReport, ContractResult, Mode, RunReport
+from conformance.results import LEVELS, BackendReport, ContractResult, Mode, RunReport
 from conformance.rig import Rig
 from conformance.verdict import count, judge
 from conformance.workspace import Workspace
@@ -58,10 +58,9 @@ class ContractRun:
         self.config = config
         self.contracts = catalogue.load()
         self.backends = self._resolve(specs)
-        self.profile = engine.PROFILES[
-            str(setting(config, "profile") or ("ci" if os.environ.get("CI") else "quick"))
-        ]
-        self.level = _choice(config, "level", "should")
+        usual = "ci" if os.environ.get("CI") else "quick"
+        self.profile = engine.PROFILES[_choice(config, "profile", usual, list(engine.PROFILES))]
+        self.level = _choice(config, "level", "should", LEVELS)
         self.since = self._since()
         self.seed = _seed(config)
         self.reports = self._report_paths()
@@ -69,6 +68,7 @@ class ContractRun:
         self.told: dict[tuple[str, str], str] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
+        self.verdict_required = False
         self._rigs: dict[str, Rig] = {}
         self._workspace: Workspace | None = None
         self._judged: set[str] = set()
@@ -296,6 +296,7 @@ class ContractRun:
         ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if setting(self.config, "require-verdict") and unsettled and ended_well:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.verdict_required = True
 
     def _report_on(self, backend: Backend) -> BackendReport:
         results = self.results[backend.name]
@@ -349,6 +350,10 @@ class ContractRun:
             for line in terminal.summary(report):
                 terminalreporter.write_line(line)
             terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
+        if self.verdict_required:
+            terminalreporter.write_line(
+                "--history-require-verdict: a verdict that is INCOMPLETE fails the run", red=True
+            )
         if setting(self.config, "write-deviations"):
             for report in self.backend_reports:
                 terminalreporter.write_line("")
@@ -482,10 +487,11 @@ def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def _choice(config: pytest.Config, name: str, default: str) -> Any:
+def _choice(config: pytest.Config, name: str, default: str, among: Sequence[str]) -> Any:
     value = str(setting(config, name) or default)
-    if value not in ("must", "should", "may"):
-        raise pytest.UsageError(f"history_{name} = {value}: it is must, should or may")
+    if value not in among:
+        *first, last = among
+        raise pytest.UsageError(f"history_{name} = {value}: it is {', '.join(first)} or {last}")
     return value
 
 

@@ -14,7 +14,8 @@ from conformance.steps import Step
 
 _EXPECT = """
 def dump(message):
-    data = json.loads(json.dumps(message_to_dict(message), default=repr))
+    typed = lambda value: [type(value).__name__, repr(value)]
+    data = json.loads(json.dumps(message_to_dict(message), default=typed))
     return json.dumps(data, sort_keys=True)
 
 

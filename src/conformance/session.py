@@ -711,7 +711,7 @@ class Handle:
         kind, summary = difference.kind, ""
         if again:
             kind = "duplicated"
-            summary = f"{len(again)} of the {len(keys)} that came had been delivered before"
+            summary = f"{len(again)} came that had been delivered before"
         elif own and kind in ("lost", "foreign", "altered"):
             kind = otherwise
             summary = f"{len(keys)} came" if len(keys) != len(expected) else "others came"

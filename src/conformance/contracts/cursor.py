@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -50,7 +51,7 @@ class _Position:
         wanted = kept[self.reached :][:count]
         if handle.took >= DEFAULT_SECONDS:  # cut by its time: a part of it must do
             wanted = wanted[: len(got)]
-        what = f"{len(wanted)} of {len(kept) - self.reached} unread messages"
+        what = f"the next {len(wanted)} of {len(kept)} messages" if wanted else "more than all"
         handle.expect_part(got, wanted, what, delivered=kept[: self.reached], otherwise="lost")
         self.reached += len(wanted)
 
@@ -144,10 +145,10 @@ def the_position_survives_reopening(s: Session, turns: list[Turn]) -> None:
 
 @contract(
     "cursor.after_clear",
-    rule="After a clear, consuming reads go on with what is added next: nothing of that is skipped, "
-    "and nothing that was cleared is delivered.",
-    source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages; and "
-    "convention: a cleared session is one that begins anew",
+    rule="After a clear, consuming reads go on with what is added next: nothing of that is "
+    "skipped, and nothing that was cleared is delivered.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages; "
+    "and convention: a cleared session is one that begins anew",
     cause="the position is a number of messages and stays, while counting begins again at 0",
     remedy="count on over a clear, or set the position back together with it",
     seen="convention: status-im/status-legacy#7097 shows what a count as position does when "
@@ -224,11 +225,11 @@ def each_session_has_its_own_position(s: Session, turns: list[Turn]) -> None:
         positions[number].read(handles[number])
 
 
-_AFTER_A_RESET = {
+_AFTER_A_RESET: dict[str, Callable[[int, int], int]] = {
     "it moves the position to where it ends": lambda before, end: end,
     "it leaves the position alone": lambda before, end: before,
     "it sets the position back to the start": lambda before, end: 0,
-    "it only moves the position on": lambda before, end: max(before, end),
+    "it only moves the position on": max,
 }
 """What a read from the beginning may do to the position: the backend chooses one."""
 
@@ -344,18 +345,18 @@ def _overlapping(s: Session, program: tuple[int, list[int]]) -> tuple[list[BaseM
     handles = [s.open() for _ in range(3)]
     handles[0].add([HumanMessage(f"m{number}") for number in range(length)])
     done = s.together(
-        [[(handle, CONSUMED, (count, 60.0)) for count in counts] for handle in handles]
+        [[(handle, CONSUMED, (count, DEFAULT_SECONDS)) for count in counts] for handle in handles]
     )
     got: list[BaseMessage] = [item for lane in done for read in lane for item in read.value]
     reader = s.open()
-    got += reader.bounded(CONSUMED, None, 60.0)
+    got += reader.bounded(CONSUMED, None, None)
     return got, reader
 
 
 def _delivered(reader: Handle) -> str:
     """What all of them delivered, as source."""
-    lanes = " + ".join(f"lane{number}_got" for number in (1, 2, 3))
-    return f"[m.content for got in [*{lanes.replace(' + ', ', *')}, {reader.last_variable}] for m in got]"
+    reads = f"[*lane1_got, *lane2_got, *lane3_got, {reader.last_variable}]"
+    return f"[m.content for got in {reads} for m in got]"
 
 
 _OVERLAPS = st.tuples(st.integers(20, 40), st.lists(st.integers(1, 4), min_size=3, max_size=5))

@@ -37,7 +37,7 @@ class NeverMoves(MemoryChatMessageHistory):
     "created_at alone",
 )
 class SkipsTies(MemoryChatMessageHistory):
-    """Pages of three go on behind a key that messages of one batch share in twos."""
+    """Every fourth message shares its key with the one before, and a page goes on behind both."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -81,14 +81,14 @@ class PositionAtOpening(MemoryChatMessageHistory):
 
 
 @faulty(
-    "cursor.kept_in_process",
+    "cursor.forgotten_at_opening",
     breaks="cursor.survives_reopening",
     kind="duplicated",
     seen=INVENTED,
     control="sqlite",
 )
-class KeptInHandle(SQLiteChatMessageHistory):
-    """A new handle starts from the beginning, for the position is not stored."""
+class ForgottenAtOpening(SQLiteChatMessageHistory):
+    """Opening a handle sets the position back to the start."""
 
     def __init__(self, session_id: str, **options: Any) -> None:
         super().__init__(session_id, **options)

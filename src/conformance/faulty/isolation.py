@@ -28,7 +28,7 @@ Memory = MemoryChatMessageHistory
 )
 def one_session_for_all(session_id: str) -> Memory:
     """Every session id leads to the same conversation."""
-    return Memory(f"{session_id[:11]}-of-all")
+    return Memory(session_id.partition("-")[0])
 
 
 @faulty(
