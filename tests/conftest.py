@@ -68,7 +68,6 @@ class Forgetful(Mine):
 '''
 
 
-
 def the_command() -> str:
     """The `pytest` beside this Python; unlike `python -m pytest` it imports from nowhere else."""
     found = shutil.which("pytest", path=str(Path(sys.executable).parent))

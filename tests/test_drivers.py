@@ -246,7 +246,7 @@ def test_where_whole_reads_are_given_up_a_read_from_the_beginning_takes_their_pl
 
 # -- the second process --------------------------------------------------------------------------
 
-DECLARING = '''
+DECLARING = """
 import functools
 import os
 
@@ -321,7 +321,7 @@ history_backend("sleeping")(Sleeping)
 @history_backend("generator")
 def generator(session_id):
     yield Mine(session_id)
-'''
+"""
 NAMED = ["class", "lambda", "anonymous lambda", "closure", "partial", "object", "generator"]
 
 

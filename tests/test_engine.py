@@ -247,9 +247,7 @@ def test_a_connection_that_is_refused_is_an_error_and_no_finding(rig: Any) -> No
 
     result = judged(rig(Gone), contract())
     assert (result.outcome, result.finding) == ("error", None)
-    assert result.reason == (
-        "server: `add_messages`: ConnectionRefusedError: nobody listens"
-    )
+    assert result.reason == ("server: `add_messages`: ConnectionRefusedError: nobody listens")
 
 
 def test_what_is_declared_as_a_server_error_is_an_error(rig: Any) -> None:
@@ -373,6 +371,47 @@ def test_a_defect_of_closing_is_a_finding(rig: Any) -> None:
 
     finding = judged(rig(Closing), contract()).finding
     assert finding.summary == "`close` raises ValueError: already closed"
+
+
+class Closing(Mine):
+    """Refuses everything once it is closed."""
+
+    is_open = True
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        assert self.is_open
+        return super().messages
+
+    def clear(self) -> None:
+        assert self.is_open
+        super().clear()
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+@pytest.mark.parametrize("how", ["close", "release"])
+def test_a_session_whose_handles_are_closed_is_cleared_all_the_same(rig: Any, how: str) -> None:
+    def body(s: Session, _: None) -> None:
+        a = s.open()
+        a.add([HumanMessage("0")])
+        getattr(a, how)()
+
+    result = judged(rig(Closing), contract(body, program=None))
+    assert (result.outcome, result.reason) == ("passed", None)
+
+
+def test_a_session_that_cannot_be_cleared_is_noted(rig: Any) -> None:
+    class Lasting(Mine):
+        def clear(self) -> None:
+            raise NotImplementedError
+
+    lasting = rig(Lasting)
+    assert judged(lasting, contract()).outcome == "passed"
+    note = "what was stored could not be cleared at the end (NotImplementedError)"
+    assert lasting.notes == [note]
+    STORE.clear()
 
 
 # -- what can be asked of a backend --------------------------------------------------------------

@@ -191,7 +191,7 @@ def test_equal_causes_are_equal_whatever_ids_and_numbers_the_texts_hold() -> Non
 
 
 def test_what_was_raised_is_told_on_one_line() -> None:
-    summary, cause = raised("clear", KeyError("first\nsecond"))
+    summary, _ = raised("clear", KeyError("first\nsecond"))
     assert "\n" not in summary
     assert summary.startswith("`clear` raises KeyError: ")
     assert raised("clear", NotImplementedError()) == (

@@ -123,9 +123,7 @@ DECLARING = """
     """
 
 
-def test_a_conftest_of_the_working_directory_declares(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_conftest_of_the_working_directory_declares(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(DECLARING)
     result = run("--history-backend=declared")
     conformant(result, "declared")
@@ -289,9 +287,7 @@ def test_an_incomplete_run_can_be_made_a_failure(run: Run, pytester: pytest.Pyte
 def test_reports_are_written_relative_to_where_pytest_was_started(
     run: Run, pytester: pytest.Pytester
 ) -> None:
-    result = run(
-        "--history-backend=memory", "--history-report=one.json", "--history-report=two.md"
-    )
+    result = run("--history-backend=memory", "--history-report=one.json", "--history-report=two.md")
     assert result.ret == pytest.ExitCode.OK
     assert '"verdict": "conformant"' in Path("one.json").read_text()
     assert Path("two.md").exists()
@@ -330,9 +326,7 @@ def test_an_import_that_fails_is_a_usage_error(run: Run, pytester: pytest.Pytest
     assert "below the directory pytest is run from" in text
 
 
-def test_a_module_with_a_syntax_error_is_a_usage_error(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_module_with_a_syntax_error_is_a_usage_error(run: Run, pytester: pytest.Pytester) -> None:
     pytester.path.joinpath("broken.py").write_text("def open(:")
     assert "SyntaxError" in usage_error(run("--history-backend=broken:open"))
 
@@ -420,9 +414,7 @@ def test_a_wrong_declaration_is_a_usage_error(
     assert text in usage_error(run("--history-backend=mine"))
 
 
-def test_two_declarations_with_one_name_stop_the_start(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_two_declarations_with_one_name_stop_the_start(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """
         from conformance import history_backend

@@ -247,7 +247,9 @@ def test_a_deviation_that_holds_fails_and_says_what_to_delete(
     result = run("--history-backend=mine")
     result.assert_outcomes(passed=3, failed=3)
     assert verdict(result).startswith("NOT CONFORMANT")
-    result.stdout.fnmatch_lines(["ordering.within_batch holds, but *newest first*Delete this line*"])
+    result.stdout.fnmatch_lines(
+        ["ordering.within_batch holds, but *newest first*Delete this line*"]
+    )
 
 
 def test_the_block_of_deviations_makes_the_run_green(run: Run, pytester: pytest.Pytester) -> None:
@@ -333,9 +335,7 @@ def test_several_processes_come_to_one_verdict(run_apart: Run) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_several_processes_run_what_was_selected(
-    run_apart: Run, pytester: pytest.Pytester
-) -> None:
+def test_several_processes_run_what_was_selected(run_apart: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_mine="def test_mine(): pass")
     result = run_apart("-n2", "--history-backend=memory", "test_mine.py", f"memory::{ONE}")
     result.assert_outcomes(passed=2)
@@ -414,8 +414,7 @@ def test_what_is_given_up_is_named_and_noted_where_it_works(
     )
     result = run("--history-backend=mine")
     assert verdict(result) == (
-        "CONFORMANT (without async, durable, threads): 2 of 6 contracts exercised, "
-        "4 not applicable"
+        "CONFORMANT (without async, durable, threads): 2 of 6 contracts exercised, 4 not applicable"
     )
     result.stdout.fnmatch_lines(
         ["  not applicable: 4 contracts: gives up async: no driver", "*gives up threads (never *"]

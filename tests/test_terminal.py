@@ -127,9 +127,15 @@ def test_the_verdict_is_one_line() -> None:
 
 
 def test_the_block_of_deviations_is_python_that_declares_each_failure_once() -> None:
-    nasty = replace(result("failed", "b"), reason="it's \"quoted\"\n" + "x" * 500)
+    nasty = replace(result("failed", "b"), reason='it\'s "quoted"\n' + "x" * 500)
     informing = replace(result("failed", "d"), informs=True)
-    results = [result("failed", "a"), result("failed", "a"), nasty, result("passed", "c"), informing]
+    results = [
+        result("failed", "a"),
+        result("failed", "a"),
+        nasty,
+        result("passed", "c"),
+        informing,
+    ]
     lines = deviations_block(report(results))
     assert lines[0] == "# mine"
     declared = eval("dict(" + "\n".join(lines[1:]) + ")")["deviations"]

@@ -394,10 +394,12 @@ def _import_failure(spec: str, module: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and _leads_to(module, error.name):
         text += ". Is its package installed, or below the directory pytest is run from?"
         head = module.partition(".")[0]
-        file = getattr(sys.modules.get(head), "__file__", None)
+        file = getattr(sys.modules.get(head), "__file__", None) or "/"
+        taken = Path(file).parent
         others = [place for path in sys.path if (place := Path(path or ".", head)).is_dir()]
-        if file is not None and (other := [place for place in others if place != Path(file).parent]):
-            text += f" The name `{head}` is taken by {Path(file).parent}, loaded before {other[0]}."
+        if head in sys.modules and others and others != [taken]:
+            other = next(place for place in others if place != taken)
+            text += f" The name `{head}` is taken by {taken}, loaded before {other}."
     elif isinstance(error, AttributeError):
         known = [name for name in vars(sys.modules.get(module, object)) if name[0] != "_"]
         text += nearest(spec.partition(":")[2], known)

@@ -280,9 +280,10 @@ class Local:
         """Carry out one operation and return what it returns."""
         history = self.history(call.key)
         spelt = invocation(self.backend, history, call)
+        limit = self.limit * _weight(call)
         if spelt.awaited:
-            return self._on_loop(_awaited(history, spelt))
-        return self._on_thread(lambda: _plain(history, spelt))
+            return self._on_loop(_awaited(history, spelt), limit)
+        return self._on_thread(lambda: _plain(history, spelt), limit)
 
     def run(self, function: Callable[[], Any], how: How = "sync") -> Any:
         """Run a function where the calls of `how` are carried out."""
@@ -360,17 +361,17 @@ class Local:
             self._loop.stop()
         self._thread = self._loop = None
 
-    def _on_thread(self, function: Callable[[], Any]) -> Any:
+    def _on_thread(self, function: Callable[[], Any], limit: float | None = None) -> Any:
         try:
-            return self.thread.run(function, self.limit)
+            return self.thread.run(function, limit or self.limit)
         except Hung:
             self.thread.stop()
             self._thread = None  # it is stuck in that call; the next one needs another
             raise
 
-    def _on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _on_loop(self, coroutine: Coroutine[Any, Any, Any], limit: float | None = None) -> Any:
         try:
-            return self.loop.run(coroutine, self.limit)
+            return self.loop.run(coroutine, limit or self.limit)
         except Hung:
             if self.loop.blocked:
                 self.loop.abandon()
@@ -525,6 +526,12 @@ class Peer:
         finally:  # whatever ends this thread, nobody may wait for it
             self._answers.put(None)
             self._process.stdout.close()
+
+
+def _weight(call: Call) -> float:
+    """How many times the limit a call may take: a batch of 1,000 is no hang where one is slow."""
+    batch = call.args[0] if call.operation == "add_messages" and call.args else ()
+    return max(1.0, len(batch) / 50) if hasattr(batch, "__len__") else 1.0
 
 
 def write_frame(stream: Any, value: Any) -> None:

@@ -21,11 +21,11 @@ class Move(NamedTuple):
 
 _MOVES = st.builds(
     Move,
-    st.sampled_from(["add", "read", "clear", "add", "read", "clear", "add_one", "reopen"]),
+    st.sampled_from(["add", "read", "rewrite", "add", "read_all", "clear", "add_one", "reopen"]),
     st.sampled_from([0, 1, 0, 1, 0, 1, 2]),
     st.sampled_from([1, 1, 2]),
 )
-_STORIES = st.lists(st.none() | _MOVES | _MOVES, min_size=20, max_size=20).map(
+_STORIES = st.lists(st.none() | _MOVES | _MOVES, min_size=24, max_size=24).map(
     # A story is long at first, since most defects need several operations, and may shrink to any
     # part of it.
     lambda moves: [move for move in moves if move is not None]
@@ -65,8 +65,16 @@ def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move])
                 number += 1
             case "read":
                 handle.reads_back()
+            case "read_all":
+                for open_handle in handles.values():
+                    open_handle.reads_back()
             case "clear":
                 handle.clear()
+            case "rewrite":  # as is done to trim or to summarise: another list of some length
+                length = len(handle.book.kept) or 1
+                handle.clear()
+                handle.add([HumanMessage(f"m{number + index}") for index in range(length)])
+                number += length
             case "reopen":
                 held = sum(other.session == handle.session for other in handles.values()) > 1
                 # What becomes of a session that nobody holds is for a durable history to say.

@@ -36,7 +36,7 @@ class LeftToASweeper(_WithTTL):
     """Reading returns what has expired until the next write removes it."""
 
     def _fetch(self, last: int | None = None) -> list[Record]:
-        records = [(record.position, record.text) for record in self._session().records]
+        records: list[Record] = [(item.position, item.text) for item in self._session().records]
         return records if last is None else records[max(0, len(records) - last) :]
 
 
