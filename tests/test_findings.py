@@ -184,8 +184,8 @@ def test_what_langchain_itself_rebuilds_on_reading_is_no_difference() -> None:
 
 
 def test_equal_causes_are_equal_whatever_ids_and_numbers_the_texts_hold() -> None:
-    _, one = raised("add_messages", ValueError("no topic 'chc0123456789x-1' at 0x7f12, line 3"))
-    _, other = raised("add_messages", ValueError("no topic 'chcabcdef0123x-1' at 0x7f99, line 4"))
+    _, one = raised("add_messages", ValueError("no topic 'chc0123456789x-1' at 0x7f12, line 31"))
+    _, other = raised("add_messages", ValueError("no topic 'chcabcdef0123x-1' at 0x7f99, line 42"))
     assert one == other
     assert raised("clear", ValueError("no"))[1] != raised("add_messages", ValueError("no"))[1]
 

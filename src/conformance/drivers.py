@@ -322,6 +322,8 @@ class Local:
             return done
         barrier = threading.Barrier(len(lanes))
         threads = [SyncThread(f"history-lane-{index}") for index in range(len(lanes))]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)  # else a short lane ends before the next one has begun
         try:
             pending = [
                 thread.submit(lambda lane=lane: self._lane(lane, barrier))  # type: ignore[misc]
@@ -329,6 +331,7 @@ class Local:
             ]
             return [item.result_within(self.limit) for item in pending]
         finally:
+            sys.setswitchinterval(interval)
             for thread in threads:
                 thread.stop()
 

@@ -63,6 +63,7 @@ def compare(
     *,
     foreign: Iterable[Kept] = (),
     cleared: Iterable[Kept] = (),
+    refused: Iterable[Kept] = (),
 ) -> Difference | None:
     """What is wrong with `returned`, or None.
 
@@ -71,6 +72,7 @@ def compare(
         returned: What the history gave.
         foreign: Messages of other sessions.
         cleared: Messages that this session held before it was cleared.
+        refused: Messages of batches that were refused.
     """
     keys = [dump(item) if isinstance(item, BaseMessage) else _no_message(item) for item in returned]
     if len(keys) == len(expected) and all(
@@ -99,6 +101,12 @@ def compare(
     if risen:
         return Difference(
             "resurrected", f"returned {_count(len(risen), 'message')} that had been cleared"
+        )
+    half_refused = _all_keys(refused)
+    kept_anyway = [key for key in extra if key in half_refused and key not in present]
+    if kept_anyway:
+        return Difference(
+            "foreign", f"kept {_count(len(kept_anyway), 'message')} of a batch that it refused"
         )
     again = [key for key in extra if key in present]
     unknown = [key for key in extra if key not in present]

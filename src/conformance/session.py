@@ -62,6 +62,7 @@ class Book:
     def __init__(self) -> None:
         self.kept: list[Kept] = []
         self.cleared: list[Kept] = []
+        self.refused: list[Kept] = []
 
     def add(self, messages: Sequence[BaseMessage]) -> None:
         """Messages were added."""
@@ -562,8 +563,7 @@ class Handle:
         storable = all(isinstance(item, BaseMessage) for item in batch)
         before = [Kept(item) for item in batch] if storable else []
         error = self._attempt(operation, (messages,), (messages,))
-        if error is None:
-            self.book.kept.extend(before)
+        (self.book.kept if error is None else self.book.refused).extend(before)
         return error
 
     # -- reading -----------------------------------------------------------------------------
@@ -689,7 +689,9 @@ class Handle:
             if name != self.session
             for kept in (*other.kept, *other.cleared)
         ]
-        difference = compare(wanted, returned, foreign=foreign, cleared=book.cleared)
+        difference = compare(
+            wanted, returned, foreign=foreign, cleared=book.cleared, refused=book.refused
+        )
         if difference is None:
             return
         kind, summary = difference.kind, difference.summary

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from conformance.capabilities import catalogue
 from conformance.rendering import clip
 from conformance.results import BackendReport, ContractResult, Finding
 from conformance.verdict import headline
 
 if TYPE_CHECKING:
     from conformance.catalogue import Contract
+
+NOT_FOUND = ("has no ", "has none ", "declares no ")
+"""How the reason begins where a capability was looked for and not found."""
 
 COLUMN = 58
 """Characters of one column where expected and returned stand side by side."""
@@ -134,9 +139,19 @@ def _reasons(results: Iterable[ContractResult], outcome: str) -> Mapping[str, st
 
 
 def _not_applicable(results: Iterable[ContractResult]) -> Mapping[str, int]:
+    """Reasons with their numbers; what was merely not found on the history is one reason."""
     reasons: dict[str, int] = {}
+    missing: dict[str, None] = {}
+    number = 0
     for result in results:
-        if result.outcome == "not_applicable":
-            reason = result.reason or ""
+        if result.outcome != "not_applicable":
+            continue
+        reason = result.reason or ""
+        if reason.startswith(NOT_FOUND):
+            number += 1
+            missing |= {name: None for name in catalogue() if re.search(rf"\b{name}\b", reason)}
+        else:
             reasons[reason] = reasons.get(reason, 0) + 1
+    if number:
+        reasons[f"the history has no {', '.join(missing)}"] = number
     return reasons

@@ -24,8 +24,8 @@ Batches = list[list[BaseMessage]]
 
 COARSE = 1.0
 """Seconds by which a store that counts whole seconds may be early or late."""
-LATE = 3.0
-"""Seconds past its time after which a message must be gone, with a slow machine in mind."""
+LATE = 1.5
+"""Seconds past its time after which a message must be gone: a coarse store, and some more."""
 LADDER = (0.12, 0.8, 4.0, 8.0, 16.0)
 """Seconds to live: what the first do not show, for the store is coarse or slow, the others do."""
 LONG = 60.0
@@ -77,7 +77,7 @@ def _expire(s: Session, handle: Handle, seconds: float) -> None:
 @contract(
     "ttl.expires",
     rule="A message is not returned once its time to live has passed, however often it was read "
-    "meanwhile, and it does not come back. (Allowed here: 3 seconds past it.)",
+    "meanwhile, and it does not come back. (Allowed here: 1.5 seconds past it.)",
     source=_FACTORY,
     cause="expired records are left to a sweeper that runs now and then; or milliseconds were "
     "taken for seconds; or each read begins the time anew",

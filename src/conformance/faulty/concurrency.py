@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Sequence
@@ -116,6 +117,28 @@ class StaleCopyOverwrites(_Rewriting):
         fresh = time.monotonic() < read_at + 0.01
         self._write(copy if fresh else self._fetch(), texts)
         self._copy = (time.monotonic(), self._fetch())
+
+
+@faulty(
+    "concurrency.locked_at_once",
+    breaks="concurrency.handles",
+    kind="other",
+    seen="openai/openai-agents-python#2854 fix: harden SQLAlchemySession against transient SQLite "
+    "locks, https://github.com/openai/openai-agents-python/pull/2854",
+)
+class LockedAtOnce(MemoryChatMessageHistory):
+    """A writer that meets another one does not wait for it, and raises."""
+
+    one_lock: ClassVar[Any] = threading.Lock()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if not self.one_lock.acquire(blocking=False):
+            raise RuntimeError("database is locked")
+        try:
+            time.sleep(_PAUSE)
+            super()._append(texts)
+        finally:
+            self.one_lock.release()
 
 
 @faulty(
@@ -237,9 +260,8 @@ class CreatedTwice(MemoryChatMessageHistory):
 
     def _append(self, texts: Sequence[str]) -> None:
         if self.session_id not in self._store._sessions:
-            time.sleep(_PAUSE)
+            time.sleep(random.uniform(0, 4 * _PAUSE))
             self._store._sessions[self.session_id] = _Session()
-            time.sleep(_PAUSE)
         super()._append(texts)
 
 
