@@ -144,6 +144,7 @@ def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histor
 
     def run_pytest(*arguments: str, module: bool = False) -> pytest.RunResult:
         command = [sys.executable, "-m", "pytest"] if module else [the_command()]
-        return start(*command, "-p", "small_catalogue", *arguments)
+        slow_to_load = ("-p", "no:langsmith_plugin", "-p", "no:anyio")
+        return start(*command, *slow_to_load, "-p", "small_catalogue", *arguments)
 
     return run_pytest

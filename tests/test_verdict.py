@@ -78,7 +78,7 @@ def test_every_result_is_counted_once() -> None:
 def test_the_headline_says_exercised_of_declared_and_what_else_there_was() -> None:
     results = of("passed", "passed", "not_applicable", "not_run", "error")
     line = headline("incomplete", count(results), {})
-    assert line == ("INCOMPLETE: 2 of 5 contracts exercised, 1 errors, 1 not applicable, 1 not run")
+    assert line == ("INCOMPLETE: 2 of 5 contracts exercised, 1 error, 1 not applicable, 1 not run")
 
 
 def test_the_headline_counts_deviations_in_good_english() -> None:

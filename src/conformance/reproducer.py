@@ -14,6 +14,8 @@ from conformance.steps import Step
 
 _EXPECT = """
 def dump(message):
+    if not hasattr(message, "model_dump"):
+        return repr(message)
     typed = lambda value: [type(value).__name__, repr(value)]
     data = json.loads(json.dumps(message_to_dict(message), default=typed))
     return json.dumps(data, sort_keys=True)

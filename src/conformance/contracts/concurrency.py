@@ -138,7 +138,7 @@ def threads_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
     "writes the list that it keeps itself",
     remedy="append with one statement of the store; a lock has to be one for the session",
     seen="openai/openai-agents-python#2843: a lock for each object on one file; "
-    "langchain-community 0.4.2, chat_message_histories/firestore.py: each handle writes its own list",
+    "langchain-community 0.4.2, chat_message_histories/firestore.py: each handle writes its list",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC),
     program=_sizes(),
@@ -356,7 +356,8 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
     lanes, written = _writers(handles[1:], sizes, pause=0.0005)
     after = [HumanMessage("after0"), HumanMessage("after1")]
     clearing: list[Any] = [(handles[0], "wait", (delay,)), (handles[0], "clear", ())]
-    s.together([[*clearing, _add(handles[0], after)], *lanes])
+    clearing += [_add(handles[0], after), (handles[0], "wait", (0.002,))]
+    s.together([clearing, *lanes])
     handles[0].book.clear()
     got = handles[0].read()
     variable = handles[0].last_variable

@@ -178,7 +178,7 @@ class OwnTimeOutWhenEmpty(MemoryChatMessageHistory):
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> Messages:
         if not self.messages:
-            time.sleep(2.4)
+            time.sleep(1.8)
         return super().messages_from_beginning(max_message_count, max_time_sec)
 
 
@@ -212,7 +212,7 @@ class DeadlineBetweenPages(MemoryChatMessageHistory):
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> Messages:
         messages = super().messages_from_beginning(max_message_count, max_time_sec)
-        time.sleep(2.5 if len(self.last_messages(200)) == 200 else 0)
+        time.sleep(1.8 if len(self.last_messages(200)) == 200 else 0)
         return messages
 
 
@@ -320,18 +320,18 @@ class SmallDefaultWindow(MemoryChatMessageHistory):
 
 @faulty("bounded.end_after_the_wait", breaks="bounded.latest_waits", kind="lost", seen=INVENTED)
 class EndAfterTheWait(MemoryChatMessageHistory):
-    """`messages_from_latest` waits first and looks up the end of the history afterwards."""
+    """`messages_from_latest` waits, half a second at most, and looks up the end of the history afterwards."""
 
     def messages_from_latest(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> Messages:
-        time.sleep(max_time_sec or 0)
+        time.sleep(min(max_time_sec or 0, 0.5))
         return super().messages_from_latest(max_message_count, 0.0)
 
     async def amessages_from_latest(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> Messages:
-        await asyncio.sleep(max_time_sec or 0)
+        await asyncio.sleep(min(max_time_sec or 0, 0.5))
         return await super().amessages_from_latest(max_message_count, 0.0)
 
 

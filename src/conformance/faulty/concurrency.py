@@ -291,11 +291,11 @@ class AddUndoesClear(_Rewriting):
     seen=INVENTED,
 )
 class ClearGoesOn(MemoryChatMessageHistory):
-    """A clear goes on in the background for some milliseconds after it has returned."""
+    """A clear goes on in the background for a moment after it has returned."""
 
     def clear(self) -> None:
         super().clear()
-        threading.Timer(0.004, super().clear).start()
+        threading.Timer(0.001, super().clear).start()
 
 
 @faulty(

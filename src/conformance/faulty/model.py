@@ -49,7 +49,7 @@ class StaleHandleOverwrites(MemoryChatMessageHistory):
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         (known, self._seen), stored = (self._seen, None), super().messages
-        if known and len(known) < len(stored):
+        if known is not None and len(known) < len(stored):
             super().clear()
             super().add_messages(stored[: len(known)])
         super().add_messages(messages)
