@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     selftest.add_argument(
         "--no-power", action="store_true", help="leave out the discovery power over 20 seeds"
     )
+    selftest.add_argument(
+        "--only",
+        metavar="PREFIX",
+        nargs="+",
+        help="measure only histories whose id begins so, and keep the rest of what --output holds",
+    )
     selftest.add_argument("--jobs", type=int, metavar="N", help="processes (default: processors)")
     selftest.set_defaults(run=_selftest)
     return parser
@@ -208,11 +214,19 @@ def _selftest(options: argparse.Namespace) -> int:
     def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    proof = selftest.kill_matrix(progress, options.jobs)
-    if not options.no_power:
-        power = selftest.discovery(progress, jobs=options.jobs)
-        proof = selftest.Proof(proof.rows, power)
     broken = faulty.load()
+    wanted = tuple(options.only or [""])
+    proof = selftest.kill_matrix(
+        progress, jobs=options.jobs, only=lambda name: name.startswith(wanted)
+    )
+    if not options.no_power:
+        power = selftest.discovery(
+            progress, jobs=options.jobs, only=lambda name: name.startswith(wanted)
+        )
+        proof = selftest.Proof(proof.rows, power)
+    if options.only and options.output and (options.output / "kill-matrix.json").exists():
+        before = json.loads((options.output / "kill-matrix.json").read_text("utf-8"))
+        proof = selftest.Proof.from_json(before).updated(proof, broken)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         page = kills.markdown(proof, catalogue.load(), broken)

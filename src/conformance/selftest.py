@@ -77,6 +77,15 @@ class Proof:
         rows = [Row.from_json(row) for row in data["rows"]]
         return cls({row.history: row for row in rows}, dict(data["power"]))
 
+    def updated(self, other: Proof, broken: Iterable[str]) -> Proof:
+        """This proof with what `other` measured anew, and without histories that are gone."""
+        rows, power = {**self.rows, **other.rows}, {**self.power, **other.power}
+        names = [*CONTROLS, *broken]
+        return Proof(
+            {name: rows[name] for name in names if name in rows},
+            {name: power[name] for name in names if name in power},
+        )
+
     def killers(self, contract: str) -> list[str]:
         """The broken histories that turned a contract red."""
         return [
@@ -126,15 +135,22 @@ class Proof:
 
 
 def kill_matrix(
-    report: Callable[[str], None] = lambda line: None, jobs: int | None = None
+    report: Callable[[str], None] = lambda line: None,
+    *,
+    jobs: int | None = None,
+    only: Callable[[str], bool] = lambda name: True,
 ) -> Proof:
     """Run every contract in profile `quick` on the controls and on every broken history.
+
+    The controls, and the contract that a history was made to break, are run in all modes; every
+    other contract in its first applicable mode, for the number of pairs is large.
 
     Args:
         report: Told a line for each history that is done.
         jobs: How many processes; as many as there are processors by default.
+        only: Which histories, by id.
     """
-    names = [*CONTROLS, *faulty.load()]
+    names = [name for name in (*CONTROLS, *faulty.load()) if only(name)]
     rows = dict(_spread(_row, [(name,) for name in names], report, jobs))
     return Proof({name: rows[name] for name in names})
 
@@ -144,10 +160,10 @@ def discovery(
     *,
     seeds: Sequence[int] = range(1, SEEDS + 1),
     jobs: int | None = None,
-    only: Callable[[Faulty], bool] = lambda history: True,
+    only: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, int]:
     """In how many of `seeds` the expected contract finds each broken history, in profile `ci`."""
-    tasks = [(name, tuple(seeds)) for name, history in faulty.load().items() if only(history)]
+    tasks = [(name, tuple(seeds)) for name in faulty.load() if only(name)]
     return dict(_spread(_power, tasks, report, jobs))
 
 
@@ -162,14 +178,27 @@ def results_on(
     *,
     profile: engine.Profile,
     seed: int,
+    in_all_modes: Callable[[Contract], bool] = lambda contract: True,
 ) -> Iterator[ContractResult]:
-    """The result of each contract in each mode, in a workspace of its own."""
+    """The results of each contract, in a workspace of its own.
+
+    Args:
+        backend: What is judged.
+        contracts: By which.
+        profile: How much is tried.
+        seed: Seeds the examples.
+        in_all_modes: Whether a contract is run in each mode, or in its first applicable one.
+    """
     workspace = Workspace()
     rig = Rig(backend, limit=profile.limit)
     try:
         with workspace.inside():
-            for contract, mode in engine.each(contracts):
-                yield engine.run(contract, rig, mode, profile, seed)
+            for contract in contracts:
+                for mode in contract.modes:
+                    result = engine.run(contract, rig, mode, profile, seed)
+                    yield result
+                    if result.outcome != "not_applicable" and not in_all_modes(contract):
+                        break
     finally:
         rig.stop()
         workspace.remove()
@@ -181,7 +210,14 @@ def _row(name: str) -> Row:
     profile = replace(PROFILES["quick"], shrink_seconds=0.0)
     kinds: dict[str, list[str]] = {}
     errors = []
-    for result in results_on(backend, catalogue.load().values(), profile=profile, seed=0):
+    broken = None if name in CONTROLS else faulty.load()[name].breaks
+    for result in results_on(
+        backend,
+        catalogue.load().values(),
+        profile=profile,
+        seed=0,
+        in_all_modes=lambda contract: broken in (None, contract.id),
+    ):
         if result.finding is not None:
             found = kinds.setdefault(result.id, [])
             found += [result.finding.kind] if result.finding.kind not in found else []

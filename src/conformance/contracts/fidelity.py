@@ -636,8 +636,7 @@ def roles_and_names_of_speakers_come_back(s: Session, messages: Messages) -> Non
     "identifiers of 64 bits are common",
     cause="numbers pass through a double (JavaScript, some JSON columns), which has 53 bits",
     remedy="store the JSON as text",
-    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py: numbers come back as "
-    "another type",
+    seen="convention: identifiers of 64 bits that passed through JavaScript end in zeros",
     modes=BOTH,
     program=st.tuples(
         _some(_in_kwargs([2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**31])),
@@ -789,8 +788,8 @@ def unstorable_values_are_kept_or_refused(s: Session, choices: list[tuple[str, A
     cause="the type of a message is not looked at when it is stored",
     remedy="read back what is about to be stored, `messages_from_dict([message_to_dict(m)])`, and "
     "refuse the message where that raises",
-    seen="langchain-ai/langchain#17022 https://github.com/langchain-ai/langchain/issues/17022: a "
-    "type that could be written and not read",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py and file.py: run with a "
+    "BaseMessage of a type of its own, both accept it and then raise on every read",
     modes=BOTH,
     program=st.tuples(st.sampled_from(["note", "agent", "", "HUMAN"]), st.booleans()),
     examples=4,

@@ -45,8 +45,8 @@ class EmptyBatchReplaces(MemoryChatMessageHistory):
     "inputs.empty_batch_stored",
     breaks="inputs.empty_batch",
     kind="foreign",
-    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages: writes "
-    "without new messages",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages, writes the "
+    "item without new messages; that it is read as a message is INVENTED",
 )
 class EmptyBatchStored(MemoryChatMessageHistory):
     """An empty batch is stored as a record of its own, read as an empty message."""
