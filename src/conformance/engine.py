@@ -94,7 +94,7 @@ class _Telling:
         )
         try:
             try:
-                self.contract.body(session, program)
+                self._tell(session, program)
             except BaseException:
                 session.finish(failed=True)
                 raise
@@ -106,6 +106,14 @@ class _Telling:
             raise _Decided(decided) from decided
         else:
             self.examples += self.found is None
+
+    def _tell(self, session: Session, program: Any) -> None:
+        try:
+            self.contract.body(session, program)
+        except (ConformanceFailure, ServerFailure, NotApplicable):
+            raise
+        except Exception as error:
+            session.explain_body(error)
 
     def check_budget(self) -> None:
         """Stop when the time is up."""

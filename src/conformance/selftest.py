@@ -20,7 +20,7 @@ from conformance.catalogue import Contract
 from conformance.declaration import Backend
 from conformance.engine import PROFILES
 from conformance.faulty import Faulty
-from conformance.results import ContractResult
+from conformance.results import ContractResult, Mode
 from conformance.rig import Rig
 from conformance.workspace import Workspace
 
@@ -195,13 +195,25 @@ def results_on(
         with workspace.inside():
             for contract in contracts:
                 for mode in contract.modes:
-                    result = engine.run(contract, rig, mode, profile, seed)
+                    result = _run(contract, rig, mode, profile, seed)
                     yield result
                     if result.outcome != "not_applicable" and not in_all_modes(contract):
                         break
     finally:
         rig.stop()
         workspace.remove()
+
+
+def _run(
+    contract: Contract, rig: Rig, mode: Mode, profile: engine.Profile, seed: int
+) -> ContractResult:
+    """As `engine.run`; a failure of the suite itself is an error of this pair, not of the proof."""
+    try:
+        return engine.run(contract, rig, mode, profile, seed)
+    except Exception as error:
+        reason = f"the suite failed: {type(error).__name__}: {error}"
+        blank = ContractResult(contract.id, contract.level, contract.since, mode, "error")
+        return replace(blank, reason=reason)
 
 
 def _row(name: str) -> Row:

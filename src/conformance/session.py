@@ -113,6 +113,8 @@ class Session:
         self.label = label
         self.racy = racy
         self.pinned = pinned
+        self.strangers: tuple[str, list[Any]] | None = None
+        """The name of, and the items of, a read that returned what are no messages."""
         self.steps: list[Step] = []
         self.notes: list[str] = []
         self.nonce = rig.nonce()
@@ -356,6 +358,20 @@ class Session:
     def host(self, handle: Handle) -> Local | Peer:
         """Where the operations on a handle are carried out."""
         return self.rig.peer if handle.far else self.rig.local
+
+    def explain_body(self, error: Exception) -> NoReturn:
+        """Turn what a contract's own code raised into a finding, if a history led to it.
+
+        A body that looks into what was read need not expect items that are no messages.
+        """
+        if self.strangers is None:
+            raise error
+        variable, items = self.strangers
+        difference = compare([], items)
+        summary = difference.summary if difference else "returned items that are no messages"
+        claim = f"all(hasattr(item, 'content') for item in {variable})"
+        self.check(False, "altered", summary, claim, returned=returned_lines(items))
+        raise AssertionError("the check above fails")
 
     def explain(self, operation: str, error: BaseException) -> NoReturn:
         """Turn what an operation raised into the failure that it is."""
@@ -819,6 +835,8 @@ class Handle:
         )
         # The caller owns the list and may change it before the steps are told.
         told, took = list(value), self.took if timed else None
+        if not all(isinstance(item, BaseMessage) for item in told):
+            session.strangers = (variable, told)
         session.steps[-1] = session.steps[-1].with_result(lambda: _result(told, took))
         return value  # type: ignore[no-any-return]
 

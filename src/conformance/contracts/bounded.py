@@ -233,7 +233,7 @@ def _tolerance(a: Handle) -> float:
 
 
 def _keeps_time(s: Session, a: Handle, operation: str, seconds: float, tolerance: float) -> None:
-    """Fail if the read just done exceeded its time, and another one too: once may be the machine."""
+    """Fail if the read just done exceeded its time, and one more too: once may be by chance."""
     allowed = seconds + tolerance
     if a.took > allowed:
         a.bounded_unless_refused(operation, 1000, seconds)
@@ -247,8 +247,8 @@ def _keeps_time(s: Session, a: Handle, operation: str, seconds: float, tolerance
 
 @contract(
     "bounded.time_on_empty",
-    rule="`max_time_sec` bounds the time of a read of an empty history, within 1.5 seconds and five "
-    "times what a whole read takes there.",
+    rule="`max_time_sec` bounds the time of a read of an empty history, within 1.5 seconds and "
+    "five times what a whole read takes there.",
     source=_KAFKA,
     cause="the time is looked at only when a message comes, or a poll inside has a longer time-out "
     "of its own",

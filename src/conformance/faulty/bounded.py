@@ -320,7 +320,7 @@ class SmallDefaultWindow(MemoryChatMessageHistory):
 
 @faulty("bounded.end_after_the_wait", breaks="bounded.latest_waits", kind="lost", seen=INVENTED)
 class EndAfterTheWait(MemoryChatMessageHistory):
-    """`messages_from_latest` waits, half a second at most, and looks up the end of the history afterwards."""
+    """`messages_from_latest` waits a while first and looks up the end of the history after it."""
 
     def messages_from_latest(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0

@@ -61,7 +61,9 @@ def _broken(proof: Proof, broken: Mapping[str, Faulty]) -> Iterable[str]:
     yield "| history | defect | caught by | as | found, of 20 seeds | red in all | seen in |"
     yield "|---|---|---|---|---|---|---|"
     for identifier, history in broken.items():
-        row = proof.rows[identifier]
+        row = proof.rows.get(identifier)
+        if row is None:
+            continue
         power = proof.power.get(identifier)
         cells = [
             f"`{identifier}`",
@@ -123,7 +125,7 @@ def picture(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[str
     for number, (identifier, history) in enumerate(broken.items()):
         y = _TOP + number * _CELL
         lines.append(f'<text class="row" x="{_LEFT - 8}" y="{y + 9}">{escape(identifier)}</text>')
-        for kill in proof.rows[identifier].kills:
+        for kill in proof.rows[identifier].kills if identifier in proof.rows else ():
             made_for = kill.contract == history.breaks
             lines.append(
                 f'<rect class="{"made" if made_for else "also"}" rx="2" '
