@@ -208,6 +208,13 @@ def opener(backend: Backend, session_id: str, how: str, ttl: tuple[int | None] |
 
 def id_source(template: str) -> str:
     """The expression of a session id that carries the script's `nonce`."""
+    for token, value in (
+        ("{uuid}", "str(uuid.uuid5(uuid.NAMESPACE_OID, nonce))"),
+        ("{UUID}", "str(uuid.uuid5(uuid.NAMESPACE_OID, nonce)).upper()"),
+        ("{uuid-hex}", "uuid.uuid5(uuid.NAMESPACE_OID, nonce).hex"),
+    ):
+        if token in template:
+            return f"{template!r}.replace({token!r}, {value})"
     if "{number}" in template:  # the nonce of a script ends with hexadecimal digits
         return f'{template!r}.replace("{{number}}", str(int(nonce[5:], 16)))'
     if template.startswith("{nonce}") and "{nonce}" not in template[7:]:

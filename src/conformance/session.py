@@ -11,6 +11,7 @@ import hashlib
 import string
 import textwrap
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -141,7 +142,8 @@ class Session:
 
         Args:
             session: The session id; `{nonce}` in it is replaced by an id of this example, and
-                `{number}` by digits that are as unique.
+                `{number}` by digits that are as unique; `{uuid}`, `{UUID}` and `{uuid-hex}` by
+                spellings of one UUID of its own.
             ttl: `(milliseconds,)` or `(None,)` to open it through `with_ttl`.
             near: Keep it in this process in every mode.
         """
@@ -289,6 +291,19 @@ class Session:
 
     # -- what is judged ----------------------------------------------------------------------
 
+    def id_of(self, template: str) -> str:
+        """The session id that a template stands for in this example; see `open`."""
+        own = uuid.uuid5(uuid.NAMESPACE_OID, self.nonce)
+        for token, value in (
+            ("{nonce}", self.nonce),
+            ("{number}", self.number),
+            ("{uuid}", str(own)),
+            ("{UUID}", str(own).upper()),
+            ("{uuid-hex}", own.hex),
+        ):
+            template = template.replace(token, value)
+        return template
+
     def book(self, session: str = "{nonce}-1") -> Book:
         """The plain list of one session id."""
         return self._books.setdefault(session, Book())
@@ -430,7 +445,7 @@ class Session:
                     return
         local, how, key = self.rig.local, self.rig.how, f"{self.nonce}:tidy"
         try:
-            local.open(key, session.replace("{nonce}", self.nonce), how, None)
+            local.open(key, self.id_of(session), how, None)
             try:
                 local.call(Call(key, "clear", (), how))
             finally:
@@ -520,7 +535,7 @@ class Handle:
         self.name = name
         self.session = session_id
         self.far = far
-        self.id = session_id.replace("{nonce}", session.nonce).replace("{number}", session.number)
+        self.id = session.id_of(session_id)
         self.key = f"{session.nonce}:{name}"
         self.is_open = False
         self.took = 0.0

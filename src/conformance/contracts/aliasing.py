@@ -199,6 +199,41 @@ def the_list_that_is_returned_belongs_to_the_caller(
 
 
 @contract(
+    "aliasing.later_store_changes",
+    rule="A list that a read returned stays as it was when the history is added to or cleared "
+    "afterwards.",
+    source=f"{_MESSAGES}: returns a list of messages; {_STORE}",
+    cause="the live list, or a cache, is handed out, and `add_messages` or `clear` changes it in "
+    "place",
+    remedy="return a new list on each read",
+    seen="langchain-community 0.4.2, chat_message_histories/streamlit.py and tidb.py: `clear` "
+    "empties the list that `messages` returned",
+    modes=BOTH,
+    program=st.tuples(strategies.batches(max_batches=1, max_size=3), st.booleans()),
+)
+def a_list_that_was_read_does_not_change_with_the_history(
+    s: Session, program: tuple[list[Messages], bool]
+) -> None:
+    batches, clear = program
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+    first = a.reads_back()
+    name, before = a.last_variable, list(a.book.kept)
+    if clear:
+        a.clear()
+    else:
+        a.add([HumanMessage("afterwards")])
+    changed = "clear" if clear else "add_messages"
+    a.expect(
+        first,
+        before,
+        variable=name,
+        called=("aliased", f"in a list that had been read, when `{changed}` was called"),
+    )
+
+
+@contract(
     "aliasing.returned_messages",
     rule="The messages that a read returns are the caller's: changing them, nested values "
     "included, changes neither the history nor what other reads return.",

@@ -25,7 +25,7 @@ _MOVES = [
     Move(what, place, size) for size in (1, 2) for what in _KINDS for place in (0, 1, 0, 1, 2)
 ]
 # One draw for each move keeps stories varied, and each may shrink to any part of itself.
-_STORIES = st.lists(st.sampled_from([None, *_MOVES]), min_size=24, max_size=24).map(
+_STORIES = st.lists(st.sampled_from([None, *_MOVES]), min_size=30, max_size=30).map(
     lambda moves: [move for move in moves if move is not None]
 )
 

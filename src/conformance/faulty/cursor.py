@@ -174,7 +174,7 @@ class OneForAll(MemoryChatMessageHistory):
 @faulty(
     "cursor.full_reads_commit",
     breaks="cursor.reset_is_consistent",
-    kind="duplicated",
+    kind="other",
     seen=INVENTED,
 )
 class FullReadsCommit(MemoryChatMessageHistory):
