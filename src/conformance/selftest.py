@@ -1,8 +1,8 @@
 """Proof that the suite bites: every contract against every broken history, and how surely.
 
 The kill matrix runs all contracts on all broken histories; discovery power runs the contract that
-each was made for, over many seeds. Both work in several processes; each broken history is opened
-in one of them only.
+each was made for, over many seeds. Each history is judged in a process of its own, so that none
+sees what another one left in memory.
 """
 
 from __future__ import annotations
@@ -259,7 +259,8 @@ def _spread(
 ) -> Iterator[tuple[str, Any]]:
     started = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs or os.cpu_count() or 1, mp_context=context) as pool:
+    jobs = jobs or os.cpu_count() or 1
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
         running = {pool.submit(work, *task): task[0] for task in tasks}
         for number, future in enumerate(as_completed(running), 1):
             name = running[future]

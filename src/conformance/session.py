@@ -283,10 +283,11 @@ class Session:
         for handle in self.handles:
             handle.is_open = handle.is_open or handle.key in opened
         self._note_interleaving(lanes, done)
-        for lane in done:
-            for item in lane:
+        for lane, outcome in zip(lanes, done, strict=True):
+            for (handle, name, args), item in zip(lane, outcome, strict=False):
                 if item.error is not None and not may_raise:
-                    self.explain(item.call.operation, item.error)
+                    phrase = handle.phrase(name, args, item.call.how)
+                    self.explain(phrase.spelt.name, item.error)
         return done
 
     # -- what is judged ----------------------------------------------------------------------

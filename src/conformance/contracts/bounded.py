@@ -327,8 +327,8 @@ def a_time_bound_consumes_only_what_it_gives(s: Session, times: list[float]) -> 
     source="convention: a conversation is read before each turn, and a wait would be the user's",
     cause="the end of the history is recognised by silence, by a poll that times out",
     remedy="ask the store where the end is when the read starts, and stop there",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: reads until a poll of one "
-    "second returns nothing",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: polls on "
+    "until the count or the time is reached, though nothing more is there",
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -460,8 +460,8 @@ _WAITS = ((0.2, 1.5), (2.0, 5.0))
     cause="the end is looked up after the wait, or the reader sees only its own handle's messages",
     remedy="take the end of the history when the call starts, and read on from there until the "
     "count or the time is reached",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: a new consumer group member "
-    "joins before it knows the end",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: the end is looked up when the "
+    "group has assigned its partitions, some time after the call",
     needs=(LATEST, "shared", "threads"),
     modes=(SYNC, ASYNC),
     program=st.integers(0, 2),

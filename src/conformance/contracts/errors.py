@@ -218,6 +218,7 @@ def an_undecodable_record_leaves_the_others_readable(s: Session, size: int) -> N
 )
 def a_refusal_says_what_was_refused(s: Session, messages: list[BaseMessage]) -> None:
     a = s.open()
+    a.add([HumanMessage("can be stored")])  # where nothing can, that is another finding
     for message in messages:
         error = a.try_add([message])
         words = _words(message)

@@ -100,7 +100,7 @@ class Chat:
         self._names["question"] = question
         done = call.format(given.format("question"))
         s.carry_out(
-            f"RunnableWithMessageHistory.{method}",
+            f"RunnableWithMessageHistory.{'a' * awaited}{method}",
             lambda: s.rig.local.run(lambda: eval(done, self._names), how),
         )
         variable = "seen[-1]['history']" if self._keyed else "seen[-1]"

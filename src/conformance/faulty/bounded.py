@@ -237,8 +237,8 @@ class ConsumesWhatItFetched(MemoryChatMessageHistory):
     "bounded.waits_for_silence",
     breaks="bounded.no_wait",
     kind="wrong_bound",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: reads until a poll returns "
-    "nothing",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: polls on "
+    "until the count or the time is reached",
 )
 class WaitsForSilence(MemoryChatMessageHistory):
     """A consuming read waits its whole time for more where there are fewer than asked for."""

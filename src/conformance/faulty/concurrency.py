@@ -266,6 +266,23 @@ class CreatedTwice(MemoryChatMessageHistory):
 
 
 @faulty(
+    "concurrency.created_by_each_process",
+    breaks="concurrency.first_use",
+    kind="lost",
+    seen="langchain-oracledb 1.6.0, create_tables: _table_exists, then CREATE TABLE",
+    control="sqlite",
+)
+class CreatedByEachProcess(SQLiteChatMessageHistory):
+    """Whoever finds a session empty makes it anew before writing, what came meanwhile included."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if not self._fetch():
+            time.sleep(random.uniform(0, 20 * _PAUSE))
+            self.clear()
+        super()._append(texts)
+
+
+@faulty(
     "concurrency.add_undoes_clear",
     breaks="concurrency.clear_races",
     kind="resurrected",

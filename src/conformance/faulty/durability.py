@@ -183,4 +183,4 @@ class ThreadLeak(SQLiteChatMessageHistory):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
-        threading.Thread(target=threading.Event().wait, args=[60.0], daemon=True).start()
+        threading.Thread(target=threading.Event().wait, daemon=True).start()

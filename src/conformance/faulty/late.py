@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from typing import Any
 
-from backends.memory import MemoryChatMessageHistory
-from backends.registered import _corrupt_memory
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from backends.memory import MemoryChatMessageHistory
+from backends.registered import _corrupt_memory
 from conformance.faulty import faulty
 
 
@@ -54,10 +55,8 @@ class Condensed(MemoryChatMessageHistory):
 )
 def uuid_spelling(session_id: str) -> MemoryChatMessageHistory:
     """Session ids that spell one UUID in two ways are one session."""
-    try:
+    with contextlib.suppress(ValueError):  # no UUID in any spelling
         session_id = str(uuid.UUID(session_id))
-    except ValueError:
-        pass  # no UUID in any spelling
     return MemoryChatMessageHistory(session_id)
 
 

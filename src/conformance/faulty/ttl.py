@@ -55,7 +55,7 @@ class Ignored(_WithTTL):
         self._until(1000.0)
 
 
-@faulty("ttl.renewed_by_reading", breaks="ttl.expires", kind="stale", seen=INVENTED)
+@faulty("ttl.renewed_by_reading", breaks="ttl.reading_renews_nothing", kind="stale", seen=INVENTED)
 class RenewedByReading(_WithTTL):
     """Each read begins the time to live anew."""
 

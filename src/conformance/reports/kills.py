@@ -1,4 +1,4 @@
-"""The kill matrix as Markdown and as a picture: which broken history turned which contract red."""
+"""The kill matrix as Markdown and as a picture: which history turned which contract red."""
 
 from __future__ import annotations
 
@@ -119,9 +119,8 @@ def picture(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[str
         if identifier.partition(".")[0] != family:
             family = identifier.partition(".")[0]
             lines.append(f'<path class="rule" d="M{x - 0.5} {_TOP - 6}V{height - 20}"/>')
-        lines.append(
-            f'<text transform="translate({x + 8} {_TOP - 8}) rotate(-60)">{escape(identifier)}</text>'
-        )
+        place = f"translate({x + 8} {_TOP - 8}) rotate(-60)"
+        lines.append(f'<text transform="{place}">{escape(identifier)}</text>')
     for number, (identifier, history) in enumerate(broken.items()):
         y = _TOP + number * _CELL
         lines.append(f'<text class="row" x="{_LEFT - 8}" y="{y + 9}">{escape(identifier)}</text>')
