@@ -460,8 +460,8 @@ _WAITS = ((0.2, 1.5), (2.0, 5.0))
     cause="the end is looked up after the wait, or the reader sees only its own handle's messages",
     remedy="take the end of the history when the call starts, and read on from there until the "
     "count or the time is reached",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: the end is looked up when the "
-    "group has assigned its partitions, some time after the call",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: the end is looked up when "
+    "the group has assigned its partitions, some time after the call",
     needs=(LATEST, "shared", "threads"),
     modes=(SYNC, ASYNC),
     program=st.integers(0, 2),
