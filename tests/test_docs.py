@@ -66,7 +66,8 @@ def test_no_page_and_no_module_names_a_place_of_the_machine_it_was_made_on() -> 
     places = re.compile(r"/work/|/tmp/v|/root/")
     for folder in ("src", "docs", "reports", "tests"):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".md", ".json", ".html", ".svg") and path.name != Path(
-                __file__
-            ).name:
+            if (
+                path.suffix in (".py", ".md", ".json", ".html", ".svg")
+                and path.name != Path(__file__).name
+            ):
                 assert not places.search(path.read_text("utf-8")), path

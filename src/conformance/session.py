@@ -288,6 +288,9 @@ class Session:
                 if item.error is not None and not may_raise:
                     phrase = handle.phrase(name, args, item.call.how)
                     self.explain(phrase.spelt.name, item.error)
+                if item.error is None and name in ("messages", *READS) and not _is_list(item.value):
+                    summary = f"`{name}` returned {show(item.value)} in place of a list of messages"
+                    self.fail("other", summary)
         return done
 
     # -- what is judged ----------------------------------------------------------------------
@@ -842,9 +845,7 @@ class Handle:
         session.steps.append(Step(phrase.text, code))
         value = self._carry_out(phrase, operation, args, how)
         session.check(
-            hasattr(value, "__iter__")
-            and hasattr(value, "__len__")
-            and not isinstance(value, str | bytes),
+            _is_list(value),
             "other",
             f"`{phrase.spelt.name}` returned {show(value)} in place of a list of messages",
             f"isinstance({variable}, list)",
@@ -972,6 +973,12 @@ def _tell_item(handle: Handle, name: str, args: tuple[Any, ...], how: How) -> tu
 
 def _is_read(operation: str) -> bool:
     return operation == "messages" or operation in READS
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a read gave something like a list, of whatever."""
+    listed = hasattr(value, "__iter__") and hasattr(value, "__len__")
+    return listed and not isinstance(value, str | bytes)
 
 
 def type_name(error: BaseException | None) -> str:

@@ -163,7 +163,8 @@ def later_changes_of_the_list_do_not_reach_the_store(
     a = s.open()
     for messages in batches:
         a.add(s.let("batch", messages))
-        _run(s, f"batch.{change}", "batch", messages)
+        if messages:  # a history that emptied it itself is the business of inputs_unchanged
+            _run(s, f"batch.{change}", "batch", messages)
     a.expect(a.read(), called=("aliased", "when the caller changed the list after adding it"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -43,7 +44,10 @@ _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
     "request for each message",
     modes=ONE_HANDLE,
     program=st.tuples(
-        st.integers(0, 2), st.sampled_from(_REFUSABLE), st.integers(0, 2), st.integers(0, 2)
+        st.integers(0, 2),
+        st.sampled_from(_REFUSABLE).map(copy.deepcopy),
+        st.integers(0, 2),
+        st.integers(0, 2),
     ),
 )
 def a_refused_batch_stores_nothing(s: Session, program: tuple[int, Any, int, int]) -> None:
@@ -75,7 +79,7 @@ def a_refused_batch_stores_nothing(s: Session, program: tuple[int, Any, int, int
     seen="langchain-community 0.4.2, chat_message_histories/postgres.py: no rollback, so every "
     "later statement fails; openai/openai-agents-python#4163: the lock stays",
     modes=ONE_HANDLE,
-    program=strategies.some_of(_REFUSABLE),
+    program=strategies.some_of(_REFUSABLE).map(copy.deepcopy),
     examples=10,
 )
 def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> None:
@@ -107,7 +111,7 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
     seen="langchain-mongodb 0.12.1 add_message: `except WriteError: logger.error`; "
     "langchain-couchbase 1.1.1 add_message: `except Exception`; langchain-community 0.4.2, tidb.py",
     modes=ONE_HANDLE,
-    program=strategies.some_of(_UNSTORABLE),
+    program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
 )
 def a_write_that_fails_raises(s: Session, messages: list[BaseMessage]) -> None:
     a = s.open()
@@ -213,15 +217,15 @@ def an_undecodable_record_leaves_the_others_readable(s: Session, size: int) -> N
     remedy="pass the encoder's own text on, and put the field before it",
     seen="langchain-ai/langchain-mongodb#442: a NameError in the handler hides the error",
     modes=ONE_HANDLE,
-    program=strategies.some_of(_UNSTORABLE),
+    program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
     examples=8,
 )
 def a_refusal_says_what_was_refused(s: Session, messages: list[BaseMessage]) -> None:
     a = s.open()
     a.add([HumanMessage("can be stored")])  # where nothing can, that is another finding
     for message in messages:
+        words = _words(message)  # now, for there are histories that change what they are given
         error = a.try_add([message])
-        words = _words(message)
         text = _full_text(error)
         s.check(
             error is None or any(word in text.lower() for word in words),
@@ -245,7 +249,7 @@ def a_refusal_says_what_was_refused(s: Session, messages: list[BaseMessage]) -> 
     remedy="check what was passed before using it",
     seen="convention: message_to_dict of langchain-core raises AttributeError for a text",
     modes=ONE_HANDLE,
-    program=strategies.some_of(_REFUSABLE),
+    program=strategies.some_of(_REFUSABLE).map(copy.deepcopy),
     examples=8,
 )
 def a_refusal_is_a_type_or_value_error(s: Session, refusables: list[Any]) -> None:
