@@ -104,7 +104,7 @@ def picture(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[str
         broken: The broken histories by id.
     """
     columns = {identifier: number for number, identifier in enumerate(contracts)}
-    width = _LEFT + _CELL * len(columns) + 20
+    width = _LEFT + _CELL * len(columns) + 150  # the last labels lean out
     height = _TOP + _CELL * len(broken) + 20
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
