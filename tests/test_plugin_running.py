@@ -644,3 +644,23 @@ def test_a_report_says_what_ran_and_what_did_not(run: Run) -> None:
     assert backend["verdict"] == "incomplete"
     assert backend["counts"]["declared"] == 6
     assert [entry["outcome"] for entry in backend["contracts"]] == ["passed"] + ["not_run"] * 5
+
+
+def test_a_history_that_cannot_be_constructed_leaves_no_error_of_the_suite(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        mine="""
+        from langchain_core.chat_history import BaseChatMessageHistory
+
+        class Nothing(BaseChatMessageHistory):
+            pass
+        """
+    )
+    run = pytester.runpytest_subprocess(
+        "--history-backend=mine:Nothing", "-k", "bounded or ttl", "--tb=no", "-q"
+    )
+    told = run.stdout.str()
+    assert "NOT CONFORMANT" in told
+    assert "error" not in told.partition("chat history conformance")[2].partition("summary")[0]
+    assert "contracts: `Nothing(session_id)` raises TypeError" in told

@@ -295,6 +295,15 @@ class Session:
 
     # -- what is judged ----------------------------------------------------------------------
 
+    def offered(self, names: Sequence[str]) -> list[str]:
+        """Those of `names`, found capabilities, that the history has."""
+        try:
+            able = self.rig.capabilities.names
+        except Exception:
+            self.open()  # tells what is wrong as a finding, with its step
+            raise
+        return [name for name in names if name in able]
+
     def id_of(self, template: str) -> str:
         """The session id that a template stands for in this example; see `open`."""
         own = uuid.uuid5(uuid.NAMESPACE_OID, self.nonce)

@@ -51,7 +51,7 @@ def _filled(s: Session, batches: Batches, session: str = "{nonce}-1") -> Handle:
 
 def _offered(s: Session, *names: str) -> list[str]:
     """Those of the reads `names` that the history has; it must have one."""
-    offered = [name for name in names if name in s.rig.capabilities.names]
+    offered = s.offered(names)
     if not offered:
         s.not_applicable(f"has none of {', '.join(names)}")
     return offered

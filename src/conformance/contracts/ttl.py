@@ -410,7 +410,7 @@ def bounded_reads_return_nothing_past_its_time(s: Session, _: None) -> None:
 
 
 def _offered(s: Session) -> list[str]:
-    offered = [name for name in (CONSUMED, LAST, BEGINNING) if name in s.rig.capabilities.names]
+    offered = s.offered((CONSUMED, LAST, BEGINNING))
     if not offered:
         s.not_applicable(f"has none of {LAST}, {BEGINNING} and {CONSUMED}")
     return offered
