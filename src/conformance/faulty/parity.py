@@ -96,7 +96,7 @@ class BlockingRead(MemoryChatMessageHistory):
     async def aget_messages(self) -> list[BaseMessage]:
         messages = self.messages
         for _ in range(0, len(messages), 10):
-            time.sleep(0.01)
+            time.sleep(0.05)
         return messages
 
 
