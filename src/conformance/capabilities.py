@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-ABILITY_OF_MODE = {"sync": ("sync",), "async": ("async",), "mixed": ("sync", "async")}
-
 
 class _Capability(property):
     """A documented capability; `name` is what declarations and reports call it."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
 from conformance import catalogue
+from conformance.capabilities import assumed
 from conformance.catalogue import NEEDS_OF_MODE, Contract
 from conformance.findings import ConformanceFailure, NotApplicable, ServerFailure
 from conformance.results import LEVELS, ContractResult, Finding, Level, Mode
@@ -185,7 +186,7 @@ def why_not_applicable(contract: Contract, rig: Rig, mode: Mode) -> str | None:
     for name in needs:
         if name in lacks:
             return f"gives up {name}: {lacks[name]}"
-    found = [name for name in needs if name not in catalogue_of_assumed()]
+    found = [name for name in needs if name not in assumed()]
     if not found:
         return None
     try:
@@ -253,23 +254,15 @@ def run_declared(
     return result
 
 
-def catalogue_of_assumed() -> tuple[str, ...]:
-    """The capabilities that need no looking for."""
-    from conformance.capabilities import assumed
-
-    return assumed()
-
-
 def _search(telling: _Telling, seed: int) -> None:
     """Draw examples until one fails or the budget is spent, then look for a shorter one."""
     contract, profile = telling.contract, telling.profile
     if contract.program is None:
         telling.tell(None)
         return
-    phases = [Phase.generate] if contract.racy else [Phase.generate, Phase.shrink]
     examples = min(profile.examples, contract.examples or profile.examples)
-    if examples == 1:
-        phases, examples = [Phase.generate], 1
+    one_telling = contract.racy or examples == 1
+    phases = [Phase.generate] if one_telling else [Phase.generate, Phase.shrink]
     choose = settings(
         max_examples=examples,
         phases=phases,

@@ -9,7 +9,7 @@ from functools import cached_property
 from conformance import capabilities
 from conformance.capabilities import Capabilities
 from conformance.declaration import Backend
-from conformance.drivers import Call, How, Local, Peer, has_operation
+from conformance.drivers import How, Local, Peer, has_operation
 
 
 class Rig:
@@ -72,10 +72,6 @@ class Rig:
         if self.destructive:
             names.add("disposable")
         return Capabilities(names)
-
-    def call(self, key: str, operation: str, *args: object) -> object:
-        """One operation outside any contract, for probes."""
-        return self.local.call(Call(key, operation, args, self.how))
 
     def stop(self) -> None:
         """End the threads and the second process."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance import declaration
 from conformance.declaration import Backend, Origin
-from conformance.drivers import Done, Hung, Local, RemoteError, read_frame, write_frame
+from conformance.drivers import Hung, Local, RemoteError, read_frame, write_frame
 
 
 def main() -> None:
@@ -75,8 +75,6 @@ def _portable(error: BaseException, local: Local | None) -> RemoteError | BaseEx
     server = local is not None and is_server_error(error, local.backend)
     return RemoteError(type(error).__name__, words(error), server)
 
-
-__all__ = ["Done", "main"]
 
 if __name__ == "__main__":
     main()
