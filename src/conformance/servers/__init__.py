@@ -1,0 +1,72 @@
+"""Real servers for the backends that need one: found, or started, paused, killed, restarted, stopped.
+
+`address` and `settings` are what a factory asks; everything else is in the modules. Importing this
+package imports no client and starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KINDS = ("kafka", "elasticsearch")
+"""The kinds of servers that the suite can start."""
+
+CONFIG_VARIABLE = "HISTORY_SERVER_CONFIG"
+
+
+class ServerError(Exception):
+    """A server that is not there or cannot be started; the text says what to do."""
+
+
+def variable(kind: str) -> str:
+    """The environment variable with the address of a kind of server, such as `HISTORY_KAFKA`.
+
+    A run sets it for itself and for the processes it starts.
+    """
+    return f"HISTORY_{kind.upper()}"
+
+
+def address(kind: str) -> str:
+    """Where the server of a kind is.
+
+    Args:
+        kind: One of `KINDS`, or of a third-party backend's own.
+
+    Returns:
+        `host:port` for Kafka, a URL for Elasticsearch.
+
+    Raises:
+        ServerError: None was named or started in this process or a parent of it.
+    """
+    found = os.environ.get(variable(kind))
+    if not found:
+        raise ServerError(
+            f"no {kind} server is known here: set {variable(kind)} to its address. "
+            f"`history-conformance server {kind}` runs one and prints it."
+        )
+    return found
+
+
+def settings(kind: str) -> Mapping[str, Any]:
+    """Client settings for a kind of server: the table `[kind]` of the file of `--history-server-config`.
+
+    Returns:
+        What the TOML table holds; empty where there is no file or no such table.
+
+    Raises:
+        ServerError: The file cannot be read.
+    """
+    path = os.environ.get(CONFIG_VARIABLE)
+    if not path:
+        return {}
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(kind, {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ServerError(f"the client settings in {path} cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise ServerError(f"{path}: [{kind}] must be a table of client settings")
+    return table
