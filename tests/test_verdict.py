@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from conformance.results import ContractResult, Counts
+from conformance.results import BackendReport, ContractResult, Counts, VerdictName
 from conformance.verdict import count, headline, judge
 
 PASSED = ContractResult("ordering.one", "must", "0.1", "sync", "passed")
@@ -14,6 +14,11 @@ PASSED = ContractResult("ordering.one", "must", "0.1", "sync", "passed")
 
 def of(*outcomes: str, **changes: object) -> list[ContractResult]:
     return [replace(PASSED, outcome=outcome, **changes) for outcome in outcomes]  # type: ignore[arg-type]
+
+
+def report(verdict: VerdictName, results: list[ContractResult], **changes: object) -> BackendReport:
+    plain = BackendReport("mine", verdict, {}, count(results), results)
+    return replace(plain, **changes)  # type: ignore[arg-type]
 
 
 def test_all_passed_is_conformant() -> None:
@@ -77,22 +82,44 @@ def test_every_result_is_counted_once() -> None:
 
 def test_the_headline_says_exercised_of_declared_and_what_else_there_was() -> None:
     results = of("passed", "passed", "not_applicable", "not_run", "error")
-    line = headline("incomplete", count(results), {})
+    line = headline(report("incomplete", results))
     assert line == ("INCOMPLETE: 2 of 5 contracts exercised, 1 error, 1 not applicable, 1 not run")
 
 
 def test_the_headline_counts_deviations_in_good_english() -> None:
-    one, two = count(of("deviation")), count(of("deviation", "deviation"))
-    verdict = "conformant_with_deviations"
-    assert headline(verdict, one, {}).startswith("CONFORMANT WITH 1 DEVIATION:")
-    assert headline(verdict, two, {}).startswith("CONFORMANT WITH 2 DEVIATIONS:")
+    one, two = of("deviation"), of("deviation", "deviation")
+    verdict: VerdictName = "conformant_with_deviations"
+    assert headline(report(verdict, one)).startswith("CONFORMANT WITH 1 DEVIATION:")
+    assert headline(report(verdict, two)).startswith("CONFORMANT WITH 2 DEVIATIONS:")
 
 
 def test_the_headline_names_what_was_given_up() -> None:
-    line = headline("conformant", count(of("passed")), {"threads": "slow", "durable": "memory"})
+    given_up = {"threads": "slow", "durable": "memory"}
+    line = headline(report("conformant", of("passed"), lacks=given_up))
     assert line == "CONFORMANT (without durable, threads): 1 of 1 contracts exercised"
 
 
 def test_a_bad_verdict_is_spelt_in_capitals() -> None:
-    line = headline("not_conformant", count(of("failed")), {})
+    line = headline(report("not_conformant", of("failed")))
+    assert line == "NOT CONFORMANT: 1 of 1 contracts exercised, 1 failed"
+
+
+def test_a_run_that_can_give_no_verdict_gives_none_and_the_headline_says_why() -> None:
+    verdict = judge(of("passed"), unsettled="a mock server gives no verdict")
+    line = headline(
+        report(
+            verdict,
+            of("passed"),
+            lacks={"durable": "memory"},
+            unsettled="a mock server gives no verdict",
+        )
+    )
+    assert line == (
+        "INCOMPLETE (without durable; a mock server gives no verdict): 1 of 1 contracts exercised"
+    )
+
+
+def test_a_failure_decides_also_where_the_run_can_give_no_verdict() -> None:
+    verdict = judge(of("failed"), unsettled="a mock server gives no verdict")
+    line = headline(report(verdict, of("failed"), unsettled="a mock server gives no verdict"))
     assert line == "NOT CONFORMANT: 1 of 1 contracts exercised, 1 failed"

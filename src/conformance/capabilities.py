@@ -105,6 +105,20 @@ class Capabilities:
         that could meet somebody's data: the empty id and ids that look like paths.
         """
 
+    @Found
+    def server(self) -> bool:  # type: ignore[empty-body]
+        """It needs a server, declared as `server="kafka"`, whose address the suite can change.
+
+        Only then can it be asked what it says where nothing listens.
+        """
+
+    @Found
+    def faults(self) -> bool:  # type: ignore[empty-body]
+        """The run started the server itself and may pause, kill and restart it.
+
+        Only with `--history-faults`, and not where the server was named by its address.
+        """
+
 
 def catalogue() -> Mapping[str, _Capability]:
     """Every capability by name, in the order of the reference page."""

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from conformance import capabilities
+from conformance.servers import KINDS
 
 ENTRY_POINTS = "chat_history_backends"
 OWN_ALIAS = "chat_history_conformance_backends"
@@ -88,6 +89,7 @@ class Backend:
     ttl_granularity: Literal["message", "session"] = "message"
     corrupt: Callable[[str], None] | None = None
     disposable: bool = False
+    server: str | None = None
     server_errors: tuple[type[BaseException], ...] = ()
     declared_in: Origin | None = None
 
@@ -133,6 +135,11 @@ class Backend:
                     f"{where} maps {name!r} in methods=, which is no read{nearest(name, mappable)}"
                     f". Those that can be mapped: {', '.join(mappable)}."
                 )
+        if self.server is not None and self.server not in KINDS:
+            raise DeclarationError(
+                f"{where} has server={self.server!r}, which is no kind of server that can be "
+                f"started{nearest(str(self.server), KINDS)}. Those that can: {', '.join(KINDS)}."
+            )
         if self.ttl_granularity not in ("message", "session"):
             raise DeclarationError(
                 f"{where} has ttl_granularity={self.ttl_granularity!r}: it is 'message' where each "
@@ -150,6 +157,7 @@ def history_backend(
     ttl_granularity: Literal["message", "session"] = "message",
     corrupt: Callable[[str], None] | None = None,
     disposable: bool = False,
+    server: str | None = None,
     server_errors: tuple[type[BaseException], ...] = (),
 ) -> Callable[[F], F]:
     """Declare a callable as the backend `name`; it stays usable as it is.
@@ -171,6 +179,9 @@ def history_backend(
             the whole session does by its last write.
         corrupt: Makes the last stored record of a session undecodable, as a foreign writer might.
         disposable: All that is stored lies in the run's own directory and goes with it.
+        server: The kind of server that it needs, `"kafka"` or `"elasticsearch"`. The run finds or
+            starts one, and the callable asks `conformance.servers.address(kind)` where it is and
+            `settings(kind)` how to connect, each time it is called.
         server_errors: Exceptions that mean "the server is not there", told apart from findings.
     """
 
@@ -188,6 +199,7 @@ def history_backend(
             ttl_granularity=ttl_granularity,
             corrupt=corrupt,
             disposable=disposable,
+            server=server,
             server_errors=tuple(server_errors),
             declared_in=_module_of(caller.f_globals.get("__name__", "")) if at_import else None,
         )

@@ -195,11 +195,12 @@ def why_not_applicable(contract: Contract, rig: Rig, mode: Mode) -> str | None:
         return f"needs {found[0]}, and no history could be opened ({type(error).__name__})"
     for name in found:
         if name not in able:
-            return _MISSING.get(name, f"has no {name}")
+            return rig.why_no_faults if name == "faults" else _MISSING.get(name, f"has no {name}")
     return None
 
 
 _MISSING = {
+    "server": "declares no server",
     "with_ttl": "has no with_ttl(session_id, ttl_ms) on its factory",
     "corrupt": "declares no way to corrupt a stored record",
     "disposable": "such ids could meet somebody's data: the backend is not declared disposable, "

@@ -28,6 +28,8 @@ from conformance.probes import surprises
 from conformance.reports import check_path, write_report
 from conformance.results import LEVELS, BackendReport, ContractResult, Mode, RunReport
 from conformance.rig import Rig
+from conformance.servers import ServerError
+from conformance.serving import Servers
 from conformance.verdict import count, judge
 from conformance.workspace import Workspace
 
@@ -39,7 +41,7 @@ class UnexpectedPass(Exception):
     """A contract that is declared as a deviation holds."""
 
 
-class ServerError(Exception):
+class NotJudged(Exception):
     """A contract could not be judged because the server was not there."""
 
 
@@ -65,6 +67,7 @@ class ContractRun:
         self.seed = _seed(config)
         self.reports = self._report_paths()
         self.selectors = self._take_selectors()
+        self.servers = self._servers()
         self.told: dict[tuple[str, str], str] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
@@ -72,6 +75,8 @@ class ContractRun:
         self._rigs: dict[str, Rig] = {}
         self._workspace: Workspace | None = None
         self._judged: set[str] = set()
+        # Not at the end of the session, which is not reached where its start fails.
+        config.add_cleanup(self._end)
 
     # -- options -----------------------------------------------------------------------------
 
@@ -113,6 +118,20 @@ class ContractRun:
             except ValueError as error:
                 raise pytest.UsageError(f"--history-report: {error}") from error
         return paths
+
+    def _servers(self) -> Servers:
+        given = setting(self.config, "server-config")
+        try:
+            found = Servers(
+                setting(self.config, "server"),
+                invocation_directory(self.config) / str(given) if given else None,
+                offline=bool(setting(self.config, "offline")),
+            )
+        except ServerError as error:
+            raise pytest.UsageError(str(error)) from error
+        if _is_worker(self.config):
+            found.take_over(vars(self.config)["workerinput"]["history_servers"])
+        return found
 
     def _take_selectors(self) -> list[str]:
         """Take `backend::contract` out of pytest's arguments; without paths, collect no tests."""
@@ -189,17 +208,45 @@ class ContractRun:
                 backend,
                 limit=self.profile.limit,
                 destructive=bool(setting(self.config, "allow-destructive")),
+                server=self.servers.running.get(backend.server or ""),
+                owned=backend.server in self.servers.owned,
+                faults=bool(setting(self.config, "faults")),
             )
         return self._rigs[backend.name]
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Open each backend once, so that a factory that cannot work is told at once."""
+        """Start the servers, and open each backend once: what cannot work is told at once.
+
+        Before pytest prints its header, which names the servers, and before xdist starts its
+        workers, which inherit their addresses.
+        """
         if _is_worker(self.config) or self.config.option.collectonly:
             return
+        if setting(self.config, "faults") and self.config.pluginmanager.hasplugin("dsession"):
+            raise pytest.UsageError(
+                "--history-faults cannot be combined with pytest-xdist's -n: pausing or killing "
+                "the server would break what the other workers do meanwhile. Leave out one of them."
+            )
+        needed = [backend.server for backend in self.backends.values() if backend.server]
+        try:
+            self.servers.start(needed, self._announce)
+        except ServerError as error:
+            raise pytest.UsageError(str(error)) from error
         with self.workspace.inside():
             for backend in self.backends.values():
                 self._try_to_open(backend)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell an xdist worker, on whatever machine, what was started."""
+        node.workerinput["history_servers"] = self.servers.handed_on
+
+    def _announce(self, line: str) -> None:
+        terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminalreporter is not None:
+            terminalreporter.write_line(line)
+            terminalreporter.flush()
 
     def _try_to_open(self, backend: Backend) -> None:
         rig = self.rig(backend)
@@ -244,7 +291,8 @@ class ContractRun:
         items = sum(len(contract.modes) for contract in self.contracts.values())
         return [
             f"chat history: {', '.join(self.backends)}; {contracts} contracts in {items} modes, "
-            f"profile {self.profile.name}, seed {self.seed}"
+            f"profile {self.profile.name}, seed {self.seed}",
+            *self.servers.header(),
         ]
 
     @pytest.hookimpl(wrapper=True)
@@ -276,16 +324,20 @@ class ContractRun:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
-        """Reach the verdicts, write the reports, and end what was started."""
+        """Reach the verdicts and write the reports."""
+        if not _is_worker(self.config) and not self.config.option.collectonly:
+            self._finish(session)
+        return (yield)
+
+    def _end(self) -> None:
+        """End what was started, whatever became of the run."""
         try:
-            if not _is_worker(self.config) and not self.config.option.collectonly:
-                self._finish(session)
-        finally:
             for rig in self._rigs.values():
                 rig.stop()
             if self._workspace is not None:
                 self._workspace.remove()
-        return (yield)
+        finally:
+            self.servers.stop()
 
     def _finish(self, session: pytest.Session) -> None:
         for backend in self.backends.values():
@@ -309,13 +361,15 @@ class ContractRun:
         if results:
             with self.workspace.inside():
                 notes += surprises(self.rig(backend))
+        unsettled = self.servers.why_no_verdict(backend.server)
         return BackendReport(
             name=backend.name,
-            verdict=judge(all_results),
+            verdict=judge(all_results, unsettled=unsettled),
             lacks=dict(backend.lacks),
             counts=count(all_results),
             contracts=tuple(all_results),
             notes=tuple(notes),
+            unsettled=unsettled,
         )
 
     def run_report(self) -> RunReport:
@@ -324,6 +378,7 @@ class ContractRun:
         owners = packages_distributions()
         packages |= {owner for module in self._judged for owner in owners.get(module, ())}
         packages.discard("chat-history-conformance")  # its version is the suite's
+        used = self.servers.described()
         return RunReport(
             suite={
                 "version": conformance.__version__,
@@ -334,6 +389,7 @@ class ContractRun:
                 "python": platform.python_version(),
                 "platform": platform.system(),
                 **{package: version_of(package) for package in sorted(packages)},
+                **({"server": dict(used)} if used else {}),
             },
             backends=tuple(self.backend_reports),
         )
@@ -426,7 +482,7 @@ class ContractItem(pytest.Item):
             case "deviation":
                 pytest.xfail(f"deviation: {result.reason}")
             case "error":
-                raise ServerError(result.reason)
+                raise NotJudged(result.reason)
             case "unexpected_pass" if not result.informs:
                 raise UnexpectedPass(result.reason)
             case "failed" if result.informs:
@@ -444,7 +500,7 @@ class ContractItem(pytest.Item):
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A failure told about messages; whatever else goes wrong as pytest tells it."""
         error = excinfo.value
-        if isinstance(error, UnexpectedPass | ServerError):
+        if isinstance(error, UnexpectedPass | NotJudged):
             return FailureText(str(error), self._location(str(error)))
         if not isinstance(error, ConformanceFailure):
             return super().repr_failure(excinfo, style)

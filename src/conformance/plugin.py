@@ -15,6 +15,17 @@ _MARKER = (
     "select with -m \"history(family='ordering')\""
 )
 
+_OF_A_RUN = (
+    "report",
+    "write-deviations",
+    "require-verdict",
+    "allow-destructive",
+    "server",
+    "server-config",
+    "offline",
+    "faults",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with an ini option of the same name."""
@@ -80,6 +91,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         flag=True,
     )
     option(
+        "server",
+        "the server that a backend needs: an ADDRESS, container, jvm, mock, or auto, the first of "
+        "these that works (default: auto); KIND= in front names the kind, kafka=broker:9092; "
+        "repeatable",
+        many=True,
+        metavar="[KIND=]WAY",
+    )
+    option(
+        "server-config",
+        "client settings (SASL, TLS, API keys) from a TOML file, a table for each kind of server; "
+        "they appear in no output",
+        metavar="FILE",
+    )
+    option(
+        "offline",
+        "download nothing to start a server: what is not there already is an error",
+        flag=True,
+    )
+    option(
+        "faults",
+        "also pause, kill and restart the server that this run started, and see what is kept",
+        flag=True,
+    )
+    option(
         "write-deviations",
         "print the deviations= block that would declare this run's failures",
         flag=True,
@@ -92,7 +127,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     named = setting(config, "backend")
     if not named:
-        for name in ("report", "write-deviations", "require-verdict", "allow-destructive"):
+        for name in _OF_A_RUN:
             if config.getoption(f"--history-{name}"):
                 raise pytest.UsageError(
                     f"--history-{name} does nothing without --history-backend=NAME: name the "

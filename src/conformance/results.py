@@ -127,6 +127,7 @@ class BackendReport:
 
     `lacks` maps each capability given up to its reason; `notes` are sentences that the reader
     should see beside the verdict, such as a capability given up that works after all.
+    `unsettled` says why the verdict stays open however much was exercised.
     """
 
     name: str
@@ -135,6 +136,7 @@ class BackendReport:
     counts: Counts
     contracts: Sequence[ContractResult]
     notes: Sequence[str] = ()
+    unsettled: str | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> BackendReport:
@@ -146,6 +148,7 @@ class BackendReport:
             counts=Counts(**data["counts"]),
             contracts=tuple(ContractResult.from_json(entry) for entry in data["contracts"]),
             notes=tuple(data.get("notes", ())),
+            unsettled=data["unsettled"],
         )
 
 

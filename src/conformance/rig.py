@@ -10,6 +10,7 @@ from conformance import capabilities
 from conformance.capabilities import Capabilities
 from conformance.declaration import Backend
 from conformance.drivers import How, Local, Peer, has_operation
+from conformance.servers.handle import Server
 
 
 class Rig:
@@ -19,12 +20,27 @@ class Rig:
         backend: The backend.
         limit: Seconds that one operation may take before it counts as hung.
         destructive: Whether ids may be tried that could meet somebody's data.
+        server: The server that it needs, where this process holds it.
+        owned: Whether that server was started by the run, in this process or in another.
+        faults: Whether the server may be paused, killed and restarted.
     """
 
-    def __init__(self, backend: Backend, *, limit: float = 30.0, destructive: bool = False) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        limit: float = 30.0,
+        destructive: bool = False,
+        server: Server | None = None,
+        owned: bool = False,
+        faults: bool = False,
+    ) -> None:
         self.backend = backend
         self.limit = limit
-        self.destructive = destructive or backend.disposable
+        self.server = server
+        self.disposable = backend.disposable or owned
+        self.destructive = destructive or self.disposable
+        self._faults = faults
         self.local = Local(backend, limit)
         self.notes: list[str] = []
         self._peer: Peer | None = None
@@ -42,6 +58,17 @@ class Rig:
         if self._peer is None or not self._peer.alive:
             self._peer = Peer(self.backend, self.limit)
         return self._peer
+
+    @property
+    def why_no_faults(self) -> str:
+        """Why the server cannot be paused, killed and restarted; empty where it can."""
+        if self.backend.server is None:
+            return "declares no server"
+        if not self._faults:
+            return "fault contracts pause, kill and restart the server: give --history-faults"
+        if self.server is None:
+            return "the server is held by another process"
+        return self.server.why_no_faults
 
     def nonce(self) -> str:
         """A prefix for the session ids of one example, unique among all runs."""
@@ -69,6 +96,10 @@ class Rig:
             names.add("with_ttl")
         if self.backend.corrupt is not None:
             names.add("corrupt")
+        if self.backend.server is not None:
+            names.add("server")
+        if not self.why_no_faults:
+            names.add("faults")
         if self.destructive:
             names.add("disposable")
         return Capabilities(names)

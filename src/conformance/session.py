@@ -434,7 +434,7 @@ class Session:
         Args:
             failed: A failure is on its way already; another one from closing would hide it.
         """
-        if not self.rig.backend.disposable:
+        if not self.rig.disposable:
             opened = [handle.session for handle in self.handles if handle.is_open]
             for session in dict.fromkeys([*opened, *self._left]):
                 self._tidy(session)

@@ -97,7 +97,7 @@ def summary(report: BackendReport) -> list[str]:
 
 def verdict_line(report: BackendReport) -> str:
     """The verdict on one backend: `kafka: CONFORMANT: 78 of 80 contracts exercised`."""
-    return f"{report.name}: {headline(report.verdict, report.counts, report.lacks)}"
+    return f"{report.name}: {headline(report)}"
 
 
 def by_cause(results: Iterable[ContractResult]) -> Mapping[str, list[ContractResult]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from conformance.results import ContractResult, Counts, VerdictName
+from conformance.results import BackendReport, ContractResult, Counts, VerdictName
 
 
 def count(results: Iterable[ContractResult]) -> Counts:
@@ -27,11 +27,15 @@ def count(results: Iterable[ContractResult]) -> Counts:
     )
 
 
-def judge(results: Iterable[ContractResult]) -> VerdictName:
+def judge(results: Iterable[ContractResult], *, unsettled: str | None = None) -> VerdictName:
     """The verdict on a backend from the results of every declared contract.
 
     A failure that counts decides. Without one, a MUST that was left unexercised by an error or by
     the run leaves the verdict open; so does a run in which nothing at all was exercised.
+
+    Args:
+        results: Those of every declared contract.
+        unsettled: Why the run as a whole can say no more than that something is broken.
     """
     results = list(results)
     counts = count(results)
@@ -40,18 +44,22 @@ def judge(results: Iterable[ContractResult]) -> VerdictName:
     unexercised = any(
         result.outcome in ("error", "not_run") and result.level == "must" for result in results
     )
-    if unexercised or not counts.exercised:
+    if unexercised or not counts.exercised or unsettled:
         return "incomplete"
     return "conformant_with_deviations" if counts.deviations else "conformant"
 
 
-def headline(verdict: VerdictName, counts: Counts, lacks: Mapping[str, str]) -> str:
+def headline(report: BackendReport) -> str:
     """The verdict in one line: `CONFORMANT (without durable): 78 of 80 contracts exercised`."""
+    verdict, counts = report.verdict, report.counts
     if verdict == "conformant_with_deviations":
         word = f"CONFORMANT WITH {counts.deviations} DEVIATION{'S'[: counts.deviations != 1]}"
     else:
         word = verdict.replace("_", " ").upper()
-    without = f" (without {', '.join(sorted(lacks))})" if lacks else ""
+    qualified = [f"without {', '.join(sorted(report.lacks))}"] if report.lacks else []
+    if verdict == "incomplete" and report.unsettled:
+        qualified.append(report.unsettled)
+    without = f" ({'; '.join(qualified)})" if qualified else ""
     tail = "".join(
         f", {number} {label}"
         for number, label in (

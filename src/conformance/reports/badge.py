@@ -54,7 +54,7 @@ def render(report: RunReport, label: str = LABEL) -> str:
 
 
 def _verdict(backend: BackendReport) -> str:
-    line = headline(backend.verdict, backend.counts, backend.lacks)
+    line = headline(backend)
     verdict, _, _ = line.rpartition(": ")
     # Only the words are in capitals; the names of capabilities stay as they are.
     words, parenthesis, lacks = verdict.partition(" (")
@@ -66,10 +66,7 @@ def _svg(rows: list[tuple[str, str, str]], report: RunReport) -> str:
     right = max(_width(text) for _, text, _ in rows) + 2 * _PADDING
     height = len(rows) * (_HEIGHT + _GAP) - _GAP
     spoken = _xml("; ".join(f"{name}: {verdict}" for name, verdict, _ in rows))
-    told = [
-        f"{backend.name}: {headline(backend.verdict, backend.counts, backend.lacks)}"
-        for backend in report.backends
-    ]
+    told = [f"{backend.name}: {headline(backend)}" for backend in report.backends]
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="{height}"'
         f' role="img" aria-label="{spoken}">',

@@ -153,7 +153,7 @@ def _card(index: int, backend: BackendReport) -> Iterator[str]:
 
 
 def _headline(backend: BackendReport) -> tuple[str, str]:
-    verdict, _, counts = headline(backend.verdict, backend.counts, backend.lacks).rpartition(": ")
+    verdict, _, counts = headline(backend).rpartition(": ")
     return verdict, counts
 
 

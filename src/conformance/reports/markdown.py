@@ -68,7 +68,7 @@ def _opening(report: RunReport) -> Iterator[str]:
 
 
 def _verdict(backend: BackendReport) -> str:
-    line = headline(backend.verdict, backend.counts, backend.lacks)
+    line = headline(backend)
     verdict, _, counts = line.rpartition(": ")
     return f"{_MARKS[backend.verdict]} **{_text(verdict)}**: {counts}"
 
