@@ -1,4 +1,4 @@
-"""Real servers for the backends that need one: found, or started, paused, killed, restarted, stopped.
+"""Real servers for the backends that need one: found or started, put to the test, stopped.
 
 `address` and `settings` are what a factory asks; everything else is in the modules. Importing this
 package imports no client and starts nothing.
@@ -52,7 +52,7 @@ def address(kind: str) -> str:
 
 
 def settings(kind: str) -> Mapping[str, Any]:
-    """Client settings for a kind of server: the table `[kind]` of the file of `--history-server-config`.
+    """Client settings: the table `[kind]` of the file of `--history-server-config`.
 
     Returns:
         What the TOML table holds; empty where there is no file or no such table.

@@ -1,0 +1,117 @@
+"""This process' side of a keeper: a server's process that cannot outlive this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from conformance.servers import ServerError
+
+_LAST_LINES = 20
+
+
+class Keeping:
+    """A keeper, a directory of its own, and in it the log of what it runs.
+
+    Args:
+        name: For the directory's name.
+        ending: A command that the keeper runs in the end.
+
+    Attributes:
+        directory: For the server's files; it goes when the keeper does.
+    """
+
+    def __init__(self, name: str, ending: Sequence[str] = ()) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix=f"history-{name}-"))
+        self._log = self.directory / "server.log"
+        self._made_in = os.getpid()
+        self._lock = threading.Lock()
+        detached: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        with self._log.open("ab") as log:
+            self._keeper = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))),
+                    *(str(os.getpid()), str(self.directory), *ending),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                encoding="utf-8",
+                **detached,  # Ctrl-C in the terminal is for us, not for the server
+            )
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Run a command, its output going to the log.
+
+        Raises:
+            ServerError: It cannot be run.
+        """
+        answer = self._request("start", command=list(command), environment=dict(environment))
+        if "error" in answer:
+            raise ServerError(f"{command[0]} cannot be run: {answer['error']}")
+
+    def ended(self) -> str:
+        """How the process ended; empty while it runs."""
+        code = self._request("poll")["code"]
+        return "" if code is None else f"its process ended with status {code}"
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._request("kill")
+
+    def pause(self) -> None:
+        """Stop the process until `resume`."""
+        self._request("pause")
+
+    def resume(self) -> None:
+        """Let a stopped process go on."""
+        self._request("resume")
+
+    def stop(self) -> None:
+        """End the process and remove the directory. Idempotent; a fork of this process does nothing."""
+        if os.getpid() != self._made_in or self._keeper.stdin is None:
+            return
+        with self._lock:
+            self._keeper.stdin.close()
+            self._keeper.wait()
+            if self._keeper.stdout is not None:
+                self._keeper.stdout.close()
+
+    @property
+    def log(self) -> str:
+        """The last lines of the log, without the frames of stack traces."""
+        try:
+            text = self._log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        lines = [line for line in text.splitlines() if not line.startswith("\tat ")]
+        return "\n".join(lines[-_LAST_LINES:])
+
+    def keep_log(self) -> Path:
+        """Copy the log to where it stays after `stop`."""
+        handle, path = tempfile.mkstemp(prefix=f"{self.directory.name}-", suffix=".log")
+        with os.fdopen(handle, "wb") as kept, self._log.open("rb") as log:
+            kept.write(log.read())
+        return Path(path)
+
+    def _request(self, what: str, **arguments: Any) -> dict[str, Any]:
+        with self._lock:
+            try:
+                if self._keeper.stdin is None or self._keeper.stdout is None:
+                    raise BrokenPipeError
+                print(json.dumps({"do": what, **arguments}), file=self._keeper.stdin, flush=True)
+                answer: dict[str, Any] = json.loads(self._keeper.stdout.readline())
+            except (OSError, ValueError):  # of a closed stream, or of an empty line
+                raise ServerError(
+                    "the server was stopped, or its keeper was killed from outside: start another"
+                ) from None
+        return answer

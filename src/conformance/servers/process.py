@@ -1,0 +1,173 @@
+"""A server that runs as a process on this machine, whatever its kind."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from conformance.servers import ServerError
+from conformance.servers.handle import Server, Unsupported
+from conformance.servers.keeping import Keeping
+from conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+
+READY_SECONDS = 60.0
+"""How long a server may take until it serves clients."""
+
+_ATTEMPTS = 5
+_ASK_SECONDS = 2.0
+
+
+class PortTaken(Exception):
+    """Somebody else got the port in between."""
+
+
+class ProcessServer(Server):
+    """A server kept by a keeper.
+
+    Args:
+        kind: What it is.
+        keeping: The keeper with the directory in which it was prepared.
+        launch: How to run it.
+    """
+
+    way = "jvm"
+
+    def __init__(self, kind: Kind, keeping: Keeping, launch: Launch) -> None:
+        self.kind = kind.name
+        self.address = launch.address
+        self.version = kind.version
+        self._of_kind = kind
+        self._keeping = keeping
+        self._launch = launch
+
+    @property
+    def why_no_faults(self) -> str:
+        return "" if os.name == "posix" else "Windows cannot stop a process and let it go on"
+
+    @property
+    def log(self) -> str:
+        return self._keeping.log
+
+    def start(self) -> None:
+        """Run it and wait until it is ready.
+
+        Raises:
+            PortTaken: Run the next one elsewhere.
+            ServerError: It ended, or was not ready in time.
+        """
+        self._keeping.start(self._launch.command, self._launch.environment)
+        try:
+            wait_until_ready(
+                lambda seconds: self._of_kind.ask(
+                    self.address, self._launch.config, self._launch.identity, seconds
+                ),
+                self._keeping.ended,
+            )
+        except (NotReady, Refused) as error:
+            if self._keeping.ended() and self._of_kind.taken in self._keeping.log:
+                raise PortTaken from None
+            raise ServerError(
+                f"{self._of_kind.title} {self.version} did not start: {error}. "
+                f"Its whole log is in {self._keeping.keep_log()}; the end of it:\n"
+                + _indented(self._keeping.log)
+            ) from None
+
+    def pause(self) -> None:
+        if self.why_no_faults:
+            raise Unsupported(self.why_no_faults)
+        self._keeping.pause()
+
+    def resume(self) -> None:
+        if self.why_no_faults:
+            raise Unsupported(self.why_no_faults)
+        self._keeping.resume()
+
+    def kill(self) -> None:
+        self._keeping.kill()
+
+    def restart(self) -> None:
+        self.kill()
+        try:
+            self.start()
+        except PortTaken:
+            raise ServerError(
+                f"{self.address} was taken by another program while the server was down"
+            ) from None
+
+    def stop(self) -> None:
+        self._keeping.stop()
+
+
+def start(kind: Kind, java: Path, files: Sequence[Path], wishes: Wishes) -> ProcessServer:
+    """Start a server of a kind on free ports, and on others where they turn out to be taken.
+
+    Raises:
+        ServerError: It did not start.
+    """
+    for _ in range(_ATTEMPTS):
+        keeping = Keeping(kind.name)
+        try:
+            launch = kind.process(java, files, keeping.directory, free_ports(kind.ports), wishes)
+            server = ProcessServer(kind, keeping, launch)
+            server.start()
+        except PortTaken:
+            keeping.stop()
+        except BaseException:
+            keeping.stop()
+            raise
+        else:
+            return server
+    raise ServerError(f"{_ATTEMPTS} times another program took the port that was free before")
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports on loopback that nobody listens on now.
+
+    They are below those that systems hand out by themselves, so that no client's connection takes
+    the port of a server that is down for a moment.
+    """
+    found: set[int] = set()
+    while len(found) < number:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.add(port)
+    return sorted(found)
+
+
+def wait_until_ready(
+    ask: Callable[[float], None], ended: Callable[[], str], seconds: float = READY_SECONDS
+) -> None:
+    """Ask a server again and again until it is ready.
+
+    Args:
+        ask: Asks once, for so many seconds; raises `NotReady`.
+        ended: How it ended; empty while it runs.
+        seconds: How long it may take.
+
+    Raises:
+        NotReady: It ended, or time is up.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask(_ASK_SECONDS)
+        except NotReady as error:
+            if how := ended():
+                raise NotReady(how) from None
+            if time.monotonic() > deadline:
+                raise NotReady(f"after {seconds:.0f} s {error}") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
