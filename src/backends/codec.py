@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
-P = TypeVar("P", int, str)
+P = TypeVar("P", bound=int | str)
 
 _USE_JSON = "Use what JSON has: str, int, float, bool, None, list, dict with str keys"
 _USE_CORE_CLASS = "Use the message classes of langchain-core, with fields that they accept"

@@ -132,6 +132,9 @@ class MemoryChatMessageHistory(WindowedHistory):
                 if expires_at < _NEVER:
                     heapq.heappush(store._expiries, (expires_at, position, self.session_id))
 
+    def _read(self, last: int | None = None) -> list[BaseMessage]:
+        return decode_batch(self._fetch(last))[0]
+
     def _fetch(self, last: int | None = None) -> list[Record]:
         with self._store._lock:
             now = time.monotonic()

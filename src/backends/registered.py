@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from conformance import history_backend
+from conformance import history_backend, servers
 
+from .codec import check_ttl
 from .memory import SHARED_STORE, MemoryChatMessageHistory
 from .sqlite import SQLiteChatMessageHistory
+
+if TYPE_CHECKING:
+    from .kafka import KafkaChatMessageHistory
 
 
 def _memory_with_ttl(session_id: str, ttl_ms: int | None) -> MemoryChatMessageHistory:
@@ -55,3 +61,67 @@ def _corrupt_sqlite(session_id: str) -> None:
 def sqlite(session_id: str) -> SQLiteChatMessageHistory:
     """A history in `chat_history.sqlite3` in the working directory."""
     return SQLiteChatMessageHistory(session_id)
+
+
+def _on_kafka(session_id: str, **arguments: Any) -> KafkaChatMessageHistory:
+    from .kafka import KafkaChatMessageHistory
+
+    address, config = servers.address("kafka"), servers.settings("kafka")
+    _keep_warm(address)
+    return KafkaChatMessageHistory(session_id, address, config=config, **arguments)
+
+
+@cache
+def _keep_warm(address: str) -> KafkaChatMessageHistory:
+    """A history that stays open, as an application keeps one: the others find its clients warm."""
+    from .kafka import KafkaChatMessageHistory
+
+    return KafkaChatMessageHistory("warm", address, config=servers.settings("kafka"))
+
+
+def _kafka_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatMessageHistory:
+    return _on_kafka(session_id, ttl_ms=check_ttl(ttl_ms), reads="replay")
+
+
+def _kafka_consuming_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatMessageHistory:
+    return _on_kafka(session_id, ttl_ms=check_ttl(ttl_ms))
+
+
+def _corrupt_kafka(session_id: str) -> None:
+    """Write the session's records again, the text of the last one cut short."""
+    from confluent_kafka import Consumer, Producer, TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    from .kafka.topics import topic_name
+
+    client = {**servers.settings("kafka"), "bootstrap.servers": servers.address("kafka")}
+    place = TopicPartition(topic_name(session_id), 0)
+    consumer = Consumer({**client, "group.id": "corrupt"})
+    with contextlib.closing(consumer):
+        first, end = consumer.get_watermark_offsets(place, timeout=10)
+        consumer.assign([TopicPartition(place.topic, 0, first)])
+        values = [record.value() or b"" for record in consumer.consume(end - first, timeout=10)]
+    (deleted,) = AdminClient(client).delete_records([TopicPartition(place.topic, 0, end)]).values()
+    deleted.result(10)
+    producer = Producer(client)
+    for value in (*values[:-1], values[-1][:-1]):
+        producer.produce(place.topic, value, partition=0)
+    producer.flush(10)
+
+
+@history_backend("kafka", server="kafka", with_ttl=_kafka_with_ttl, corrupt=_corrupt_kafka)
+def kafka(session_id: str) -> KafkaChatMessageHistory:
+    """A history on Kafka whose `messages` is the whole conversation."""
+    return _on_kafka(session_id, reads="replay")
+
+
+@history_backend(
+    "kafka-consuming",
+    server="kafka",
+    lacks={"whole_reads": "messages continues from the last consumed message, as documented"},
+    with_ttl=_kafka_consuming_with_ttl,
+    corrupt=_corrupt_kafka,
+)
+def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
+    """A history on Kafka whose `messages` continues, as that of langchain-community does."""
+    return _on_kafka(session_id)

@@ -171,6 +171,9 @@ class SQLiteChatMessageHistory(WindowedHistory):
                 [(self._key, text, expires_at) for text in texts],
             )
 
+    def _read(self, last: int | None = None) -> list[BaseMessage]:
+        return decode_batch(self._fetch(last))[0]
+
     def _fetch(self, last: int | None = None) -> list[Record]:
         with self._transaction("DEFERRED") as connection:
             records: list[Record] = connection.execute(

@@ -1,8 +1,7 @@
-"""What the embedded histories have in common: one public interface over a few storage operations.
+"""What the reference histories have in common: one public interface over a few storage operations.
 
-A history stores records, each a position and the text of one message. Positions are integers that
-rise with the order of writing, over all sessions, and are never used twice, so that "everything
-after position n" stays right whatever is removed meanwhile.
+A history stores records, each a position and the text of one message. A position is never used
+twice, so that "everything behind this one" stays right whatever is removed meanwhile.
 """
 
 from __future__ import annotations
@@ -10,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from .codec import check_bounds, check_ttl, decode_batch, encode_batch
+from .codec import check_bounds, check_ttl, encode_batch
 
 _POLL_SEC = 0.02
 
 Record = tuple[int, str | bytes]
+
+T = TypeVar("T")
 
 
 class WindowedHistory(BaseChatMessageHistory):
@@ -62,25 +64,25 @@ class WindowedHistory(BaseChatMessageHistory):
         """Store all texts, in order, or none."""
 
     @abstractmethod
-    def _fetch(self, last: int | None = None) -> list[Record]:
-        """Return all records, or the last so many, oldest first."""
+    def _read(self, last: int | None = None) -> list[BaseMessage]:
+        """Decode all records, or the last so many, oldest first."""
 
     @abstractmethod
-    def _end(self) -> int:
-        """Return the position of the newest record, 0 where there is none."""
+    def _end(self) -> Any:
+        """Return a mark behind the newest record, in whatever form the store has for one."""
 
     @abstractmethod
-    def _has_unread(self, after: int, count: int) -> bool:
-        """Say whether ``count`` records lie behind both ``after`` and the session's position."""
+    def _has_unread(self, after: Any, count: int) -> bool:
+        """Say whether ``count`` records lie behind both the mark and the session's position."""
 
     @abstractmethod
     def _consume(
-        self, count: int | None, deadline: float | None, *, rewind: bool = False, after: int = 0
+        self, count: int | None, deadline: float | None, *, rewind: bool = False, after: Any = ...
     ) -> list[BaseMessage]:
         """Decode up to ``count`` records behind the position, then move it past them.
 
-        ``rewind`` starts from position 0, ``after`` from no earlier than that. ``deadline`` is a
-        time of ``time.monotonic()``.
+        ``rewind`` starts from the first record, ``after`` from no earlier than that mark.
+        ``deadline`` is a time of ``time.monotonic()``.
         """
 
     @abstractmethod
@@ -91,7 +93,7 @@ class WindowedHistory(BaseChatMessageHistory):
         """
 
     @abstractmethod
-    def discard(self, position: int) -> None:
+    def discard(self, position: Any) -> None:
         """Remove the one record that an ``UndecodableRecordError`` names by its ``position``.
 
         Args:
@@ -108,7 +110,7 @@ class WindowedHistory(BaseChatMessageHistory):
         Raises:
             UndecodableRecordError: A record is no message; the error carries all the others.
         """
-        return decode_batch(self._fetch())[0]
+        return self._read()
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Store a batch of messages: all of them, or none where this raises.
@@ -138,7 +140,7 @@ class WindowedHistory(BaseChatMessageHistory):
         if max_message_count is None:
             raise TypeError("max_message_count must be an int; use `messages` for all of them")
         check_bounds(max_message_count, None)
-        return decode_batch(self._fetch(max_message_count))[0]
+        return self._read(max_message_count)
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -200,21 +202,19 @@ class WindowedHistory(BaseChatMessageHistory):
 
     async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
         """Async twin of :meth:`last_messages`."""
-        return await asyncio.to_thread(self.last_messages, max_message_count)
+        return await self._in_thread(self.last_messages, max_message_count)
 
     async def amessages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> list[BaseMessage]:
         """Async twin of :meth:`messages_from_beginning`."""
-        return await asyncio.to_thread(
-            self.messages_from_beginning, max_message_count, max_time_sec
-        )
+        return await self._in_thread(self.messages_from_beginning, max_message_count, max_time_sec)
 
     async def amessages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> list[BaseMessage]:
         """Async twin of :meth:`messages_from_last_consumed`."""
-        return await asyncio.to_thread(
+        return await self._in_thread(
             self.messages_from_last_consumed, max_message_count, max_time_sec
         )
 
@@ -224,13 +224,16 @@ class WindowedHistory(BaseChatMessageHistory):
         """Async twin of :meth:`messages_from_latest`. Cancelled while waiting it moves nothing."""
         count, seconds = _check_wait(max_message_count, max_time_sec)
         deadline = _deadline(seconds)
-        start = await asyncio.to_thread(self._end)
+        start = await self._in_thread(self._end)
         # The wait itself takes no thread: a few waiting readers would use up the pool that the
         # writers they wait for need.
         pauses = self._pauses(start, count, deadline)
-        while (pause := await asyncio.to_thread(next, pauses, None)) is not None:
+        while (pause := await self._in_thread(next, pauses, None)) is not None:
             await asyncio.sleep(pause)
-        return await asyncio.to_thread(self._consume, count, None, after=start)
+        return await self._in_thread(lambda: self._consume(count, None, after=start))
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.to_thread(function, *arguments)
 
     def _pauses(self, start: int, count: int | None, deadline: float | None) -> Iterator[float]:
         """Yield the seconds to sleep next, until ``count`` records came or the time has passed."""
