@@ -1,4 +1,4 @@
-"""`history-conformance`: the catalogue, a contract explained, reports side by side, the proof."""
+"""`history-conformance`: contracts listed and explained, reports compared, a server, the proof."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import conformance
+from conformance.servers import KINDS
 
 if TYPE_CHECKING:
     from conformance.catalogue import Contract
@@ -62,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         "--scripts", type=Path, metavar="DIRECTORY", help="write each finding's script, to be run"
     )
     report.set_defaults(run=_report)
+
+    server = commands.add_parser("server", help="run a server in the foreground")
+    server.add_argument("kind", choices=KINDS, help="what to run")
+    server.add_argument("--way", default="auto", help="auto (default), container, jvm or mock")
+    server.add_argument("--port", type=int, default=0, metavar="N", help="default: any free port")
+    server.add_argument("--image", default="", metavar="NAME", help="for the container way")
+    server.add_argument("--offline", action="store_true", help="download nothing")
+    server.set_defaults(run=_server)
 
     selftest = commands.add_parser(
         "selftest", help="run every contract on every broken history and write the kill matrix"
@@ -205,6 +214,21 @@ def _write_scripts(report: RunReport, directory: Path) -> None:
             told |= {finding.cause} - {""}
             name = re.sub(r"[^\w.-]+", "_", f"{backend.name}-{result.id}-{result.mode}")
             (directory / f"{name}.py").write_text(finding.reproducer, encoding="utf-8")
+
+
+def _server(options: argparse.Namespace) -> int:
+    from conformance.servers import ServerError, foreground
+
+    try:
+        return foreground.run(
+            options.kind,
+            options.way,
+            port=options.port,
+            image=options.image,
+            offline=options.offline,
+        )
+    except ServerError as error:
+        raise _Refusal(str(error)) from None
 
 
 def _selftest(options: argparse.Namespace) -> int:

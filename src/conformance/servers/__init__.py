@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ def settings(kind: str) -> Mapping[str, Any]:
     """Client settings: the table `[kind]` of the file of `--history-server-config`.
 
     Returns:
-        What the TOML table holds; empty where there is no file or no such table.
+        What the TOML table holds; empty where there is no file or no such table. Names of Kafka's
+        settings have dots, which TOML reads as tables within tables: they are joined again.
 
     Raises:
         ServerError: The file cannot be read.
@@ -69,4 +70,12 @@ def settings(kind: str) -> Mapping[str, Any]:
         raise ServerError(f"the client settings in {path} cannot be read: {error}") from error
     if not isinstance(table, dict):
         raise ServerError(f"{path}: [{kind}] must be a table of client settings")
-    return table
+    return dict(_dotted(table)) if kind == "kafka" else table
+
+
+def _dotted(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield before + name, value

@@ -44,6 +44,10 @@ class Server(ABC):
         """The last lines of its output; empty where there is none."""
         return ""
 
+    def ended(self) -> str:
+        """How it ended though nobody stopped it; empty while it runs, or where nobody can know."""
+        return ""
+
     def pause(self) -> None:
         """Let it keep its connections and answer nothing, until `resume`.
 

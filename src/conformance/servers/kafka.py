@@ -130,7 +130,9 @@ class Kafka(Kind):
             port_inside=9092,
         )
 
-    def mock(self) -> Server:
+    def mock(self, wishes: Wishes) -> Server:
+        if wishes != Wishes():
+            raise ServerError("the Kafka mock takes no port, properties or credentials: use jvm")
         return Mock()
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:

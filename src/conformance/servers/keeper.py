@@ -70,17 +70,25 @@ class Keeper:
             self.process.send_signal(signal.SIGCONT)
         return self.poll()
 
-    def end(self) -> None:
+    def end(self) -> int:
+        """End everything; the directory stays where something could not be ended.
+
+        Returns:
+            0 where nothing is left.
+        """
         self.kill()
         if self.ending:
-            subprocess.run(
+            done = subprocess.run(
                 self.ending, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False
             )
+            if done.returncode:
+                return done.returncode
         for _ in range(50):
             shutil.rmtree(self.directory, ignore_errors=True)
             if not os.path.exists(self.directory):
-                return
+                return 0
             time.sleep(0.1)  # Windows lets go of a dead process' files a little later
+        return 1
 
 
 def main() -> None:
@@ -103,8 +111,10 @@ def main() -> None:
             with contextlib.suppress(BrokenPipeError):  # then the stream has ended, too
                 print(json.dumps(answer), flush=True)
     finally:
-        keeper.end()
-        os._exit(0)  # the thread may still wait for a line, which would disturb an orderly exit
+        status = keeper.end()
+        os._exit(
+            status
+        )  # the thread may still wait for a line, which would disturb an orderly exit
 
 
 def _read(lines: queue.SimpleQueue[str | None]) -> None:

@@ -77,14 +77,24 @@ class Keeping:
         self._request("resume")
 
     def stop(self) -> None:
-        """End the process and remove the directory. Idempotent; a fork of this process does nothing."""
+        """End the process and remove the directory. Idempotent.
+
+        A copy of this process made by fork stops nothing.
+
+        Raises:
+            ServerError: Something is left behind.
+        """
         if os.getpid() != self._made_in or self._keeper.stdin is None:
             return
         with self._lock:
             self._keeper.stdin.close()
-            self._keeper.wait()
+            left_behind = self._keeper.wait()
             if self._keeper.stdout is not None:
                 self._keeper.stdout.close()
+        if left_behind:
+            raise ServerError(
+                f"a server could not be removed altogether: see {self._log} and what runs"
+            )
 
     @property
     def log(self) -> str:

@@ -28,10 +28,12 @@ class Wishes:
     Attributes:
         properties: The server's own properties by name, such as `message.max.bytes`.
         credentials: Passwords by user; with any, it serves nobody else.
+        port: Where clients are to find it; 0 for any that is free.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,11 @@ class Kind(ABC):
             Refused: It never will.
         """
 
-    def mock(self) -> Server:
+    def mock(self, wishes: Wishes) -> Server:
         """An imitation in this process.
 
         Raises:
-            ServerError: There is none.
+            ServerError: There is none, or not as wished.
         """
         raise ServerError(
             f"there is no mock of {self.title}: use auto, container, jvm or an address"

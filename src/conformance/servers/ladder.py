@@ -25,6 +25,7 @@ def start(
     config: Mapping[str, Any] | None = None,
     properties: Mapping[str, str] | None = None,
     credentials: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> Server:
     """Find or start a server. Stop it when it is no longer needed.
 
@@ -38,6 +39,7 @@ def start(
         config: Client settings to reach a server at an address, if not those of `settings(kind)`.
         properties: Properties of a server that is started, beyond the defaults.
         credentials: Passwords by user that a started server is to demand.
+        port: Where a started server is to listen; 0 for any port that is free.
 
     Raises:
         ServerError: None can be had this way, or, for `auto`, in any.
@@ -45,7 +47,7 @@ def start(
     found = load(kind)
     config = settings(kind) if config is None else config
     chosen = choice.parse(way, kind) if isinstance(way, str) else way
-    wishes = Wishes(properties or {}, credentials or {})
+    wishes = Wishes(properties or {}, credentials or {}, port)
     image = (images or {}).get(kind, found.image)
 
     def take(one: str, *, promptly: bool) -> Server:
@@ -57,12 +59,16 @@ def start(
 
     def _take(kind: Kind, one: str, promptly: bool) -> Server:
         if one == "container":
-            raise ServerError("the container way is still being written")
+            from conformance.servers import container
+
+            return container.start(
+                kind, image, wishes, announce, offline=offline, promptly=promptly
+            )
         if one == "jvm":
             program = java.find(kind.java, kind.name)
             files = artifacts.obtain(artifacts.Lock.read(kind.lock), announce, offline=offline)
             return process.start(kind, program, files, wishes)
-        return kind.mock()
+        return kind.mock(wishes)
 
     if chosen.way == "address":
         return _reach(found, chosen.address, config)

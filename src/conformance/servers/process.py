@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from conformance.servers import ServerError
 from conformance.servers.handle import Server, Unsupported
@@ -16,6 +17,8 @@ from conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
 
 READY_SECONDS = 60.0
 """How long a server may take until it serves clients."""
+
+S = TypeVar("S", bound=Server)
 
 _ATTEMPTS = 5
 _ASK_SECONDS = 2.0
@@ -65,16 +68,19 @@ class ProcessServer(Server):
                 lambda seconds: self._of_kind.ask(
                     self.address, self._launch.config, self._launch.identity, seconds
                 ),
-                self._keeping.ended,
+                self.ended,
             )
         except (NotReady, Refused) as error:
-            if self._keeping.ended() and self._of_kind.taken in self._keeping.log:
+            if self.ended() and self._of_kind.taken in self._keeping.log:
                 raise PortTaken from None
             raise ServerError(
                 f"{self._of_kind.title} {self.version} did not start: {error}. "
                 f"Its whole log is in {self._keeping.keep_log()}; the end of it:\n"
                 + _indented(self._keeping.log)
             ) from None
+
+    def ended(self) -> str:
+        return self._keeping.ended()
 
     def pause(self) -> None:
         if self.why_no_faults:
@@ -108,38 +114,76 @@ def start(kind: Kind, java: Path, files: Sequence[Path], wishes: Wishes) -> Proc
     Raises:
         ServerError: It did not start.
     """
-    for _ in range(_ATTEMPTS):
+
+    def attempt() -> ProcessServer:
         keeping = Keeping(kind.name)
         try:
-            launch = kind.process(java, files, keeping.directory, free_ports(kind.ports), wishes)
+            launch = kind.process(
+                java, files, keeping.directory, free_ports(kind.ports, wishes.port), wishes
+            )
             server = ProcessServer(kind, keeping, launch)
             server.start()
-        except PortTaken:
-            keeping.stop()
         except BaseException:
             keeping.stop()
             raise
-        else:
-            return server
-    raise ServerError(f"{_ATTEMPTS} times another program took the port that was free before")
+        return server
+
+    return until_free(attempt, wishes)
 
 
-def free_ports(number: int) -> list[int]:
+def until_free(attempt: Callable[[], S], wishes: Wishes) -> S:
+    """Start a server, again where somebody else took its port in between.
+
+    Args:
+        attempt: Starts it on ports that are free; raises `PortTaken` where they no longer are.
+        wishes: A port that is wished for is tried once.
+
+    Raises:
+        ServerError: It did not work out.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except PortTaken:
+            if wishes.port:
+                raise ServerError(
+                    f"port {wishes.port} is taken by another program: name another one, or none"
+                ) from None
+    raise ServerError(f"{_ATTEMPTS} times another program took a port that was free before")
+
+
+def free_ports(number: int, first: int = 0) -> list[int]:
     """Ports on loopback that nobody listens on now.
 
     They are below those that systems hand out by themselves, so that no client's connection takes
     the port of a server that is down for a moment.
+
+    Args:
+        number: How many.
+        first: The first of them, where it is wished for.
+
+    Raises:
+        PortTaken: The first is not free.
     """
-    found: set[int] = set()
+    if first and not _free(first):
+        raise PortTaken
+    found = [first] if first else []
     while len(found) < number:
         port = random.SystemRandom().randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.add(port)
-    return sorted(found)
+        if port not in found and _free(port):
+            found.append(port)
+    return found
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        if os.name == "posix":  # elsewhere this would let two servers have the same port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_until_ready(
