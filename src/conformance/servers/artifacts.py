@@ -16,7 +16,7 @@ from conformance.servers import ServerError
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
-_TELL_SECONDS = 2.0
+TELL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _fetch(
     with tempfile.TemporaryDirectory(prefix=".history-", dir=context.repo_cache) as staging:
         staged = MavenContext(repo_cache=Path(staging), remote_repos=context.remote_repos)
         for number, (item, artifact) in enumerate(missing):
-            if time.monotonic() - told > _TELL_SECONDS:
+            if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 announce(
                     f"downloaded {number} of {len(missing)} files, "

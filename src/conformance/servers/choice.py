@@ -62,9 +62,7 @@ def parse(text: str, kind: str = "") -> Choice:
     else:
         wanted = text.strip()
     if wanted in WAYS:
-        if wanted == "mock" and kind not in ("", "kafka"):
-            raise ServerError(f"server {kind}=mock: there is a mock of Kafka only; {ALLOWED}")
-        return Choice(kind, wanted)
+        return _possible(Choice(kind, wanted), kind)
     of_form = _kind_of(wanted)
     if not of_form or kind not in ("", of_form):
         raise ServerError(f"server {shown(text.strip())!r} is not understood: {ALLOWED}")
@@ -76,17 +74,26 @@ def pick(kind: str, choices: Sequence[Choice]) -> Choice:
 
     Returns:
         `auto` where none was made.
+
+    Raises:
+        ServerError: The one for all is none for this kind.
     """
     for of in (kind, ""):
         for choice in reversed(choices):
             if choice.kind == of:
-                return choice
+                return _possible(choice, kind)
     return Choice(kind, "auto")
 
 
 def shown(address: str) -> str:
     """An address without the user and password that a URL may hold."""
     return re.sub(r"(?<=://)[^/?#]*@", "", address)
+
+
+def _possible(choice: Choice, kind: str) -> Choice:
+    if choice.way == "mock" and kind not in ("", "kafka"):
+        raise ServerError(f"server {kind}=mock: there is a mock of Kafka only; {ALLOWED}")
+    return choice
 
 
 def _kind_of(address: str) -> str:

@@ -40,6 +40,7 @@ class Kafka(Kind):
 
     name = "kafka"
     title = "Apache Kafka"
+    form = "HOST:PORT"
     version = "4.1.1"
     has_mock = True
     image = "apache/kafka-native:4.1.1"

@@ -63,6 +63,7 @@ class Kind(ABC):
     Attributes:
         name: One of `KINDS`; also the extra to install, and the module's name.
         title: What people call it.
+        form: What an address of it looks like.
         version: What is started, unless another image is named.
         has_mock: Whether there is an imitation for a first look.
         image: The image that the container way runs by default.
@@ -74,6 +75,7 @@ class Kind(ABC):
 
     name: str
     title: str
+    form: str
     version: str
     has_mock: bool
     image: str

@@ -124,7 +124,7 @@ def _no_way(kind: Kind, reasons: Mapping[str, str]) -> str:
     lines += [
         "Any one of these will do:",
         f"  pip install 'chat-history-conformance[{name}]'  (all that the ways below need)",
-        f"  --history-server={name}=ADDRESS or {variable(name)}=ADDRESS  (a server that runs)",
+        f"  --history-server={name}={kind.form} or {variable(name)}={kind.form}  (one that runs)",
         f"  --history-server={name}=container  (a running Docker engine and the image)",
         f"  --history-server={name}=jvm  (the first time with a network)",
     ]

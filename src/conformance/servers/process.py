@@ -69,6 +69,7 @@ class ProcessServer(Server):
                     self.address, self._launch.config, self._launch.identity, seconds
                 ),
                 self.ended,
+                READY_SECONDS,
             )
         except (NotReady, Refused) as error:
             if self.ended() and self._of_kind.taken in self._keeping.log:
@@ -187,7 +188,7 @@ def _free(port: int) -> bool:
 
 
 def wait_until_ready(
-    ask: Callable[[float], None], ended: Callable[[], str], seconds: float = READY_SECONDS
+    ask: Callable[[float], None], ended: Callable[[], str], seconds: float
 ) -> None:
     """Ask a server again and again until it is ready.
 
