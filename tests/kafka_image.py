@@ -39,18 +39,14 @@ exec $java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn kafka.Kafka /tmp/server
 """
 
 
-def made_here() -> str:
-    """The name of the image, made where this engine does not have it yet."""
+def made_here(engine: docker.DockerClient) -> str:
+    """The name of the image, made where this engine does not have it yet; it stays there."""
     name = "history-conformance-test/kafka"
     tag = hashlib.sha256(RUN.encode() + KIND.lock.read_bytes()).hexdigest()[:12]
-    engine = docker.from_env(timeout=300)
-    try:
-        if not engine.images.list(f"{name}:{tag}"):
-            engine.api.import_image_from_data(
-                _file_system(), repository=name, tag=tag, changes=['ENTRYPOINT ["/run"]']
-            )
-    finally:
-        engine.close()
+    if not engine.images.list(f"{name}:{tag}"):
+        engine.api.import_image_from_data(
+            _file_system(), repository=name, tag=tag, changes=['ENTRYPOINT ["/run"]']
+        )
     return f"{name}:{tag}"
 
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 _ENGINE_SECONDS = 10
 _PROMPT_READY_SECONDS = 30.0
-_PROMPT_PULL_SECONDS = 120.0
-_PULL_SECONDS = 1800.0
+_PROMPT_PULL_SECONDS = (10.0, 120.0)
+_PULL_SECONDS = (60.0, 1800.0)
+"""Without a sign of progress, and altogether."""
 _LAST_LINES = 20
 _TAKEN = ("port is already allocated", "address already in use")
 
@@ -139,6 +140,7 @@ class ContainerServer(Server):
     def kill(self) -> None:
         self.resume()  # an engine kills no paused container
         with _engine_errors():
+            self._container.reload()
             if self._container.status == "running":
                 self._container.kill()
             self._container.wait(timeout=_ENGINE_SECONDS)
@@ -183,7 +185,7 @@ def start(
     Raises:
         ServerError: There is no engine or no image, or the server did not start.
     """
-    engine = _engine()
+    engine = find_engine()
     try:
         _have_image(engine, kind, image, announce, offline=offline, promptly=promptly)
     except BaseException:
@@ -204,7 +206,12 @@ def start(
     return until_free(attempt, wishes)
 
 
-def _engine() -> DockerClient:
+def find_engine() -> DockerClient:
+    """A running Docker engine.
+
+    Raises:
+        ServerError: There is none, or no client for it.
+    """
     try:
         from docker.constants import DEFAULT_UNIX_SOCKET
         from docker.errors import DockerException
@@ -241,8 +248,9 @@ def _have_image(
     Raises:
         ServerError: It cannot be pulled, or not soon enough.
     """
+    import docker
     from docker.errors import DockerException, ImageNotFound
-    from docker.utils import parse_repository_tag
+    from docker.utils import kwargs_from_env, parse_repository_tag
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
@@ -259,21 +267,28 @@ def _have_image(
         )
     announce(f"pulling the image {image}{terms}")
     repository, tag = parse_repository_tag(image)
-    deadline = time.monotonic() + (_PROMPT_PULL_SECONDS if promptly else _PULL_SECONDS)
+    silence, whole = _PROMPT_PULL_SECONDS if promptly else _PULL_SECONDS
+    deadline = time.monotonic() + whole
+
+    class Impatient(docker.APIClient):
+        """The client, whose own pull waits for ever; the engine talks all the time it gets on."""
+
+        def post(self, url: Any, *positional: Any, **named: Any) -> Any:
+            return super().post(url, *positional, **{**named, "timeout": silence})
+
     try:
-        # The engine reports while it gets ahead; where it is silent for longer than the client's
-        # own time limit, there is no way to the registry.
-        for event in engine.client.api.pull(repository, tag or "latest", stream=True, decode=True):
-            if "error" in event:
-                raise ServerError(f"the image {image} cannot be pulled: {event['error']}")
-            if time.monotonic() > deadline:
-                raise ServerError(f"pulling the image {image} takes too long: docker pull {image}")
+        with closing(Impatient(**kwargs_from_env())) as client:
+            for event in client.pull(repository, tag or "latest", stream=True, decode=True):
+                if "error" in event:
+                    raise ServerError(f"the image {image} cannot be pulled: {event['error']}")
+                if time.monotonic() > deadline:
+                    raise ServerError(f"the image {image} comes too slowly: docker pull {image}")
     except DockerException as error:
         reason = getattr(error, "explanation", None) or error
         raise ServerError(f"the image {image} cannot be pulled: {reason}") from None
     except (RequestException, HTTPError):
         raise ServerError(
-            f"the image {image} cannot be pulled: nothing came for {_ENGINE_SECONDS} s"
+            f"the image {image} cannot be pulled: nothing came for {silence:.0f} s"
         ) from None
 
 

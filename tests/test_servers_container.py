@@ -1,0 +1,174 @@
+"""A broker in a container, of an image made on this machine: the engine is real, no registry is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import docker
+import pytest
+
+import kafka_image
+from conformance.servers import ServerError, container, ladder, process
+from conformance.servers.handle import Server
+from test_servers_kafka import answers, consume, new_topic, produce, until
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    try:
+        found = container.find_engine()
+    except ServerError as error:
+        pytest.skip(str(error))
+    with closing(found.client):
+        yield found.client
+
+
+@pytest.fixture(scope="module")
+def image(engine: docker.DockerClient) -> str:
+    return kafka_image.made_here(engine)
+
+
+@pytest.fixture(scope="module")
+def broker(image: str) -> Iterator[Server]:
+    with ladder.start("kafka", "container", announce=print, images={"kafka": image}) as server:
+        yield server
+
+
+@pytest.fixture
+def silent_image() -> Iterator[str]:
+    """An image of a registry that takes connections and never says a word."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as registry:
+        yield f"127.0.0.1:{registry.getsockname()[1]}/kafka:1"
+
+
+def ours(engine: docker.DockerClient) -> set[str]:
+    names = [item.name for item in engine.containers.list(all=True, ignore_removed=True)]
+    return {name for name in names if name.startswith("history-kafka-")}
+
+
+def test_a_broker_in_a_container_is_reached_at_a_port_of_loopback(broker: Server) -> None:
+    assert broker.address.startswith("127.0.0.1:")
+    assert (broker.way, broker.owned, broker.why_no_faults) == ("container", True, "")
+    topic = new_topic(broker)
+    produce(broker, topic, [b"one", b"two"])
+    assert consume(broker, topic, 2) == [b"one", b"two"]
+
+
+def test_a_paused_container_answers_nobody_until_it_may_go_on(broker: Server) -> None:
+    broker.pause()
+    assert not answers(broker, 1)
+    broker.resume()
+    assert answers(broker)
+    broker.resume()  # does nothing
+
+
+def test_what_was_acknowledged_is_there_after_kill_and_restart(broker: Server) -> None:
+    topic = new_topic(broker)
+    values = [b"%d" % number for number in range(100)]
+    produce(broker, topic, values)
+    address = broker.address
+    broker.pause()
+    broker.kill()
+    assert "the container ended with status 137" in broker.ended()
+    assert not answers(broker)
+    broker.restart()
+    assert broker.address == address
+    assert consume(broker, topic, 100) == values
+
+
+def test_a_container_is_removed_when_it_is_stopped(
+    engine: docker.DockerClient, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_ports = process.free_ports
+    before = ours(engine)
+    with closing(socket.create_server(("127.0.0.1", 0))) as thief:
+        choices = iter([[thief.getsockname()[1]], free_ports(1)])
+        monkeypatch.setattr(container, "free_ports", lambda *_: next(choices))
+        server = ladder.start("kafka", "container", announce=print, images={"kafka": image})
+        assert len(ours(engine) - before) == 1  # nothing is left of the one whose port was taken
+    server.pause()
+    server.stop()
+    assert ours(engine) == before
+    server.stop()
+    assert server.log == ""
+
+
+def test_a_container_that_ends_at_once_tells_why_and_is_removed(
+    engine: docker.DockerClient, image: str
+) -> None:
+    before = ours(engine)
+    with pytest.raises(ServerError) as failed:
+        ladder.start(
+            "kafka",
+            "container",
+            announce=print,
+            images={"kafka": image},
+            properties={"num.io.threads": "many"},
+        )
+    assert "did not start: the container ended with status 1" in str(failed.value)
+    assert "Invalid value many for configuration num.io.threads" in str(failed.value)
+    assert ours(engine) == before
+
+
+def test_a_container_does_not_outlive_a_parent_that_is_killed(
+    engine: docker.DockerClient, image: str, tmp_path: Path
+) -> None:
+    before = ours(engine)
+    script = (
+        "import sys, time\nfrom conformance.servers import ladder\n"
+        "server = ladder.start('kafka', 'container', announce=lambda _: None, "
+        "images={'kafka': sys.argv[1]})\n"
+        "print(server.address, flush=True)\ntime.sleep(120)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, image],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    with parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline()
+        assert len(ours(engine) - before) == 1
+        parent.kill()
+    until(lambda: ours(engine) == before, "the container is still there")
+    until(lambda: list(tmp_path.iterdir()) == [], "the keeper's directory is still there")
+
+
+def test_an_image_that_cannot_be_pulled_gives_way_to_the_jvm_soon(
+    engine: docker.DockerClient, silent_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HISTORY_KAFKA", raising=False)
+    said: list[str] = []
+    with ladder.start(
+        "kafka", "auto", announce=said.append, images={"kafka": silent_image}
+    ) as server:
+        assert server.way == "jvm"
+    assert said[0] == f"pulling the image {silent_image}"
+    assert said[1] == (
+        f"kafka by container is passed over: the image {silent_image} cannot be pulled: "
+        "nothing came for 10 s"
+    )
+
+
+def test_offline_no_image_is_pulled(engine: docker.DockerClient, silent_image: str) -> None:
+    with pytest.raises(ServerError, match=r"which offline mode forbids"):
+        ladder.start(
+            "kafka", "container", announce=print, images={"kafka": silent_image}, offline=True
+        )
+
+
+def test_a_container_demands_no_credentials(image: str) -> None:
+    with pytest.raises(ServerError, match="use the jvm way"):
+        ladder.start(
+            "kafka",
+            "container",
+            announce=print,
+            images={"kafka": image},
+            credentials={"user": "password"},
+        )
