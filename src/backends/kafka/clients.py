@@ -50,14 +50,14 @@ _OURS = frozenset(
 """Settings on which what is promised rests; they are not the caller's to choose."""
 
 _COMMON = {
+    # What goes wrong is raised; librdkafka would say it again several times a second.
+    "log_level": 2,
     # A broker that comes back is found within a second, not within ten.
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1000,
     "socket.timeout.ms": 10_000,
 }
 _READING = {
-    # Below errors, consumers tell of what is usual here.
-    "log_level": 3,
     # The next read of a consumer waits until the brokers have answered its last fetch.
     "fetch.wait.max.ms": 1,
     # Whoever reads has a time limit: what failed once is tried again at once.
@@ -82,6 +82,16 @@ class Receipt:
         self._left = count
         self._done = threading.Event()
         self._then: Callable[[], None] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether all is known."""
+        return self._done.is_set()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every message is stored."""
+        return self.done and all(outcome is None for outcome in self.outcomes)
 
     def report(self, index: int, error: KafkaError | None) -> None:
         """Take what became of one message; once for each."""
@@ -254,7 +264,8 @@ class Clients:
             yield consumer
             consumer.unassign()
         except BaseException:
-            self._close_consumer(consumer)
+            # It may be stuck in a connection or a look-up of names, and closing waits for that.
+            threading.Thread(target=self._close_consumer, args=[consumer], daemon=True).start()
             raise
         with self._lock:
             keep = len(self._idle) < _IDLE_CONSUMERS
@@ -281,9 +292,11 @@ class Clients:
         return consumer
 
     def _close_consumer(self, consumer: Consumer) -> None:
-        consumer.close()
         with self._lock:
+            if consumer not in self._consumers:
+                return
             self._consumers.discard(consumer)
+        consumer.close()
 
     def turn(self, topic: str) -> threading.Lock:
         """The lock of a topic's cursor, one in this process."""

@@ -25,6 +25,8 @@ T = TypeVar("T")
 DEFAULT_TTL_MS = 604_800_000
 DEFAULT_REPLICATION_FACTOR = 1
 DEFAULT_PARTITION = 3
+_DOUBTFUL_SEC = 0.5
+"""An acknowledgement that takes longer makes one look whether the topic is still there."""
 
 
 class KafkaChatMessageHistory(WindowedHistory):
@@ -189,9 +191,9 @@ class KafkaChatMessageHistory(WindowedHistory):
         if texts := await self._in_thread(encode_batch, messages):
             with self._log(seconds) as log:
                 receipt = await self._in_thread(self._send, log, texts)
-                await _done(receipt, log.until)
-                if log.was_deleted(receipt):
-                    receipt = await self._in_thread(self._send, log, texts)
+                await _done(receipt, min(log.until, time.monotonic() + _DOUBTFUL_SEC))
+                if not receipt.ok:
+                    receipt = await self._in_thread(self._save, log, texts, receipt)
                     await _done(receipt, log.until)
                 log.check(receipt)
 
@@ -263,18 +265,30 @@ class KafkaChatMessageHistory(WindowedHistory):
     def _append(self, texts: Sequence[str], seconds: float = 5.0) -> None:
         with self._log(seconds) as log:
             receipt = self._send(log, texts)
-            receipt.wait(log.until)
-            if log.was_deleted(receipt):
-                receipt = self._send(log, texts)
+            receipt.wait(min(log.until, time.monotonic() + _DOUBTFUL_SEC))
+            if not receipt.ok:
+                receipt = self._save(log, texts, receipt)
                 receipt.wait(log.until)
             log.check(receipt)
 
     def _send(self, log: Log, texts: Sequence[str]) -> Receipt:
-        """Send a batch to the topic, which is made where it does not exist (any more)."""
-        if log.find() is None:
-            log.create(self._partition, self._replication_factor, self.ttl_ms)
+        """Send a batch to the topic, which is made where it does not exist."""
+        self._make_topic(log)
         log.check_sizes(texts)
         return log.append(texts)
+
+    def _save(self, log: Log, texts: Sequence[str], receipt: Receipt) -> Receipt:
+        """Do what can be done for a batch that is not stored yet: its topic may be gone."""
+        if not receipt.done:
+            # The producer goes on trying: once there is a topic again, the batch is stored.
+            log.forget()
+            self._make_topic(log)
+            return receipt
+        return self._send(log, texts) if log.was_deleted(receipt) else receipt
+
+    def _make_topic(self, log: Log) -> None:
+        if log.find() is None:
+            log.create(self._partition, self._replication_factor, self.ttl_ms)
 
     def _read(self, last: int | None = None) -> list[BaseMessage]:
         with self._log() as log:

@@ -16,16 +16,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     OFFSET_END,
+    Consumer,
     ConsumerGroupState,
     ConsumerGroupTopicPartitions,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from .clients import Clients, Receipt
 from .errors import (
@@ -43,9 +49,15 @@ Bounds = Mapping[int, tuple[int, int]]
 DISCARD = "chat-history-discard"
 """The header of a record without a value that says which position is no longer to be read."""
 
-_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _FACTS_SEC = 30.0
 """After so long a topic's partitions and settings are asked for again."""
+_ADMIN_SEC = 120.0
+"""The time limit of requests to the admin client, which nobody waits for.
+
+librdkafka 2.16 ends the process (`eonce->refcnt > 0`) when the answer of a coordinator comes after
+this time. So the limit of a call is kept by not waiting any longer, and this one is not reached:
+the connection is given up long before, see `socket.timeout.ms`.
+"""
 _CHUNK = 1000
 _SLICE_SEC = 0.5
 """So often a wait looks whether the clients complain of the credentials."""
@@ -61,6 +73,7 @@ _COMING = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError._TRANSPORT,
+    KafkaError._NOENT,  # "no leaders found"
 )
 _UNSTORED = (
     *_GONE,
@@ -121,7 +134,8 @@ class Log:
         known: Topic | None = self._clients.topics.get(self._topic)
         if known is not None and time.monotonic() < known.known_at + _FACTS_SEC:
             return known
-        partitions = self._count_partitions()
+        with self._clients.consumer() as consumer:
+            partitions = self._count_partitions(consumer)
         if partitions is None:
             self.forget()
             return None
@@ -146,7 +160,7 @@ class Log:
             config={"retention.ms": str(retention_ms)},
         )
         (made,) = self._clients.admin.create_topics(
-            [new], operation_timeout=self._left(), request_timeout=self._left()
+            [new], operation_timeout=self._left(), request_timeout=_ADMIN_SEC
         ).values()
         try:
             self._answer(made, "create the topic")
@@ -172,18 +186,16 @@ class Log:
         """Look the topic up again when it is next needed."""
         self._clients.topics.pop(self._topic, None)
 
-    def _count_partitions(self) -> int | None:
+    def _count_partitions(self, client: Consumer | AdminClient) -> int | None:
         while True:
-            with self._clients.consumer() as consumer:
-                try:
-                    found = consumer.list_topics(self._topic, timeout=self._slice())
-                except KafkaException as error:
-                    consumer.poll(0)  # lets the client say what is wrong
-                    self._check_credentials("look up the topic")
-                    if self._is_late():
-                        raise self._unreachable("look up the topic", error.args[0]) from error
-                    continue
-            topic = found.topics[self._topic]
+            try:
+                topic = client.list_topics(self._topic, timeout=self._slice()).topics[self._topic]
+            except KafkaException as failure:
+                client.poll(0)  # lets the client say what is wrong
+                self._check_credentials("look up the topic")
+                if self._is_late():
+                    raise self._unreachable("look up the topic", failure.args[0]) from failure
+                continue
             if topic.error is None:
                 return len(topic.partitions)
             if topic.error.code() in _GONE:
@@ -193,7 +205,7 @@ class Log:
     def _settings(self) -> dict[str, str]:
         resource = ConfigResource(ResourceType.TOPIC, self._topic)
         (asked,) = self._clients.admin.describe_configs(
-            [resource], request_timeout=self._left()
+            [resource], request_timeout=_ADMIN_SEC
         ).values()
         try:
             found = self._answer(asked, "read the settings")
@@ -283,28 +295,36 @@ class Log:
         found = self.find()
         if found is None:
             return
-        everything = [
-            TopicPartition(self._topic, partition, OFFSET_END)
-            for partition in range(found.partitions)
-        ]
-        asked = self._clients.admin.delete_records(
-            everything, request_timeout=self._left(), operation_timeout=self._left()
+        waiting = [TopicPartition(self._topic, p, OFFSET_END) for p in range(found.partitions)]
+        while waiting:
+            # librdkafka 2.16 may follow a pointer to nothing while it looks for the leaders of a
+            # topic that this client has not seen.
+            if self._count_partitions(self._clients.admin) is None:
+                self.forget()
+                return
+            asked = self._clients.admin.delete_records(
+                waiting, operation_timeout=self._left(), request_timeout=_ADMIN_SEC
+            )
+            waiting = []
+            for place, future in asked.items():
+                try:
+                    self._answer(future, "clear the messages")
+                except KafkaHistoryError as error:
+                    if error.error.code() in _GONE:
+                        self.forget()
+                        return
+                    if error.error.code() == KafkaError.POLICY_VIOLATION:
+                        raise self._compacted(error.error) from error
+                    # A topic that was just made may have no leaders yet.
+                    self._wait_or_raise(error)
+                    waiting.append(TopicPartition(self._topic, place.partition, OFFSET_END))
+
+    def _compacted(self, error: KafkaError) -> KafkaHistoryError:
+        return KafkaHistoryError(
+            error,
+            f"{self._whose} cannot be cleared on {self._where}: its topic is compacted, and Kafka "
+            "deletes no records of such a topic. Set its cleanup.policy to delete",
         )
-        for future in asked.values():
-            try:
-                self._answer(future, "clear the messages")
-            except KafkaHistoryError as error:
-                if error.error.code() in _GONE:
-                    self.forget()
-                    return
-                if error.error.code() == KafkaError.POLICY_VIOLATION:
-                    raise KafkaHistoryError(
-                        error.error,
-                        f"{self._whose} cannot be cleared on {self._where}: its topic is "
-                        "compacted, and Kafka deletes no records of such a topic. Set its "
-                        "cleanup.policy to delete",
-                    ) from error
-                raise
 
     # Reading.
 
@@ -314,31 +334,33 @@ class Log:
         Asked for, and not left to a consumer: it goes by the beginning that it saw last, which is
         too early after a clear, and too late in a topic that was made anew.
         """
-        places = [TopicPartition(self._topic, p) for p in range(topic.partitions)]
+        with self._clients.consumer() as consumer:
+            firsts = self._offsets(consumer, topic, OFFSET_BEGINNING)
+            ends = self._offsets(consumer, topic, OFFSET_END)
+        return {p: (firsts[p], ends[p]) for p in ends if p in firsts}
+
+    def _offsets(self, consumer: Consumer, topic: Topic, which: int) -> dict[int, int]:
+        # Not with the admin client's list_offsets: in librdkafka 2.16 it may follow a pointer to
+        # nothing while it looks for the leaders of a topic that it has not seen. Here, the
+        # offsets that mean the beginning and the end stand in place of times.
+        places = [TopicPartition(self._topic, p, which) for p in range(topic.partitions)]
         while True:
-            asked = [
-                self._clients.admin.list_offsets(
-                    dict.fromkeys(places, which),
-                    isolation_level=IsolationLevel.READ_COMMITTED,
-                    request_timeout=self._left(),
-                )
-                for which in (_EARLIEST, _LATEST)
-            ]
             try:
-                firsts, ends = (
-                    {
-                        _number(place.partition): self._answer(future, "find the ends").offset
-                        for place, future in one.items()
-                    }
-                    for one in asked
-                )
-            except KafkaHistoryError as error:
-                if error.error.code() in _GONE:
-                    self.forget()
-                    return {}
-                self._wait_or_raise(error)
-            else:
-                return {p: (firsts[p], ends[p]) for p in firsts}
+                found = consumer.offsets_for_times(places, timeout=self._slice())
+                failed = next((place.error for place in found if place.error is not None), None)
+            except KafkaException as failure:
+                failed = failure.args[0]
+            if failed is None:
+                return {place.partition: place.offset for place in found}
+            if failed.code() in _GONE:
+                self.forget()
+                return {}
+            consumer.poll(0)  # lets the client say what is wrong
+            self._check_credentials("find the ends")
+            if failed.code() != KafkaError._TIMED_OUT:
+                self._wait_or_raise(self._refused("find the ends", failed))
+            elif self._is_late():
+                raise self._unreachable("find the ends", failed)
 
     def read(
         self,
@@ -370,6 +392,12 @@ class Log:
         oldest = -math.inf
         if topic.retention_ms is not None:
             oldest = time.time() * 1000 - topic.retention_ms
+
+        def is_wanted(record: Message) -> bool:
+            if record.value() is None and not (marks and _mark(record)):
+                return False
+            return _time(record) > oldest and position(record) not in skipped
+
         reached: dict[int, int] = {}
         ends: dict[int, int] = {}
         for p, (first, end) in (self.bounds(topic) if bounds is None else bounds).items():
@@ -378,9 +406,8 @@ class Log:
             if reached[p] < end and limit != 0:
                 ends[p] = end
         found: dict[int, list[Message]] = {p: [] for p in ends}
-        if not ends:
+        if not found:
             return Read([], reached)
-        several = len(ends) > 1
         patience = self.until
         with self._clients.consumer() as consumer:
             consumer.assign([TopicPartition(self._topic, p, reached[p]) for p in ends])
@@ -388,7 +415,7 @@ class Log:
                 left = patience - time.monotonic()
                 if left <= 0:
                     # Of several partitions, what comes first is known when all were read.
-                    if bounded and not several:
+                    if bounded and len(found) == 1:
                         break
                     raise self._unreachable("read the messages")
                 first_record = consumer.poll(min(left, _SLICE_SEC))
@@ -397,31 +424,24 @@ class Log:
                     continue
                 for record in (first_record, *consumer.consume(_CHUNK, 0)):
                     p, offset, error = _number(record.partition()), record.offset(), record.error()
-                    if error is None and p in ends and offset is not None:
-                        # What was stored since is left for the next read.
-                        if offset < ends[p]:
-                            reached[p] = offset + 1
-                            wanted = record.value() is not None or (marks and _mark(record))
-                            if (
-                                wanted
-                                and _time(record) > oldest
-                                and position(record) not in skipped
-                            ):
-                                found[p].append(record)
-                        if offset + 1 >= ends[p] or len(found[p]) == limit:
-                            del ends[p]
-                    elif error is None:
+                    if error is not None:
+                        if error.code() == KafkaError._PARTITION_EOF:
+                            # Its end is a marker of a transaction, or what was compacted away.
+                            reached[p] = ends.pop(p, reached[p])
+                        elif error.code() in _GONE:
+                            self.forget()
+                            return Read([], {})
+                        elif not error.retriable() and error.code() not in _COMING:
+                            raise self._refused("read the messages", error)
                         continue
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        # Ends with markers of transactions, or with what was compacted away.
-                        reached[p] = ends.pop(p, reached[p])
-                    elif error.code() in _GONE:
-                        self.forget()
-                        return Read([], {})
-                    elif error.retriable() or error.code() in _COMING:
+                    if p not in ends or offset is None:
                         continue
-                    else:
-                        raise self._refused("read the messages", error)
+                    if offset < ends[p]:  # what was stored since is left for the next read
+                        reached[p] = offset + 1
+                        if is_wanted(record):
+                            found[p].append(record)
+                    if offset + 1 >= ends[p] or len(found[p]) == limit:
+                        del ends[p]
                     if not bounded:
                         patience = time.monotonic() + self._seconds
         return Read(merge(found.values()), reached)
@@ -467,8 +487,8 @@ class Log:
             self._topic, [TopicPartition(self._topic, p) for p in range(topic.partitions)]
         )
         answer = self._about_group(
-            lambda seconds: self._clients.admin.list_consumer_group_offsets(
-                [group], request_timeout=seconds
+            lambda: self._clients.admin.list_consumer_group_offsets(
+                [group], request_timeout=_ADMIN_SEC
             ),
             "read the cursor",
         )
@@ -489,8 +509,8 @@ class Log:
         )
         try:
             self._about_group(
-                lambda seconds: self._clients.admin.alter_consumer_group_offsets(
-                    [group], request_timeout=seconds
+                lambda: self._clients.admin.alter_consumer_group_offsets(
+                    [group], request_timeout=_ADMIN_SEC
                 ),
                 "move the cursor",
             )
@@ -503,9 +523,9 @@ class Log:
                 raise self._taken(error.error) from error
             raise
 
-    def _about_group(self, ask: Callable[[float], Any], what: str) -> Any:
+    def _about_group(self, ask: Callable[[], Any], what: str) -> Any:
         while True:
-            (asked,) = ask(self._left()).values()
+            (asked,) = ask().values()
             try:
                 answer = self._answer(asked, what)
             except KafkaHistoryError as error:
@@ -519,7 +539,7 @@ class Log:
     def _taken(self, error: KafkaError) -> KafkaHistoryError:
         members = "another consumer"
         (asked,) = self._clients.admin.describe_consumer_groups(
-            [self._topic], request_timeout=self._left()
+            [self._topic], request_timeout=_ADMIN_SEC
         ).values()
         try:
             group = asked.result(self._left())
