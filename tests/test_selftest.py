@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from conformance import catalogue, faulty, selftest
+from conformance import catalogue, faulty, selftest, served
 from conformance.engine import PROFILES
 from conformance.reports import kills
 from conformance.results import Finding
 from conformance.selftest import Kill, Proof, Row
+from conformance.servers import variable
+from conformance.servers.handle import Server
 
 REPORTS = Path(__file__).parent.parent / "reports"
 BROKEN = faulty.load()
+ENVIRONMENT = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 def finding_of(identifier: str) -> Finding:
@@ -35,6 +39,36 @@ def finding_of(identifier: str) -> Finding:
     pytest.fail(f"{identifier} is not caught as {history.kind}:\n" + "\n".join(seen))
 
 
+def run_with_a_server(script: Path, server: Server) -> tuple[int, str]:
+    """Run a script and do to the server what it asks its reader to do.
+
+    Returns:
+        Its exit status, and what it wrote on stderr.
+    """
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=script.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**ENVIRONMENT, variable(served.SERVED): server.address},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    said = ""
+    while character := process.stdout.read(1):
+        said += character
+        asked = re.search(r"Please (\w+) the server at (\S+), then press Enter: $", said)
+        if asked:
+            assert asked[2] == server.address
+            getattr(server, asked[1])()
+            print(file=process.stdin, flush=True)
+            said = ""
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
 @pytest.mark.parametrize("identifier", BROKEN)
 def test_a_broken_history_is_caught_and_its_script_shows_the_defect(
     identifier: str, tmp_path: Path
@@ -42,20 +76,25 @@ def test_a_broken_history_is_caught_and_its_script_shows_the_defect(
     finding = finding_of(identifier)
     script = tmp_path / "reproducer.py"
     script.write_text(finding.reproducer, encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},
-    )
-    assert run.returncode != 0, f"the script ended well:\n{finding.reproducer}"
-    assert "SyntaxError" not in run.stderr
+    if BROKEN[identifier].control == served.SERVED:
+        with served.serving() as server:
+            status, told_at_the_end = run_with_a_server(script, server)
+    else:
+        run = subprocess.run(
+            [sys.executable, str(script)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=ENVIRONMENT,
+        )
+        status, told_at_the_end = run.returncode, run.stderr
+    assert status != 0, f"the script ended well:\n{finding.reproducer}"
+    assert "SyntaxError" not in told_at_the_end
     told = finding.summary.split(":")[0].split(" raises ")[0].strip("`")
     raised = finding.summary.partition(" raises ")[2].partition(":")[0]
-    assert (raised and raised in run.stderr) or told in run.stderr, (
-        f"{run.stderr[-2000:]}\n{finding.summary}"
+    assert (raised and raised in told_at_the_end) or told in told_at_the_end, (
+        f"{told_at_the_end[-2000:]}\n{finding.summary}"
     )
 
 

@@ -49,6 +49,7 @@ FAMILIES = (
     "aliasing",
     "inputs",
     "errors",
+    "faults",
     "integration",
     "model",
 )

@@ -21,7 +21,7 @@ import conformance
 from conformance import catalogue, declaration, engine, terminal
 from conformance.catalogue import Contract
 from conformance.declaration import Backend, DeclarationError
-from conformance.findings import ConformanceFailure
+from conformance.findings import ConformanceFailure, is_server_error
 from conformance.opening import NotAHistory
 from conformance.plugin import invocation_directory, setting
 from conformance.probes import surprises
@@ -255,9 +255,9 @@ class ContractRun:
             rig.local.open("first", rig.nonce(), rig.how, None)
         except NotAHistory as error:
             raise pytest.UsageError(f"{named} leads to no chat history: {error}.") from error
-        except ConnectionError:
-            return  # no server: the contracts report it as errors, and the verdict stays open
         except Exception as error:
+            if is_server_error(error, backend):
+                return  # the contracts report it as errors, and the verdict stays open
             if isinstance(backend.factory, type):
                 return  # a constructor that raises is a finding about the class
             raise pytest.UsageError(

@@ -10,6 +10,7 @@ from typing import Any
 from conformance import clock
 from conformance.declaration import Backend, Origin, origin_of
 from conformance.rendering import message_names
+from conformance.servers import variable
 from conformance.steps import Step
 
 _EXPECT = """
@@ -65,6 +66,38 @@ def together(*lanes):
     if errors:
         raise errors[0]
 """
+
+_PLEASE = """
+def please(what):
+    input(f"Please {what} at {os.environ[VARIABLE]}, then press Enter: ")
+"""
+
+_KEPT_IS_THERE = '''
+def kept_is_there(returned, kept, unsure):
+    """What was acknowledged once and in order, what raised at most once, and nothing else."""
+    got = [message.content for message in returned]
+    sure = [content for content in got if content not in unsure]
+    if sure != kept or any(got.count(content) > 1 for content in unsure):
+        print("acknowledged:", *kept, "raised:", *unsure, "returned:", *got, sep="\\n  ")
+        sys.exit({summary})
+'''
+
+_KEPT = """
+kept, unsure = [], []  # what was acknowledged, and what raised and may be stored or not
+"""
+
+_GIVE_UP_AFTER = '''
+def give_up_after(seconds, summary):
+    """End the script where what follows neither returns nor raises."""
+
+    def give_up():
+        print(summary, file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+'''
 
 _WAIT = """
 wait = asyncio.new_event_loop().run_until_complete
@@ -154,7 +187,7 @@ def script(
     body = [line for step in steps for line in step.source().splitlines()]
     text = "\n".join(body)
     opening = _imports_of(backend, text)
-    helpers = _helpers(text, summary)
+    helpers = _helpers(backend, text, summary)
     used = "\n".join([text, *helpers, *opening])
     names = [name for name in message_names() if re.search(rf"\b{name}\(", text)]
     names += [
@@ -264,7 +297,7 @@ def _bind(name: str, origin: Origin | None, purpose: str) -> list[str]:
     ]
 
 
-def _helpers(text: str, summary: str) -> list[str]:
+def _helpers(backend: Backend, text: str, summary: str) -> list[str]:
     wanted: list[str] = []
     if re.search(r"\bwait\(", text):
         wanted.append(_WAIT)
@@ -272,7 +305,18 @@ def _helpers(text: str, summary: str) -> list[str]:
         wanted.append(_OPENED)
     if re.search(r"\bexpect\(", text):
         wanted.append(_EXPECT.replace("{summary}", repr(_one_line(summary))))
-    for name, source in (("claim", _CLAIM), ("refused", _REFUSED), ("together", _TOGETHER)):
+    if re.search(r"\bplease\(", text) and backend.server is not None:
+        wanted.append(_PLEASE.replace("VARIABLE", repr(variable(backend.server))))
+    if re.search(r"\b(kept|unsure)\b", text):
+        wanted.append(_KEPT)
+    if re.search(r"\bkept_is_there\(", text):
+        wanted.append(_KEPT_IS_THERE.replace("{summary}", repr(_one_line(summary))))
+    for name, source in (
+        ("claim", _CLAIM),
+        ("refused", _REFUSED),
+        ("together", _TOGETHER),
+        ("give_up_after", _GIVE_UP_AFTER),
+    ):
         if re.search(rf"\b{name}\(", text):
             wanted.append(source)
     if "elsewhere" in text:

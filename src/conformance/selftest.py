@@ -7,6 +7,7 @@ sees what another one left in memory.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -15,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from conformance import catalogue, declaration, engine, faulty
+from conformance import catalogue, declaration, engine, faulty, served
 from conformance.catalogue import Contract
 from conformance.declaration import Backend
 from conformance.engine import PROFILES
@@ -28,7 +29,7 @@ SEEDS = 20
 NEEDED = 19
 """Of `SEEDS` seeds, those in which profile `ci` has to find each broken history."""
 
-CONTROLS = ("memory", "sqlite")
+CONTROLS = ("memory", "sqlite", "served")
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ def discovery(
 
 
 def control(name: str) -> Backend:
-    """A reference backend, as registered."""
-    return declaration.resolve(name)
+    """A backend that is right: a reference backend as registered, or the served one."""
+    return served.BACKEND if name == served.SERVED else declaration.resolve(name)
 
 
 def results_on(
@@ -190,8 +191,13 @@ def results_on(
         in_all_modes: Whether a contract is run in each mode, or in its first applicable one.
     """
     workspace = Workspace()
-    rig = Rig(backend, limit=profile.limit)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(workspace.remove)
+        server, limit = None, profile.limit
+        if backend.server is not None:
+            server, limit = stack.enter_context(served.serving()), served.LIMIT
+        rig = Rig(backend, limit=limit, server=server, owned=True, faults=True)
+        stack.callback(rig.stop)
         with workspace.inside():
             for contract in contracts:
                 for mode in contract.modes:
@@ -199,9 +205,6 @@ def results_on(
                     yield result
                     if result.outcome != "not_applicable" and not in_all_modes(contract):
                         break
-    finally:
-        rig.stop()
-        workspace.remove()
 
 
 def _run(

@@ -43,6 +43,7 @@ from conformance.findings import (
     raised,
     returned_lines,
 )
+from conformance.outage import Outage
 from conformance.rendering import show, source
 from conformance.reproducer import id_source, opener, script
 from conformance.results import Finding, Kind, Mode
@@ -86,7 +87,7 @@ class Ref:
         return self.name
 
 
-class Session:
+class Session(Outage):
     """One telling of one contract on one backend in one mode.
 
     Args:
@@ -164,7 +165,7 @@ class Session:
             f"{name}(session_id)",
             lambda: self.host(handle).open(handle.key, handle.id, handle.how, ttl),
         )
-        handle.is_open = True
+        handle.is_open, handle.astray = True, self.astray
         return handle
 
     def prepare(self, session: str = "{nonce}-1") -> Handle:
@@ -182,7 +183,7 @@ class Session:
             if not isinstance(error, Exception) or isinstance(error, Hung):
                 raise
             step = self.steps.pop()
-            code = f"refused(lambda: {step.source().partition(' = ')[2]})"
+            code = f"error = refused(lambda: {step.source().partition(' = ')[2]})"
             self.steps.append(Step(step.text, code, f"refused: {type_name(error)}"))
             return None, error
 
@@ -407,12 +408,13 @@ class Session:
             raise error
         if isinstance(error, Hung):
             summary = f"`{operation}` did not return: {error}"
+            self.steps.insert(-1, Step("", f"give_up_after({self.rig.limit:g}, {summary!r})"))
             self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
         if isinstance(error, PeerLost):
             if self.rig.backend.importable is None:
                 raise NotApplicable(str(error)) from error
             raise ServerFailure(str(error)) from error
-        if is_server_error(error, self.rig.backend):
+        if is_server_error(error, self.rig.backend) and not self.disturbed:
             raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
         summary, cause = raised(operation, error)
         self.fail("other", summary, cause=cause, error=error)
@@ -434,8 +436,11 @@ class Session:
         Args:
             failed: A failure is on its way already; another one from closing would hide it.
         """
+        self.end_outage(failed=failed)
         if not self.rig.disposable:
-            opened = [handle.session for handle in self.handles if handle.is_open]
+            opened = [
+                handle.session for handle in self.handles if handle.is_open and not handle.astray
+            ]
             for session in dict.fromkeys([*opened, *self._left]):
                 self._tidy(session)
         trouble: Exception | None = None
@@ -445,7 +450,8 @@ class Session:
             try:
                 self.host(handle).release(handle.key, handle.opened_how)
             except Exception as error:
-                trouble = trouble or error
+                if not (handle.astray and is_server_error(error, self.rig.backend)):
+                    trouble = trouble or error
         if trouble is not None and not failed:
             self.explain("close", trouble)
 
@@ -557,6 +563,8 @@ class Handle:
         """The name in the steps of what the last read returned."""
         self.opened_how: How = self.how
         self.is_closed = False
+        self.astray = False
+        """Whether it was led to where no server is."""
 
     @property
     def how(self) -> How:

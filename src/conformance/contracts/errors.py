@@ -226,7 +226,7 @@ def a_refusal_says_what_was_refused(s: Session, messages: list[BaseMessage]) -> 
     for message in messages:
         words = _words(message)  # now, for there are histories that change what they are given
         error = a.try_add([message])
-        text = _full_text(error)
+        text = full_text(error)
         s.check(
             error is None or any(word in text.lower() for word in words),
             "wrong_error",
@@ -289,9 +289,10 @@ def _words(message: BaseMessage) -> list[str]:
     return ["content", "surrogate", "utf", "unicode", "str", type(message).__name__.lower()]
 
 
-def _full_text(error: BaseException | None) -> str:
+def full_text(error: BaseException | None) -> str:
     texts: list[str] = []
     while error is not None and len(texts) < 10:
         texts.append(f"{error} {' '.join(getattr(error, '__notes__', ()))}")
-        error = error.__cause__ or error.__context__
+        hidden = error.__suppress_context__  # by `from None`, which no traceback shows
+        error = error.__cause__ or (None if hidden else error.__context__)
     return " / ".join(texts)

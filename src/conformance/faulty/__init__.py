@@ -30,7 +30,7 @@ class Faulty:
         breaks: The contract that it was made to break.
         kind: The finding kind that this contract must report.
         seen: A citation, or `INVENTED`.
-        control: `memory` or `sqlite`: the reference backend that it is, but for the defect.
+        control: `memory`, `sqlite` or `served`: the backend that it is, but for the defect.
         backend: How to open it, with the declaration of its control.
     """
 
@@ -67,7 +67,8 @@ def faulty(
         breaks: The contract that must find it.
         kind: The kind of that finding.
         seen: Where the defect was met, or `INVENTED`.
-        control: The reference backend that it is, but for the defect.
+        control: The backend that it is, but for the defect: `memory`, `sqlite`, or `served`, for
+            which the self-test runs a server.
         lacks: What it gives up, where that is not what its control gives up.
         declared: Further arguments of `history_backend`, such as `with_ttl`.
     """
@@ -82,6 +83,7 @@ def faulty(
             origin=Origin(factory.__module__, factory.__qualname__),
             lacks=dict(given_up if lacks is None else lacks),
             disposable=True,
+            server="served" if control == "served" else None,
             **{"with_ttl": getattr(factory, "with_ttl", None), **declared},
         )
         _faulty[id] = Faulty(id, breaks, kind, seen, control, backend)

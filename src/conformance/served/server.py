@@ -1,0 +1,102 @@
+"""A little real server: sessions of texts in an SQLite file, asked over a loopback socket.
+
+Run by the path of this file, without the site: `server.py PORT FILE`. A request is a line of JSON
+on a connection of its own, and so is the answer. What has been acknowledged is in the file, so that
+killing the process loses nothing; only a request that asks for it is acknowledged beforehand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import sqlite3
+import sys
+import threading
+from typing import Any
+
+_LAZY_SECONDS = 0.5
+
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE IF NOT EXISTS texts (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, session BLOB NOT NULL, text TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS by_session ON texts (session, position);
+CREATE TABLE IF NOT EXISTS requests (identifier TEXT PRIMARY KEY);
+"""
+
+
+class Store:
+    """The file, used by one request at a time."""
+
+    def __init__(self, file: str) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        self._connection.executescript(_SCHEMA)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a request."""
+        session = request["session"].encode("utf-8", "surrogatepass")
+        with self._lock:
+            if request["do"] == "append":
+                self._append(session, request["texts"], request["identifier"])
+            elif request["do"] == "clear":
+                self._connection.execute("DELETE FROM texts WHERE session = ?", (session,))
+            elif request["do"] == "read":
+                found = self._connection.execute(
+                    "SELECT position, text FROM texts WHERE session = ? ORDER BY position LIMIT ?",
+                    (session, -1 if request["count"] is None else request["count"]),
+                )
+                return {"records": found.fetchall()}
+            else:
+                return {"error": f"there is no request {request['do']!r}"}
+        return {}
+
+    def _append(self, session: bytes, texts: list[str], identifier: str) -> None:
+        """Store all texts, unless a request of that identifier has stored them already."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            new = self._connection.execute(
+                "INSERT OR IGNORE INTO requests VALUES (?)", (identifier,)
+            ).rowcount
+            if new:
+                self._connection.executemany(
+                    "INSERT INTO texts (session, text) VALUES (?, ?)",
+                    [(session, text) for text in texts],
+                )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """The requests of one connection."""
+
+    def handle(self) -> None:
+        """Answer until the other side has no more to ask."""
+        store: Store = self.server.store  # type: ignore[attr-defined]
+        for line in self.rfile:
+            request = json.loads(line)
+            if request.get("lazily"):
+                threading.Timer(_LAZY_SECONDS, store.answer, [request]).start()
+                answer: dict[str, Any] = {}
+            else:
+                answer = store.answer(request)
+            self.wfile.write(json.dumps(answer).encode("ascii") + b"\n")
+
+
+class Service(socketserver.ThreadingTCPServer):
+    """The listening socket, at a port that a killed server has just left too."""
+
+    allow_reuse_address = os.name == "posix"  # on Windows it would share the port with another
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, file: str) -> None:
+        self.store = Store(file)
+        super().__init__(("127.0.0.1", port), Handler)
+
+
+if __name__ == "__main__":
+    Service(int(sys.argv[1]), sys.argv[2]).serve_forever()
