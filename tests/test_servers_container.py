@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -34,6 +35,15 @@ def image(engine: docker.DockerClient) -> str:
     return kafka_image.made_here(engine)
 
 
+@pytest.fixture
+def own_image(engine: docker.DockerClient, image: str) -> Iterator[str]:
+    """The image by a name that no other test uses, to tell whose a container is."""
+    repository, tag = image.split(":")[0], uuid.uuid4().hex
+    engine.images.get(image).tag(repository, tag)
+    yield f"{repository}:{tag}"
+    engine.images.remove(f"{repository}:{tag}")
+
+
 @pytest.fixture(scope="module")
 def broker(image: str) -> Iterator[Server]:
     with ladder.start("kafka", "container", announce=print, images={"kafka": image}) as server:
@@ -47,9 +57,9 @@ def silent_image() -> Iterator[str]:
         yield f"127.0.0.1:{registry.getsockname()[1]}/kafka:1"
 
 
-def ours(engine: docker.DockerClient) -> set[str]:
-    names = [item.name for item in engine.containers.list(all=True, ignore_removed=True)]
-    return {name for name in names if name.startswith("history-kafka-")}
+def containers(engine: docker.DockerClient, image: str) -> int:
+    """How many there are of an image, running or not."""
+    return sum(item["Image"] == image for item in engine.api.containers(all=True))
 
 
 def test_a_broker_in_a_container_is_reached_at_a_port_of_loopback(broker: Server) -> None:
@@ -83,43 +93,40 @@ def test_what_was_acknowledged_is_there_after_kill_and_restart(broker: Server) -
 
 
 def test_a_container_is_removed_when_it_is_stopped(
-    engine: docker.DockerClient, image: str, monkeypatch: pytest.MonkeyPatch
+    engine: docker.DockerClient, own_image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free_ports = process.free_ports
-    before = ours(engine)
     with closing(socket.create_server(("127.0.0.1", 0))) as thief:
         choices = iter([[thief.getsockname()[1]], free_ports(1)])
         monkeypatch.setattr(container, "free_ports", lambda *_: next(choices))
-        server = ladder.start("kafka", "container", announce=print, images={"kafka": image})
-        assert len(ours(engine) - before) == 1  # nothing is left of the one whose port was taken
+        server = ladder.start("kafka", "container", announce=print, images={"kafka": own_image})
+        assert containers(engine, own_image) == 1  # nothing is left of the one whose port was taken
     server.pause()
     server.stop()
-    assert ours(engine) == before
+    assert containers(engine, own_image) == 0
     server.stop()
     assert server.log == ""
 
 
 def test_a_container_that_ends_at_once_tells_why_and_is_removed(
-    engine: docker.DockerClient, image: str
+    engine: docker.DockerClient, own_image: str
 ) -> None:
-    before = ours(engine)
     with pytest.raises(ServerError) as failed:
         ladder.start(
             "kafka",
             "container",
             announce=print,
-            images={"kafka": image},
+            images={"kafka": own_image},
             properties={"num.io.threads": "many"},
         )
     assert "did not start: the container ended with status 1" in str(failed.value)
     assert "Invalid value many for configuration num.io.threads" in str(failed.value)
-    assert ours(engine) == before
+    assert containers(engine, own_image) == 0
 
 
 def test_a_container_does_not_outlive_a_parent_that_is_killed(
-    engine: docker.DockerClient, image: str, tmp_path: Path
+    engine: docker.DockerClient, own_image: str, tmp_path: Path
 ) -> None:
-    before = ours(engine)
     script = (
         "import sys, time\nfrom conformance.servers import ladder\n"
         "server = ladder.start('kafka', 'container', announce=lambda _: None, "
@@ -127,16 +134,16 @@ def test_a_container_does_not_outlive_a_parent_that_is_killed(
         "print(server.address, flush=True)\ntime.sleep(120)"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", script, image],
+        [sys.executable, "-c", script, own_image],
         stdout=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     with parent:
         assert parent.stdout is not None
         assert parent.stdout.readline()
-        assert len(ours(engine) - before) == 1
+        assert containers(engine, own_image) == 1
         parent.kill()
-    until(lambda: ours(engine) == before, "the container is still there")
+    until(lambda: containers(engine, own_image) == 0, "the container is still there")
     until(lambda: list(tmp_path.iterdir()) == [], "the keeper's directory is still there")
 
 

@@ -182,11 +182,14 @@ def test_a_server_does_not_outlive_a_parent_that_just_ends() -> None:
 
 
 @posix
-def test_ctrl_c_in_the_terminal_is_not_for_the_server() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_that_runs_in_a_terminal_is_not_for_the_server(
+    number: signal.Signals,
+) -> None:
     process, directory, _ = parent(
-        "signal.signal(signal.SIGINT, signal.SIG_IGN); tell(); time.sleep(60)"
+        f"signal.signal({number.value}, signal.SIG_IGN); tell(); time.sleep(60)"
     )
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     assert beating(directory)
     process.kill()
     ended(process)

@@ -16,6 +16,11 @@ from conformance.servers.handle import Server, Unsupported
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "REACHED_SECONDS", 1.0)
+
+
+@pytest.fixture
 def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
 
@@ -57,13 +62,15 @@ def test_an_address_is_asked_before_it_is_used(kafka: Server) -> None:
     ladder.start("kafka", f"kafka={kafka.address}", announce=print)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_an_address_where_nothing_listens_is_named() -> None:
-    with pytest.raises(ServerError, match=r"127\.0\.0\.1:1: after 10 s nothing can be reached"):
+    with pytest.raises(ServerError, match=r"127\.0\.0\.1:1: after 1 s nothing can be reached"):
         ladder.start("kafka", "127.0.0.1:1", announce=print)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_an_address_where_something_else_listens_is_named(silent: str) -> None:
-    with pytest.raises(ServerError, match="after 10 s something listens, but does not"):
+    with pytest.raises(ServerError, match="after 1 s something listens, but does not"):
         ladder.start("kafka", silent, announce=print)
 
 
@@ -84,7 +91,7 @@ def test_auto_takes_the_address_of_the_environment(
     assert (server.address, server.way) == (kafka.address, "address")
 
 
-@pytest.mark.usefixtures("no_engine")
+@pytest.mark.usefixtures("impatient", "no_engine")
 def test_auto_passes_over_what_does_not_work_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -31,7 +31,6 @@ class Keeping:
     def __init__(self, name: str, ending: Sequence[str] = ()) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"history-{name}-"))
         self._log = self.directory / "server.log"
-        self._made_in = os.getpid()
         self._lock = threading.Lock()
         detached: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
@@ -79,12 +78,12 @@ class Keeping:
     def stop(self) -> None:
         """End the process and remove the directory. Idempotent.
 
-        A copy of this process made by fork stops nothing.
+        In a copy of this process made by fork nothing happens: the stream stays open in this one.
 
         Raises:
             ServerError: Something is left behind.
         """
-        if os.getpid() != self._made_in or self._keeper.stdin is None:
+        if self._keeper.stdin is None:
             return
         with self._lock:
             self._keeper.stdin.close()

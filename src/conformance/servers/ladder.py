@@ -12,7 +12,8 @@ from conformance.servers.choice import Choice
 from conformance.servers.handle import Server
 from conformance.servers.kind import Kind, NotReady, Refused, Wishes, load
 
-_REACHED_SECONDS = 10.0
+REACHED_SECONDS = 10.0
+"""How long a server at an address may take to answer."""
 
 
 def start(
@@ -110,7 +111,7 @@ class Elsewhere(Server):
 def _reach(kind: Kind, address: str, config: Mapping[str, Any]) -> Server:
     try:
         process.wait_until_ready(
-            lambda seconds: kind.ask(address, config, "", seconds), lambda: "", _REACHED_SECONDS
+            lambda seconds: kind.ask(address, config, "", seconds), lambda: "", REACHED_SECONDS
         )
     except (NotReady, Refused) as error:
         raise ServerError(f"the {kind.name} server at {choice.shown(address)}: {error}") from None
