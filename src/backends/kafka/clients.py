@@ -66,8 +66,11 @@ _READING = {
 }
 _WRITING = {
     "linger.ms": 0,
+    # librdkafka does not split what is too large for a topic whose limit is lower than its own.
+    "batch.size": 65_536,
     # A topic that was just made may be new to the broker that is asked.
     "topic.metadata.refresh.fast.interval.ms": 5,
+    "retry.backoff.ms": 5,
     # A message that was given up is not to arrive long after: see `DeliveryError`.
     "message.timeout.ms": 5000,
 }
@@ -220,6 +223,8 @@ class Clients:
         self.leases = 0
         self.trouble: KafkaError | None = None
         """What a client last complained of."""
+        self.max_bytes = int(config.get("message.max.bytes", 1_000_000))
+        """The size from which on the producer refuses a record."""
         self.topics: dict[str, Any] = {}
         """What is known of topics; kept by `log`."""
         self._config = {**_COMMON, **config, "bootstrap.servers": bootstrap_servers}

@@ -50,7 +50,7 @@ class DeliveryError(KafkaHistoryError):
         self.outcome_unknown = outcome_unknown
 
 
-class DeliveryTimeoutError(DeliveryError, TimeoutError):
+class DeliveryTimeoutError(DeliveryError, UnreachableError):
     """The acknowledgements did not come in time."""
 
 

@@ -17,6 +17,7 @@ from ..codec import UndecodableRecordError, check_bounds, decode_batch, encode_b
 from ..windows import WindowedHistory
 from . import clients as shared
 from .clients import Clients, Receipt
+from .errors import UnreachableError
 from .log import Log, Offsets, Read, Topic, next_offsets, position
 from .topics import topic_name
 
@@ -25,6 +26,8 @@ T = TypeVar("T")
 DEFAULT_TTL_MS = 604_800_000
 DEFAULT_REPLICATION_FACTOR = 1
 DEFAULT_PARTITION = 3
+_HURRY_SEC = 1.0
+"""A time limit below this says more of the caller than of the brokers."""
 _DOUBTFUL_SEC = 0.5
 """An acknowledgement that takes longer makes one look whether the topic is still there."""
 
@@ -280,9 +283,11 @@ class KafkaChatMessageHistory(WindowedHistory):
     def _save(self, log: Log, texts: Sequence[str], receipt: Receipt) -> Receipt:
         """Do what can be done for a batch that is not stored yet: its topic may be gone."""
         if not receipt.done:
-            # The producer goes on trying: once there is a topic again, the batch is stored.
+            # The producer goes on trying: once there is a topic again, the batch is stored. That
+            # nobody answers here either is no more than what the receipt will say.
             log.forget()
-            self._make_topic(log)
+            with contextlib.suppress(UnreachableError):
+                self._make_topic(log)
             return receipt
         return self._send(log, texts) if log.was_deleted(receipt) else receipt
 
@@ -319,7 +324,7 @@ class KafkaChatMessageHistory(WindowedHistory):
         after: Offsets | None = None,
     ) -> list[BaseMessage]:
         seconds = None if deadline is None else deadline - time.monotonic()
-        with self._log(seconds) as log:
+        with self._log(seconds, hurried=seconds is not None and seconds < _HURRY_SEC) as log:
             topic = log.find()
             if topic is None:
                 return []
@@ -356,10 +361,17 @@ class KafkaChatMessageHistory(WindowedHistory):
             yield clients
 
     @contextlib.contextmanager
-    def _log(self, seconds: float | None = None) -> Iterator[Log]:
+    def _log(self, seconds: float | None = None, *, hurried: bool = False) -> Iterator[Log]:
         limit = self._timeout_sec if seconds is None else min(seconds, self._timeout_sec)
         with self._clients() as clients:
-            yield Log(clients, self._topic, self.session_id, self.bootstrap_servers, limit)
+            yield Log(
+                clients,
+                self._topic,
+                self.session_id,
+                self.bootstrap_servers,
+                limit,
+                hurried=hurried,
+            )
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         with self._clients() as clients:

@@ -61,8 +61,8 @@ the connection is given up long before, see `socket.timeout.ms`.
 _CHUNK = 1000
 _SLICE_SEC = 0.5
 """So often a wait looks whether the clients complain of the credentials."""
-_HURRY_SEC = 1.0
-"""A time limit below this says more of the caller than of the brokers."""
+_LAST_WORD_SEC = 1.0
+"""The least time for moving the cursor, however late it is."""
 _LARGE = 16_384
 """Bytes from which on a message's size is compared with the topic's limit before it is sent."""
 _GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
@@ -113,14 +113,23 @@ class Log:
         session: The session id, for errors.
         servers: The brokers' addresses, for errors.
         seconds: How long the call may take; a read without a deadline, between two answers.
+        hurried: The time was the caller's to choose, and may be too short for anybody.
     """
 
     def __init__(
-        self, clients: Clients, topic: str, session: str, servers: str, seconds: float
+        self,
+        clients: Clients,
+        topic: str,
+        session: str,
+        servers: str,
+        seconds: float,
+        *,
+        hurried: bool = False,
     ) -> None:
         self._clients = clients
         self._topic = topic
         self._seconds = seconds
+        self._hurried = hurried
         self.until = time.monotonic() + seconds
         """When the call has to end, a time of `time.monotonic()`."""
         self._whose = f"session {session!r}"
@@ -218,8 +227,8 @@ class Log:
 
     # Writing.
 
-    def check_sizes(self, texts: Sequence[str], limit: int | None = None) -> None:
-        """Refuse what the topic does not take, before anything is sent.
+    def check_sizes(self, texts: Sequence[str]) -> None:
+        """Refuse what the topic or the producer does not take, before anything is sent.
 
         Raises:
             ValueError: A text is larger than the limit.
@@ -227,16 +236,17 @@ class Log:
         sizes = [len(text) for text in texts]  # ASCII: characters are bytes
         if max(sizes) < _LARGE:
             return
-        if limit is None:
-            found = self.find()
-            limit = found.max_bytes if found is not None else None
+        found = self.find()
+        limits = [self._clients.max_bytes]
+        if found is not None and found.max_bytes is not None:
+            limits.append(found.max_bytes)
+        limit = min(limits) - 200  # a record has a header, and a batch of records has one
         for index, size in enumerate(sizes):
-            # A record has a header, and a batch of records has one: well below 200 bytes.
-            if limit is not None and size + 200 > limit:
+            if size > limit:
                 raise ValueError(
                     f"message {index} of the batch has {size} bytes as JSON, and {self._whose} on "
-                    f"{self._where} takes {limit - 200}; nothing was stored. Shorten it, keep the "
-                    "large part elsewhere, or raise max.message.bytes of the topic and "
+                    f"{self._where} takes {limit}; nothing was stored. Shorten it, keep the large "
+                    "part elsewhere, or raise both max.message.bytes of the topic and "
                     "message.max.bytes in config"
                 )
 
@@ -421,6 +431,10 @@ class Log:
                 first_record = consumer.poll(min(left, _SLICE_SEC))
                 if first_record is None:
                     self._check_credentials("read the messages")
+                    # A consumer waits for a topic that was deleted, as if it might come back.
+                    if self._count_partitions(consumer) is None:
+                        self.forget()
+                        return Read([], {})
                     continue
                 for record in (first_record, *consumer.consume(_CHUNK, 0)):
                     p, offset, error = _number(record.partition()), record.offset(), record.error()
@@ -503,7 +517,7 @@ class Log:
             KafkaHistoryError: A foreign consumer is a member of the group and owns its offsets.
         """
         # What was read in time may be delivered, though its time is up now.
-        self.until = max(self.until, time.monotonic() + _HURRY_SEC)
+        self.until = max(self.until, time.monotonic() + _LAST_WORD_SEC)
         group = ConsumerGroupTopicPartitions(
             self._topic, [TopicPartition(self._topic, p, o) for p, o in sorted(offsets.items())]
         )
@@ -593,7 +607,7 @@ class Log:
 
     def _unreachable(self, what: str, error: KafkaError | None = None) -> KafkaHistoryError:
         error = error or KafkaError(KafkaError._TIMED_OUT, "no answer")
-        if self._seconds < _HURRY_SEC:
+        if self._hurried:
             return SlowReadError(
                 error,
                 f"could not {what} of {self._whose}: {self._seconds:g} s passed before "
