@@ -27,6 +27,7 @@ PATHS = {
     "example:three:3.0:zip": "example/three/3.0/three-3.0.zip",
 }
 LOCK = Lock(
+    "kafka",
     "Example 1.0",
     "Apache-2.0",
     [

@@ -23,7 +23,7 @@ from test_servers_kafka import answers, consume, new_topic, produce, until
 @pytest.fixture(scope="module")
 def engine() -> Iterator[docker.DockerClient]:
     try:
-        found = container.find_engine()
+        found = container.find_engine("kafka")
     except ServerError as error:
         pytest.skip(str(error))
     with closing(found.client):

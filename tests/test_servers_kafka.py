@@ -61,7 +61,10 @@ def produce(server: Server, topic: str, values: Sequence[bytes]) -> None:
     producer = Producer({"bootstrap.servers": server.address, "acks": "all", "log_level": 0})
     for value in values:
         producer.produce(
-            topic, value, on_delivery=lambda error, _: error and failures.append(error)
+            topic,
+            value,
+            partition=0,
+            on_delivery=lambda error, _: error and failures.append(error),
         )
     assert producer.flush(30) == 0
     if failures:

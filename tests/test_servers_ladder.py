@@ -156,6 +156,25 @@ def test_a_java_that_is_too_old_is_passed_over(
         java.find(25, "kafka")
 
 
+@pytest.mark.parametrize(
+    ("package", "way"),
+    [
+        ("confluent_kafka", "auto"),
+        ("testcontainers.core.docker_client", "container"),
+        ("jgo", "jvm"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_the_command(
+    package: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for loaded in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.setitem(sys.modules, loaded, None)
+    told = rf"{package.partition('.')[0]}.* is not installed: pip install '.*\[kafka\]'"
+    with pytest.raises(ServerError, match=told):
+        ladder.start("kafka", way, announce=print)
+
+
 def test_a_kind_that_cannot_be_started_yet_says_so() -> None:
     with pytest.raises(ServerError, match="no kind of server is called 'redis'"):
         ladder.start("redis", "jvm", announce=print)

@@ -39,11 +39,13 @@ class Lock:
     """What a server is made of.
 
     Attributes:
+        kind: Of which kind of server.
         title: Its name and version.
         licence: Its terms.
         artifacts: In the order in which they are wanted.
     """
 
+    kind: str
     title: str
     licence: str
     artifacts: Sequence[Locked]
@@ -60,7 +62,7 @@ class Lock:
             elif line:
                 coordinate, sha256, size = line.split()
                 artifacts.append(Locked(coordinate, sha256, int(size)))
-        return Lock(told["title"], told["licence"], artifacts)
+        return Lock(path.stem, told["title"], told["licence"], artifacts)
 
     def summary(self, artifacts: Sequence[Locked]) -> str:
         """Some of its artifacts for a reader: `Apache Kafka 4.1.1, 46 jars, 43 MB, Apache-2.0`."""
@@ -82,7 +84,7 @@ def obtain(lock: Lock, announce: Callable[[str], None], *, offline: bool) -> lis
     Raises:
         ServerError: Something cannot be had, or is not what the lock says.
     """
-    context = _context()
+    context = _context(lock.kind)
     wanted = [(item, _artifact(context, item)) for item in lock.artifacts]
     missing = [(item, artifact) for item, artifact in wanted if not _cached(artifact).exists()]
     if missing:
@@ -99,7 +101,7 @@ def obtain(lock: Lock, announce: Callable[[str], None], *, offline: bool) -> lis
     return [_cached(artifact) for _, artifact in wanted]
 
 
-def _context() -> MavenContext:
+def _context(extra: str) -> MavenContext:
     """What jgo is configured to use: its cache, its repository and those that the user adds."""
     try:
         from jgo.config import GlobalSettings
@@ -107,7 +109,7 @@ def _context() -> MavenContext:
     except ImportError:
         raise ServerError(
             "the package jgo, which downloads it, is not installed: "
-            "pip install 'chat-history-conformance[kafka]'"
+            f"pip install 'chat-history-conformance[{extra}]'"
         ) from None
     settings = GlobalSettings.load()
     context = MavenContext(repo_cache=settings.repo_cache)

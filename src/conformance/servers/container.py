@@ -185,7 +185,7 @@ def start(
     Raises:
         ServerError: There is no engine or no image, or the server did not start.
     """
-    engine = find_engine()
+    engine = find_engine(kind.name)
     try:
         _have_image(engine, kind, image, announce, offline=offline, promptly=promptly)
     except BaseException:
@@ -206,8 +206,11 @@ def start(
     return until_free(attempt, wishes)
 
 
-def find_engine() -> DockerClient:
+def find_engine(extra: str) -> DockerClient:
     """A running Docker engine.
+
+    Args:
+        extra: The extra of this distribution that brings the client.
 
     Raises:
         ServerError: There is none, or no client for it.
@@ -219,7 +222,7 @@ def find_engine() -> DockerClient:
     except ImportError:
         raise ServerError(
             "the package testcontainers is not installed: "
-            "pip install 'chat-history-conformance[kafka]'"
+            f"pip install 'chat-history-conformance[{extra}]'"
         ) from None
     try:
         host = get_docker_host() or (DEFAULT_UNIX_SOCKET if os.name == "posix" else "")

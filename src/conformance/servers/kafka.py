@@ -41,6 +41,7 @@ class Kafka(Kind):
     name = "kafka"
     title = "Apache Kafka"
     form = "HOST:PORT"
+    client = "confluent_kafka"
     version = "4.1.1"
     has_mock = True
     image = "apache/kafka-native:4.1.1"

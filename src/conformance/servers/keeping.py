@@ -47,6 +47,9 @@ class Keeping:
                 encoding="utf-8",
                 **detached,  # Ctrl-C in the terminal is for us, not for the server
             )
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        self._requests, self._answers = self._keeper.stdin, self._keeper.stdout
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Run a command, its output going to the log.
@@ -83,13 +86,10 @@ class Keeping:
         Raises:
             ServerError: Something is left behind.
         """
-        if self._keeper.stdin is None:
-            return
         with self._lock:
-            self._keeper.stdin.close()
+            self._requests.close()
             left_behind = self._keeper.wait()
-            if self._keeper.stdout is not None:
-                self._keeper.stdout.close()
+            self._answers.close()
         if left_behind:
             raise ServerError(
                 f"a server could not be removed altogether: see {self._log} and what runs"
@@ -115,10 +115,8 @@ class Keeping:
     def _request(self, what: str, **arguments: Any) -> dict[str, Any]:
         with self._lock:
             try:
-                if self._keeper.stdin is None or self._keeper.stdout is None:
-                    raise BrokenPipeError
-                print(json.dumps({"do": what, **arguments}), file=self._keeper.stdin, flush=True)
-                answer: dict[str, Any] = json.loads(self._keeper.stdout.readline())
+                print(json.dumps({"do": what, **arguments}), file=self._requests, flush=True)
+                answer: dict[str, Any] = json.loads(self._answers.readline())
             except (OSError, ValueError):  # of a closed stream, or of an empty line
                 raise ServerError(
                     "the server was stopped, or its keeper was killed from outside: start another"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +64,7 @@ class Kind(ABC):
         name: One of `KINDS`; also the extra to install, and the module's name.
         title: What people call it.
         form: What an address of it looks like.
+        client: The package with which it is asked.
         version: What is started, unless another image is named.
         has_mock: Whether there is an imitation for a first look.
         image: The image that the container way runs by default.
@@ -76,6 +77,7 @@ class Kind(ABC):
     name: str
     title: str
     form: str
+    client: str
     version: str
     has_mock: bool
     image: str
@@ -146,7 +148,7 @@ def load(name: str) -> Kind:
     """The kind of a name.
 
     Raises:
-        ServerError: There is no such kind.
+        ServerError: There is no such kind, or nothing to ask it with.
     """
     if name not in KINDS:
         raise ServerError(f"no kind of server is called {name!r}: there is {', '.join(KINDS)}")
@@ -159,4 +161,9 @@ def load(name: str) -> Kind:
         raise ServerError(
             f"this version of the suite cannot start a server of the kind {name} yet"
         ) from None
+    if importlib.util.find_spec(kind.client) is None:
+        raise ServerError(
+            f"the package {kind.client} is not installed: "
+            f"pip install 'chat-history-conformance[{name}]'"
+        )
     return kind

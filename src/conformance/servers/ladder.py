@@ -7,7 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from conformance.servers import ServerError, artifacts, choice, java, process, settings, variable
+from conformance.servers import (
+    ServerError,
+    artifacts,
+    choice,
+    container,
+    java,
+    process,
+    settings,
+    variable,
+)
 from conformance.servers.choice import Choice
 from conformance.servers.handle import Server
 from conformance.servers.kind import Kind, NotReady, Refused, Wishes, load
@@ -51,30 +60,27 @@ def start(
     wishes = Wishes(properties or {}, credentials or {}, port)
     image = (images or {}).get(kind, found.image)
 
-    def take(one: str, *, promptly: bool) -> Server:
+    def take(one: str, *, promptly: bool = False) -> Server:
         began = time.monotonic()
-        server = _take(found, one, promptly)
+        server: Server
+        if one == "container":
+            server = container.start(
+                found, image, wishes, announce, offline=offline, promptly=promptly
+            )
+        elif one == "jvm":
+            program = java.find(found.java, kind)
+            files = artifacts.obtain(artifacts.Lock.read(found.lock), announce, offline=offline)
+            server = process.start(found, program, files, wishes)
+        else:
+            server = found.mock(wishes)
         taken = time.monotonic() - began
         announce(f"{kind} {server.description} is ready at {server.address} after {taken:.1f} s")
         return server
 
-    def _take(kind: Kind, one: str, promptly: bool) -> Server:
-        if one == "container":
-            from conformance.servers import container
-
-            return container.start(
-                kind, image, wishes, announce, offline=offline, promptly=promptly
-            )
-        if one == "jvm":
-            program = java.find(kind.java, kind.name)
-            files = artifacts.obtain(artifacts.Lock.read(kind.lock), announce, offline=offline)
-            return process.start(kind, program, files, wishes)
-        return kind.mock(wishes)
-
     if chosen.way == "address":
         return _reach(found, chosen.address, config)
     if chosen.way != "auto":
-        return take(chosen.way, promptly=False)
+        return take(chosen.way)
     reasons = {}
     if named := os.environ.get(variable(kind)):
         try:
