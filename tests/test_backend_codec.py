@@ -7,6 +7,7 @@ import json
 import math
 import time
 from fractions import Fraction
+from unittest import mock
 
 import pytest
 from langchain_core.messages import (
@@ -27,6 +28,7 @@ from langchain_core.messages import (
     message_to_dict,
 )
 
+from backends import codec
 from backends.codec import (
     UndecodableRecordError,
     check_bounds,
@@ -208,6 +210,39 @@ def test_a_field_that_was_assigned_what_its_validator_changes_or_refuses_is_refu
 
     with pytest.raises(ValueError, match="cannot be kept exactly"):
         encode(message)
+
+
+FIELDS = ["content", "id", "name", "type", "additional_kwargs", "response_metadata"]
+FIELDS += ["tool_calls", "invalid_tool_calls", "usage_metadata", "example", "foreign"]
+VALUES = ["", "a", "\ud800", "ai", 5, 1.5, math.nan, True, None, b"x", [], ["a"], (1, 2), {}]
+VALUES += [{1: 2}, {1: 2, "1": 3}, {"a": 1}, {"a": (1,)}, {"a": {"b": 1}}, {"tool_calls": [{}]}]
+VALUES += [{"a": b"x"}, {"input_tokens": 1}, [{"name": "f", "args": {}, "id": "1"}]]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("kind", [HumanMessage, SystemMessage, AIMessage])
+def test_the_short_cut_for_plain_messages_decides_as_the_long_way_does(
+    kind: type[BaseMessage], field: str
+) -> None:
+    for value in VALUES:
+        message = kind(content="plain")
+        setattr(message, field, value)
+
+        def outcome(message: BaseMessage = message) -> object:
+            try:
+                return encode(message)
+            except (TypeError, ValueError) as error:
+                return type(error)
+
+        short = outcome()
+        with mock.patch.object(codec, "_is_plain", return_value=False):
+            assert outcome() == short, value
+
+
+def test_plain_messages_take_the_short_cut() -> None:
+    with mock.patch.object(codec, "decode", side_effect=AssertionError):
+        encode_batch([HumanMessage("a", id="1"), SystemMessage("b"), AIMessage("c", name="n")])
 
 
 @pytest.mark.parametrize("thing", ["text", None, 1, {"content": "a"}, ("human", "a")], ids=repr)

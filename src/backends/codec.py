@@ -16,9 +16,17 @@ import math
 import numbers
 import time
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any, TypeVar
 
-from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    message_to_dict,
+    messages_from_dict,
+)
 
 P = TypeVar("P", bound=int | str)
 
@@ -80,6 +88,8 @@ def encode(message: BaseMessage) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(_refusal(message, _find_unwritable(fields) or str(error))) from error
+    if _is_plain(message, fields):
+        return text
     # Reading it back is the only proof that it can be read back: the class may be one that
     # langchain-core does not know, and a field may have been assigned what its validator refuses.
     try:
@@ -236,6 +246,47 @@ def check_ttl(ttl_ms: int | None) -> int | None:
         if ttl_ms < 1:
             raise ValueError(f"ttl_ms must be 1 or more, not {ttl_ms}; None keeps for ever")
     return ttl_ms
+
+
+_PLAIN_KEYS = {
+    kind: frozenset(message_to_dict(kind(content=""))["data"])
+    for kind in (HumanMessage, SystemMessage, AIMessage)
+}
+_WRITTEN_AS = {HumanMessage: "human", SystemMessage: "system", AIMessage: "ai"}
+
+
+def _is_plain(message: BaseMessage, fields: Mapping[str, Any]) -> bool:
+    """Whether a message is of the most common shape, which comes back as it is beyond doubt.
+
+    It spares most messages four fifths of their cost. False says nothing.
+    """
+    kind = type(message)
+    return (
+        kind in _PLAIN_KEYS
+        and _PLAIN_KEYS[kind] == fields.keys()
+        and fields["type"] == _WRITTEN_AS[kind]
+        and type(fields["content"]) is str
+        and type(fields["id"]) in _TEXT_OR_NONE
+        and type(fields["name"]) in _TEXT_OR_NONE
+        and not fields["additional_kwargs"]
+        and type(fields["additional_kwargs"]) is dict
+        and type(fields["response_metadata"]) is dict
+        and all(
+            type(key) is str and type(value) in _SCALARS
+            for key, value in fields["response_metadata"].items()
+        )
+        and (
+            kind is not AIMessage
+            or (
+                fields["usage_metadata"] is None
+                and fields["tool_calls"] == fields["invalid_tool_calls"] == []
+            )
+        )
+    )
+
+
+_TEXT_OR_NONE = (str, NoneType)
+_SCALARS = (str, int, float, bool, NoneType)
 
 
 def _refusal(message: BaseMessage, reason: str, remedy: str = _USE_JSON) -> str:
