@@ -409,8 +409,44 @@ def test_a_session_that_cannot_be_cleared_is_noted(rig: Any) -> None:
 
     lasting = rig(Lasting)
     assert judged(lasting, contract()).outcome == "passed"
-    note = "what was stored could not be cleared at the end (NotImplementedError)"
+    note = "what was stored could not be cleared (NotImplementedError)"
     assert lasting.notes == [note]
+    STORE.clear()
+
+
+def test_a_session_is_removed_as_declared_after_its_handles_are_closed(rig: Any) -> None:
+    closed: list[str] = []
+    removed: list[str] = []
+
+    class Logged(Mine):
+        def close(self) -> None:
+            closed.append(self.session_id)
+
+    def remove(session_id: str) -> None:
+        assert session_id in closed
+        STORE.pop(session_id, None)
+        removed.append(session_id)
+
+    tested = rig(Logged, remove=remove)
+    assert judged(tested, contract()).outcome == "passed"
+    assert set(removed) == set(closed)
+    assert tested.notes == []
+
+
+def test_a_session_that_cannot_be_removed_is_noted(rig: Any) -> None:
+    def remove(session_id: str) -> None:
+        raise PermissionError
+
+    tested = rig(remove=remove)
+    assert judged(tested, contract()).outcome == "passed"
+    assert tested.notes == ["what was stored could not be removed (PermissionError)"]
+    STORE.clear()
+
+
+def test_nothing_is_removed_where_all_that_is_stored_goes_by_itself(rig: Any) -> None:
+    removed: list[str] = []
+    assert judged(rig(remove=removed.append, disposable=True), contract()).outcome == "passed"
+    assert removed == []
     STORE.clear()
 
 

@@ -109,7 +109,24 @@ def _corrupt_kafka(session_id: str) -> None:
     producer.flush(10)
 
 
-@history_backend("kafka", server="kafka", with_ttl=_kafka_with_ttl, corrupt=_corrupt_kafka)
+def _remove_from_kafka(session_id: str) -> None:
+    """Delete the session's topic, and the position that was kept for it."""
+    from .kafka.topics import topic_name
+
+    topic, admin = topic_name(session_id), _keep_warm(servers.address("kafka")).admin_client
+    deleted = [*admin.delete_topics([topic]).values()]
+    deleted += admin.delete_consumer_groups([topic]).values()
+    for future in deleted:
+        future.exception(10)  # there may be neither
+
+
+@history_backend(
+    "kafka",
+    server="kafka",
+    with_ttl=_kafka_with_ttl,
+    corrupt=_corrupt_kafka,
+    remove=_remove_from_kafka,
+)
 def kafka(session_id: str) -> KafkaChatMessageHistory:
     """A history on Kafka whose `messages` is the whole conversation."""
     return _on_kafka(session_id, reads="replay")
@@ -121,6 +138,7 @@ def kafka(session_id: str) -> KafkaChatMessageHistory:
     lacks={"whole_reads": "messages continues from the last consumed message, as documented"},
     with_ttl=_kafka_consuming_with_ttl,
     corrupt=_corrupt_kafka,
+    remove=_remove_from_kafka,
 )
 def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
     """A history on Kafka whose `messages` continues, as that of langchain-community does."""

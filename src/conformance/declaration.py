@@ -89,6 +89,7 @@ class Backend:
     ttl_granularity: Literal["message", "session"] = "message"
     corrupt: Callable[[str], None] | None = None
     disposable: bool = False
+    remove: Callable[[str], None] | None = None
     server: str | None = None
     server_errors: tuple[type[BaseException], ...] = ()
     declared_in: Origin | None = None
@@ -157,6 +158,7 @@ def history_backend(
     ttl_granularity: Literal["message", "session"] = "message",
     corrupt: Callable[[str], None] | None = None,
     disposable: bool = False,
+    remove: Callable[[str], None] | None = None,
     server: str | None = None,
     server_errors: tuple[type[BaseException], ...] = (),
 ) -> Callable[[F], F]:
@@ -179,6 +181,8 @@ def history_backend(
             the whole session does by its last write.
         corrupt: Makes the last stored record of a session undecodable, as a foreign writer might.
         disposable: All that is stored lies in the run's own directory and goes with it.
+        remove: Removes all trace of a session from a server that is not the run's own, where
+            `clear` leaves some, such as a topic or a table.
         server: The kind of server that it needs, `"kafka"` or `"elasticsearch"`. The run finds or
             starts one, and the callable asks `conformance.servers.address(kind)` where it is and
             `settings(kind)` how to connect, each time it is called.
@@ -199,6 +203,7 @@ def history_backend(
             ttl_granularity=ttl_granularity,
             corrupt=corrupt,
             disposable=disposable,
+            remove=remove,
             server=server,
             server_errors=tuple(server_errors),
             declared_in=_module_of(caller.f_globals.get("__name__", "")) if at_import else None,

@@ -437,11 +437,10 @@ class Session(Outage):
             failed: A failure is on its way already; another one from closing would hide it.
         """
         self.end_outage(failed=failed)
-        if not self.rig.disposable:
-            opened = [
-                handle.session for handle in self.handles if handle.is_open and not handle.astray
-            ]
-            for session in dict.fromkeys([*opened, *self._left]):
+        opened = [handle.session for handle in self.handles if handle.is_open and not handle.astray]
+        stored = [] if self.rig.disposable else list(dict.fromkeys([*opened, *self._left]))
+        if self.rig.backend.remove is None:
+            for session in stored:
                 self._tidy(session)
         trouble: Exception | None = None
         for handle in self.handles:
@@ -452,8 +451,18 @@ class Session(Outage):
             except Exception as error:
                 if not (handle.astray and is_server_error(error, self.rig.backend)):
                     trouble = trouble or error
+        if self.rig.backend.remove is not None:
+            for session in stored:
+                self._remove(self.rig.backend.remove, self.id_of(session))
         if trouble is not None and not failed:
             self.explain("close", trouble)
+
+    def _remove(self, remove: Callable[[str], None], session_id: str) -> None:
+        """Remove all trace of a session, the way its backend declares."""
+        try:
+            self.rig.local.run(lambda: remove(session_id))
+        except Exception as error:
+            self._note_once(f"what was stored could not be removed ({type(error).__name__})")
 
     def _tidy(self, session: str) -> None:
         """Clear a session through a handle that is still usable, or through a fresh one."""
@@ -470,9 +479,11 @@ class Session(Outage):
             finally:
                 local.release(key, how)
         except Exception as error:
-            note = f"what was stored could not be cleared at the end ({type(error).__name__})"
-            if note not in self.rig.notes:
-                self.rig.notes.append(note)
+            self._note_once(f"what was stored could not be cleared ({type(error).__name__})")
+
+    def _note_once(self, note: str) -> None:
+        if note not in self.rig.notes:
+            self.rig.notes.append(note)
 
     def _new_handle(self, session: str, near: bool) -> Handle:
         number = len(self.handles)

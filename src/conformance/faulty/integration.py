@@ -23,15 +23,15 @@ from conformance.faulty import INVENTED, faulty
 class SecondReadConsumed(MemoryChatMessageHistory):
     """Every second read after something was added is empty, as a consuming one is."""
 
-    _read = False
+    _was_read = False
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        self._read = not self._read
-        return super().messages if self._read else []
+        self._was_read = not self._was_read
+        return super().messages if self._was_read else []
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        self._read = False
+        self._was_read = False
         super().add_messages(messages)
 
 
