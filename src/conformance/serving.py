@@ -48,25 +48,24 @@ class Servers:
         """Find or start a server of each kind, and make its address known to child processes.
 
         Args:
-            kinds: Of `servers.KINDS`; those that are running already stay as they are.
+            kinds: Of `servers.KINDS`.
             announce: Told what is being done, a line each.
 
         Raises:
             ServerError: One cannot be started; the text says what to do.
         """
         for kind in dict.fromkeys(kinds):
-            if kind not in self.running:
-                from conformance.servers import ladder  # with what it needs, only if it is needed
+            from conformance.servers import ladder  # with what it needs, only if it is needed
 
-                server = ladder.start(
-                    kind,
-                    choice.pick(kind, self._choices),
-                    offline=self._offline,
-                    announce=announce,
-                    config=servers.settings(kind),
-                )
-                self.running[kind] = server
-                self._set(servers.variable(kind), server.address)
+            server = ladder.start(
+                kind,
+                choice.pick(kind, self._choices),
+                offline=self._offline,
+                announce=announce,
+                config=servers.settings(kind),
+            )
+            self.running[kind] = server
+            self._set(servers.variable(kind), server.address)
         self.owned = frozenset(kind for kind, server in self.running.items() if server.owned)
 
     @property

@@ -25,8 +25,9 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
             "# Kill matrix",
             "",
             f"{len(contracts)} contracts were run on {len(broken)} broken histories, each a "
-            "reference backend with one defect, in profile `quick` with seed 0. The controls, "
-            "`memory` and `sqlite` without a defect, are green. A broken history counts as caught "
+            "control with one defect, in profile `quick` with seed 0. The controls, `memory`, "
+            "`sqlite` and `served` (a small server of the suite's own, which is paused and killed) "
+            "without a defect, are green. A broken history counts as caught "
             "when the contract it was made to break reports a finding of the expected kind; a "
             "crash, a time-out or a skip does not count. "
             "`history-conformance selftest --output reports` writes this file.",
