@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import numbers
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -13,7 +15,7 @@ from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient
 from langchain_core.messages import BaseMessage
 
-from ..codec import UndecodableRecordError, check_bounds, decode_batch, encode_batch
+from ..codec import UndecodableRecordError, decode_batch, encode_batch
 from ..windows import WindowedHistory
 from . import clients as shared
 from .clients import Clients, Receipt
@@ -424,7 +426,8 @@ def _need_count(name: str, value: int) -> None:
 
 
 def _seconds(name: str, value: float) -> float:
-    _, seconds = check_bounds(None, value)
-    if seconds is None or seconds <= 0:
-        raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return seconds
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value > 0:  # so written that NaN is refused too
+        raise ValueError(f"{name} must be above 0 seconds, not {value!r}")
+    return min(float(value), threading.TIMEOUT_MAX / 2)

@@ -623,7 +623,7 @@ class Log:
         )
 
     def _left(self) -> float:
-        return max(0.001, self.until - time.monotonic())
+        return max(0.001, min(self.until - time.monotonic(), _ADMIN_SEC))
 
     def _slice(self) -> float:
         return min(_SLICE_SEC, self._left())
