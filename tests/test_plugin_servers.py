@@ -490,3 +490,18 @@ def test_faults_beside_other_workers_are_refused(run_apart: Run, pytester: pytes
         ["ERROR: --history-faults cannot be combined with pytest-xdist's *"]
     )
     assert not Path("started.txt").exists()
+
+
+# -- a real server -----------------------------------------------------------------------------
+
+
+def test_a_real_broker_is_started_for_the_run_and_its_workers_and_is_gone_afterwards(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    result = run_apart("-n2", "--history-backend=kafka", "--history-server=kafka=jvm")
+    result.assert_outcomes(passed=6)
+    (line,) = [line for line in result.outlines if line.startswith("kafka: ") and " at " in line]
+    assert "(jvm)" in line
+    assert not listens(line.rpartition(" at ")[2])
+    assert "kafka: CONFORMANT: 6 of 6 contracts exercised" in result.outlines

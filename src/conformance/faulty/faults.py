@@ -121,12 +121,11 @@ class SessionNotNamed(_Served):
     "faults.acknowledged_before_stored",
     breaks="faults.killed_server_keeps_acknowledged",
     kind="lost",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: returns while "
-    "messages are in flight",
+    seen=INVENTED,
     control="served",
 )
 class AcknowledgedBeforeStored(_Served):
-    """The server is asked to acknowledge what it has not stored yet."""
+    """The server is asked to acknowledge what it has in memory, and to write it in its own time."""
 
     def _append(self, texts: Sequence[str]) -> None:
         request = {"do": "append", "texts": texts, "identifier": uuid.uuid4().hex, "lazily": True}

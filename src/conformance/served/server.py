@@ -2,7 +2,7 @@
 
 Run by the path of this file, without the site: `server.py PORT FILE`. A request is a line of JSON
 on a connection of its own, and so is the answer. What has been acknowledged is in the file, so that
-killing the process loses nothing; only a request that asks for it is acknowledged beforehand.
+killing the process loses nothing; only a request that asks for it is acknowledged before that.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class Store:
         with self._lock:
             if request["do"] == "append":
                 self._append(session, request["texts"], request["identifier"])
+                if request.get("lazily"):
+                    threading.Timer(_LAZY_SECONDS, self._commit).start()
+                else:
+                    self._connection.commit()
             elif request["do"] == "clear":
                 self._connection.execute("DELETE FROM texts WHERE session = ?", (session,))
             elif request["do"] == "read":
@@ -54,7 +58,8 @@ class Store:
 
     def _append(self, session: bytes, texts: list[str], identifier: str) -> None:
         """Store all texts, unless a request of that identifier has stored them already."""
-        self._connection.execute("BEGIN IMMEDIATE")
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
         try:
             new = self._connection.execute(
                 "INSERT OR IGNORE INTO requests VALUES (?)", (identifier,)
@@ -64,10 +69,13 @@ class Store:
                     "INSERT INTO texts (session, text) VALUES (?, ?)",
                     [(session, text) for text in texts],
                 )
-            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._connection.rollback()
             raise
+
+    def _commit(self) -> None:
+        with self._lock:
+            self._connection.commit()
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -77,12 +85,7 @@ class Handler(socketserver.StreamRequestHandler):
         """Answer until the other side has no more to ask."""
         store: Store = self.server.store  # type: ignore[attr-defined]
         for line in self.rfile:
-            request = json.loads(line)
-            if request.get("lazily"):
-                threading.Timer(_LAZY_SECONDS, store.answer, [request]).start()
-                answer: dict[str, Any] = {}
-            else:
-                answer = store.answer(request)
+            answer = store.answer(json.loads(line))
             self.wfile.write(json.dumps(answer).encode("ascii") + b"\n")
 
 
