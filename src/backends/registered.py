@@ -90,7 +90,6 @@ def _kafka_consuming_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatM
 def _corrupt_kafka(session_id: str) -> None:
     """Write the session's records again, the text of the last one cut short."""
     from confluent_kafka import Consumer, Producer, TopicPartition
-    from confluent_kafka.admin import AdminClient
 
     from .kafka.topics import topic_name
 
@@ -101,7 +100,8 @@ def _corrupt_kafka(session_id: str) -> None:
         first, end = consumer.get_watermark_offsets(place, timeout=10)
         consumer.assign([TopicPartition(place.topic, 0, first)])
         values = [record.value() or b"" for record in consumer.consume(end - first, timeout=10)]
-    (deleted,) = AdminClient(client).delete_records([TopicPartition(place.topic, 0, end)]).values()
+    admin = _keep_warm(servers.address("kafka")).admin_client
+    (deleted,) = admin.delete_records([TopicPartition(place.topic, 0, end)]).values()
     deleted.result(10)
     producer = Producer(client)
     for value in (*values[:-1], values[-1][:-1]):
