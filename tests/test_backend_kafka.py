@@ -380,6 +380,46 @@ def test_8_threads_that_add_at_once_keep_their_own_order(opened: Open) -> None:
     assert all(first[:-1] == second[:-1] for first, second in zip(got[::2], got[1::2], strict=True))
 
 
+def test_first_messages_of_several_threads_are_all_stored(opened: Open) -> None:
+    # Some partitions of a new topic have a leader before others, and some never had a message.
+    for _ in range(25):
+        session = f"first-{uuid.uuid4().hex}"
+        histories = [opened(session, reads="replay") for _ in range(4)]
+        barrier = threading.Barrier(4)
+
+        def add(
+            number: int,
+            histories: list[KafkaChatMessageHistory] = histories,
+            barrier: threading.Barrier = barrier,
+        ) -> None:
+            barrier.wait()
+            histories[number].add_messages(_numbered(1, number))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(4)))
+        assert sorted(_contents(histories[0].messages)) == _digits(4)
+
+
+def test_an_acknowledgement_without_a_place_in_the_log_is_none(opened: Open, kafka: Server) -> None:
+    history = opened()
+    history.add_messages(_numbered(1))
+
+    class Placeless:
+        def offset(self) -> None:
+            return None
+
+    with clients.lease(history, kafka.address, {}) as shared:
+        report = shared.sender._report
+        shared.sender._report = lambda receipt, index, error, message: report(  # type: ignore
+            receipt, index, error, Placeless() if index == 1 else message
+        )
+        with pytest.raises(DeliveryError, match="without a place in the log") as caught:
+            history.add_messages(_numbered(3))
+        shared.sender._report = report  # type: ignore[method-assign]
+    assert caught.value.unconfirmed == (1,)
+    assert caught.value.outcome_unknown
+
+
 def test_a_topic_deleted_under_an_open_history_costs_nothing_that_is_added_then(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:

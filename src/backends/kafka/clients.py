@@ -183,8 +183,17 @@ class Sender:
             else:
                 return
 
-    def _report(self, receipt: Receipt, index: int, error: KafkaError | None, _: Message) -> None:
+    def _report(
+        self, receipt: Receipt, index: int, error: KafkaError | None, message: Message
+    ) -> None:
         self._outstanding -= 1
+        if error is None and message.offset() is None:
+            # The broker called it a duplicate, and librdkafka takes that for success. But where a
+            # partition has nothing of this producer yet, the broker takes any number as the first:
+            # what it refused before as not being the leader is then a duplicate for ever.
+            error = KafkaError(
+                KafkaError.DUPLICATE_SEQUENCE_NUMBER, "acknowledged without a place in the log"
+            )
         if error is not None and (error.fatal() or error.code() == KafkaError._FATAL):
             self.broken = True
         receipt.report(index, error)

@@ -58,6 +58,7 @@ librdkafka 2.16 ends the process (`eonce->refcnt > 0`) when the answer of a coor
 this time. So the limit of a call is kept by not waiting any longer, and this one is not reached:
 the connection is given up long before, see `socket.timeout.ms`.
 """
+_RETRY_SEC = 0.005
 _CHUNK = 1000
 _SLICE_SEC = 0.5
 """So often a wait looks whether the clients complain of the credentials."""
@@ -147,9 +148,11 @@ class Log:
             return known
         with self._clients.consumer() as consumer:
             partitions = self._count_partitions(consumer)
-        if partitions is None:
-            self.forget()
-            return None
+            # A partition without a leader yet refuses a message and may take the next, which loses
+            # the first: an idempotent producer's second try is a duplicate then. So wait for them.
+            if partitions is None or not self._offsets(consumer, partitions, OFFSET_END):
+                self.forget()
+                return None
         settings = self._settings()
         retention_ms = int(settings.get("retention.ms", -1))
         found = Topic(
@@ -191,7 +194,7 @@ class Log:
             if self._is_late():
                 missing = KafkaError(KafkaError._TIMED_OUT, "a new topic did not appear")
                 raise self._unreachable("create the topic", missing)
-            time.sleep(0.002)
+            time.sleep(_RETRY_SEC)
 
     def forget(self) -> None:
         """Look the topic up again when it is next needed."""
@@ -347,15 +350,15 @@ class Log:
         too early after a clear, and too late in a topic that was made anew.
         """
         with self._clients.consumer() as consumer:
-            firsts = self._offsets(consumer, topic, OFFSET_BEGINNING)
-            ends = self._offsets(consumer, topic, OFFSET_END)
+            firsts = self._offsets(consumer, topic.partitions, OFFSET_BEGINNING)
+            ends = self._offsets(consumer, topic.partitions, OFFSET_END)
         return {p: (firsts[p], ends[p]) for p in ends if p in firsts}
 
-    def _offsets(self, consumer: Consumer, topic: Topic, which: int) -> dict[int, int]:
+    def _offsets(self, consumer: Consumer, partitions: int, which: int) -> dict[int, int]:
         # Not with the admin client's list_offsets: in librdkafka 2.16 it may follow a pointer to
         # nothing while it looks for the leaders of a topic that it has not seen. Here, the
         # offsets that mean the beginning and the end stand in place of times.
-        places = [TopicPartition(self._topic, p, which) for p in range(topic.partitions)]
+        places = [TopicPartition(self._topic, p, which) for p in range(partitions)]
         while True:
             try:
                 found = consumer.offsets_for_times(places, timeout=self._slice())
@@ -590,7 +593,7 @@ class Log:
     def _wait_or_raise(self, error: KafkaHistoryError) -> None:
         if error.error.code() not in _COMING or self._is_late():
             raise error
-        time.sleep(0.02)
+        time.sleep(_RETRY_SEC)
 
     def _check_credentials(self, what: str) -> None:
         trouble = self._clients.trouble
