@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_community.chat_message_histories import KafkaChatMessageHistory as Upstream
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from backends.codec import UndecodableRecordError, encode
@@ -164,9 +165,8 @@ def test_the_examples_of_the_upstream_documentation_run_unchanged(
 
 
 def test_it_has_what_the_upstream_class_has(opened: Open, kafka: Server, session_id: str) -> None:
-    upstream = pytest.importorskip("langchain_community.chat_message_histories.kafka")
     history = opened()
-    theirs = upstream.KafkaChatMessageHistory(f"{session_id}-theirs", kafka.address)
+    theirs = Upstream(f"{session_id}-theirs", kafka.address)
     public = {name for name in dir(theirs) if not name.startswith("_")}
     assert public <= set(dir(history))
     assert history.session_id == session_id
@@ -197,8 +197,7 @@ def test_code_that_catches_kafka_exception_still_does() -> None:
 def test_what_upstream_wrote_is_read_completely(
     opened: Open, kafka: Server, session_id: str
 ) -> None:
-    upstream = pytest.importorskip("langchain_community.chat_message_histories.kafka")
-    theirs = upstream.KafkaChatMessageHistory(session_id, kafka.address)
+    theirs = Upstream(session_id, kafka.address)
     for start in range(0, 60, 12):
         theirs.add_messages(_numbered(12, start))
         time.sleep(0.01)  # batches differ in their time, so that they can be told apart
@@ -216,14 +215,13 @@ def test_what_upstream_wrote_is_read_completely(
 
 
 def test_upstream_reads_what_is_written_here(opened: Open, kafka: Server, session_id: str) -> None:
-    upstream = pytest.importorskip("langchain_community.chat_message_histories.kafka")
     history = opened()
     batch = [
         *_numbered(20),
         AIMessage("x", tool_calls=[{"name": "f", "args": {"a": 1}, "id": "1"}]),
     ]
     history.add_messages(batch)
-    theirs = upstream.KafkaChatMessageHistory(session_id, kafka.address)
+    theirs = Upstream(session_id, kafka.address)
     assert theirs.messages_from_beginning(21, 20) == batch
     # It has committed where it is, and leaves: the position is shared.
     history.add_messages(_numbered(1, 99))
@@ -501,12 +499,11 @@ def test_a_discarded_record_is_passed_over_by_every_read_of_every_handle(
 def test_upstream_takes_a_discarding_record_for_none(
     opened: Open, kafka: Server, session_id: str
 ) -> None:
-    upstream = pytest.importorskip("langchain_community.chat_message_histories.kafka")
     history = opened()
     history.add_messages(_numbered(2))
     history.discard("0:0")
     history.add_messages(_numbered(1, 2))
-    theirs = upstream.KafkaChatMessageHistory(session_id, kafka.address)
+    theirs = Upstream(session_id, kafka.address)
     assert _contents(theirs.messages_from_beginning(3, 20)) == _digits(3)
 
 
