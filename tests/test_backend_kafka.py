@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +22,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_community.chat_message_histories import KafkaChatMessageHistory as Upstream
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from backends.codec import UndecodableRecordError, encode
@@ -35,6 +35,10 @@ from backends.kafka import (
 from backends.kafka.topics import topic_name
 from conformance.servers import ladder
 from conformance.servers.handle import Server
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
+    from langchain_community.chat_message_histories import KafkaChatMessageHistory as Upstream
 
 Open = Callable[..., KafkaChatMessageHistory]
 
