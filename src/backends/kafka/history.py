@@ -390,14 +390,16 @@ def _decoded(
     """Decode what `select` reads, passing over what was discarded."""
     skipped: Collection[str] = ()
     while True:
-        records = [(position(record), record.value() or b"") for record in select(skipped)]
+        records = select(skipped)
         try:
-            return decode_batch(records, deadline)[0]
+            values = enumerate(record.value() or b"" for record in records)
+            return decode_batch(values, deadline)[0]
         except UndecodableRecordError as error:
-            # Looked for only now: nobody else pays for it.
+            # What was discarded is looked for only now: nobody else pays for it.
             skipped = log.discarded(topic)
-            if error.position not in skipped:
-                raise
+            place = position(records[int(error.position)])
+            if place not in skipped:
+                raise UndecodableRecordError(place, error.reason, error.messages) from error
 
 
 async def _done(receipt: Receipt, deadline: float) -> None:

@@ -404,14 +404,16 @@ class Log:
             SlowReadError: With `bounded`, the time was up before it was known what comes first.
             UnreachableError: No answer came for as long as a call may take.
         """
-        oldest = -math.inf
+        oldest = None
         if topic.retention_ms is not None:
             oldest = time.time() * 1000 - topic.retention_ms
 
         def is_wanted(record: Message) -> bool:
             if record.value() is None and not (marks and _mark(record)):
                 return False
-            return _time(record) > oldest and position(record) not in skipped
+            if oldest is not None and _time(record) <= oldest:
+                return False
+            return not skipped or position(record) not in skipped
 
         reached: dict[int, int] = {}
         ends: dict[int, int] = {}
