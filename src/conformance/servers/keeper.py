@@ -111,10 +111,8 @@ def main() -> None:
             with contextlib.suppress(BrokenPipeError):  # then the stream has ended, too
                 print(json.dumps(answer), flush=True)
     finally:
-        status = keeper.end()
-        os._exit(
-            status
-        )  # the thread may still wait for a line, which would disturb an orderly exit
+        # The thread may still wait for a line, which would disturb an orderly exit.
+        os._exit(keeper.end())
 
 
 def _read(lines: queue.SimpleQueue[str | None]) -> None:
