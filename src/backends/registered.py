@@ -80,7 +80,7 @@ def _keep_warm(address: str) -> KafkaChatMessageHistory:
 
 
 def _kafka_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatMessageHistory:
-    return _on_kafka(session_id, ttl_ms=check_ttl(ttl_ms), reads="replay")
+    return _on_kafka(session_id, ttl_ms=check_ttl(ttl_ms), reads="replay", partition=1)
 
 
 def _kafka_consuming_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatMessageHistory:
@@ -128,8 +128,8 @@ def _remove_from_kafka(session_id: str) -> None:
     remove=_remove_from_kafka,
 )
 def kafka(session_id: str) -> KafkaChatMessageHistory:
-    """A history on Kafka whose `messages` is the whole conversation."""
-    return _on_kafka(session_id, reads="replay")
+    """A history on Kafka whose `messages` is the whole conversation, in topics of one partition."""
+    return _on_kafka(session_id, reads="replay", partition=1)
 
 
 @history_backend(

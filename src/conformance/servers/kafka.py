@@ -26,7 +26,9 @@ BROKER = {
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
-    "log.retention.check.interval.ms": "1000",
+    # A run makes thousands of topics: each is small, and all of them are looked through.
+    "log.index.size.max.bytes": "16384",
+    "log.retention.check.interval.ms": "30000",
     "log.segment.delete.delay.ms": "100",
     # A killed broker is let in again only when its old session is over.
     "broker.session.timeout.ms": "3000",
