@@ -167,6 +167,15 @@ class Raw:
         """Fetch no more, or the broker would be busy with that while others are measured."""
         self._consumer.unassign()
 
+    def prepare(self, *topics: str, partitions: int = 3) -> None:
+        """Create topics and wait until the broker serves them: of many, that is long after."""
+        self.create(*topics, partitions=partitions)
+        until = time.monotonic() + _WAIT_SEC
+        while missing := set(topics) - self.admin.list_topics(timeout=_WAIT_SEC).topics.keys():
+            if time.monotonic() > until:
+                raise RuntimeError(f"{len(missing)} new topics did not appear on {self._address}")
+            time.sleep(0.05)
+
     def create(self, *topics: str, partitions: int = 3) -> None:
         """Create topics, a hundred at a time."""
         for some in _chunks(topics, 100):
@@ -265,7 +274,7 @@ class Bench:
     def _add(self, count: int, share: float) -> Iterator[Operation]:
         messages = conversation(count)
         topic = self._session()
-        self.raw.create(topic)
+        self.raw.prepare(topic)
         upstream = self._upstream(self._session())
         with self._ours(self._session()) as history:
             yield Operation(
@@ -316,7 +325,7 @@ class Bench:
             return lambda: self.raw.add(topic, messages, producer)
 
         topics = [self._session() for _ in range(THREADS)]
-        self.raw.create(*topics)
+        self.raw.prepare(*topics)
         upstream = [self._upstream(self._session()) for _ in range(THREADS)]
         with ExitStack() as stack:
             ours = [stack.enter_context(self._ours(self._session())) for _ in range(THREADS)]
@@ -332,7 +341,7 @@ class Bench:
     def _add_asynchronously(self, count: int, share: float) -> Iterator[Operation]:
         messages = conversation(count)
         topic = self._session()
-        self.raw.create(topic)
+        self.raw.prepare(topic)
         with self._ours(self._session()) as history, asyncio.Runner() as runner:
             yield Operation(
                 f"async_add_{count}",
@@ -404,7 +413,7 @@ class Bench:
 
     def _read_nothing(self) -> Iterator[Operation]:
         session = self._session()
-        self.raw.create(session)
+        self.raw.prepare(session)
         upstream = self._upstream(session)
         with self._ours(session) as history:
             yield Operation(
@@ -432,7 +441,7 @@ class Bench:
 
     def _read_in_a_crowd(self) -> Iterator[Operation]:
         others = [self._session() for _ in range(OTHER_TOPICS)]
-        self.raw.create(*others, partitions=1)
+        self.raw.prepare(*others, partitions=1)
         where = f"beside {OTHER_TOPICS:,} other topics"
         yield from self._read(10, 1.0, "_in_a_crowd", f", {where}")
         yield from self._open_history("open_in_a_crowd", f"open an existing session, {where}")
@@ -492,7 +501,7 @@ class Bench:
         def sessions() -> Iterator[str]:
             while True:
                 some = [self._session() for _ in range(30)]
-                self.raw.create(*some)
+                self.raw.prepare(*some)
                 for session in some:
                     for _ in range(3):
                         self.raw.add(session, conversation(2), elsewhere)
@@ -509,7 +518,7 @@ class Bench:
     def _clear(self) -> Iterator[Operation]:
         messages = conversation(100)
         topic = self._session()
-        self.raw.create(topic)
+        self.raw.prepare(topic)
 
         def floor(watch: Watch) -> None:
             self.raw.add(topic, messages)
@@ -596,7 +605,7 @@ class Bench:
     def prepared(self, count: int) -> list[str]:
         """So many new sessions with topics of one partition, for :func:`count_threads`."""
         sessions = [self._session() for _ in range(count)]
-        self.raw.create(*sessions, partitions=1)
+        self.raw.prepare(*sessions, partitions=1)
         return sessions
 
 

@@ -185,7 +185,7 @@ def picture(measured: Measured) -> str:
         f'<text class="title" x="{_LEFT}" y="22">Ratios of median times, logarithmic</text>',
     ]
     for number, (name, label) in enumerate(_BARS):
-        left = _LEFT + number * 250
+        left = _LEFT + number * 265
         lines.append(f'<rect class="{name}" x="{left}" y="33" width="11" height="11"/>')
         lines.append(f'<text x="{left + 17}" y="42.5">{label}</text>')
     for power in range(low, high + 1):
