@@ -19,16 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import confluent_kafka
-from benchmark_operations import (
-    HANDLES,
-    Bench,
-    Operation,
-    Watch,
-    can_count_threads,
-    conversation,
-    count_threads,
-    encoded,
-)
+from benchmark_floor import Watch, conversation, encoded
+from benchmark_operations import HANDLES, Bench, Operation, can_count_threads, count_threads
 from benchmark_report import judge, markdown, picture, verdicts
 
 from conformance.servers import ladder

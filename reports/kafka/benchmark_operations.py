@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import json
 import logging
 import math
 import threading
@@ -16,17 +15,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    HumanMessage,
-    message_to_dict,
-    messages_from_dict,
-)
+from benchmark_floor import WAIT_SEC, Raw, Watch, chunks, conversation
+from confluent_kafka import Producer
+from langchain_core.messages import BaseMessage
 
 from backends.kafka import KafkaChatMessageHistory as Ours
 
@@ -35,44 +27,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from langchain_community.chat_message_histories import KafkaChatMessageHistory as Upstream
 
-T = TypeVar("T")
-
 THREADS = 8
 ADDS_PER_THREAD = 25
 IN_A_ROW = 20
 OTHER_TOPICS = 1000
 HANDLES = {"ours": 500, "upstream": 20}
 """How many open handles threads are counted with; 500 of upstream's would be thousands."""
-
-_WAIT_SEC = 60.0
-
-
-def conversation(count: int) -> list[BaseMessage]:
-    """So many messages of about 200 bytes of JSON, from a human and a model by turns."""
-    text = "What was said at this point of the talk, number"
-    return [(AIMessage if n % 2 else HumanMessage)(f"{text} {n:05}") for n in range(count)]
-
-
-def encoded(messages: Sequence[BaseMessage]) -> list[str]:
-    """The messages as langchain-community stores them."""
-    return [json.dumps(message_to_dict(message)) for message in messages]
-
-
-class Watch:
-    """Measures what happens inside of `with`, each time anew, in milliseconds."""
-
-    def __init__(self) -> None:
-        self.samples: list[float] = []
-
-    def __enter__(self) -> None:
-        # Otherwise a collection of what the others left falls to whoever comes next. A full one
-        # would leave the processor's caches cold, which costs more than a small operation.
-        gc.collect(1)
-        self._began = time.perf_counter()
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is None:
-            self.samples.append((time.perf_counter() - self._began) * 1000)
 
 
 Turn = Callable[[Watch], None]
@@ -99,106 +59,6 @@ class Operation:
     share: float = 1.0
     upstream_rounds: int = 10
     per: int = 1
-
-
-class Raw:
-    """The floor: warm clients of confluent-kafka, used by somebody who knows what there is to read.
-
-    Args:
-        address: `host:port` of a broker.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self.admin = AdminClient({"bootstrap.servers": address})
-        self._producer = self.new_producer()
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": address,
-                "group.id": "benchmark-floor",
-                "enable.auto.commit": False,
-                "fetch.wait.max.ms": 1,
-            }
-        )
-
-    def new_producer(self) -> Producer:
-        """A producer with the guarantees of ours."""
-        return Producer(
-            {
-                "bootstrap.servers": self._address,
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 0,
-                # At its default, the first message to a new topic often waits for 100 ms.
-                "topic.metadata.refresh.fast.interval.ms": 5,
-            }
-        )
-
-    def add(
-        self, topic: str, messages: Sequence[BaseMessage], producer: Producer | None = None
-    ) -> None:
-        """Encode the messages, produce them, and poll until all are acknowledged."""
-        producer = producer or self._producer
-        left = len(messages)
-
-        def acknowledge(error: object, _: object) -> None:
-            nonlocal left
-            if error is not None:
-                raise KafkaException(error)
-            left -= 1
-
-        for text in encoded(messages):
-            producer.produce(topic, text, partition=0, on_delivery=acknowledge)
-        while left:
-            producer.poll(1.0)
-
-    def read(self, topic: str, count: int, start: int = 0) -> list[BaseMessage]:
-        """Assign partition 0, consume exactly so many, decode; `rest` comes after it."""
-        self._consumer.assign([TopicPartition(topic, 0, start)])
-        values: list[bytes] = []
-        while len(values) < count:
-            for record in self._consumer.consume(count - len(values), _WAIT_SEC):
-                if record.error() is not None:
-                    raise KafkaException(record.error())
-                values.append(record.value() or b"")
-        return messages_from_dict([json.loads(value) for value in values])
-
-    def rest(self) -> None:
-        """Fetch no more, or the broker would be busy with that while others are measured."""
-        self._consumer.unassign()
-
-    def prepare(self, *topics: str, partitions: int = 3) -> None:
-        """Create topics and wait until the broker serves them: of many, that is long after."""
-        self.create(*topics, partitions=partitions)
-        until = time.monotonic() + _WAIT_SEC
-        while missing := set(topics) - self.admin.list_topics(timeout=_WAIT_SEC).topics.keys():
-            if time.monotonic() > until:
-                raise RuntimeError(f"{len(missing)} new topics did not appear on {self._address}")
-            time.sleep(0.05)
-
-    def create(self, *topics: str, partitions: int = 3) -> None:
-        """Create topics, a hundred at a time."""
-        for some in _chunks(topics, 100):
-            new = [NewTopic(topic, partitions, 1) for topic in some]
-            for made in self.admin.create_topics(new, operation_timeout=_WAIT_SEC).values():
-                made.result(_WAIT_SEC)
-
-    def clear(self, topic: str) -> None:
-        """Delete all records of partition 0."""
-        asked = self.admin.delete_records([TopicPartition(topic, 0, OFFSET_END)])
-        for done in asked.values():
-            done.result(_WAIT_SEC)
-
-    def delete_all(self, prefix: str) -> None:
-        """Delete the topics whose names begin so."""
-        topics = [name for name in self.admin.list_topics().topics if name.startswith(prefix)]
-        for some in _chunks(topics, 100):
-            for done in self.admin.delete_topics(some).values():
-                done.result(_WAIT_SEC)
-
-    def close(self) -> None:
-        """Close the consumer; the other clients end when they are collected."""
-        self._consumer.close()
 
 
 class Bench:
@@ -373,7 +233,7 @@ class Bench:
                 f"read {count:,}{where}",
                 timed(lambda: need(count, history.messages)),
                 self._read_raw(session, count),
-                timed(lambda: need(count, upstream.messages_from_beginning(count, _WAIT_SEC))),
+                timed(lambda: need(count, upstream.messages_from_beginning(count, WAIT_SEC))),
                 share,
                 upstream_rounds=5,
             )
@@ -395,7 +255,7 @@ class Bench:
                 f"read {count:,}, {IN_A_ROW} times without a pause; each",
                 many(lambda: history.messages),
                 self._read_raw(session, count, times=IN_A_ROW),
-                many(lambda: upstream.messages_from_beginning(count, _WAIT_SEC)),
+                many(lambda: upstream.messages_from_beginning(count, WAIT_SEC)),
                 share,
                 upstream_rounds=1,
                 per=IN_A_ROW,
@@ -566,8 +426,8 @@ class Bench:
             session = self._written_by_upstream(len(told)).session_id
             with watch:
                 self._kept = self._upstream(session)
-                need(len(told), self._kept.messages_from_beginning(len(told), _WAIT_SEC))
-                need(len(told), self._kept.messages_from_beginning(len(told), _WAIT_SEC))
+                need(len(told), self._kept.messages_from_beginning(len(told), WAIT_SEC))
+                need(len(told), self._kept.messages_from_beginning(len(told), WAIT_SEC))
                 self._kept.add_messages(said)
             del self._kept
 
@@ -631,7 +491,7 @@ def count_threads(kind: str, address: str, sessions: Sequence[str]) -> dict[str,
         else:
             handle = Upstream(session, address)
         handle.add_messages(conversation(1))
-        need(1, handle.messages_from_beginning(1, _WAIT_SEC))
+        need(1, handle.messages_from_beginning(1, WAIT_SEC))
         handles.append(handle)
         if "one" not in found:
             found["one"] = _tasks() - before
@@ -701,10 +561,5 @@ def hushed() -> Iterator[None]:
 
 def _write(history: Ours | Upstream, count: int) -> None:
     """Write a conversation in ten batches: a broker is slow with the first two to a new topic."""
-    for some in _chunks(conversation(count), math.ceil(count / 10)):
-        history.add_messages(some, flush_timeout_seconds=_WAIT_SEC)
-
-
-def _chunks(things: Sequence[T], size: int) -> Iterator[list[T]]:
-    for begin in range(0, len(things), size):
-        yield list(things[begin : begin + size])
+    for some in chunks(conversation(count), math.ceil(count / 10)):
+        history.add_messages(some, flush_timeout_seconds=WAIT_SEC)
