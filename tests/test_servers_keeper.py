@@ -118,9 +118,24 @@ def test_a_paused_server_does_nothing_until_it_may_go_on() -> None:
     assert not keeping.directory.exists()
 
 
+@posix
+def test_a_server_of_two_processes_is_paused_and_killed_as_a_whole() -> None:
+    keeping = Keeping("test")
+    launching = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    keeping.start([sys.executable, "-c", launching, BEATING], {})
+    until(lambda: beats(keeping.directory) > 0, "it does not run")
+    keeping.pause()
+    assert not beating(keeping.directory)
+    keeping.resume()
+    assert beating(keeping.directory)
+    keeping.kill()
+    assert not beating(keeping.directory)
+    keeping.stop()
+
+
 def test_what_a_server_says_is_in_its_log_without_frames_of_stack_traces() -> None:
     keeping = Keeping("test")
-    lines = [f"line {n}" for n in range(30)] + ["\tat example.Main"]
+    lines = [f"line {n}" for n in range(30)] + ["\tat a.Main", "\t\tat a.B", "\t... 9 more"]
     keeping.start(
         [sys.executable, "-c", f"print({chr(10).join(lines)!r}); raise SystemExit(3)"], {}
     )

@@ -8,6 +8,7 @@ parent's end, is the end of the server. Its stderr is the server's log.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import queue
@@ -17,11 +18,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 ENDED = None
 """In the place of a line: the parent has closed the stream, or there is no parent any more."""
+
+_SIGNAL_SECONDS = 5.0
+_DEAD, _STOPPED = {"Z", "X"}, {"T", "t"}
 
 
 class Keeper:
@@ -37,7 +41,13 @@ class Keeper:
         self.ending = ending
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
+    def start(
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        user: int | None,
+        group: int | None,
+    ) -> dict[str, Any]:
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -45,6 +55,10 @@ class Keeper:
             stderr=sys.stderr.fileno(),
             cwd=self.directory,
             env={**os.environ, **environment},
+            user=user,
+            group=group,
+            extra_groups=None if group is None else [],
+            process_group=0 if os.name == "posix" else None,  # a server may be several processes
         )
         return {"pid": self.process.pid}
 
@@ -53,22 +67,36 @@ class Keeper:
 
     def kill(self) -> dict[str, Any]:
         if self.process is not None:
-            self.process.kill()
+            group = self.process.pid
+            self._send("SIGKILL")
             self.process.wait()
+            _until(lambda: not _states(group) - _DEAD)
         return {}
 
     def pause(self) -> dict[str, Any]:
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGSTOP)
-            _, status = os.waitpid(self.process.pid, os.WUNTRACED)
+            group = self.process.pid
+            self._send("SIGSTOP")
+            _, status = os.waitpid(group, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 self.process.returncode = os.waitstatus_to_exitcode(status)
+            _until(lambda: not _states(group) - _DEAD - _STOPPED)
         return self.poll()
 
     def resume(self) -> dict[str, Any]:
         if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
+            self._send("SIGCONT")
         return self.poll()
+
+    def _send(self, name: str) -> None:
+        """Send a signal to all processes of a server that runs; Windows knows only to kill."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            return
+        if os.name == "posix":
+            os.killpg(self.process.pid, getattr(signal, name))
+        else:
+            self.process.kill()
 
     def end(self) -> int:
         """End everything; the directory stays where something could not be ended.
@@ -89,6 +117,32 @@ class Keeper:
                 return 0
             time.sleep(0.1)  # Windows lets go of a dead process' files a little later
         return 1
+
+
+def _states(group: int) -> set[str]:
+    """The states of the threads of a process group, as Linux tells them; empty elsewhere."""
+    states = set()
+    for process in glob.iglob("/proc/[0-9]*/stat"):
+        if _fields(process)[2:3] == [str(group)]:
+            for thread in glob.iglob(process.replace("stat", "task/*/stat")):
+                states.update(_fields(thread)[:1])
+    return states
+
+
+def _fields(stat: str) -> list[str]:
+    """State, parent, group and so on; none of what has just ended."""
+    try:
+        with open(stat, encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for what a signal does, which is soon: only one of the processes is a child of ours."""
+    deadline = time.monotonic() + _SIGNAL_SECONDS
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from conformance.servers import ServerError
+from conformance.servers.unprivileged import Account
 
 _LAST_LINES = 20
+_FRAME = re.compile(r"\t+(at |\.\.\. \d+ more)|$")
 
 
 class Keeping:
@@ -51,13 +54,29 @@ class Keeping:
         assert self._keeper.stdout is not None
         self._requests, self._answers = self._keeper.stdin, self._keeper.stdout
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def start(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        account: Account | None = None,
+    ) -> None:
         """Run a command, its output going to the log.
+
+        Args:
+            command: Program and arguments.
+            environment: Variables to add to those of this process.
+            account: As whom; as ourselves where none is given.
 
         Raises:
             ServerError: It cannot be run.
         """
-        answer = self._request("start", command=list(command), environment=dict(environment))
+        answer = self._request(
+            "start",
+            command=list(command),
+            environment=dict(environment),
+            user=account and account.user,
+            group=account and account.group,
+        )
         if "error" in answer:
             raise ServerError(f"{command[0]} cannot be run: {answer['error']}")
 
@@ -98,12 +117,12 @@ class Keeping:
     @property
     def log(self) -> str:
         """The last lines of the log, without the frames of stack traces."""
-        try:
-            text = self._log.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-        lines = [line for line in text.splitlines() if not line.startswith("\tat ")]
+        lines = [line for line in self._text().splitlines() if not _FRAME.match(line)]
         return "\n".join(lines[-_LAST_LINES:])
+
+    def has_said(self, text: str) -> bool:
+        """Whether a text is anywhere in the log."""
+        return text in self._text()
 
     def keep_log(self) -> Path:
         """Copy the log to where it stays after `stop`."""
@@ -111,6 +130,12 @@ class Keeping:
         with os.fdopen(handle, "wb") as kept, self._log.open("rb") as log:
             kept.write(log.read())
         return Path(path)
+
+    def _text(self) -> str:
+        try:
+            return self._log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
 
     def _request(self, what: str, **arguments: Any) -> dict[str, Any]:
         with self._lock:
