@@ -6,7 +6,8 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,20 +128,33 @@ def _fetch(
     So nobody ever sees half a file there, another run that fetches the same at once included.
     """
     import requests
-    from jgo.maven import MavenContext
+    from jgo.maven import MavenContext, PythonResolver
 
     context.repo_cache.mkdir(parents=True, exist_ok=True)
     total = sum(item.size for item, _ in missing)
-    done, told = 0, time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=".history-", dir=context.repo_cache) as staging:
-        staged = MavenContext(repo_cache=Path(staging), remote_repos=context.remote_repos)
-        for number, (item, artifact) in enumerate(missing):
+    fetched, done, told = 0, 0, time.monotonic()
+
+    @contextmanager
+    def following(name: str, size: int) -> Iterator[Callable[[int], None]]:
+        def advance(by: int) -> None:
+            nonlocal done, told
+            done += by
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 announce(
-                    f"downloaded {number} of {len(missing)} files, "
+                    f"downloaded {fetched} of {len(missing)} files, "
                     f"{_megabytes(done)} of {_megabytes(total)}"
                 )
+
+        yield advance
+
+    with tempfile.TemporaryDirectory(prefix=".history-", dir=context.repo_cache) as staging:
+        staged = MavenContext(
+            repo_cache=Path(staging),
+            remote_repos=context.remote_repos,
+            resolver=PythonResolver(progress_callback=following),
+        )
+        for item, artifact in missing:
             try:
                 arrived = _artifact(staged, item).resolve()
             except (requests.RequestException, RuntimeError, OSError) as error:
@@ -152,7 +166,7 @@ def _fetch(
             place = _cached(artifact)
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(arrived, place)
-            done += item.size
+            fetched += 1
 
 
 def _verify(item: Locked, path: Path) -> None:
