@@ -16,7 +16,7 @@ from conformance.catalogue import Contract
 
 assert items  # loaded before any pytest within this one takes a snapshot of sys.modules
 
-pytest_plugins = ["pytester", "kafka_broker"]
+pytest_plugins = ["pytester", "kafka_broker", "elasticsearch_node"]
 
 SMALL = ("ordering.within_batch", "ordering.across_calls")
 

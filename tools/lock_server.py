@@ -16,10 +16,12 @@ import tempfile
 from pathlib import Path
 
 import jgo
+from jgo.maven import Artifact, MavenContext
 
 from conformance.servers import java
 
 SERVERS = Path(__file__).parent.parent / "src" / "conformance" / "servers"
+
 
 WANTED = {
     "kafka": (
@@ -34,12 +36,17 @@ WANTED = {
             "org.apache.logging.log4j:log4j-core:2.25.2",
         ),
     ),
+    "elasticsearch": (
+        "Elasticsearch 8.19.21",
+        "AGPL-3.0 or SSPL-1.0 or Elastic-2.0, in X-Pack Elastic-2.0",
+        ("org.elasticsearch.distribution.integ-test-zip:elasticsearch:8.19.21:zip",),
+    ),
 }
 
 
 def main(kind: str) -> None:
     title, licence, endpoints = WANTED[kind]
-    artifacts = sorted(jgo.resolve("+".join(endpoints)), key=lambda item: str(item.key))
+    artifacts = resolved(endpoints)
     paths = [artifact.resolve() for artifact in artifacts]
     lines = [f"# title: {title}", f"# licence: {licence}", "# made by: tools/lock_server.py"]
     for artifact, path in zip(artifacts, paths, strict=True):
@@ -52,6 +59,15 @@ def main(kind: str) -> None:
     if kind == "kafka":
         (SERVERS / "kafka.checkpoint").write_bytes(checkpoint(paths))
     print(f"{len(paths)} artifacts, {sum(path.stat().st_size for path in paths)} bytes")
+
+
+def resolved(endpoints: tuple[str, ...]) -> list[Artifact]:
+    """A zip alone, jars with all that they depend on."""
+    group, name, version, *packaging = endpoints[0].split(":")
+    if packaging:
+        project = MavenContext().project(group, name)
+        return [project.at_version(version).artifact(packaging=packaging[0])]
+    return sorted(jgo.resolve("+".join(endpoints)), key=lambda item: str(item.key))
 
 
 def checkpoint(paths: list[Path]) -> bytes:

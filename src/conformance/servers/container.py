@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from testcontainers.core.docker_client import DockerClient
 
 _ENGINE_SECONDS = 10
-_PROMPT_READY_SECONDS = 30.0
+_PROMPT_READY_SECONDS = 60.0
 _PROMPT_PULL_SECONDS = (10.0, 120.0)
 _PULL_SECONDS = (60.0, 1800.0)
 """Without a sign of progress, and altogether."""
@@ -95,14 +95,14 @@ class ContainerServer(Server):
             PortTaken: Run the next one elsewhere.
             ServerError: It ended, or was not ready in time.
         """
-        host, _, port = self.address.rpartition(":")
+        port = int(self.address.rpartition(":")[2])
         with _engine_errors():
             self._container = self._engine.run(
                 self._image,
                 detach=True,
                 name=self._name,
                 environment=dict(self._launch.environment),
-                ports={f"{self._launch.port_inside}/tcp": (host, int(port))},
+                ports={f"{self._launch.port_inside}/tcp": ("127.0.0.1", port)},
             )
         self._await()
 

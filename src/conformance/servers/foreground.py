@@ -7,7 +7,7 @@ import sys
 import time
 from typing import NoReturn
 
-from conformance.servers import ServerError, ladder, variable
+from conformance.servers import ServerError, choice, ladder, variable
 
 _LOOK_SECONDS = 0.5
 
@@ -17,7 +17,7 @@ def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = 
 
     Args:
         kind: What to start.
-        way: `auto`, `container`, `jvm` or `mock`.
+        way: `auto`, `container`, `jvm`, or `mock` for Kafka.
         port: Where, on loopback; 0 for any port that is free.
         image: For a container, where it is not the default one.
         offline: Download nothing.
@@ -41,8 +41,9 @@ def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = 
         ) as server:
             if not server.owned:
                 raise ServerError(
-                    f"there is nothing to start: a {kind} server runs at {server.address} already. "
-                    f"Unset {variable(kind)}, or name a way: container, jvm or mock"
+                    f"there is nothing to start: a {kind} server runs at "
+                    f"{choice.shown(server.address)} already. "
+                    f"Unset {variable(kind)}, or name a way, such as jvm"
                 )
             ready = True
             print(server.address, flush=True)

@@ -64,12 +64,14 @@ class Kind(ABC):
         name: One of `KINDS`; also the extra to install, and the module's name.
         title: What people call it.
         form: What an address of it looks like.
-        client: The package with which it is asked.
+        client: The package with which it is asked; empty where none is needed.
         version: What is started, unless another image is named.
         has_mock: Whether there is an imitation for a first look.
         image: The image that the container way runs by default.
         image_licence: Under what terms.
         java: The oldest Java that runs it.
+        java_modules: What a Java must have in it that not every one has.
+        refuses_root: Whether it ends at once where root runs it.
         ports: How many ports a process of it needs.
         taken: What its output says where a port was taken.
     """
@@ -83,6 +85,8 @@ class Kind(ABC):
     image: str
     image_licence: str
     java: int
+    java_modules: Sequence[str] = ()
+    refuses_root: bool = False
     ports: int
     taken: str
 
@@ -133,6 +137,16 @@ class Kind(ABC):
             Refused: It never will.
         """
 
+    def version_at(self, address: str, config: Mapping[str, Any], seconds: float) -> str:
+        """The version of a server that is ready; empty where it cannot be known.
+
+        Args:
+            address: Where it is.
+            config: Client settings.
+            seconds: How long to wait for an answer.
+        """
+        return ""
+
     def mock(self, wishes: Wishes) -> Server:
         """An imitation in this process.
 
@@ -161,7 +175,7 @@ def load(name: str) -> Kind:
         raise ServerError(
             f"this version of the suite cannot start a server of the kind {name} yet"
         ) from None
-    if importlib.util.find_spec(kind.client) is None:
+    if kind.client and importlib.util.find_spec(kind.client) is None:
         raise ServerError(
             f"the package {kind.client} is not installed: "
             f"pip install 'chat-history-conformance[{name}]'"

@@ -68,7 +68,7 @@ def start(
                 found, image, wishes, announce, offline=offline, promptly=promptly
             )
         elif one == "jvm":
-            program = java.find(found.java, kind)
+            program = java.find(found.java, kind, found.java_modules)
             files = artifacts.obtain(artifacts.Lock.read(found.lock), announce, offline=offline)
             server = process.start(found, program, files, wishes)
         else:
@@ -103,12 +103,14 @@ class Elsewhere(Server):
     Args:
         kind: What it is.
         address: Where.
+        version: Which, if that is known.
     """
 
-    def __init__(self, kind: Kind, address: str) -> None:
+    def __init__(self, kind: Kind, address: str, version: str) -> None:
         self.kind = kind.name
         self.way = "address"
         self.address = address
+        self.version = version
 
     def stop(self) -> None:
         """Do nothing: it is not ours."""
@@ -121,7 +123,7 @@ def _reach(kind: Kind, address: str, config: Mapping[str, Any]) -> Server:
         )
     except (NotReady, Refused) as error:
         raise ServerError(f"the {kind.name} server at {choice.shown(address)}: {error}") from None
-    return Elsewhere(kind, address)
+    return Elsewhere(kind, address, kind.version_at(address, config, REACHED_SECONDS))
 
 
 def _no_way(kind: Kind, reasons: Mapping[str, str]) -> str:

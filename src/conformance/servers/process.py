@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from conformance.servers import ServerError
+from conformance.servers import ServerError, unprivileged
 from conformance.servers.handle import Server, Unsupported
 from conformance.servers.keeping import Keeping
 from conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+from conformance.servers.unprivileged import Account
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 """How long a server may take until it serves clients."""
 
 S = TypeVar("S", bound=Server)
@@ -35,17 +36,21 @@ class ProcessServer(Server):
         kind: What it is.
         keeping: The keeper with the directory in which it was prepared.
         launch: How to run it.
+        account: As whom, if not as ourselves.
     """
 
     way = "jvm"
 
-    def __init__(self, kind: Kind, keeping: Keeping, launch: Launch) -> None:
+    def __init__(
+        self, kind: Kind, keeping: Keeping, launch: Launch, account: Account | None = None
+    ) -> None:
         self.kind = kind.name
         self.address = launch.address
         self.version = kind.version
         self._of_kind = kind
         self._keeping = keeping
         self._launch = launch
+        self._account = account
 
     @property
     def why_no_faults(self) -> str:
@@ -62,7 +67,7 @@ class ProcessServer(Server):
             PortTaken: Run the next one elsewhere.
             ServerError: It ended, or was not ready in time.
         """
-        self._keeping.start(self._launch.command, self._launch.environment)
+        self._keeping.start(self._launch.command, self._launch.environment, self._account)
         try:
             wait_until_ready(
                 lambda seconds: self._of_kind.ask(
@@ -72,7 +77,7 @@ class ProcessServer(Server):
                 READY_SECONDS,
             )
         except (NotReady, Refused) as error:
-            if self.ended() and self._of_kind.taken in self._keeping.log:
+            if self.ended() and self._keeping.has_said(self._of_kind.taken):
                 raise PortTaken from None
             raise ServerError(
                 f"{self._of_kind.title} {self.version} did not start: {error}. "
@@ -119,10 +124,17 @@ def start(kind: Kind, java: Path, files: Sequence[Path], wishes: Wishes) -> Proc
     def attempt() -> ProcessServer:
         keeping = Keeping(kind.name)
         try:
+            account = (
+                unprivileged.account(kind.title, keeping.directory, java)
+                if kind.refuses_root
+                else None
+            )
             launch = kind.process(
                 java, files, keeping.directory, free_ports(kind.ports, wishes.port), wishes
             )
-            server = ProcessServer(kind, keeping, launch)
+            if account is not None:
+                account.own(keeping.directory)
+            server = ProcessServer(kind, keeping, launch, account)
             server.start()
         except BaseException:
             keeping.stop()
