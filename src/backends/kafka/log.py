@@ -192,8 +192,12 @@ class Log:
             if found is not None:
                 return found
             if self._is_late():
-                missing = KafkaError(KafkaError._TIMED_OUT, "a new topic did not appear")
-                raise self._unreachable("create the topic", missing)
+                raise KafkaHistoryError(
+                    KafkaError(KafkaError._TIMED_OUT, "the new topic did not appear"),
+                    f"the topic of {self._whose} was made, but {self._where} did not serve it "
+                    f"within {self._seconds:g} s; nothing was stored. The brokers may be busy: try "
+                    "again",
+                )
             time.sleep(_RETRY_SEC)
 
     def forget(self) -> None:
