@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -177,9 +178,11 @@ def closing_a_handle_loses_nothing(s: Session, batches: Batches) -> None:
 @contract(
     "durability.resources_freed",
     rule=f"After {_HANDLES} handles were opened, used, and closed (dropped, where there is no "
-    "`close`), the process has about as many threads and open files and sockets as before.",
+    "`close`), the process has about as many threads and open files and sockets as before, also "
+    "while somebody still refers to the closed handles.",
     source=_CLOSE,
-    cause="`close` leaves a connection, a pool or a thread open; or something keeps every handle",
+    cause="`close` leaves a connection, a pool or a thread open, for the garbage collector to find; "
+    "or something keeps every handle",
     remedy="close what the handle made; share clients between handles",
     seen="langchain-community 0.4.2, chat_message_histories/sql.py: an engine for each instance, "
     "never closed; Chainlit/chainlit#2169: connections are never closed",
@@ -187,13 +190,15 @@ def closing_a_handle_loses_nothing(s: Session, batches: Batches) -> None:
     examples=1,
 )
 def closed_handles_free_their_resources(s: Session, _: None) -> None:
-    _open_use_and_close(s, 3)  # what is made once for all may stay
+    closed: list[Any] = []
+    s.steps.append(Step("", "closed = []"))
+    _open_use_and_close(s, 3, closed)  # what is made once for all may stay
     counts = _counts()
     before = {name: count() for name, (_, count) in counts.items()}
     code = "\n".join(f"{name} = {code}" for name, (code, _) in counts.items())
     told = " and ".join(f"{number} {name}" for name, number in before.items())
     s.steps.append(Step(f"the process has {told} open", code))
-    _open_use_and_close(s, _HANDLES)
+    _open_use_and_close(s, _HANDLES, closed)
     s.steps.append(Step("", "import gc; gc.collect(); time.sleep(1)"))
     for name, (code, count) in counts.items():
         deadline = time.monotonic() + 3.0
@@ -224,13 +229,16 @@ def _entries(path: str) -> int:
     return len(os.listdir(path))
 
 
-def _open_use_and_close(s: Session, times: int) -> None:
-    """The same story `times` times, told once."""
+def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
+    """The same story `times` times, told once; what has a `close` is kept in `closed` after it."""
     start = len(s.steps)
     for number in range(times):
         handle = s.open()
         handle.add([HumanMessage("m0")])
         handle.read()
+        if s.offered(["close"]):
+            closed.append(s.rig.local.history(handle.key))
+            s.steps.append(Step("", f"closed.append({handle.name})"))
         handle.release()
         if number == 0:
             told = s.steps[start:]

@@ -172,6 +172,21 @@ _leaked: list[sqlite3.Connection] = []
 
 
 @faulty(
+    "durability.close_passes",
+    breaks="durability.resources_freed",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, close: `pass`, with seven "
+    "threads for each instance",
+    control="sqlite",
+)
+class ClosePasses(SQLiteChatMessageHistory):
+    """`close` does nothing: the connection is there until the object is garbage."""
+
+    def close(self) -> None:
+        """Leave it to others."""
+
+
+@faulty(
     "durability.thread_leak",
     breaks="durability.resources_freed",
     kind="other",
