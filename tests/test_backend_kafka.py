@@ -802,6 +802,14 @@ def test_a_wrong_address_raises_in_time_and_names_session_and_address(call: Any)
     history.close()
 
 
+def test_brokers_that_were_never_there_are_not_waited_for_so_long() -> None:
+    with KafkaChatMessageHistory("s", "127.0.0.1:1", timeout_sec=60) as history:
+        started = time.monotonic()
+        with pytest.raises(UnreachableError, match="did not answer within 2 s"):
+            _ = history.messages
+        assert time.monotonic() - started < 30
+
+
 def test_wrong_credentials_are_told_from_a_broker_that_is_not_there() -> None:
     with ladder.start("kafka", "jvm", announce=print, credentials={"me": "right"}) as broker:
         right = {

@@ -214,6 +214,8 @@ class Clients:
     def __init__(self, bootstrap_servers: str, config: Mapping[str, Any]) -> None:
         self.handles: weakref.WeakSet[Any] = weakref.WeakSet()
         self.leases = 0
+        self.reached = False
+        """Whether a broker has ever answered."""
         self.trouble: KafkaError | None = None
         """What a client last complained of."""
         self.max_bytes = int(config.get("message.max.bytes", 1_000_000))

@@ -81,7 +81,8 @@ class KafkaChatMessageHistory(WindowedHistory):
         config: Further settings of librdkafka for all clients: `security.protocol`,
             `sasl.username`, `compression.type`, ...
         timeout_sec: Seconds after which a call raises if no broker answers; for a long read,
-            between two answers.
+            between two answers. Brokers that refuse the first connection of all are not waited
+            for so long.
 
     Raises:
         TypeError: An argument is of the wrong type.

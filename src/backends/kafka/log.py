@@ -62,6 +62,8 @@ _RETRY_SEC = 0.005
 _CHUNK = 1000
 _SLICE_SEC = 0.5
 """So often a wait looks whether the clients complain of the credentials."""
+_NOBODY_SEC = 2.0
+"""So long, at least, is waited for brokers that were never there; for others, the whole time."""
 _LAST_WORD_SEC = 1.0
 """The least time for moving the cursor, however late it is."""
 _LARGE = 16_384
@@ -78,6 +80,7 @@ _COMING = (
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._NOENT,  # "no leaders found"
 )
+_NOBODY = (KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN)
 _UNSTORED = (
     *_GONE,
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -141,8 +144,12 @@ class Log:
 
     # The topic.
 
-    def find(self) -> Topic | None:
-        """The topic, or None where it does not exist; one that was seen lately costs nothing."""
+    def find(self, settings: Mapping[str, str] | None = None) -> Topic | None:
+        """The topic, or None where it does not exist; one that was seen lately costs nothing.
+
+        Args:
+            settings: The topic's, where they are known already.
+        """
         known: Topic | None = self._clients.topics.get(self._topic)
         if known is not None and time.monotonic() < known.known_at + _FACTS_SEC:
             return known
@@ -153,7 +160,7 @@ class Log:
             if partitions is None or not self._offsets(consumer, partitions, OFFSET_END):
                 self.forget()
                 return None
-        settings = self._settings()
+        settings = self._settings() if settings is None else settings
         retention_ms = int(settings.get("retention.ms", -1))
         found = Topic(
             partitions,
@@ -176,9 +183,11 @@ class Log:
         (made,) = self._clients.admin.create_topics(
             [new], operation_timeout=self._left(), request_timeout=_ADMIN_SEC
         ).values()
+        settings: dict[str, str] | None = {"retention.ms": str(retention_ms)}
         try:
             self._answer(made, "create the topic")
         except KafkaHistoryError as error:
+            settings = None
             code = error.error.code()
             if code == KafkaError.TOPIC_EXCEPTION:
                 raise ValueError(
@@ -188,7 +197,7 @@ class Log:
             if code != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
         while True:
-            found = self.find()
+            found = self.find(settings)
             if found is not None:
                 return found
             if self._is_late():
@@ -211,9 +220,10 @@ class Log:
             except KafkaException as failure:
                 client.poll(0)  # lets the client say what is wrong
                 self._check_credentials("look up the topic")
-                if self._is_late():
+                if self._is_late() or self._is_nobody_there():
                     raise self._unreachable("look up the topic", failure.args[0]) from failure
                 continue
+            self._clients.reached = True
             if topic.error is None:
                 return len(topic.partitions)
             if topic.error.code() in _GONE:
@@ -246,6 +256,9 @@ class Log:
         if max(sizes) < _LARGE:
             return
         found = self.find()
+        if found is not None and found.max_bytes is None:
+            self.forget()
+            found = self.find()
         limits = [self._clients.max_bytes]
         if found is not None and found.max_bytes is not None:
             limits.append(found.max_bytes)
@@ -625,10 +638,11 @@ class Log:
                 f"{self._where} told where the messages end; nothing was consumed. Give it more "
                 "time",
             )
+        waited = min(self._seconds, _NOBODY_SEC) if self._is_nobody_there() else self._seconds
         return UnreachableError(
             error,
             f"could not {what} of {self._whose}: {self._where} did not answer within "
-            f"{self._seconds:g} s ({error.str()}). Is it running, and is the address right?",
+            f"{waited:g} s ({error.str()}). Is it running, and is the address right?",
         )
 
     def _left(self) -> float:
@@ -639,6 +653,16 @@ class Log:
 
     def _is_late(self) -> bool:
         return time.monotonic() >= self.until
+
+    def _is_nobody_there(self) -> bool:
+        """Whether the brokers have never answered this process, and refuse connections."""
+        trouble = self._clients.trouble
+        return (
+            not self._clients.reached
+            and trouble is not None
+            and trouble.code() in _NOBODY
+            and time.monotonic() >= self.until - self._seconds + _NOBODY_SEC
+        )
 
 
 def position(record: Message) -> str:
