@@ -68,7 +68,8 @@ def _on_kafka(session_id: str, **arguments: Any) -> KafkaChatMessageHistory:
 
     address, config = servers.address("kafka"), servers.settings("kafka")
     _keep_warm(address)
-    return KafkaChatMessageHistory(session_id, address, config=config, **arguments)
+    # A run makes thousands of topics, and one partition of each would be written in any case.
+    return KafkaChatMessageHistory(session_id, address, partition=1, config=config, **arguments)
 
 
 @cache
@@ -80,7 +81,7 @@ def _keep_warm(address: str) -> KafkaChatMessageHistory:
 
 
 def _kafka_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatMessageHistory:
-    return _on_kafka(session_id, ttl_ms=check_ttl(ttl_ms), reads="replay", partition=1)
+    return _on_kafka(session_id, ttl_ms=check_ttl(ttl_ms), reads="replay")
 
 
 def _kafka_consuming_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatMessageHistory:
@@ -128,8 +129,8 @@ def _remove_from_kafka(session_id: str) -> None:
     remove=_remove_from_kafka,
 )
 def kafka(session_id: str) -> KafkaChatMessageHistory:
-    """A history on Kafka whose `messages` is the whole conversation, in topics of one partition."""
-    return _on_kafka(session_id, reads="replay", partition=1)
+    """A history on Kafka whose `messages` is the whole conversation."""
+    return _on_kafka(session_id, reads="replay")
 
 
 @history_backend(
