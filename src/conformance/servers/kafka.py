@@ -25,6 +25,8 @@ BROKER = {
     "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
+    # Who commits a position waits for it; nobody else's is to be waited for here.
+    "group.coordinator.append.linger.ms": "0",
     "auto.create.topics.enable": "false",
     # A run makes thousands of topics: each is small, and all of them are looked through.
     "log.index.size.max.bytes": "16384",
