@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import threading
@@ -10,11 +9,10 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from types import TracebackType
-from typing import Self
 
 from langchain_core.messages import BaseMessage
 
+from .closing import Closing
 from .codec import decode_batch
 from .windows import Record, WindowedHistory
 
@@ -47,7 +45,7 @@ _SCHEMA_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'c
 _ALIVE = "session_id = ? AND id > ? AND (expires_at_ns IS NULL OR expires_at_ns > ?)"
 
 
-class SQLiteChatMessageHistory(WindowedHistory):
+class SQLiteChatMessageHistory(WindowedHistory, Closing):
     """A conversation in an SQLite file, shared by all handles on that file with its session id.
 
     `WindowedHistory` tells what the methods do. Each handle has a connection of its own; it may be
@@ -106,32 +104,6 @@ class SQLiteChatMessageHistory(WindowedHistory):
         """
         with self._lock:
             self._closer()
-
-    async def aclose(self) -> None:
-        """Async twin of :meth:`close`."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def clear(self) -> None:
         """Remove the session's messages for every handle; other sessions are not touched.

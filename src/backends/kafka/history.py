@@ -8,13 +8,13 @@ import numbers
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient
 from langchain_core.messages import BaseMessage
 
+from ..closing import Closing
 from ..codec import UndecodableRecordError, decode_batch, encode_batch
 from ..windows import WindowedHistory
 from . import clients as shared
@@ -34,7 +34,7 @@ _DOUBTFUL_SEC = 0.5
 """An acknowledgement that takes longer makes one look whether the topic is still there."""
 
 
-class KafkaChatMessageHistory(WindowedHistory):
+class KafkaChatMessageHistory(WindowedHistory, Closing):
     """A conversation in a Kafka topic, one for each session.
 
     A drop-in successor of the class of this name in langchain-community: the same arguments,
@@ -222,32 +222,6 @@ class KafkaChatMessageHistory(WindowedHistory):
     def close(self) -> None:
         """Give up the clients; the last history that does so ends their threads."""
         shared.leave(self, self.bootstrap_servers, self._config)
-
-    async def aclose(self) -> None:
-        """Async twin of :meth:`close`."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def discard(self, position: str) -> None:
         """Make all later reads, of every handle, pass over one undecodable record.
