@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import string
@@ -150,6 +151,14 @@ def test_an_id_that_kafka_refuses_or_keeps_for_itself_is_encoded(session_id: str
     assert name.startswith("chat-history-id-")
     assert 0 < len(name) <= 249
     assert set(name) <= set(string.ascii_letters + string.digits + "._-")
+
+
+def test_an_encoded_id_is_the_name_that_it_always_was() -> None:
+    assert topic_name("a b") == "chat-history-id-xmeqge"
+    assert topic_name("\ud800", "app.") == "app.chat-history-id-x5wqia"
+    hashed = hashlib.sha256(b" " * 146).hexdigest()
+    assert len(topic_name(" " * 145)) == 249
+    assert topic_name(" " * 146) == f"chat-history-id-h{hashed}"
 
 
 @given(st.lists(st.text() | st.text(alphabet="ab.-_x", max_size=4), unique=True, max_size=30))

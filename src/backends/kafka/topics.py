@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
+
+from ..ids import ENCODED, encoded_id
 
 _LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _LONGEST = 249
-_ENCODED = "chat-history-id-"
-"""How the name of an encoded id begins; an id that begins so itself is encoded too."""
 
 
 def topic_name(session_id: str, prefix: str = "") -> str:
@@ -33,11 +31,7 @@ def topic_name(session_id: str, prefix: str = "") -> str:
         )
     name = prefix + session_id
     kept_by_kafka = name in (".", "..") or name.startswith("__")
-    plain = session_id and not session_id.startswith(_ENCODED)
+    plain = session_id and not session_id.startswith(ENCODED)
     if plain and _LEGAL.fullmatch(name) and not kept_by_kafka:
         return name
-    raw = session_id.encode("utf-8", "surrogatepass")
-    encoded = "x" + base64.b32encode(raw).decode().rstrip("=").lower()
-    if len(prefix) + len(_ENCODED) + len(encoded) > _LONGEST:
-        encoded = "h" + hashlib.sha256(raw).hexdigest()
-    return f"{prefix}{_ENCODED}{encoded}"
+    return prefix + encoded_id(session_id, _LONGEST - len(prefix))
