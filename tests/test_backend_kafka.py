@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -128,6 +129,21 @@ def _write(kafka: Server, topic: str, *values: bytes | None, partition: int = 0)
     for value in values:
         producer.produce(topic, value, partition=partition)
     assert producer.flush(10) == 0
+
+
+@contextlib.contextmanager
+def _foreign_member(kafka: Server, topic: str) -> Iterator[None]:
+    """A consumer of somebody else that has joined the group of a topic's cursor."""
+    foreign = Consumer(
+        {"bootstrap.servers": kafka.address, "group.id": topic, "client.id": "someone"}
+    )
+    with contextlib.closing(foreign):
+        foreign.subscribe([topic])
+        deadline = time.monotonic() + 30
+        while not foreign.assignment():
+            assert time.monotonic() < deadline
+            foreign.poll(0.1)
+        yield
 
 
 # Names of topics.
@@ -566,17 +582,11 @@ def test_a_foreign_member_of_the_group_is_named(
 ) -> None:
     history = opened()
     history.add_messages(_numbered(3))
-    foreign = Consumer(
-        {"bootstrap.servers": kafka.address, "group.id": session_id, "client.id": "someone"}
-    )
-    foreign.subscribe([session_id])
-    deadline = time.monotonic() + 30
-    while not foreign.assignment():
-        assert time.monotonic() < deadline
-        foreign.poll(0.1)
-    with pytest.raises(KafkaHistoryError, match=r"belongs to someone on .*nothing was consumed"):
-        _ = history.messages
-    foreign.close()
+    with _foreign_member(kafka, session_id):
+        with pytest.raises(
+            KafkaHistoryError, match=r"belongs to someone on .*nothing was consumed"
+        ):
+            _ = history.messages
     assert _contents(history.messages) == _digits(3)
 
 
@@ -929,6 +939,28 @@ def test_bounded_reads_keep_their_time_while_the_broker_is_paused(
     finally:
         breakable.resume()
     assert _contents(history.messages_from_last_consumed(3)) == _digits(3, 2)
+    history.close()
+
+
+def test_brokers_that_fall_silent_before_they_name_the_foreign_member_are_an_error_of_the_history(
+    breakable: Server, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = KafkaChatMessageHistory(session_id, breakable.address, timeout_sec=2)
+    history.add_messages(_numbered(3))
+    describe = AdminClient.describe_consumer_groups
+
+    def fall_silent(*arguments: Any, **keywords: Any) -> Any:
+        breakable.pause()
+        return describe(*arguments, **keywords)
+
+    monkeypatch.setattr(AdminClient, "describe_consumer_groups", fall_silent)
+    with _foreign_member(breakable, session_id):
+        try:
+            with pytest.raises(KafkaHistoryError, match=r"another consumer .*could not be asked"):
+                _ = history.messages
+        finally:
+            breakable.resume()
+    assert _contents(history.messages) == _digits(3)
     history.close()
 
 

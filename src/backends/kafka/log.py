@@ -580,10 +580,10 @@ class Log:
             [self._topic], request_timeout=_ADMIN_SEC
         ).values()
         try:
-            group = asked.result(self._left())
+            group = self._answer(asked, "ask who has the cursor")
             if group.state != ConsumerGroupState.EMPTY and group.members:
                 members = ", ".join(f"{m.client_id} on {m.host}" for m in group.members)
-        except KafkaException:
+        except KafkaHistoryError:
             members += " (which could not be asked for)"
         return KafkaHistoryError(
             error,
