@@ -465,6 +465,25 @@ def test_an_acknowledgement_without_a_place_in_the_log_is_none(opened: Open, kaf
     assert caught.value.outcome_unknown
 
 
+def test_a_receipt_counts_what_two_threads_report_at_once() -> None:
+    receipt = clients.Receipt(2)
+    other = threading.Thread(target=receipt.report, args=(1, None))
+
+    class Interrupted(int):
+        """A count that another thread takes while it is being lowered."""
+
+        def __sub__(self, by: int) -> int:
+            if not other.is_alive():
+                other.start()
+                other.join(0.5)  # it gets no further where it has to wait for its turn
+            return int(self) - by
+
+    receipt._left = Interrupted(2)
+    receipt.report(0, None)
+    other.join(10)
+    assert receipt.ok
+
+
 def test_a_topic_deleted_under_an_open_history_is_made_again_and_no_message_lost_in_silence(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:

@@ -80,6 +80,7 @@ class Receipt:
         self.outcomes: list[KafkaError | bool | None] = [False] * count
         """For each message: False while there is none, None where it is stored, or the error."""
         self._left = count
+        self._counting = threading.Lock()
         self._done = threading.Event()
         self._then: Callable[[], None] | None = None
 
@@ -96,8 +97,12 @@ class Receipt:
     def report(self, index: int, error: KafkaError | None) -> None:
         """Take what became of one message; once for each."""
         self.outcomes[index] = error
-        self._left -= 1
-        if self._left == 0:
+        # Of a batch that cannot be handed over as a whole, the sender reports the rest, while the
+        # acknowledgements of what went before come in.
+        with self._counting:
+            self._left -= 1
+            is_last = self._left == 0
+        if is_last:
             self._done.set()
             if self._then is not None:
                 self._then()
