@@ -158,7 +158,6 @@ class Log:
             # A partition without a leader yet refuses a message and may take the next, which loses
             # the first: an idempotent producer's second try is a duplicate then. So wait for them.
             if partitions is None or not self._offsets(consumer, partitions, OFFSET_END):
-                self.forget()
                 return None
         settings = self._settings() if settings is None else settings
         retention_ms = int(settings.get("retention.ms", -1))
@@ -213,6 +212,13 @@ class Log:
         """Look the topic up again when it is next needed."""
         self._clients.topics.pop(self._topic, None)
 
+    def _is_gone(self, error: KafkaError) -> bool:
+        """Whether an error says that the topic does not exist; what was known of it goes too."""
+        gone = error.code() in _GONE
+        if gone:
+            self.forget()
+        return gone
+
     def _count_partitions(self, client: Consumer | AdminClient) -> int | None:
         while True:
             try:
@@ -226,7 +232,7 @@ class Log:
             self._clients.reached = True
             if topic.error is None:
                 return len(topic.partitions)
-            if topic.error.code() in _GONE:
+            if self._is_gone(topic.error):
                 return None
             self._wait_or_raise(self._refused("look up the topic", topic.error))
 
@@ -332,7 +338,6 @@ class Log:
             # librdkafka 2.16 may follow a pointer to nothing while it looks for the leaders of a
             # topic that this client has not seen.
             if self._count_partitions(self._clients.admin) is None:
-                self.forget()
                 return
             asked = self._clients.admin.delete_records(
                 waiting, operation_timeout=self._left(), request_timeout=_ADMIN_SEC
@@ -342,8 +347,7 @@ class Log:
                 try:
                     self._answer(future, "clear the messages")
                 except KafkaHistoryError as error:
-                    if error.error.code() in _GONE:
-                        self.forget()
+                    if self._is_gone(error.error):
                         return
                     if error.error.code() == KafkaError.POLICY_VIOLATION:
                         raise self._compacted(error.error) from error
@@ -384,8 +388,7 @@ class Log:
                 failed = failure.args[0]
             if failed is None:
                 return {place.partition: place.offset for place in found}
-            if failed.code() in _GONE:
-                self.forget()
+            if self._is_gone(failed):
                 return {}
             consumer.poll(0)  # lets the client say what is wrong
             self._check_credentials("find the ends")
@@ -457,7 +460,6 @@ class Log:
                     self._check_credentials("read the messages")
                     # A consumer waits for a topic that was deleted, as if it might come back.
                     if self._count_partitions(consumer) is None:
-                        self.forget()
                         return Read([], {})
                     continue
                 for record in (first_record, *consumer.consume(_CHUNK, 0)):
@@ -466,8 +468,7 @@ class Log:
                         if error.code() == KafkaError._PARTITION_EOF:
                             # Its end is a marker of a transaction, or what was compacted away.
                             reached[p] = ends.pop(p, reached[p])
-                        elif error.code() in _GONE:
-                            self.forget()
+                        elif self._is_gone(error):
                             return Read([], {})
                         elif not error.retriable() and error.code() not in _COMING:
                             raise self._refused("read the messages", error)
