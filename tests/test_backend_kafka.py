@@ -347,6 +347,19 @@ def test_the_topics_own_retention_governs_a_topic_that_exists(
     assert history.last_messages(5) == history.messages_from_beginning() == []
 
 
+@pytest.mark.parametrize("see", [lambda history: history.messages, lambda history: history.clear()])
+def test_what_was_known_of_a_topic_is_forgotten_with_it(
+    opened: Open, admin: AdminClient, session_id: str, see: Any
+) -> None:
+    history = opened(reads="replay", partition=2)
+    history.add_messages(_numbered(1))
+    assert history.num_partitions == 2
+    _delete_topic(admin, session_id)
+    assert not see(history)
+    _make_topic(admin, session_id, 4)
+    assert history.num_partitions == 4
+
+
 def test_two_ids_that_kafka_takes_for_one_are_refused(opened: Open, session_id: str) -> None:
     opened(f"a.{session_id}").add_messages(_numbered(1))
     with pytest.raises(ValueError, match=r"collides.*another session id"):
