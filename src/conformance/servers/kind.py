@@ -70,7 +70,6 @@ class Kind(ABC):
         image: The image that the container way runs by default.
         image_licence: Under what terms.
         java: The oldest Java that runs it.
-        java_modules: What a Java must have in it that not every one has.
         refuses_root: Whether it ends at once where root runs it.
         ports: How many ports a process of it needs.
         taken: What its output says where a port was taken.
@@ -85,7 +84,6 @@ class Kind(ABC):
     image: str
     image_licence: str
     java: int
-    java_modules: Sequence[str] = ()
     refuses_root: bool = False
     ports: int
     taken: str

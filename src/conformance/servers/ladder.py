@@ -68,7 +68,7 @@ def start(
                 found, image, wishes, announce, offline=offline, promptly=promptly
             )
         elif one == "jvm":
-            program = java.find(found.java, kind, found.java_modules)
+            program = java.find(found.java, kind)
             files = artifacts.obtain(artifacts.Lock.read(found.lock), announce, offline=offline)
             server = process.start(found, program, files, wishes)
         else:

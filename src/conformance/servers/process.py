@@ -125,9 +125,7 @@ def start(kind: Kind, java: Path, files: Sequence[Path], wishes: Wishes) -> Proc
         keeping = Keeping(kind.name)
         try:
             account = (
-                unprivileged.account(kind.title, keeping.directory, java)
-                if kind.refuses_root
-                else None
+                unprivileged.account(kind.title, keeping.directory) if kind.refuses_root else None
             )
             launch = kind.process(
                 java, files, keeping.directory, free_ports(kind.ports, wishes.port), wishes
