@@ -17,6 +17,10 @@ from .memory import SHARED_STORE, MemoryChatMessageHistory
 from .sqlite import SQLiteChatMessageHistory
 
 if TYPE_CHECKING:
+    from .elasticsearch import (
+        AsyncElasticsearchChatMessageHistory,
+        ElasticsearchChatMessageHistory,
+    )
     from .kafka import KafkaChatMessageHistory
 
 
@@ -144,3 +148,93 @@ def kafka(session_id: str) -> KafkaChatMessageHistory:
 def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
     """A history on Kafka whose `messages` continues, as that of langchain-community does."""
     return _on_kafka(session_id)
+
+
+_INDEX = "chat-history-conformance"
+
+
+def _on_elasticsearch(session_id: str, **arguments: Any) -> ElasticsearchChatMessageHistory:
+    from .elasticsearch import ElasticsearchChatMessageHistory, PreviousMajorNode
+
+    return ElasticsearchChatMessageHistory(
+        _INDEX,
+        session_id,
+        es_url=servers.address("elasticsearch"),
+        config={"node_class": PreviousMajorNode, **servers.settings("elasticsearch")},
+        **arguments,
+    )
+
+
+def _on_elasticsearch_async(
+    session_id: str, **arguments: Any
+) -> AsyncElasticsearchChatMessageHistory:
+    from .elasticsearch import AsyncElasticsearchChatMessageHistory, AsyncPreviousMajorNode
+
+    return AsyncElasticsearchChatMessageHistory(
+        _INDEX,
+        session_id,
+        es_url=servers.address("elasticsearch"),
+        config={"node_class": AsyncPreviousMajorNode, **servers.settings("elasticsearch")},
+        **arguments,
+    )
+
+
+def _elasticsearch_with_ttl(session_id: str, ttl_ms: int | None) -> ElasticsearchChatMessageHistory:
+    return _on_elasticsearch(session_id, ttl_ms=ttl_ms)
+
+
+def _elasticsearch_async_with_ttl(
+    session_id: str, ttl_ms: int | None
+) -> AsyncElasticsearchChatMessageHistory:
+    return _on_elasticsearch_async(session_id, ttl_ms=ttl_ms)
+
+
+def _corrupt_elasticsearch(session_id: str) -> None:
+    """Cut the text of the session's last stored message short."""
+    with _on_elasticsearch(session_id) as history:
+        client = history.client
+        client.indices.refresh(index=_INDEX)
+        found = client.search(
+            index=_INDEX,
+            query={"term": {"session_id": session_id}},
+            sort=[{"_seq_no": "desc"}],
+            size=1,
+        )
+        (last,) = found["hits"]["hits"]
+        client.update(
+            index=_INDEX,
+            id=last["_id"],
+            routing=last["_routing"],
+            doc={"history": last["_source"]["history"][:-1]},
+        )
+
+
+def _remove_from_elasticsearch(session_id: str) -> None:
+    """Delete the session's documents. The index stays: others may be using it."""
+    with _on_elasticsearch(session_id) as history:
+        history.clear()
+
+
+@history_backend(
+    "elasticsearch",
+    server="elasticsearch",
+    with_ttl=_elasticsearch_with_ttl,
+    corrupt=_corrupt_elasticsearch,
+    remove=_remove_from_elasticsearch,
+)
+def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
+    """A history on Elasticsearch."""
+    return _on_elasticsearch(session_id)
+
+
+@history_backend(
+    "elasticsearch-async",
+    server="elasticsearch",
+    lacks={"sync": "made for an event loop; its synchronous methods name the twins to use"},
+    with_ttl=_elasticsearch_async_with_ttl,
+    corrupt=_corrupt_elasticsearch,
+    remove=_remove_from_elasticsearch,
+)
+def elasticsearch_async(session_id: str) -> AsyncElasticsearchChatMessageHistory:
+    """A history on Elasticsearch for an event loop."""
+    return _on_elasticsearch_async(session_id)
