@@ -92,6 +92,17 @@ def test_what_was_acknowledged_is_there_after_kill_and_restart(broker: Server) -
     assert consume(broker, topic, 100) == values
 
 
+def test_a_container_whose_port_is_taken_while_it_is_down_says_so(broker: Server) -> None:
+    topic = new_topic(broker)
+    produce(broker, topic, [b"kept"])
+    broker.kill()
+    with closing(socket.create_server(("127.0.0.1", int(broker.address.rpartition(":")[2])))):
+        with pytest.raises(ServerError, match=rf"{broker.address} was taken by another program"):
+            broker.restart()
+    broker.restart()
+    assert consume(broker, topic, 1) == [b"kept"]
+
+
 def test_a_container_is_removed_when_it_is_stopped(
     engine: docker.DockerClient, own_image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

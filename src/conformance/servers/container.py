@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+import textwrap
 import time
 import uuid
 from collections.abc import Callable
@@ -14,15 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.servers import ServerError
-from conformance.servers.handle import Server
 from conformance.servers.keeping import Keeping
 from conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
 from conformance.servers.process import (
     READY_SECONDS,
     PortTaken,
+    StartedServer,
     free_ports,
     until_free,
-    wait_until_ready,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _LAST_LINES = 20
 _TAKEN = ("port is already allocated", "address already in use")
 
 
-class ContainerServer(Server):
+class ContainerServer(StartedServer):
     """A container that goes when this process does.
 
     Its keeper removes it: a reaper of its own would be one more image that can be missing.
@@ -57,14 +57,11 @@ class ContainerServer(Server):
     def __init__(
         self, kind: Kind, engine: DockerClient, image: str, launch: Launch, ready_seconds: float
     ) -> None:
-        self.kind = kind.name
-        self.address = launch.address
+        super().__init__(kind, launch)
         tag = image.rpartition("/")[2].partition(":")[2]
         self.version = tag if re.fullmatch(r"\d+(\.\d+)+", tag) else ""
-        self._of_kind = kind
         self._engine = engine
         self._image = image
-        self._launch = launch
         self._ready_seconds = ready_seconds
         self._container: Any = None
         self._name = f"history-{self.kind}-{uuid.uuid4().hex[:12]}"
@@ -89,36 +86,24 @@ class ContainerServer(Server):
         return text.decode("utf-8", "replace").rstrip()
 
     def start(self) -> None:
-        """Create and run it, and wait until it is ready.
-
-        Raises:
-            PortTaken: Run the next one elsewhere.
-            ServerError: It ended, or was not ready in time.
-        """
-        port = int(self.address.rpartition(":")[2])
         with _engine_errors():
-            self._container = self._engine.run(
-                self._image,
-                detach=True,
-                name=self._name,
-                environment=dict(self._launch.environment),
-                ports={f"{self._launch.port_inside}/tcp": ("127.0.0.1", port)},
-            )
-        self._await()
-
-    def _await(self) -> None:
+            if self._container is None:
+                port = int(self.address.rpartition(":")[2])
+                self._container = self._engine.run(
+                    self._image,
+                    detach=True,
+                    name=self._name,
+                    environment=dict(self._launch.environment),
+                    ports={f"{self._launch.port_inside}/tcp": ("127.0.0.1", port)},
+                )
+            else:
+                self._container.start()
         try:
-            wait_until_ready(
-                lambda seconds: self._of_kind.ask(
-                    self.address, self._launch.config, self._launch.identity, seconds
-                ),
-                self.ended,
-                self._ready_seconds,
-            )
+            self._wait_until_ready(self._ready_seconds)
         except (NotReady, Refused) as error:
             raise ServerError(
                 f"{self._of_kind.title} in a container of {self._image} did not start: {error}. "
-                "The end of its log:\n" + "\n".join(f"    {x}" for x in self.log.splitlines())
+                "The end of its log:\n" + textwrap.indent(self.log, "    ")
             ) from None
 
     def ended(self) -> str:
@@ -144,17 +129,6 @@ class ContainerServer(Server):
             if self._container.status == "running":
                 self._container.kill()
             self._container.wait(timeout=_ENGINE_SECONDS)
-
-    def restart(self) -> None:
-        self.kill()
-        try:
-            with _engine_errors():
-                self._container.start()
-        except PortTaken:
-            raise ServerError(
-                f"{self.address} was taken by another program while the server was down"
-            ) from None
-        self._await()
 
     def stop(self) -> None:
         try:

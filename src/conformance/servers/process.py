@@ -1,11 +1,13 @@
-"""A server that runs as a process on this machine, whatever its kind."""
+"""A server that runs as a process on this machine, whatever its kind; what any start takes."""
 
 from __future__ import annotations
 
 import os
 import random
 import socket
+import textwrap
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +31,49 @@ class PortTaken(Exception):
     """Somebody else got the port in between."""
 
 
-class ProcessServer(Server):
+class StartedServer(Server):
+    """A server that is started from here, in whatever way.
+
+    Args:
+        kind: What it is.
+        launch: How it is run and asked.
+    """
+
+    def __init__(self, kind: Kind, launch: Launch) -> None:
+        self.kind = kind.name
+        self.address = launch.address
+        self._of_kind = kind
+        self._launch = launch
+
+    @abstractmethod
+    def start(self) -> None:
+        """Run it, for the first time or again, and wait until it is ready.
+
+        Raises:
+            PortTaken: Run the next one elsewhere.
+            ServerError: It ended, or was not ready in time.
+        """
+
+    def restart(self) -> None:
+        self.kill()
+        try:
+            self.start()
+        except PortTaken:
+            raise ServerError(
+                f"{self.address} was taken by another program while the server was down"
+            ) from None
+
+    def _wait_until_ready(self, seconds: float) -> None:
+        wait_until_ready(
+            lambda a_while: self._of_kind.ask(
+                self.address, self._launch.config, self._launch.identity, a_while
+            ),
+            self.ended,
+            seconds,
+        )
+
+
+class ProcessServer(StartedServer):
     """A server kept by a keeper.
 
     Args:
@@ -44,12 +88,9 @@ class ProcessServer(Server):
     def __init__(
         self, kind: Kind, keeping: Keeping, launch: Launch, account: Account | None = None
     ) -> None:
-        self.kind = kind.name
-        self.address = launch.address
+        super().__init__(kind, launch)
         self.version = kind.version
-        self._of_kind = kind
         self._keeping = keeping
-        self._launch = launch
         self._account = account
 
     @property
@@ -61,28 +102,16 @@ class ProcessServer(Server):
         return self._keeping.log
 
     def start(self) -> None:
-        """Run it and wait until it is ready.
-
-        Raises:
-            PortTaken: Run the next one elsewhere.
-            ServerError: It ended, or was not ready in time.
-        """
         self._keeping.start(self._launch.command, self._launch.environment, self._account)
         try:
-            wait_until_ready(
-                lambda seconds: self._of_kind.ask(
-                    self.address, self._launch.config, self._launch.identity, seconds
-                ),
-                self.ended,
-                READY_SECONDS,
-            )
+            self._wait_until_ready(READY_SECONDS)
         except (NotReady, Refused) as error:
             if self.ended() and self._keeping.has_said(self._of_kind.taken):
                 raise PortTaken from None
             raise ServerError(
                 f"{self._of_kind.title} {self.version} did not start: {error}. "
                 f"Its whole log is in {self._keeping.keep_log()}; the end of it:\n"
-                + _indented(self._keeping.log)
+                + textwrap.indent(self._keeping.log, "    ")
             ) from None
 
     def ended(self) -> str:
@@ -100,15 +129,6 @@ class ProcessServer(Server):
 
     def kill(self) -> None:
         self._keeping.kill()
-
-    def restart(self) -> None:
-        self.kill()
-        try:
-            self.start()
-        except PortTaken:
-            raise ServerError(
-                f"{self.address} was taken by another program while the server was down"
-            ) from None
 
     def stop(self) -> None:
         self._keeping.stop()
@@ -222,7 +242,3 @@ def wait_until_ready(
             time.sleep(0.05)
         else:
             return
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
