@@ -1,55 +1,23 @@
-"""The floor of the benchmark: raw clients, the messages they carry, and the watch."""
+"""The floor of the Kafka benchmark: raw clients."""
 
 from __future__ import annotations
 
-import gc
 import json
 import time
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
+from benchmarking import chunks
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    HumanMessage,
-    message_to_dict,
-    messages_from_dict,
-)
-
-T = TypeVar("T")
+from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
 WAIT_SEC = 60.0
 """How long anything is waited for."""
 
 
-def conversation(count: int) -> list[BaseMessage]:
-    """So many messages of about 200 bytes of JSON, from a human and a model by turns."""
-    text = "What was said at this point of the talk, number"
-    return [(AIMessage if n % 2 else HumanMessage)(f"{text} {n:05}") for n in range(count)]
-
-
 def encoded(messages: Sequence[BaseMessage]) -> list[str]:
     """The messages as langchain-community stores them."""
     return [json.dumps(message_to_dict(message)) for message in messages]
-
-
-class Watch:
-    """Measures what happens inside of `with`, each time anew, in milliseconds."""
-
-    def __init__(self) -> None:
-        self.samples: list[float] = []
-
-    def __enter__(self) -> None:
-        # Otherwise a collection of what the others left falls to whoever comes next. A full one
-        # would leave the processor's caches cold, which costs more than a small operation.
-        gc.collect(1)
-        self._began = time.perf_counter()
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is None:
-            self.samples.append((time.perf_counter() - self._began) * 1000)
 
 
 class Raw:
@@ -150,9 +118,3 @@ class Raw:
     def close(self) -> None:
         """Close the consumer; the other clients end when they are collected."""
         self._consumer.close()
-
-
-def chunks(things: Sequence[T], size: int) -> Iterator[list[T]]:
-    """The things, so many at a time."""
-    for begin in range(0, len(things), size):
-        yield list(things[begin : begin + size])

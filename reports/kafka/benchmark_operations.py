@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import logging
 import math
-import threading
 import time
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark_floor import WAIT_SEC, Raw, Watch, chunks, conversation
+from benchmark_floor import WAIT_SEC, Raw
+from benchmarking import (
+    Operation,
+    Turn,
+    Watch,
+    awaited,
+    chunks,
+    conversation,
+    in_threads,
+    need,
+    timed,
+)
 from confluent_kafka import Producer
 from langchain_core.messages import BaseMessage
 
@@ -28,37 +36,10 @@ with warnings.catch_warnings():
     from langchain_community.chat_message_histories import KafkaChatMessageHistory as Upstream
 
 THREADS = 8
-ADDS_PER_THREAD = 25
 IN_A_ROW = 20
 OTHER_TOPICS = 1000
 HANDLES = {"ours": 500, "upstream": 20}
 """How many open handles threads are counted with; 500 of upstream's would be thousands."""
-
-
-Turn = Callable[[Watch], None]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One row of the table.
-
-    Attributes:
-        name: What it is called in the JSON.
-        title: What it is called in the table.
-        ours, floor, upstream: Do it once, measuring; None where it does not exist.
-        share: How many rounds, as a share of those asked for.
-        upstream_rounds: In how many of them upstream takes part.
-        per: By what a sample is divided: how often it did the thing.
-    """
-
-    name: str
-    title: str
-    ours: Turn
-    floor: Turn | None = None
-    upstream: Turn | None = None
-    share: float = 1.0
-    upstream_rounds: int = 10
-    per: int = 1
 
 
 class Bench:
@@ -149,34 +130,6 @@ class Bench:
 
     def _add_in_threads(self) -> Iterator[Operation]:
         messages = conversation(1)
-
-        def in_threads(adders: Sequence[Callable[[], None]]) -> Turn:
-            def turn(watch: Watch) -> None:
-                watches = [Watch() for _ in adders]
-                begin = threading.Barrier(len(adders))
-
-                def work(add: Callable[[], None], own: Watch) -> None:
-                    begin.wait()
-                    for _ in range(ADDS_PER_THREAD):
-                        began = time.perf_counter()
-                        add()
-                        own.samples.append((time.perf_counter() - began) * 1000)
-
-                gc.collect(1)
-                threads = [
-                    threading.Thread(target=work, args=pair)
-                    for pair in zip(adders, watches, strict=True)
-                ]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
-                for own in watches:
-                    if len(own.samples) != ADDS_PER_THREAD:
-                        raise RuntimeError("a thread could not add all its messages; see above")
-                    watch.samples.extend(own.samples)
-
-            return turn
 
         def by_history(history: Ours | Upstream) -> Callable[[], None]:
             return lambda: history.add_messages(messages)
@@ -516,35 +469,6 @@ _TASKS = Path("/proc/self/task")
 
 def _tasks() -> int:
     return len(list(_TASKS.iterdir()))
-
-
-def timed(function: Callable[[], object]) -> Turn:
-    """A turn that measures the whole of a function."""
-
-    def turn(watch: Watch) -> None:
-        with watch:
-            function()
-
-    return turn
-
-
-def awaited(runner: asyncio.Runner, function: Callable[[], Awaitable[None]]) -> Turn:
-    """A turn that measures a coroutine inside of a running event loop."""
-
-    def turn(watch: Watch) -> None:
-        async def measure() -> None:
-            with watch:
-                await function()
-
-        runner.run(measure())
-
-    return turn
-
-
-def need(count: int, messages: Sequence[BaseMessage]) -> None:
-    """Refuse to measure a read that did not read everything."""
-    if len(messages) != count:
-        raise RuntimeError(f"a read gave {len(messages)} messages where there are {count}")
 
 
 @contextmanager
