@@ -1,13 +1,24 @@
-"""A real Elasticsearch node for the tests that need one, started when the first of them asks."""
+"""Real Elasticsearch nodes for the tests that need one, started when the first of them asks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import trustme
 
 from conformance.servers import ladder
 from conformance.servers.handle import Server
+
+ROLES = """\
+documents:
+  indices:
+    - names: ["chat-*"]
+      privileges: ["read", "index", "delete"]
+"""
+"""Documents only: not refresh, not create an index, not see its mapping or its settings."""
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +29,52 @@ def elasticsearch() -> Iterator[Server]:
     """
     with ladder.start("elasticsearch", "jvm", announce=print) as server:
         yield server
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A node that speaks TLS and demands credentials.
+
+    Attributes:
+        server: The node.
+        ca_certs: A file with the authority that has signed its certificate.
+        superuser: Name and password of one who may do everything.
+        restricted: Name and password of one who may read, write and delete documents in indices
+            named `chat-*` that are there, and nothing else.
+    """
+
+    server: Server
+    ca_certs: str
+    superuser: tuple[str, str]
+    restricted: tuple[str, str]
+
+
+@pytest.fixture(scope="session")
+def secured_elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """One more node, as `elasticsearch` but for those only who trust it and whom it trusts."""
+    authority = trustme.CA()
+    ca_certs: Path = tmp_path_factory.mktemp("authority") / "authority.pem"
+    authority.cert_pem.write_to_path(ca_certs)
+    certificate = authority.issue_cert("127.0.0.1")
+    superuser, restricted = ("superuser", "may do everything"), ("restricted", "may do little")
+    tls = "xpack.security.http.ssl."
+    with ladder.start(
+        "elasticsearch",
+        "jvm",
+        announce=print,
+        credentials=dict([superuser, restricted]),
+        properties={
+            tls + "enabled": "true",
+            tls + "key": "node.key",
+            tls + "certificate": "node.pem",
+            tls + "certificate_authorities": "authority.pem",
+        },
+        configuration={
+            "node.key": certificate.private_key_pem.bytes().decode(),
+            "node.pem": "".join(pem.bytes().decode() for pem in certificate.cert_chain_pems),
+            "authority.pem": authority.cert_pem.bytes().decode(),
+            "roles.yml": ROLES,
+            "users_roles": "superuser:superuser\ndocuments:restricted\n",
+        },
+    ) as server:
+        yield Secured(server, str(ca_certs), superuser, restricted)

@@ -7,11 +7,13 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +29,7 @@ from conformance.servers.artifacts import Lock
 from conformance.servers.elasticsearch import KIND
 from conformance.servers.handle import Server
 from conformance.servers.kind import NotReady, Refused
+from elasticsearch_node import Secured
 
 as_root = pytest.mark.skipif(
     os.name != "posix" or os.geteuid() != 0, reason="only root runs servers as somebody else"
@@ -64,9 +67,14 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def request(
-    server: Server, method: str, path: str, body: Any = None, authorization: str = ""
+    server: Server,
+    method: str,
+    path: str,
+    body: Any = None,
+    authorization: str = "",
+    trusting: str | None = None,
 ) -> Any:
-    """Ask the node, past the code that is tested here."""
+    """Ask the node, past the code that is tested here; a file says whom to trust besides."""
     headers = {"Content-Type": "application/json"}
     if authorization:
         headers["Authorization"] = authorization
@@ -76,8 +84,13 @@ def request(
         data=None if body is None else json.dumps(body).encode(),
         headers=headers,
     )
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    context = ssl.create_default_context(cafile=trusting)
+    with urllib.request.urlopen(asked, timeout=30, context=context) as answer:
         return json.load(answer)
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def answers(server: Server, seconds: float = 5) -> bool:
@@ -194,8 +207,7 @@ def test_a_node_that_demands_credentials_lets_in_nobody_else(
             ladder.start("elasticsearch", server.address, announce=print, config={})
         for secret in (user, "falsch"):
             assert secret not in str(refused.value)
-        encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
-        request(server, "PUT", "/mine/_doc/1", {}, f"Basic {encoded}")
+        request(server, "PUT", "/mine/_doc/1", {}, basic(user, password))
         written = "".join(
             path.read_text(encoding="utf-8")
             for place in ("server.log", "config/users*", "logs/*")
@@ -205,6 +217,65 @@ def test_a_node_that_demands_credentials_lets_in_nobody_else(
         assert user in written
         assert password not in written + server.log + repr(server)
     assert list(temporary.iterdir()) == []
+
+
+def test_a_node_with_a_certificate_is_used_by_those_who_trust_its_authority(
+    secured_elasticsearch: Secured,
+) -> None:
+    node = secured_elasticsearch
+    assert node.server.address.startswith("https://127.0.0.1:")
+    trusting = {"basic_auth": node.restricted, "ca_certs": node.ca_certs}
+    ladder.start("elasticsearch", node.server.address, announce=print, config=trusting)
+    with pytest.raises(ServerError, match=r"its certificate is not trusted .*name its authority"):
+        ladder.start(
+            "elasticsearch",
+            node.server.address,
+            announce=print,
+            config={"basic_auth": node.superuser},
+        )
+    with pytest.raises(ServerError, match="it refuses the credentials"):
+        ladder.start(
+            "elasticsearch",
+            node.server.address,
+            announce=print,
+            config={**trusting, "basic_auth": ("restricted", "something else")},
+        )
+
+
+def test_the_restricted_user_of_the_secured_node_is_left_to_documents(
+    secured_elasticsearch: Secured,
+) -> None:
+    node = secured_elasticsearch
+
+    def ask(user: tuple[str, str], method: str, path: str, body: Any = None) -> Any:
+        return request(node.server, method, path, body, basic(*user), node.ca_certs)
+
+    ask(node.superuser, "PUT", "/chat-restricted", {"settings": {"number_of_replicas": 0}})
+    ask(node.restricted, "PUT", "/chat-restricted/_create/1", {"text": "kept"})
+    ask(node.superuser, "POST", "/chat-restricted/_refresh")
+    found = ask(node.restricted, "GET", "/chat-restricted/_search")["hits"]["hits"]
+    assert [hit["_source"] for hit in found] == [{"text": "kept"}]
+    ask(node.restricted, "DELETE", "/chat-restricted/_doc/1")
+    for method, path in [
+        ("POST", "/chat-restricted/_refresh"),
+        ("GET", "/chat-restricted/_mapping"),
+        ("GET", "/chat-restricted/_settings"),
+        ("PUT", "/chat-another"),
+        ("PUT", "/elsewhere/_doc/1"),
+        ("GET", "/_cluster/health"),
+    ]:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(node.restricted, method, path, {} if method == "PUT" else None)
+        assert (path, refused.value.code) == (path, 403)
+        refused.value.close()
+
+
+@pytest.mark.parametrize(("kind", "way"), [("elasticsearch", "container"), ("kafka", "jvm")])
+def test_files_of_configuration_are_refused_where_they_would_be_left_out(
+    kind: str, way: str
+) -> None:
+    with pytest.raises(ServerError, match=f"{kind} by {way} takes no files of configuration"):
+        ladder.start(kind, way, announce=print, configuration={"roles.yml": ""})
 
 
 def test_a_node_that_does_not_start_tells_why_and_where_its_log_is(temporary: Path) -> None:
@@ -273,7 +344,7 @@ def test_offline_nothing_is_downloaded_and_what_is_missing_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("M2_REPO", str(tmp_path / "cache"))
-    told = rf"offline mode forbids: Elasticsearch {KIND.version}, 1 zip, 107 MB, AGPL-3\.0 or"
+    told = rf"offline mode forbids: Elasticsearch {KIND.version}, 1 zip, 97 MB, AGPL-3\.0 or"
     with pytest.raises(ServerError, match=told):
         artifacts.obtain(Lock.read(KIND.lock), print, offline=True)
 
@@ -283,9 +354,17 @@ def test_there_is_no_mock() -> None:
         ladder.start("elasticsearch", "mock", announce=print)
 
 
-@pytest.mark.parametrize("status", [403, 410])
-def test_a_server_that_keeps_its_health_to_itself_is_taken_for_ready(status: int) -> None:
-    with answering(status, {"error": "not for you"}) as (address, _):
+@pytest.mark.parametrize(
+    ("status", "error", "product"),
+    [
+        (403, {"type": "security_exception"}, ""),
+        (410, {"type": "api_not_available_exception"}, "Elasticsearch"),
+    ],
+)
+def test_a_server_that_keeps_its_health_to_itself_is_taken_for_ready(
+    status: int, error: dict[str, str], product: str
+) -> None:
+    with answering(status, {"error": error}, product) as (address, _):
         server = ladder.start("elasticsearch", f"http://{address}", announce=print)
         assert server.description == "(address)"
 
@@ -296,6 +375,7 @@ def test_a_server_that_keeps_its_health_to_itself_is_taken_for_ready(status: int
         (200, {"cluster_name": "c", "status": "red"}, "Elasticsearch", "its health is red"),
         (503, {"error": {"type": "master_not_discovered_exception"}}, "", "HTTP status 503"),
         (200, {"cluster_name": "c", "status": "green"}, "", "it is not Elasticsearch"),
+        (403, {"error": "forbidden"}, "", "it is not Elasticsearch"),
         (404, "nothing", "", "it is not Elasticsearch"),
         (302, [], "Elasticsearch", "HTTP status 302"),
     ],

@@ -39,6 +39,7 @@ _JVM_OPTIONS = """\
 """In place of those of the distribution, which are for large machines and long lives. The roles
 would be written to an index that this node cannot make: the analysis modules are not in it."""
 
+_TLS = "xpack.security.http.ssl."
 _PBKDF2_ROUNDS = 10_000
 _MISSING_SCHEME = "an address of Elasticsearch is a URL, such as http://127.0.0.1:9200"
 
@@ -56,6 +57,7 @@ class Elasticsearch(Kind):
     image_licence = "AGPL-3.0, SSPL-1.0 or Elastic-2.0"
     java = 17
     refuses_root = True
+    takes_files = True
     ports = 2
     taken = "Address already in use"
 
@@ -108,6 +110,12 @@ class Elasticsearch(Kind):
             f"superuser:{','.join(wishes.credentials)}\n" if wishes.credentials else "",
             encoding="utf-8",
         )
+        for name, text in wishes.configuration.items():
+            (config / name).write_text(text, encoding="utf-8")
+        presenting = _presenting(wishes.credentials)
+        if authority := settings.get(_TLS + "certificate_authorities"):
+            presenting["ca_certs"] = str(config / authority)
+        scheme = "https" if settings.get(_TLS + "enabled") == "true" else "http"
         return Launch(
             # What its shell scripts run: they need bash, and run bits that zipfile drops.
             command=[
@@ -124,9 +132,9 @@ class Elasticsearch(Kind):
                 os.pathsep.join(str(directory / "lib" / of) for of in ("*", "cli-launcher/*")),
                 "org.elasticsearch.launcher.CliToolLauncher",
             ],
-            address=f"http://127.0.0.1:{port}",
+            address=f"{scheme}://127.0.0.1:{port}",
             identity=cluster,
-            config=_presenting(wishes.credentials),
+            config=presenting,
             environment={"ES_JAVA_OPTS": "", "ES_TMPDIR": str(temporary)},
         )
 
@@ -228,13 +236,24 @@ def _get(
             if "Authorization" in headers
             else "it demands credentials: give them in the client settings"
         )
-    if answer.status < 500 and answer.getheader("X-elastic-product") != "Elasticsearch":
-        raise NotReady("something answers there, but it is not Elasticsearch 7.14 or later")
     try:
         told = json.loads(body)
     except ValueError:
         told = None
-    return answer.status, told if isinstance(told, dict) else {}
+    told = told if isinstance(told, dict) else {}
+    if (
+        answer.status < 500
+        and answer.getheader("X-elastic-product") != "Elasticsearch"
+        and not _forbidden(told)  # which it says before it says what it is
+    ):
+        raise NotReady("something answers there, but it is not Elasticsearch 7.14 or later")
+    return answer.status, told
+
+
+def _forbidden(told: Mapping[str, Any]) -> bool:
+    """Whether an answer is that of Elasticsearch to a user who may not do what was asked."""
+    error = told.get("error")
+    return isinstance(error, dict) and error.get("type") == "security_exception"
 
 
 def _headers(address: str, config: Mapping[str, Any]) -> dict[str, str]:

@@ -29,11 +29,13 @@ class Wishes:
         properties: The server's own properties by name, such as `message.max.bytes`.
         credentials: Passwords by user; with any, it serves nobody else.
         port: Where clients are to find it; 0 for any that is free.
+        configuration: Text of files to lay among those of its configuration, by file name.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     port: int = 0
+    configuration: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Kind(ABC):
         image_licence: Under what terms.
         java: The oldest Java that runs it.
         refuses_root: Whether it ends at once where root runs it.
+        takes_files: Whether a process of it has a directory of configuration to lay files in.
         ports: How many ports a process of it needs.
         taken: What its output says where a port was taken.
     """
@@ -85,6 +88,7 @@ class Kind(ABC):
     image_licence: str
     java: int
     refuses_root: bool = False
+    takes_files: bool = False
     ports: int
     taken: str
 

@@ -36,6 +36,7 @@ def start(
     properties: Mapping[str, str] | None = None,
     credentials: Mapping[str, str] | None = None,
     port: int = 0,
+    configuration: Mapping[str, str] | None = None,
 ) -> Server:
     """Find or start a server. Stop it when it is no longer needed.
 
@@ -50,6 +51,8 @@ def start(
         properties: Properties of a server that is started, beyond the defaults.
         credentials: Passwords by user that a started server is to demand.
         port: Where a started server is to listen; 0 for any port that is free.
+        configuration: Text of files to lay among those of a started server's configuration, by
+            file name: certificates and roles for Elasticsearch.
 
     Raises:
         ServerError: None can be had this way, or, for `auto`, in any.
@@ -57,12 +60,16 @@ def start(
     found = load(kind)
     config = settings(kind) if config is None else config
     chosen = choice.parse(way, kind) if isinstance(way, str) else way
-    wishes = Wishes(properties or {}, credentials or {}, port)
+    wishes = Wishes(properties or {}, credentials or {}, port, configuration or {})
     image = (images or {}).get(kind, found.image)
 
     def take(one: str, *, promptly: bool = False) -> Server:
         began = time.monotonic()
         server: Server
+        if wishes.configuration and not (one == "jvm" and found.takes_files):
+            raise ServerError(
+                f"{kind} by {one} takes no files of configuration: only Elasticsearch by jvm does"
+            )
         if one == "container":
             server = container.start(
                 found, image, wishes, announce, offline=offline, promptly=promptly
