@@ -94,6 +94,16 @@ def test_what_is_missing_is_announced_fetched_and_then_cached(repository: Reposi
     assert len(repository.asked) == asked
 
 
+def test_a_cache_with_a_relative_path_is_found_from_any_directory(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository.cache.parent)
+    monkeypatch.setenv("M2_REPO", repository.cache.name)
+    paths = obtain([])
+    monkeypatch.chdir("/")
+    assert [path.read_bytes() for path in paths] == list(FILES.values())
+
+
 def test_only_what_is_missing_is_fetched(repository: Repository) -> None:
     paths = obtain([])
     paths[1].unlink()

@@ -195,7 +195,7 @@ def _packaging(item: Locked) -> str:
 def _cached(artifact: Artifact) -> Path:
     path = artifact.cached_path
     assert path is not None  # every context of ours has a cache
-    return path
+    return path.absolute()  # a cache may have a relative one, and servers run elsewhere
 
 
 def _megabytes(size: int) -> str:
