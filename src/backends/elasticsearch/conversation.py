@@ -33,7 +33,7 @@ from langchain_core.messages import BaseMessage
 
 from ..codec import decode_batch, encode_batch
 from ..ids import ENCODED, encoded_id
-from .errors import DeliveryError, ElasticsearchHistoryError, RefusedError
+from .errors import DeliveryError, ElasticsearchHistoryError, RefusedError, reason
 from .index import UNMAPPED, Index, Known, is_missing_mapping
 from .requests import Request, Steps, Work
 
@@ -90,11 +90,9 @@ class Conversation:
             try:
                 refused = yield from self._store(part, known, stored)
             except ApiError as error:
-                if not stored:
-                    raise
-                refused = _Refused(error.meta, error.body, str(error))
+                refused = _Refused(error.meta, error.body, reason(error))
             if refused is not None:
-                left = yield from self._take_back(stored)
+                left = (yield from self._take_back(stored)) if stored else 0
                 raise refused.told(len(operations) // 2, left)
 
     def _operations(self, batch: str, messages: Iterable[BaseMessage]) -> list[str]:
@@ -150,8 +148,8 @@ class Conversation:
             return (yield from self._store(again, known, stored, attempts - 1))
         first, told = next(iter(refused.items()))
         place = int(items[first]["_id"].rpartition("-")[2])
-        reason = f"message {place} of the batch: {_reason(told)}"
-        return _Refused(answer.meta, answer.body, reason)
+        text = f"message {place} of the batch: {_item_reason(told)}"
+        return _Refused(answer.meta, answer.body, text)
 
     def _take_back(self, stored: Sequence[str]) -> Steps[int]:
         """Remove what was stored of a batch of which other messages were refused.
@@ -184,7 +182,7 @@ class Conversation:
                 if known.refreshable:
                     yield Request("indices.refresh", {"index": self.index.name})
                 return (yield from look(known))
-            except (NotFoundError, BadRequestError) as error:
+            except (NotFoundError, BadRequestError, _OutdatedError) as error:
                 # It was deleted, or made anew in another way, since we have looked at it.
                 self.index.forget()
                 if last_attempt:
@@ -333,7 +331,7 @@ class Conversation:
         for result in results:
             if result["status"] not in (200, 201, 404, 409):
                 error = result["error"]
-                raise RefusedError(_reason(error), answer.meta, answer.body)
+                raise RefusedError(_item_reason(error), answer.meta, answer.body)
         return results
 
     def discard(self, position: str) -> Steps[None]:
@@ -359,6 +357,10 @@ class Conversation:
             return removed
 
         return (yield from self._seen(remove)) or 0
+
+
+class _OutdatedError(ElasticsearchHistoryError):
+    """What is known of the index does not fit the answer."""
 
 
 class _Pages:
@@ -400,6 +402,8 @@ class _Pages:
                     answer.meta,
                     body,
                 )
+            if shards["total"] > 1 and not self._known.spread:
+                raise _OutdatedError(f"{self._index} has got several shards")
             hits: list[Hit] = body["hits"]["hits"]
             self.ended = len(hits) < size
             if hits and "sort" in hits[-1]:
@@ -427,10 +431,10 @@ class _Refused:
         return DeliveryError(text, self.meta, self.body, left)
 
 
-def _reason(error: Mapping[str, Any]) -> str:
+def _item_reason(error: Mapping[str, Any]) -> str:
     """Why the server did not do one thing of many, without what it quotes of a message."""
-    reason = str(error.get("reason")).partition(" Preview of field's value")[0]
-    return f"{error.get('type')}: {reason}"
+    told = str(error.get("reason")).partition(" Preview of field's value")[0]
+    return f"{error.get('type')}: {told}"
 
 
 def _expired() -> dict[str, Any]:

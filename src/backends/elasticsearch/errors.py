@@ -86,7 +86,7 @@ def explained(steps: Steps[T], doing: str, where: str, *, writes: bool) -> Steps
         )
     except ApiError as error:
         cause = error
-        problem = RefusedError(f"cannot {doing} {where}: {_reason(error)}", error.meta, error.body)
+        problem = RefusedError(f"cannot {doing} {where}: {reason(error)}", error.meta, error.body)
     except TransportError as error:
         cause = error
         outcome = " Outcome unknown: it may have been done all the same." if writes else ""
@@ -102,7 +102,8 @@ def explained(steps: Steps[T], doing: str, where: str, *, writes: bool) -> Steps
     raise problem from cause
 
 
-def _reason(error: ApiError) -> str:
+def reason(error: ApiError) -> str:
+    """Why the server refused a request, and what to do about it."""
     told = str(error)
     if error.status_code == 401:
         return (
@@ -113,8 +114,13 @@ def _reason(error: ApiError) -> str:
         return f"it is not permitted ({told}). Ask for the privilege that this names"
     if error.status_code == 413:
         return (
-            "a message is larger than the server takes in one request; nothing of the batch is "
-            f"stored ({told}). Make it smaller, or raise http.max_content_length"
+            f"a message is larger than the server takes in one request ({told}): make it smaller, "
+            "or raise http.max_content_length"
+        )
+    if error.status_code == 503:
+        return (
+            f"not all of the index can be used at the moment ({told}): look at the health of the "
+            "cluster, for shards that are not assigned"
         )
     if "media_type_header_exception" in told:
         return (

@@ -124,7 +124,7 @@ class Index:
                 "The privilege is view_index_metadata",
                 self.name,
             )
-            known = Known()
+            known = Known(spread=True)  # how many shards it has is not known either
         else:
             known = _fit(self.name, found.body)
         if known.mapped:
