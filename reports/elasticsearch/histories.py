@@ -1,0 +1,113 @@
+"""`ElasticsearchChatMessageHistory` and its async twin of langchain-elasticsearch as shipped."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from functools import cache
+
+import elasticsearch
+from deletion import AsyncDeleting, Deleting
+from elasticsearch import AsyncElasticsearch, Elasticsearch
+from langchain_elasticsearch import (
+    AsyncElasticsearchChatMessageHistory,
+    ElasticsearchChatMessageHistory,
+)
+
+from conformance import history_backend
+from conformance.servers import address
+
+INDEX = "chat-history"
+"""One for all sessions, as in upstream's documentation."""
+
+NOT_THERE = (elasticsearch.ConnectionError, elasticsearch.ConnectionTimeout)
+ASYNCHRONOUS = "the class is asynchronous, as documented"
+
+
+@cache
+def connected(url: str) -> Elasticsearch:
+    """One client for all histories of a process, with the client's own defaults."""
+    return Deleting(url)
+
+
+@cache
+def ordinary(url: str) -> Elasticsearch:
+    """The same without what `deletion` adds."""
+    return Elasticsearch(url)
+
+
+def corrupt(session_id: str) -> None:
+    """Cut the text of the session's last stored message short."""
+    client = connected(address("elasticsearch"))
+    client.indices.refresh(index=INDEX)
+    (last,) = client.search(
+        index=INDEX,
+        query={"term": {"session_id": session_id}},
+        sort=[{"created_at": "desc"}, {"_seq_no": "desc"}],
+        size=1,
+    )["hits"]["hits"]
+    text = last["_source"]["history"][:-1]
+    client.update(index=INDEX, id=last["_id"], doc={"history": text}, refresh=True)
+
+
+@history_backend("upstream", server="elasticsearch", corrupt=corrupt, server_errors=NOT_THERE)
+def upstream(session_id: str) -> ElasticsearchChatMessageHistory:
+    """The synchronous class; its asynchronous methods are those it inherits."""
+    client = connected(address("elasticsearch"))
+    return ElasticsearchChatMessageHistory(INDEX, session_id, client=client)
+
+
+@history_backend(
+    "upstream-async",
+    server="elasticsearch",
+    corrupt=corrupt,
+    server_errors=NOT_THERE,
+    lacks={"sync": ASYNCHRONOUS},
+)
+async def upstream_async(session_id: str) -> AsyncIterator[AsyncElasticsearchChatMessageHistory]:
+    """The asynchronous class; a client of its own for each handle, because a loop owns it."""
+    async with AsyncDeleting(address("elasticsearch")) as client:
+        yield AsyncElasticsearchChatMessageHistory(INDEX, session_id, client=client)
+
+
+def own_index(session_id: str) -> str:
+    """The name of an index that only this session has."""
+    return f"chat-history-{hashlib.sha256(repr(session_id).encode()).hexdigest()[:16]}"
+
+
+def remove(session_id: str) -> None:
+    """Delete the session's index."""
+    connected(address("elasticsearch")).indices.delete(
+        index=own_index(session_id), ignore_unavailable=True
+    )
+
+
+@history_backend(
+    "upstream-new-index", server="elasticsearch", server_errors=NOT_THERE, remove=remove
+)
+def upstream_new_index(session_id: str) -> ElasticsearchChatMessageHistory:
+    """An index for each session: what happens where it is not there yet."""
+    client = connected(address("elasticsearch"))
+    return ElasticsearchChatMessageHistory(own_index(session_id), session_id, client=client)
+
+
+@history_backend(
+    "upstream-unaided", server="elasticsearch", corrupt=corrupt, server_errors=NOT_THERE
+)
+def upstream_unaided(session_id: str) -> ElasticsearchChatMessageHistory:
+    """The synchronous class with an ordinary client, for a node that has `_delete_by_query`."""
+    client = ordinary(address("elasticsearch"))
+    return ElasticsearchChatMessageHistory(INDEX, session_id, client=client)
+
+
+@history_backend(
+    "upstream-async-unaided",
+    server="elasticsearch",
+    corrupt=corrupt,
+    server_errors=NOT_THERE,
+    lacks={"sync": ASYNCHRONOUS},
+)
+async def upstream_async_unaided(
+    session_id: str,
+) -> AsyncIterator[AsyncElasticsearchChatMessageHistory]:
+    """The asynchronous class with an ordinary client."""
+    async with AsyncElasticsearch(address("elasticsearch")) as client:
+        yield AsyncElasticsearchChatMessageHistory(INDEX, session_id, client=client)
