@@ -480,6 +480,26 @@ def test_of_a_batch_with_a_message_that_is_refused_nothing_is_left(
     assert _contents(history.messages) == ["0", "1", "2"]
 
 
+def test_a_refused_batch_is_taken_back_whichever_attempt_has_stored_it(
+    opened: Open, client: Elasticsearch, index: str, node: type[Recording]
+) -> None:
+    mapping = {**_UPSTREAM_MAPPING, "history": {"type": "keyword"}}
+    client.indices.create(index=index, mappings={"properties": mapping})
+    lost: list[str] = []
+
+    def lose(method: str, path: str) -> None:
+        if path == "_bulk" and not lost:
+            lost.append(path)
+            raise package.ConnectionError("the answer is lost")
+
+    history = opened()
+    node.after = lose
+    with pytest.raises(DeliveryError, match="Nothing of"):
+        history.add_messages([*_numbered(2), HumanMessage("x" * 40_000)])
+    assert lost
+    assert history.messages == []
+
+
 # The index.
 
 

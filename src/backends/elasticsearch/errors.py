@@ -6,7 +6,7 @@ import builtins
 import logging
 from typing import TypeVar
 
-from elastic_transport import ApiResponseMeta
+from elastic_transport import ApiResponseMeta, TlsError
 from elasticsearch import ApiError, ConnectionError, ConnectionTimeout, TransportError
 
 from .requests import Steps
@@ -36,6 +36,8 @@ class RefusedError(ElasticsearchHistoryError, ApiError):
 
 class DeliveryError(RefusedError):
     """The server refused messages of a batch; those that it had stored were removed again.
+
+    `status_code` is 200 where the server took the request and refused single messages.
 
     Attributes:
         left: How many messages of the batch are stored all the same, because that failed.
@@ -89,11 +91,13 @@ def explained(steps: Steps[T], doing: str, where: str, *, writes: bool) -> Steps
         problem = RefusedError(f"cannot {doing} {where}: {reason(error)}", error.meta, error.body)
     except TransportError as error:
         cause = error
-        outcome = " Outcome unknown: it may have been done all the same." if writes else ""
+        remedy = "look whether a server runs there, and whether the address is right"
+        if isinstance(error, TlsError):
+            remedy = "name the authority of its certificate as ca_certs in config"
+        elif writes:
+            remedy += ". Outcome unknown: it may have been done all the same"
         problem = UnreachableError(
-            f"cannot {doing} {where}: {error.message}. Look whether a server runs there, and "
-            f"whether the address is right.{outcome}",
-            error.errors,
+            f"cannot {doing} {where}: {error.message}: {remedy}", error.errors
         )
     except UnfitIndexError as error:
         cause = error
