@@ -371,6 +371,8 @@ def test_a_read_that_misses_a_shard_raises(opened: Open, client: Elasticsearch, 
         _ = opened(timeout_sec=1).messages
     history = opened()
     history._index.note(Known(spread=True, refreshable=False))
+    with pytest.raises(RefusedError, match="1 of 2 shards answered"):
+        history.delete_expired()
     with pytest.raises(RefusedError, match="not all of the index"):
         _ = history.messages
 
@@ -424,8 +426,9 @@ def test_the_same_message_is_kept_as_often_as_it_was_added(opened: Open) -> None
 
 
 def test_times_rise_within_and_between_batches(
-    opened: Open, client: Elasticsearch, index: str
+    opened: Open, client: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conversation, "_now_ms", lambda: 1_700_000_000_000)
     for start in range(0, 60, 20):
         opened().add_messages(_numbered(20, start))
     client.indices.refresh(index=index)

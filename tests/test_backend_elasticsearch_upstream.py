@@ -22,17 +22,17 @@ from backends.elasticsearch import (
 )
 from conformance.servers.handle import Server
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
-    from langchain_community.chat_message_histories import (
-        ElasticsearchChatMessageHistory as Community,
-    )
-
 if int(package.__version__[0]) < 9:
     from langchain_elasticsearch import AsyncElasticsearchChatMessageHistory as AsyncUpstream
     from langchain_elasticsearch import ElasticsearchChatMessageHistory as Upstream
 else:
     pytest.skip("langchain-elasticsearch 1.0 needs client 8", allow_module_level=True)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
+    from langchain_community.chat_message_histories import (
+        ElasticsearchChatMessageHistory as Community,
+    )
 
 MESSAGES: list[BaseMessage] = [
     SystemMessage("be kind"),

@@ -367,15 +367,9 @@ class _Pages:
     """A search, page by page; each as large as the index allows and the server can carry."""
 
     def __init__(self, index: Index | None, known: Known, search: Mapping[str, Any]) -> None:
-        self._search: dict[str, Any] = {
-            "track_total_hits": False,
-            **search,
-            "allow_partial_search_results": False,
-        }
-        if index is not None:
+        self._search: dict[str, Any] = {"track_total_hits": False, **search}
+        if index is not None:  # a point in time knows its own
             self._search["index"] = index.name
-        else:
-            del self._search["allow_partial_search_results"]  # of the point in time
         self._index = index
         self._known = known
         self._size = known.page
@@ -396,12 +390,10 @@ class _Pages:
                 continue
             body = answer.body
             shards = body["_shards"]
-            if shards["failed"] or body["timed_out"]:
-                raise RefusedError(
-                    f"{shards['failed']} of {shards['total']} shards failed, or ran out of time",
-                    answer.meta,
-                    body,
-                )
+            # A shard that is not assigned counts neither as successful nor as failed.
+            if shards["successful"] < shards["total"] or body["timed_out"]:
+                text = f"{shards['successful']} of {shards['total']} shards answered in time"
+                raise RefusedError(text, answer.meta, body)
             if shards["total"] > 1 and not self._known.spread:
                 raise _OutdatedError(f"{self._index} has got several shards")
             hits: list[Hit] = body["hits"]["hits"]
