@@ -275,7 +275,7 @@ class Bench:
     def _turn(self) -> Iterator[Operation]:
         told, said = conversation(20), conversation(2)
 
-        # Each session is as the turn before has left it: nobody has looked at the last two messages.
+        # A session is as the turn before has left it: nobody has looked at its last two messages.
         def ours(watch: Watch) -> None:
             session = self._session()
             history = self._ours(session)
