@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import inspect
 import itertools
@@ -19,6 +20,7 @@ from typing import Any
 
 import elasticsearch as package
 import pytest
+from elastic_transport import ApiResponseMeta, HttpHeaders
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
@@ -501,6 +503,43 @@ def test_a_refused_batch_is_taken_back_whichever_attempt_has_stored_it(
         history.add_messages([*_numbered(2), HumanMessage("x" * 40_000)])
     assert lost
     assert history.messages == []
+
+
+class GatewayError(PreviousMajorNode):
+    """A gateway that gives up waiting for bulk requests, which the server carries out."""
+
+    def perform_request(self, method: str, target: str, *more: Any, **named: Any) -> Any:
+        answer = super().perform_request(method, target, *more, **named)
+        if "/_bulk" in target:
+            meta = dataclasses.replace(answer.meta, status=504)
+            return type(answer)(meta, b'{"error": "gateway timeout", "status": 504}')
+        return answer
+
+
+def test_an_answer_of_a_gateway_leaves_the_outcome_open(opened: Open) -> None:
+    through_gateway = opened(config={"node_class": GatewayError, "max_retries": 0})
+    with pytest.raises(RefusedError, match="Outcome unknown") as caught:
+        through_gateway.add_messages(_numbered(3))
+    assert "Nothing of the batch" not in str(caught.value)
+    assert _contents(opened().messages) == ["0", "1", "2"]
+
+
+def test_a_server_without_room_is_not_asked_again_for_each_message(
+    opened: Open, node: type[Recording]
+) -> None:
+    history = opened()
+    history.add_messages(_numbered(1))
+    node.asked.clear()
+
+    def refuse(method: str, path: str) -> None:
+        if path == "_bulk":
+            meta = ApiResponseMeta(429, "1.1", HttpHeaders(), 0.0, history._servers[0])
+            raise package.ApiError("es_rejected_execution_exception", meta, {})
+
+    node.after = refuse
+    with pytest.raises(RefusedError, match="Nothing of the batch of 100"):
+        history.add_messages(_numbered(100, 1))
+    assert len(node.asked) == 1
 
 
 # The index.

@@ -44,6 +44,8 @@ Hit = Mapping[str, Any]
 LARGEST_REQUEST = 95 * 1024 * 1024
 """Bytes of messages in one request: `http.max_content_length` is 100 MB, on most servers."""
 
+_LARGE_REQUEST = 1024 * 1024
+_KEEP_ALIVE = "1m"
 _LONGEST_KEYWORD = 32_766
 """Bytes of the longest term that Lucene takes."""
 _ATTEMPTS = 5
@@ -90,6 +92,8 @@ class Conversation:
             try:
                 refused = yield from self._store(part, known, stored)
             except ApiError as error:
+                if error.status_code >= 500:  # of a gateway, say: what became of it is not known
+                    raise
                 refused = _Refused(error.meta, error.body, reason(error))
             if refused is not None:
                 left = (yield from self._take_back(stored)) if stored else 0
@@ -127,9 +131,10 @@ class Conversation:
             answer = yield Request("bulk", arguments)
         except ApiError as error:
             half = len(lines) // 4 * 2
-            if error.status_code not in (413, 429) or not half:
+            large = error.status_code == 429 and sum(map(len, lines)) > _LARGE_REQUEST
+            if not half or not (large or error.status_code == 413):
                 raise
-            # Nothing of it was stored: the server takes no request of that size, or not now.
+            # Nothing of it was stored: the server has no room for a request of that size.
             return (yield from self._store(lines[:half], known, stored)) or (
                 yield from self._store(lines[half:], known, stored)
             )
@@ -168,7 +173,9 @@ class Conversation:
     def read(self, last: int | None = None) -> Steps[list[BaseMessage]]:
         """Decode the conversation, or the last so many messages of it, oldest first."""
         hits = yield from self._seen(lambda known: self._conversation(known, last))
-        records = [(hit["_id"], hit["_source"].get("history") or "") for hit in hits or ()]
+        if not hits:
+            return []
+        records = [(hit["_id"], hit["_source"].get("history") or "") for hit in hits]
         messages: list[BaseMessage] = yield Work(lambda: decode_batch(records)[0])
         return messages
 
@@ -254,27 +261,22 @@ class Conversation:
         self, known: Known, query: Mapping[str, Any], last: int | None
     ) -> Steps[list[Hit]]:
         """Documents that are not routed by session, by their time; at one point in time."""
-        opened = yield Request("open_point_in_time", {"index": self.index.name, "keep_alive": "1m"})
-        pit = opened.body["id"]
+        opened = yield Request(
+            "open_point_in_time", {"index": self.index.name, "keep_alive": _KEEP_ALIVE}
+        )
         order = "asc" if last is None else "desc"
         hits: list[Hit] = []
-        try:
-            search = {
-                "query": query,
-                "sort": [{"created_at": order}],
-                "pit": {"id": pit, "keep_alive": "1m"},
-            }
-            pages = _Pages(None, known, search)
-            while not pages.ended and (last is None or len(hits) < last):
-                hits += yield from pages.next(None if last is None else last - len(hits))
-        finally:
-            yield Request("close_point_in_time", {"id": pit})
+        search = {"query": query, "sort": [{"created_at": order}]}
+        pages = _Pages(self.index, known, search, pit=opened.body["id"])
+        while not pages.ended and (last is None or len(hits) < last):
+            hits += yield from pages.next(None if last is None else last - len(hits))
+        yield Request("close_point_in_time", {"id": pages.pit})
         return hits if last is None else hits[::-1]
 
     # Removing.
 
     def clear(self) -> Steps[None]:
-        """Remove the session's documents; nothing is asked for twice where there are none."""
+        """Remove the session's documents."""
         yield from self._seen(self._clear)
 
     def _clear(self, known: Known) -> Steps[None]:
@@ -366,10 +368,11 @@ class _OutdatedError(ElasticsearchHistoryError):
 class _Pages:
     """A search, page by page; each as large as the index allows and the server can carry."""
 
-    def __init__(self, index: Index | None, known: Known, search: Mapping[str, Any]) -> None:
+    def __init__(
+        self, index: Index, known: Known, search: Mapping[str, Any], pit: str | None = None
+    ) -> None:
         self._search: dict[str, Any] = {"track_total_hits": False, **search}
-        if index is not None:  # a point in time knows its own
-            self._search["index"] = index.name
+        self.pit = pit
         self._index = index
         self._known = known
         self._size = known.page
@@ -380,8 +383,11 @@ class _Pages:
         """The next documents, at most `limit`."""
         while True:
             size = self._size if limit is None else min(limit, self._size)
+            where: dict[str, Any] = {"index": self._index.name}
+            if self.pit is not None:
+                where = {"pit": {"id": self.pit, "keep_alive": _KEEP_ALIVE}}
             try:
-                answer = yield Request("search", {**self._search, "size": size})
+                answer = yield Request("search", {**self._search, **where, "size": size})
             except ApiError as error:
                 # The answer would be too large for the server: a circuit breaker.
                 if error.status_code != 429 or size == 1:
@@ -395,9 +401,10 @@ class _Pages:
                 text = f"{shards['successful']} of {shards['total']} shards answered in time"
                 raise RefusedError(text, answer.meta, body)
             if shards["total"] > 1 and not self._known.spread:
-                raise _OutdatedError(f"{self._index} has got several shards")
+                raise _OutdatedError("the index has got several shards")
             hits: list[Hit] = body["hits"]["hits"]
             self.ended = len(hits) < size
+            self.pit = body.get("pit_id", self.pit)
             if hits and "sort" in hits[-1]:
                 self._search["search_after"] = hits[-1]["sort"]
             if self.total is None:

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_UNKNOWN = ". Outcome unknown: it may have been done all the same"
+
 
 class ElasticsearchHistoryError(Exception):
     """Elasticsearch refused a call, or failed it. The text names the session and the server."""
@@ -88,20 +90,21 @@ def explained(steps: Steps[T], doing: str, where: str, *, writes: bool) -> Steps
         )
     except ApiError as error:
         cause = error
-        problem = RefusedError(f"cannot {doing} {where}: {reason(error)}", error.meta, error.body)
+        told = reason(error) + (_UNKNOWN if writes and error.status_code >= 500 else "")
+        problem = RefusedError(f"cannot {doing} {where}: {told}", error.meta, error.body)
     except TransportError as error:
         cause = error
         remedy = "look whether a server runs there, and whether the address is right"
         if isinstance(error, TlsError):
             remedy = "name the authority of its certificate as ca_certs in config"
         elif writes:
-            remedy += ". Outcome unknown: it may have been done all the same"
+            remedy += _UNKNOWN
         problem = UnreachableError(
             f"cannot {doing} {where}: {error.message}: {remedy}", error.errors
         )
-    except UnfitIndexError as error:
+    except ElasticsearchHistoryError as error:
         cause = error
-        problem = UnfitIndexError(f"cannot {doing} {where}: {error}")
+        problem = type(error)(f"cannot {doing} {where}: {error}")
     logger.error("%s", problem)
     raise problem from cause
 
