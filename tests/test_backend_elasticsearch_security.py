@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
 import threading
 import urllib.error
@@ -28,6 +29,7 @@ from backends.elasticsearch import (
 )
 from backends.elasticsearch.index import MAPPING
 from conformance.servers.handle import Server
+from conftest import Run
 from elasticsearch_node import Secured
 
 
@@ -171,6 +173,26 @@ def test_who_may_not_make_the_index_is_told_so(secured_elasticsearch: Secured, i
     with opened(secured_elasticsearch, index, es_user=user, es_password=password) as history:
         with pytest.raises(RefusedError, match=r"unauthorized.*create_index.*Nothing of"):
             history.add_messages([HumanMessage("a")])
+
+
+@pytest.mark.parametrize("backend", ["elasticsearch", "elasticsearch-async"])
+def test_a_run_is_let_in_by_its_client_settings(
+    secured_elasticsearch: Secured, pytester: pytest.Pytester, run_apart: Run, backend: str
+) -> None:
+    user, password = secured_elasticsearch.superuser
+    pytester.path.joinpath("client.toml").write_text(
+        f"[elasticsearch]\nca_certs = {json.dumps(secured_elasticsearch.ca_certs)}\n"
+        f"basic_auth = {json.dumps([user, password])}\n"
+    )
+    result = run_apart(
+        f"--history-backend={backend}",
+        f"--history-server=elasticsearch={secured_elasticsearch.server.address}",
+        "--history-server-config=client.toml",
+        "--history-require-verdict",
+    )
+    assert result.ret == 0
+    assert f"{backend}: CONFORMANT" in result.stdout.str()
+    assert password not in result.stdout.str() + result.stderr.str()
 
 
 @pytest.fixture
