@@ -17,6 +17,10 @@ documents:
   indices:
     - names: ["chat-*"]
       privileges: ["read", "index", "delete"]
+making:
+  indices:
+    - names: ["chat-*"]
+      privileges: ["create_index", "read", "write"]
 """
 """Documents only: not refresh, not create an index, not see its mapping or its settings."""
 
@@ -41,12 +45,15 @@ class Secured:
         superuser: Name and password of one who may do everything.
         restricted: Name and password of one who may read, write and delete documents in indices
             named `chat-*` that are there, and nothing else.
+        maker: Name and password of one who may make such indices too, and neither look at their
+            mapping nor refresh them.
     """
 
     server: Server
     ca_certs: str
     superuser: tuple[str, str]
     restricted: tuple[str, str]
+    maker: tuple[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +64,13 @@ def secured_elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     authority.cert_pem.write_to_path(ca_certs)
     certificate = authority.issue_cert("127.0.0.1")
     superuser, restricted = ("superuser", "may do everything"), ("restricted", "may do little")
+    maker = ("maker", "may make some")
     tls = "xpack.security.http.ssl."
     with ladder.start(
         "elasticsearch",
         "jvm",
         announce=print,
-        credentials=dict([superuser, restricted]),
+        credentials=dict([superuser, restricted, maker]),
         properties={
             tls + "enabled": "true",
             tls + "key": "node.key",
@@ -74,7 +82,7 @@ def secured_elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "node.pem": "".join(pem.bytes().decode() for pem in certificate.cert_chain_pems),
             "authority.pem": authority.cert_pem.bytes().decode(),
             "roles.yml": ROLES,
-            "users_roles": "superuser:superuser\ndocuments:restricted\n",
+            "users_roles": "superuser:superuser\ndocuments:restricted\nmaking:maker\n",
         },
     ) as server:
-        yield Secured(server, str(ca_certs), superuser, restricted)
+        yield Secured(server, str(ca_certs), superuser, restricted, maker)

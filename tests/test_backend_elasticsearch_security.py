@@ -168,6 +168,36 @@ def test_who_may_only_write_documents_reads_what_was_written(
         handle.close()
 
 
+def test_what_one_user_may_do_says_nothing_of_another(
+    secured_elasticsearch: Secured, index: str
+) -> None:
+    name, password = secured_elasticsearch.superuser
+    other, others_password = secured_elasticsearch.restricted
+    with (
+        opened(secured_elasticsearch, index, es_user=name, es_password=password) as one,
+        opened(secured_elasticsearch, index, es_user=other, es_password=others_password) as two,
+    ):
+        one.add_message(HumanMessage("0"))
+        assert len(one.messages) == len(two.messages) == 1
+        two.add_message(HumanMessage("1"))
+        assert len(one.messages) == len(two.messages) == 2
+        two.clear()
+        one.add_message(HumanMessage("2"))
+        assert len(one.messages) == 1
+
+
+def test_who_may_make_an_index_and_not_look_at_it_makes_one_that_will_do(
+    secured_elasticsearch: Secured, index: str, superuser: Elasticsearch
+) -> None:
+    name, password = secured_elasticsearch.maker
+    with opened(secured_elasticsearch, index, es_user=name, es_password=password) as history:
+        for number in range(2):
+            history.add_message(HumanMessage(str(number)))
+        assert [message.content for message in history.messages] == ["0", "1"]
+    mapping = superuser.indices.get_mapping(index=index)[index]["mappings"]["properties"]
+    assert mapping == MAPPING
+
+
 def test_who_may_not_make_the_index_is_told_so(secured_elasticsearch: Secured, index: str) -> None:
     user, password = secured_elasticsearch.restricted
     with opened(secured_elasticsearch, index, es_user=user, es_password=password) as history:

@@ -8,6 +8,8 @@ from typing import Any
 
 from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
 
+from .index import Asker
+
 try:
     _VERSION = importlib.metadata.version("chat-history-conformance")
 except importlib.metadata.PackageNotFoundError:  # only the sources are there
@@ -91,6 +93,22 @@ def settings(
     elif es_user is not None or es_password is not None:
         raise ValueError("es_user and es_password belong together: one of them is missing")
     return {"request_timeout": timeout_sec, **place, **who, **config}
+
+
+_ASKERS: dict[tuple[tuple[str, ...], int], Asker] = {}
+
+
+def asker_of(client: Any, own: Mapping[str, Any]) -> object:
+    """Who asks through a client: all that share it, or that have made their own in the same way.
+
+    Args:
+        client: The client.
+        own: What it was made of; empty where it was passed in.
+    """
+    if not own:
+        return client.transport
+    made_of = hash(repr(sorted(own.items())))  # there are secrets in it, which need no other place
+    return _ASKERS.setdefault((servers_of(client), made_of), Asker())
 
 
 def servers_of(client: Any) -> tuple[str, ...]:

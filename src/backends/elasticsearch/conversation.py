@@ -148,7 +148,7 @@ class Conversation:
             return None
         if attempts > 1 and all(map(is_missing_mapping, refused.values())):
             self.index.forget()
-            known = yield from self.index.ready(expiring=self._ttl_ms is not None)
+            known = yield from self.index.ready(expiring=self._ttl_ms is not None, unmapped=True)
             again = [line for n in refused for line in lines[2 * n : 2 * n + 2]]
             return (yield from self._store(again, known, stored, attempts - 1))
         first, told = next(iter(refused.items()))
@@ -186,8 +186,7 @@ class Conversation:
             if known is None:
                 return None
             try:
-                if known.refreshable:
-                    yield Request("indices.refresh", {"index": self.index.name})
+                known = yield from self.index.refresh(known)
                 return (yield from look(known))
             except (NotFoundError, BadRequestError, _OutdatedError) as error:
                 # It was deleted, or made anew in another way, since we have looked at it.

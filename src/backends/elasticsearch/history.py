@@ -14,7 +14,7 @@ from langchain_core.messages import BaseMessage
 
 from ..closing import Closing
 from ..codec import check_bounds, check_ttl
-from .clients import USER_AGENT, servers_of, settings
+from .clients import USER_AGENT, asker_of, servers_of, settings
 from .conversation import Conversation
 from .errors import explained
 from .index import Index
@@ -78,7 +78,7 @@ class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
         self._own: dict[Any, C] = {}
         self._closed = False
         self._servers = servers_of(self.client)
-        self._index = Index(index, self._servers)
+        self._index = Index(index, asker_of(self.client, self._settings))
         self._conversation = Conversation(
             self._index, session_id, ttl_ms=self.ttl_ms, ensure_ascii=self.ensure_ascii
         )

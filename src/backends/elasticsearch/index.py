@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from elasticsearch import AuthorizationException, BadRequestError, NotFoundError
 
@@ -30,26 +32,33 @@ _PAGE = 10_000
 
 @dataclass(frozen=True)
 class Known:
-    """What was found out about an index.
+    """What somebody found out about an index.
 
     Attributes:
         page: How many documents one search may return.
         mapped: Whether the field of session ids is there.
         expiring: Whether the field of expiry times is there.
         spread: Whether it has several shards.
-        refreshable: Whether we may refresh it.
+        refreshable: Whether we may refresh it; None while that was not tried.
+        certain: Whether it is there; False where we may not look, and have not tried to make it.
     """
 
     page: int = _PAGE
     mapped: bool = True
     expiring: bool = True
     spread: bool = False
-    refreshable: bool = True
+    refreshable: bool | None = None
+    certain: bool = True
 
 
-_KNOWN: dict[tuple[Sequence[str], str], Known] = {}
-"""By servers and name, for all histories of the process: an application opens one for each turn,
-and must not pay for looking at the same index again. What is outdated is noticed in use."""
+class Asker:
+    """Somebody who asks certain servers. What they may see and do is theirs, and nobody else's."""
+
+
+_KNOWN: WeakKeyDictionary[object, dict[str, Known]] = WeakKeyDictionary()
+"""By who asks and the name of the index, for all histories of the process: an application opens one
+for each turn, and must not pay for looking at the same index again. What is outdated is noticed in
+use."""
 
 
 class Index:
@@ -57,25 +66,26 @@ class Index:
 
     Args:
         name: Its name, or that of an alias for one index.
-        servers: The addresses of the nodes, without credentials.
+        asker: Who asks: handles that share it share what they know of the index.
     """
 
-    def __init__(self, name: str, servers: Sequence[str]) -> None:
+    def __init__(self, name: str, asker: object) -> None:
         self.name = name
-        self._key = (servers, name)
+        self._known = _KNOWN.setdefault(asker, {})
+        self._asker = asker  # or it would be forgotten
 
     @property
     def seen(self) -> bool:
         """Whether it was found, or made, in this process."""
-        return self._key in _KNOWN
+        return self.name in self._known
 
     def forget(self) -> None:
         """Look at the index again before it is next used."""
-        _KNOWN.pop(self._key, None)
+        self._known.pop(self.name, None)
 
     def note(self, known: Known, **changed: Any) -> Known:
         """Keep something else that has shown about it."""
-        _KNOWN[self._key] = known = replace(known, **changed)
+        self._known[self.name] = known = replace(known, **changed)
         return known
 
     def find(self) -> Steps[Known | None]:
@@ -84,34 +94,49 @@ class Index:
         Raises:
             UnfitIndexError: It cannot keep sessions.
         """
-        known = _KNOWN.get(self._key) or (yield from self._examine())
+        known = self._known.get(self.name) or (yield from self._examine())
         return known if known is not None and known.mapped else None
 
-    def ready(self, *, expiring: bool) -> Steps[Known]:
+    def ready(self, *, expiring: bool, unmapped: bool = False) -> Steps[Known]:
         """Make it, or complete its mapping, where that is needed.
 
         Args:
             expiring: Whether documents with a time of expiry are to be written.
+            unmapped: Whether it has shown that there is no mapping, whatever is known of it.
 
         Raises:
             UnfitIndexError: It cannot keep sessions.
         """
-        known = _KNOWN.get(self._key) or (yield from self._examine())
-        if known is None:
-            try:
-                yield Request("indices.create", {"index": self.name, "mappings": _mappings()})
-            except BadRequestError as error:
-                if error.error != "resource_already_exists_exception":
-                    raise
-                # Another handle was faster.
-            known = yield from self._examine()
-        if known is None or not known.mapped or (expiring and not known.expiring):
-            missing = dict(MAPPING)
-            if known is not None and known.mapped:
-                missing = {"expires_at": MAPPING["expires_at"]}
-            yield Request("indices.put_mapping", {"index": self.name, "properties": missing})
+        known = self._known.get(self.name) or (yield from self._examine())
+        if known is None or not known.mapped or unmapped:
+            yield from self._make()
             known = (yield from self._examine()) or Known()
+        if not known.certain:
+            with suppress(AuthorizationException):
+                yield from self._create()
+            known = self.note(known, certain=True)
+        if expiring and not known.expiring:
+            field = {"expires_at": MAPPING["expires_at"]}
+            yield Request("indices.put_mapping", {"index": self.name, "properties": field})
+            known = self.note(known, expiring=True)
+        if known.refreshable is None:
+            known = yield from self.refresh(known)
         return known
+
+    def refresh(self, known: Known) -> Steps[Known]:
+        """Let searches see all that was acknowledged, as far as we may do that."""
+        if known.refreshable is False:
+            return known
+        try:
+            yield Request("indices.refresh", {"index": self.name})
+        except AuthorizationException:
+            logger.warning(
+                "index %r may not be refreshed: each add does so itself, which is slower. "
+                "The privilege is maintenance",
+                self.name,
+            )
+            return self.note(known, refreshable=False)
+        return known if known.refreshable else self.note(known, refreshable=True)
 
     def _examine(self) -> Steps[Known | None]:
         try:
@@ -124,23 +149,30 @@ class Index:
                 "The privilege is view_index_metadata",
                 self.name,
             )
-            known = Known(spread=True)  # how many shards it has is not known either
-        else:
-            known = _fit(self.name, found.body)
-        if known.mapped:
-            try:
-                yield Request("indices.refresh", {"index": self.name})
-            except NotFoundError:
-                return None
-            except AuthorizationException:
-                logger.warning(
-                    "index %r may not be refreshed: each add does so itself, which is slower. "
-                    "The privilege is maintenance",
-                    self.name,
+            # How many shards it has is not known either.
+            return self.note(Known(spread=True, certain=False))
+        known = _fit(self.name, found.body)
+        return self.note(known) if known.mapped else known
+
+    def _make(self) -> Steps[None]:
+        """Make the index; where it is there without a mapping, give it one."""
+        if not (yield from self._create()):
+            with suppress(BadRequestError):  # it has a mapping now: whether it will do is seen next
+                yield Request(
+                    "indices.put_mapping", {"index": self.name, "properties": dict(MAPPING)}
                 )
-                known = replace(known, refreshable=False)
-            self.note(known)
-        return known
+
+    def _create(self) -> Steps[bool]:
+        """Make the index, and say whether that was needed."""
+        try:
+            yield Request(
+                "indices.create", {"index": self.name, "mappings": {"properties": dict(MAPPING)}}
+            )
+        except BadRequestError as error:
+            if error.error != "resource_already_exists_exception":
+                raise
+            return False  # another handle was faster, or the server has made it for a document
+        return True
 
 
 def is_missing_mapping(error: Mapping[str, Any]) -> bool:
@@ -154,10 +186,6 @@ def is_missing_mapping(error: Mapping[str, Any]) -> bool:
 
 
 UNMAPPED = "chat-history-index-without-mapping"
-
-
-def _mappings() -> dict[str, Any]:
-    return {"properties": dict(MAPPING)}
 
 
 def _fit(name: str, found: Mapping[str, Any]) -> Known:

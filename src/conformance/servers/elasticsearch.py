@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import ssl
 import uuid
 import zipfile
@@ -38,6 +39,9 @@ _JVM_OPTIONS = """\
 """
 """In place of those of the distribution, which are for large machines and long lives. The roles
 would be written to an index that this node cannot make: the analysis modules are not in it."""
+
+_TAKEN_BY_THE_IMAGE = re.compile(r"[-a-z0-9_]+(\.[-a-z0-9_]+)+")
+"""The variables that are settings to the node in its image, which passes over others in silence."""
 
 _TLS = "xpack.security.http.ssl."
 _PBKDF2_ROUNDS = 10_000
@@ -144,6 +148,12 @@ class Elasticsearch(Kind):
                 "an Elasticsearch container with users and passwords is not made here: "
                 "use the jvm way"
             )
+        for name in wishes.properties:
+            if not _TAKEN_BY_THE_IMAGE.fullmatch(name):
+                raise ServerError(
+                    f"an Elasticsearch container does not take the property {name}, only those "
+                    "with a dot and without capitals in their names: use the jvm way"
+                )
         cluster = _cluster_name()
         return Launch(
             command=(),
