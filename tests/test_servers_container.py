@@ -1,4 +1,4 @@
-"""A broker in a container, of an image made on this machine: the engine is real, no registry is."""
+"""Servers in containers, of images made on this machine: the engine is real, no registry is."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import docker
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 
+import elasticsearch_image
 import kafka_image
-from conformance.servers import ServerError, container, ladder, process
+import test_servers_elasticsearch
+from backends.elasticsearch import ElasticsearchChatMessageHistory, PreviousMajorNode
+from conformance.servers import ServerError, container, elasticsearch, ladder, process
 from conformance.servers.handle import Server
+from conformance.servers.kind import Wishes
 from test_servers_kafka import answers, consume, new_topic, produce, until
 
 
@@ -35,19 +40,42 @@ def image(engine: docker.DockerClient) -> str:
     return kafka_image.made_here(engine)
 
 
-@pytest.fixture
-def own_image(engine: docker.DockerClient, image: str) -> Iterator[str]:
-    """The image by a name that no other test uses, to tell whose a container is."""
+@contextmanager
+def by_a_name_of_its_own(engine: docker.DockerClient, image: str) -> Iterator[str]:
+    """An image by a name that nobody else uses, to tell whose a container is."""
     repository, tag = image.split(":")[0], uuid.uuid4().hex
     engine.images.get(image).tag(repository, tag)
     yield f"{repository}:{tag}"
     engine.images.remove(f"{repository}:{tag}")
 
 
+@pytest.fixture
+def own_image(engine: docker.DockerClient, image: str) -> Iterator[str]:
+    with by_a_name_of_its_own(engine, image) as name:
+        yield name
+
+
 @pytest.fixture(scope="module")
 def broker(image: str) -> Iterator[Server]:
     with ladder.start("kafka", "container", announce=print, images={"kafka": image}) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def node(engine: docker.DockerClient) -> Iterator[Server]:
+    """An Elasticsearch node, which takes too long to start for one a test."""
+    made = elasticsearch_image.made_here(engine)
+    with by_a_name_of_its_own(engine, made) as own:
+        with ladder.start(
+            "elasticsearch",
+            "container",
+            announce=print,
+            images={"elasticsearch": own},
+            properties={"node.attr.rack": "one"},
+        ) as server:
+            assert containers(engine, own) == 1
+            yield server
+        assert containers(engine, own) == 0
 
 
 @pytest.fixture
@@ -190,3 +218,66 @@ def test_a_container_demands_no_credentials(image: str) -> None:
             images={"kafka": image},
             credentials={"user": "password"},
         )
+
+
+def history(node: Server, session: str) -> ElasticsearchChatMessageHistory:
+    return ElasticsearchChatMessageHistory(
+        "chat", session, es_url=node.address, config={"node_class": PreviousMajorNode}
+    )
+
+
+def test_an_elasticsearch_container_is_found_and_has_taken_what_it_was_told(node: Server) -> None:
+    assert node.address.startswith("http://127.0.0.1:")
+    assert (node.way, node.owned, node.why_no_faults, node.ended()) == ("container", True, "", "")
+    found = ladder.start("elasticsearch", node.address, announce=print)
+    assert found.description == "8.19.4 (address)"
+    told = test_servers_elasticsearch.request(
+        node, "GET", "/_nodes/settings,jvm?flat_settings=true"
+    )
+    (of_node,) = told["nodes"].values()
+    expected = {**elasticsearch.NODE, "node.attr.rack": "one", "xpack.security.enabled": "false"}
+    assert expected.items() <= of_node["settings"].items()
+    assert "-Xmx512m" in of_node["jvm"]["input_arguments"]
+
+
+def test_a_paused_elasticsearch_container_answers_nobody_until_it_may_go_on(node: Server) -> None:
+    node.pause()
+    assert not test_servers_elasticsearch.answers(node, 1)
+    node.resume()
+    assert test_servers_elasticsearch.answers(node, 30)
+
+
+def test_messages_in_an_elasticsearch_container_are_there_after_kill_and_restart(
+    node: Server,
+) -> None:
+    session = uuid.uuid4().hex
+    messages = [HumanMessage("one"), AIMessage("two")]
+    with history(node, session) as before:
+        before.add_messages(messages)
+        assert before.messages == messages
+    address = node.address
+    node.pause()
+    node.kill()
+    assert "the container ended with status 137" in node.ended()
+    assert not test_servers_elasticsearch.answers(node)
+    node.restart()
+    assert node.address == address
+    with history(node, session) as after:
+        assert after.messages == messages
+        after.add_messages(messages)
+        assert after.messages == messages * 2
+
+
+@pytest.mark.parametrize(
+    ("wishes", "told"),
+    [
+        (Wishes(credentials={"user": "password"}), "with users and passwords is not made here"),
+        (Wishes(properties={"node.attr.Rack": "one"}), r"does not take the property node\.attr\.R"),
+        (Wishes(properties={"processors": "1"}), "does not take the property processors"),
+    ],
+)
+def test_what_an_elasticsearch_container_would_pass_over_is_refused(
+    wishes: Wishes, told: str
+) -> None:
+    with pytest.raises(ServerError, match=f"{told}.*: use the jvm way"):
+        elasticsearch.KIND.container(9200, wishes)
