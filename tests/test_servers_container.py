@@ -45,8 +45,10 @@ def by_a_name_of_its_own(engine: docker.DockerClient, image: str) -> Iterator[st
     """An image by a name that nobody else uses, to tell whose a container is."""
     repository, tag = image.split(":")[0], uuid.uuid4().hex
     engine.images.get(image).tag(repository, tag)
-    yield f"{repository}:{tag}"
-    engine.images.remove(f"{repository}:{tag}")
+    try:
+        yield f"{repository}:{tag}"
+    finally:
+        engine.images.remove(f"{repository}:{tag}")
 
 
 @pytest.fixture
