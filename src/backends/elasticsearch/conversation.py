@@ -49,6 +49,8 @@ _KEEP_ALIVE = "1m"
 _LONGEST_KEYWORD = 32_766
 """Bytes of the longest term that Lucene takes."""
 _ATTEMPTS = 5
+_MAPPED = {"dynamic_templates": {"session_id": UNMAPPED}}
+"""What keeps a document out of an index without a mapping."""
 
 
 class Conversation:
@@ -106,7 +108,7 @@ class Conversation:
         expires = {} if self._ttl_ms is None else {"expires_at": _now_ms() + self._ttl_ms}
         lines = []
         for number, text in enumerate(texts):
-            create = {"_id": f"{batch}-{number}", "dynamic_templates": {"session_id": UNMAPPED}}
+            create = {"_id": f"{batch}-{number}", **_MAPPED}
             document = {
                 "session_id": self._key,
                 "created_at": first + number,
@@ -287,26 +289,16 @@ class Conversation:
         hits = yield from pages.next()
         if not hits:
             return
-        marker = uuid.uuid4().hex
-        create = {"_id": marker, "routing": self._routing}
-        document = {"session_id": self._marker_key, "created_at": _now_ms()}
-        (made, *_) = yield from self._delete(hits, [{"create": create}, document])
-        end = made.get("_seq_no")
-        if end is None:  # it was there already: sent twice by the client
-            found = yield Request(
-                "get", {"index": self.index.name, "id": marker, "routing": self._routing}
-            )
-            end = found.body["_seq_no"]
-        # What came between the search and the marker, what did not fit on the first page, and at
-        # last the marker itself. What is behind it stays.
-        more = True
-        while more:
-            pages = self._to_clear(known)
-            hits = yield from pages.next()
-            before = [hit for hit in hits if hit["sort"][0] <= end]
-            more = len(before) == len(hits) and not pages.ended
-            if before:
-                yield from self._delete(before)
+        end = yield from self._mark()
+        while hits:
+            # What did not fit on the page before, what came before the marker, and at last the
+            # marker. What is behind it stays.
+            page = yield from pages.next()
+            following = [hit for hit in page if hit["sort"][0] <= end]
+            if pages.ended or len(following) < len(page):
+                hits, following = [*hits, *following], []
+            yield from self._delete(hits)
+            hits = following
 
     def _to_clear(self, known: Known) -> _Pages:
         query = self._keys(filter=[self._here]) if known.spread else self._keys()
@@ -315,24 +307,36 @@ class Conversation:
             search["routing"] = self._routing
         return _Pages(self.index, known, search)
 
-    def _delete(
-        self, hits: Sequence[Hit], before: Sequence[Mapping[str, Any]] = ()
-    ) -> Steps[list[Mapping[str, Any]]]:
+    def _mark(self) -> Steps[int]:
+        """Write a marker and let all readers see it; where it stands in the order."""
+        marker = uuid.uuid4().hex
+        create = {"_id": marker, "routing": self._routing, **_MAPPED}
+        document = {"session_id": self._marker_key, "created_at": _now_ms()}
+        (made,) = yield from self._write([{"create": create}, document])
+        if "_seq_no" not in made:  # it was there already: sent twice by the client
+            arguments = {"index": self.index.name, "id": marker, "routing": self._routing}
+            made = (yield Request("get", arguments)).body
+        return int(made["_seq_no"])
+
+    def _delete(self, hits: Sequence[Hit]) -> Steps[None]:
         """Delete documents in the order given, in one request, and let all readers see it."""
-        deletes = [
-            {"delete": {"_id": hit["_id"], "routing": hit.get("_routing")}}
-            if "_routing" in hit
-            else {"delete": {"_id": hit["_id"]}}
-            for hit in hits
-        ]
+        yield from self._write(
+            [
+                {"delete": {"_id": hit["_id"], "routing": hit.get("_routing", hit["_id"])}}
+                for hit in hits
+            ]
+        )
+
+    def _write(self, operations: Sequence[Mapping[str, Any]]) -> Steps[list[Mapping[str, Any]]]:
         answer = yield Request(
-            "bulk", {"index": self.index.name, "operations": [*before, *deletes], "refresh": True}
+            "bulk", {"index": self.index.name, "operations": operations, "refresh": True}
         )
         results = [next(iter(item.values())) for item in answer.body["items"]]
         for result in results:
             if result["status"] not in (200, 201, 404, 409):
-                error = result["error"]
-                raise RefusedError(_item_reason(error), answer.meta, answer.body)
+                if is_missing_mapping(result["error"]):  # deleted, and now made by this
+                    raise _OutdatedError("the index is gone")
+                raise RefusedError(_item_reason(result["error"]), answer.meta, answer.body)
         return results
 
     def discard(self, position: str) -> Steps[None]:
