@@ -109,13 +109,17 @@ class Raw:
         return _decoded(hits if newest is None else reversed(hits))
 
     def clear(self, session: str, count: int) -> None:
-        """Refresh, search for the ids, delete them in one bulk request."""
+        """Refresh, search for the ids, delete them in one bulk request that no search misses."""
         self._client.indices.refresh(index=self._index)
         found = self._client.search(
             **self._search(session, count, [], False), source=False, filter_path="hits.hits._id"
         )
         deletions = [{"delete": {"_id": hit["_id"]}} for hit in found["hits"]["hits"]]
-        _check(self._client.bulk(index=self._index, routing=session, operations=deletions))
+        _check(
+            self._client.bulk(
+                index=self._index, routing=session, operations=deletions, refresh=True
+            )
+        )
 
     async def aadd(
         self, client: AsyncElasticsearch, session: str, messages: Sequence[BaseMessage]

@@ -238,7 +238,9 @@ class Conversation:
             page = yield from pages.next(None if last is None else last - len(hits))
             total = pages.total if total is None else total
             hits += page
-            if pages.ended or (newest_first and any(map(self._is_marker, page))):
+            if pages.ended or len(hits) == total:
+                break
+            if newest_first and any(map(self._is_marker, page)):
                 break
         if newest_first:
             hits.reverse()
