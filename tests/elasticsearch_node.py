@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trustme
+from elasticsearch import Elasticsearch
 
+from backends.elasticsearch import PreviousMajorNode
 from conformance.servers import ladder
 from conformance.servers.handle import Server
 
@@ -33,6 +36,23 @@ def elasticsearch() -> Iterator[Server]:
     """
     with ladder.start("elasticsearch", "jvm", announce=print) as server:
         yield server
+
+
+@pytest.fixture
+def client(elasticsearch: Server) -> Iterator[Elasticsearch]:
+    """A client of the node, past the code that is tested."""
+    with Elasticsearch(
+        elasticsearch.address, node_class=PreviousMajorNode, request_timeout=30
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def index(client: Elasticsearch) -> Iterator[str]:
+    """The name of an index that is not there yet, and will not be there afterwards."""
+    name = f"test-{uuid.uuid4().hex}"
+    yield name
+    client.options(ignore_status=404).indices.delete(index=name)
 
 
 @dataclass(frozen=True)

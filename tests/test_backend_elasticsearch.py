@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -81,22 +80,6 @@ def node() -> type[Recording]:
 
     Node.asked, Node.headers_sent = [], []
     return Node
-
-
-@pytest.fixture
-def index(elasticsearch: Server, client: Elasticsearch) -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex}"
-    yield name
-    client.options(ignore_status=404).indices.delete(index=name)
-
-
-@pytest.fixture
-def client(elasticsearch: Server) -> Iterator[Elasticsearch]:
-    """A client past the code that is tested here."""
-    with Elasticsearch(
-        elasticsearch.address, node_class=PreviousMajorNode, request_timeout=30
-    ) as client:
-        yield client
 
 
 @pytest.fixture

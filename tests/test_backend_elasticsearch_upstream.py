@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import elasticsearch as package
@@ -17,7 +16,6 @@ from backends.elasticsearch import (
     AsyncElasticsearchChatMessageHistory,
     AsyncPreviousMajorNode,
     ElasticsearchChatMessageHistory,
-    PreviousMajorNode,
     conversation,
 )
 from conformance.servers.handle import Server
@@ -41,21 +39,6 @@ MESSAGES: list[BaseMessage] = [
     ToolMessage("3", tool_call_id="t", artifact={"deep": [1, None]}),
     AIMessage([{"type": "text", "text": "3"}]),
 ]
-
-
-@pytest.fixture
-def client(elasticsearch: Server) -> Iterator[Elasticsearch]:
-    with Elasticsearch(
-        elasticsearch.address, node_class=PreviousMajorNode, request_timeout=30
-    ) as client:
-        yield client
-
-
-@pytest.fixture
-def index(client: Elasticsearch) -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex}"
-    yield name
-    client.options(ignore_status=404).indices.delete(index=name)
 
 
 Opener = Callable[..., Any]

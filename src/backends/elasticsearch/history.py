@@ -340,26 +340,8 @@ class AsyncElasticsearchChatMessageHistory(_ElasticsearchHistory[AsyncElasticsea
     `RunnableWithMessageHistory` it works through `ainvoke` and the like. The synchronous methods
     raise NotImplementedError and name the ones to use.
 
-    Args:
-        index: The index, or an alias for one. It is made by the first add.
-        session_id: Any string.
-        client: A client to use, which is not closed here. `es_connection` is the same argument.
-        es_url: The URL of a server, in place of a client.
-        es_cloud_id: A deployment of Elastic Cloud, in place of a URL.
-        es_user: With `es_password`, who we are.
-        es_api_key: A key, in place of user and password.
-        ensure_ascii: False stores the text of messages without escapes, for people who look at
-            the documents; it reads the same. `esnsure_ascii` is the same argument.
-        ttl_ms: Milliseconds until a message written by this handle expires; None for never.
-        config: Further settings of a client of our own: `ca_certs`, `max_retries`, ...
-        timeout_sec: Seconds after which a request of a client of our own raises.
-
-    Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: None of the arguments names a server, or two do; another has no sense.
-        UnfitIndexError: By all calls: the index cannot keep sessions apart or in order.
-        UnreachableError: By all calls: no node answers.
-        RefusedError: By all calls: the server refuses what it was asked, or who asks.
+    Args and errors are those of `ElasticsearchChatMessageHistory`; the client that is passed in is an
+    `AsyncElasticsearch`.
     """
 
     _client_class = AsyncElasticsearch
