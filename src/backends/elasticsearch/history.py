@@ -340,8 +340,8 @@ class AsyncElasticsearchChatMessageHistory(_ElasticsearchHistory[AsyncElasticsea
     `RunnableWithMessageHistory` it works through `ainvoke` and the like. The synchronous methods
     raise NotImplementedError and name the ones to use.
 
-    Args and errors are those of `ElasticsearchChatMessageHistory`; the client that is passed in is an
-    `AsyncElasticsearch`.
+    Args and errors are those of `ElasticsearchChatMessageHistory`; a client that is passed in is
+    an `AsyncElasticsearch`.
     """
 
     _client_class = AsyncElasticsearch
