@@ -20,6 +20,9 @@ _MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
 
 LENGTHS = (10, 25, 50, 100, 101, 500, 1000, 1001)
 """At and just past what stores return or take at once when nobody asks for more."""
+_AT_ONCE = 77
+_OF_ONE_TIME = 13 * _AT_ONCE
+"""Past a page of 1,000."""
 
 
 @contract(
@@ -227,6 +230,28 @@ def a_long_history_comes_back_whole(s: Session, program: None) -> None:
         _add_numbered(s, a, range(reached, length))
         a.reads_back()
         reached = length
+
+
+@contract(
+    "ordering.pages_of_one_time",
+    rule="A long conversation comes back whole and in order when the client's wall clock did not "
+    f"move while it was written: {_OF_ONE_TIME:,} messages of one time are tried.",
+    source=f"{_MESSAGES}: a list of messages, without a limit; convention: several handles of a "
+    "conversation, or a fast import, write many messages in one tick of a clock",
+    cause="a read goes on, page after page, behind the time of the last message of a page: what "
+    "has the same time and was not on that page is skipped",
+    remedy="go on from a position that no two messages share",
+    seen="langchain-elasticsearch 1.0.0, _sync/chat_history.py, get_messages: `search_after` with "
+    "`created_at` alone, in pages of 100",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_page_may_end_between_messages_of_one_time(s: Session, program: None) -> None:
+    a = s.open()
+    with s.clock(a, float(int(time.time()))):
+        for start in range(0, _OF_ONE_TIME, _AT_ONCE):
+            _add_numbered(s, a, range(start, start + _AT_ONCE))
+    a.reads_back()
 
 
 @contract(

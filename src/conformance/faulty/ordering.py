@@ -115,9 +115,14 @@ class _Numbered(SQLiteChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        found: list[Any] = sorted(super().messages, key=lambda message: message.sort_key)
+        stored: list[Any] = super().messages
+        found = self.pages(sorted(stored, key=lambda message: message.sort_key))
         for message in found:
             del message.sort_key
+        return found
+
+    def pages(self, found: list[Any]) -> list[Any]:
+        """What a read gets to see of all messages in their order."""
         return found
 
 
@@ -165,6 +170,27 @@ class WallClock(_Numbered):
 
     def key(self, place: int) -> Any:
         return time.time() * 1000
+
+
+@faulty(
+    "ordering.pages_by_time",
+    breaks="ordering.pages_of_one_time",
+    kind="lost",
+    seen="langchain-elasticsearch 1.0.0, _sync/chat_history.py, get_messages: `search_after` with "
+    "`created_at` alone",
+    control="sqlite",
+)
+class PagesByTime(_Numbered):
+    """Pages of 100 in the order of a time; the next one is what has a later time than the last."""
+
+    def key(self, place: int) -> Any:
+        return time.time_ns() // 1_000_000
+
+    def pages(self, found: list[Any]) -> list[Any]:
+        read: list[Any] = []
+        while page := [m for m in found if not read or m.sort_key > read[-1].sort_key][:100]:
+            read += page
+        return read
 
 
 @faulty(
