@@ -148,6 +148,9 @@ def test_arguments_of_both_generations_are_taken(history: Any) -> None:
         ({"es_url": "http://h:1", "index": ""}, ValueError, "one index"),
         ({"es_url": "http://h:1", "session_id": 7}, TypeError, "session_id must be a str"),
         ({"es_url": "http://h:1", "ttl_ms": 0}, ValueError, "ttl_ms"),
+        ({"es_url": "http://h:1", "timeout_sec": 0}, ValueError, "timeout_sec"),
+        ({"es_url": "http://h:1", "config": {"colour": 1}}, TypeError, "config has.*colour"),
+        ({"es_url": "h:1"}, ValueError, "scheme"),
         ({"client": AsyncElasticsearch("http://h:1")}, TypeError, "needs the client Elasticsearch"),
         (
             {"client": Elasticsearch("http://h:1"), "es_connection": Elasticsearch("http://h:1")},

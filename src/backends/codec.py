@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import numbers
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from types import NoneType
@@ -246,6 +247,27 @@ def check_ttl(ttl_ms: int | None) -> int | None:
         if ttl_ms < 1:
             raise ValueError(f"ttl_ms must be 1 or more, not {ttl_ms}; None keeps for ever")
     return ttl_ms
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Check how long something may take.
+
+    Args:
+        name: What the argument is called.
+        value: Seconds, above 0; infinity for any time.
+
+    Returns:
+        The value, or the longest time that threads can wait for.
+
+    Raises:
+        TypeError: It is no number (a bool is none).
+        ValueError: It is not above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value > 0:  # so written that NaN is refused too
+        raise ValueError(f"{name} must be above 0 seconds, not {value!r}")
+    return min(float(value), threading.TIMEOUT_MAX / 2)
 
 
 _PLAIN_KEYS = {

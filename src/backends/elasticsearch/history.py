@@ -13,7 +13,7 @@ from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
 from ..closing import Closing
-from ..codec import check_bounds, check_ttl
+from ..codec import check_bounds, check_seconds, check_ttl
 from .clients import USER_AGENT, asker_of, servers_of, settings
 from .conversation import Conversation
 from .errors import explained
@@ -68,7 +68,7 @@ class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
                 es_user=es_user,
                 es_password=es_password,
                 es_api_key=es_api_key,
-                timeout_sec=timeout_sec,
+                timeout_sec=check_seconds("timeout_sec", timeout_sec),
                 config=config or {},
             )
         elif any(value is not None for value in apart):
@@ -94,8 +94,14 @@ class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
         owner = self._owner()
         if owner not in self._own:
             free = self._own.pop(None, None)
-            self._own[owner] = free or self._ours(self._client_class(**self._settings))
+            self._own[owner] = free or self._new_client()
         return self._own[owner]
+
+    def _new_client(self) -> C:
+        try:
+            return self._ours(self._client_class(**self._settings))
+        except TypeError as error:
+            raise TypeError(f"the client does not take what config has: {error}") from error
 
     @abstractmethod
     def _owner(self) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import numbers
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -15,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from langchain_core.messages import BaseMessage
 
 from ..closing import Closing
-from ..codec import UndecodableRecordError, decode_batch, encode_batch
+from ..codec import UndecodableRecordError, check_seconds, decode_batch, encode_batch
 from ..windows import WindowedHistory
 from . import clients as shared
 from .clients import Clients, Receipt
@@ -121,7 +119,7 @@ class KafkaChatMessageHistory(WindowedHistory, Closing):
         self._topic = topic_name(session_id, topic_prefix)
         self._replication_factor = replication_factor
         self._partition = partition
-        self._timeout_sec = _seconds("timeout_sec", timeout_sec)
+        self._timeout_sec = check_seconds("timeout_sec", timeout_sec)
         with self._clients():
             pass  # librdkafka checks its settings
 
@@ -182,7 +180,7 @@ class KafkaChatMessageHistory(WindowedHistory, Closing):
             DeliveryError: Not all were acknowledged. It names those that were not, and says
                 whether they may be stored all the same.
         """
-        seconds = _seconds("flush_timeout_seconds", flush_timeout_seconds)
+        seconds = check_seconds("flush_timeout_seconds", flush_timeout_seconds)
         if texts := encode_batch(messages):
             self._append(texts, seconds)
 
@@ -193,7 +191,7 @@ class KafkaChatMessageHistory(WindowedHistory, Closing):
 
         Cancelled, it may have stored the batch.
         """
-        seconds = _seconds("flush_timeout_seconds", flush_timeout_seconds)
+        seconds = check_seconds("flush_timeout_seconds", flush_timeout_seconds)
         if texts := await self._in_thread(encode_batch, messages):
             with self._log(seconds) as log:
                 receipt = await self._in_thread(self._send, log, texts)
@@ -400,11 +398,3 @@ def _need_count(name: str, value: int) -> None:
     _need(name, value, int)
     if value < 1 and value != -1:
         raise ValueError(f"{name} must be 1 or more, or -1 for the brokers' default, not {value}")
-
-
-def _seconds(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not value > 0:  # so written that NaN is refused too
-        raise ValueError(f"{name} must be above 0 seconds, not {value!r}")
-    return min(float(value), threading.TIMEOUT_MAX / 2)
