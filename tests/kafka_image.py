@@ -35,7 +35,7 @@ awk 'BEGIN {
 }' > /tmp/server.properties
 java="/java/bin/java -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp /jars/*"
 $java -Dorg.slf4j.simpleLogger.defaultLogLevel=error kafka.tools.StorageTool format \
-    --ignore-formatted -t "$CLUSTER_ID" -c /tmp/server.properties
+    --ignore-formatted "--cluster-id=$CLUSTER_ID" -c /tmp/server.properties
 exec $java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn kafka.Kafka /tmp/server.properties
 """
 
