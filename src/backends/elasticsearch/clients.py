@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from .index import Asker
+
+C = TypeVar("C", Elasticsearch, AsyncElasticsearch)
 
 try:
     _VERSION = importlib.metadata.version("chat-history-conformance")
@@ -109,6 +113,19 @@ def asker_of(client: Any, own: Mapping[str, Any]) -> object:
         return client.transport
     made_of = hash(repr(sorted(own.items())))  # there are secrets in it, which need no other place
     return _ASKERS.setdefault((servers_of(client), made_of), Asker())
+
+
+_NAMED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""Clients that were passed in, and what they are with a User-Agent of ours: the client takes a
+millisecond to make that, and histories are opened for each turn of a chat."""
+
+
+def named(client: C) -> C:
+    """A client with the same connections that tells the server who we are."""
+    if client not in _NAMED:
+        _NAMED[client] = client.options(headers={"user-agent": USER_AGENT})
+    ours: C = _NAMED[client]
+    return ours
 
 
 def servers_of(client: Any) -> tuple[str, ...]:

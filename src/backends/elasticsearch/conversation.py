@@ -165,7 +165,8 @@ class Conversation:
             How many of these messages are stored all the same.
         """
         try:
-            yield from self._delete([{"_id": name, "_routing": self._routing} for name in stored])
+            hits = [{"_id": name, "_routing": self._routing} for name in stored]
+            yield from self._write(_deletions(hits))
         except (ApiError, TransportError):
             return len(stored)
         return 0
@@ -286,21 +287,23 @@ class Conversation:
         if known.spread:
             foreign = self._keys(must_not=[self._here])
             while hits := (yield from _Pages(self.index, known, _ids_of(foreign)).next()):
-                yield from self._delete(hits)
+                yield from self._write(_deletions(hits))
         pages = self._to_clear(known)
         hits = yield from pages.next()
         if not hits:
             return
-        end = yield from self._mark()
-        while hits:
+        end = yield from self._mark(hits)
+        more = True
+        while more:
             # What did not fit on the page before, what came before the marker, and at last the
             # marker. What is behind it stays.
             page = yield from pages.next()
-            following = [hit for hit in page if hit["sort"][0] <= end]
-            if pages.ended or len(following) < len(page):
-                hits, following = [*hits, *following], []
-            yield from self._delete(hits)
-            hits = following
+            before = [hit for hit in page if hit["sort"][0] <= end]
+            more = not pages.ended and len(before) == len(page)
+            # That the marker goes makes no difference to any search, and a refresh takes time.
+            visible = any(hit["sort"][0] < end for hit in before)
+            if before:
+                yield from self._write(_deletions(before), refresh=visible)
 
     def _to_clear(self, known: Known) -> _Pages:
         query = self._keys(filter=[self._here]) if known.spread else self._keys()
@@ -309,29 +312,23 @@ class Conversation:
             search["routing"] = self._routing
         return _Pages(self.index, known, search)
 
-    def _mark(self) -> Steps[int]:
-        """Write a marker and let all readers see it; where it stands in the order."""
+    def _mark(self, hits: Sequence[Hit]) -> Steps[int]:
+        """Write a marker, delete what lies before it, and say where it stands in the order."""
         marker = uuid.uuid4().hex
         create = {"_id": marker, "routing": self._routing, **_MAPPED}
         document = {"session_id": self._marker_key, "created_at": _now_ms()}
-        (made,) = yield from self._write([{"create": create}, document])
+        made, *_ = yield from self._write([{"create": create}, document, *_deletions(hits)])
         if "_seq_no" not in made:  # it was there already: sent twice by the client
             arguments = {"index": self.index.name, "id": marker, "routing": self._routing}
             made = (yield Request("get", arguments)).body
         return int(made["_seq_no"])
 
-    def _delete(self, hits: Sequence[Hit]) -> Steps[None]:
-        """Delete documents in the order given, in one request, and let all readers see it."""
-        yield from self._write(
-            [
-                {"delete": {"_id": hit["_id"], "routing": hit.get("_routing", hit["_id"])}}
-                for hit in hits
-            ]
-        )
-
-    def _write(self, operations: Sequence[Mapping[str, Any]]) -> Steps[list[Mapping[str, Any]]]:
+    def _write(
+        self, operations: Sequence[Mapping[str, Any]], *, refresh: bool = True
+    ) -> Steps[list[Mapping[str, Any]]]:
+        """Carry out operations in the order given, in one request; all readers see it then."""
         answer = yield Request(
-            "bulk", {"index": self.index.name, "operations": operations, "refresh": True}
+            "bulk", {"index": self.index.name, "operations": operations, "refresh": refresh}
         )
         results = [next(iter(item.values())) for item in answer.body["items"]]
         for result in results:
@@ -348,7 +345,7 @@ class Conversation:
             query = self._keys(filter=[{"ids": {"values": [position]}}])
             hits = yield from _Pages(self.index, known, _ids_of(query)).next()
             if hits:
-                yield from self._delete(hits)
+                yield from self._write(_deletions(hits))
 
         yield from self._seen(remove)
 
@@ -359,7 +356,7 @@ class Conversation:
             removed = 0
             search = _ids_of(_expired())
             while hits := (yield from _Pages(self.index, known, search).next()):
-                yield from self._delete(hits)
+                yield from self._write(_deletions(hits))
                 removed += len(hits)
             return removed
 
@@ -439,6 +436,12 @@ def _item_reason(error: Mapping[str, Any]) -> str:
     """Why the server did not do one thing of many, without what it quotes of a message."""
     told = str(error.get("reason")).partition(" Preview of field's value")[0]
     return f"{error.get('type')}: {told}"
+
+
+def _deletions(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    return [
+        {"delete": {"_id": hit["_id"], "routing": hit.get("_routing", hit["_id"])}} for hit in hits
+    ]
 
 
 def _expired() -> dict[str, Any]:

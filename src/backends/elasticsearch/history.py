@@ -14,13 +14,12 @@ from langchain_core.messages import BaseMessage
 
 from ..closing import Closing
 from ..codec import check_bounds, check_seconds, check_ttl
-from .clients import USER_AGENT, asker_of, servers_of, settings
+from .clients import USER_AGENT, C, asker_of, named, servers_of, settings
 from .conversation import Conversation
 from .errors import explained
 from .index import Index
 from .requests import Request, Steps
 
-C = TypeVar("C", Elasticsearch, AsyncElasticsearch)
 T = TypeVar("T")
 
 
@@ -99,7 +98,7 @@ class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
 
     def _new_client(self) -> C:
         try:
-            return self._ours(self._client_class(**self._settings))
+            return self._client_class(headers={"user-agent": USER_AGENT}, **self._settings)
         except TypeError as error:
             raise TypeError(f"the client does not take what config has: {error}") from error
 
@@ -121,12 +120,7 @@ class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
                 f"{type(self).__name__} needs the client {self._client_class.__name__}, not "
                 f"{type(given).__name__}"
             )
-        return None if given is None else self._ours(given)
-
-    @staticmethod
-    def _ours(client: C) -> C:
-        ours: C = client.options(headers={"user-agent": USER_AGENT})
-        return ours
+        return None if given is None else named(given)
 
     def _check_open(self) -> None:
         if self._closed:
