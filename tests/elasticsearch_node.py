@@ -1,4 +1,8 @@
-"""Real Elasticsearch nodes for the tests that need one, started when the first of them asks."""
+"""Real Elasticsearch nodes for the tests that need one, started when the first of them asks.
+
+What is installed for tests only is imported where it is used: pytest loads this file also where
+somebody judges a history in this directory and has nothing but the package.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,15 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import trustme
-from elasticsearch import Elasticsearch
 
-from backends.elasticsearch import PreviousMajorNode
 from conformance.servers import ladder
 from conformance.servers.handle import Server
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 ROLES = """\
 documents:
@@ -25,7 +30,7 @@ making:
     - names: ["chat-*"]
       privileges: ["create_index", "read", "write"]
 """
-"""Documents only: not refresh, not create an index, not see its mapping or its settings."""
+"""Documents only, or making indices too; neither may refresh, nor see a mapping or settings."""
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +46,10 @@ def elasticsearch() -> Iterator[Server]:
 @pytest.fixture
 def client(elasticsearch: Server) -> Iterator[Elasticsearch]:
     """A client of the node, past the code that is tested."""
+    from elasticsearch import Elasticsearch
+
+    from backends.elasticsearch import PreviousMajorNode
+
     with Elasticsearch(
         elasticsearch.address, node_class=PreviousMajorNode, request_timeout=30
     ) as client:
@@ -79,6 +88,8 @@ class Secured:
 @pytest.fixture(scope="session")
 def secured_elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """One more node, as `elasticsearch` but for those only who trust it and whom it trusts."""
+    import trustme
+
     authority = trustme.CA()
     ca_certs: Path = tmp_path_factory.mktemp("authority") / "authority.pem"
     authority.cert_pem.write_to_path(ca_certs)
