@@ -271,6 +271,8 @@ def test_the_server_command_runs_a_broker_until_it_is_ended(
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         start_new_session=True,
+        # Ctrl-C is ignored by what runs in the background of a shell, these tests perhaps.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None
     address = running.stdout.readline().strip()
