@@ -39,7 +39,9 @@ def elasticsearch() -> Iterator[Server]:
 
     A test that pauses or kills its node starts one for itself.
     """
-    with ladder.start("elasticsearch", "jvm", announce=print) as server:
+    # A request of the usual 100 MB takes so much of its small heap that it refuses others after it.
+    limit = {"http.max_content_length": "30mb"}
+    with ladder.start("elasticsearch", "jvm", announce=print, properties=limit) as server:
         yield server
 
 

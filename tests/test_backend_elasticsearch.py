@@ -201,6 +201,14 @@ def test_the_server_is_told_who_we_are(opened: Open, node: type[Recording]) -> N
     }
 
 
+def test_headers_of_a_configuration_are_sent_beside_our_name(
+    opened: Open, node: type[Recording]
+) -> None:
+    _ = opened(config={"headers": {"x-tenant": "7"}}).messages
+    assert {sent["x-tenant"] for sent in node.headers_sent} == {"7"}
+    assert all(sent["user-agent"].startswith("chat-history-conf") for sent in node.headers_sent)
+
+
 def test_opening_asks_the_server_nothing(opened: Open, node: type[Recording]) -> None:
     opened()
     assert node.asked == []
@@ -438,18 +446,36 @@ def test_a_batch_that_is_too_large_for_one_request_is_divided(
     assert [str(m.content).rstrip("x") for m in history.messages] == ["0", *map(str, range(10))]
 
 
-def test_a_server_that_takes_less_gets_less(opened: Open, client: Elasticsearch) -> None:
+def test_a_server_that_takes_less_gets_less(opened: Open) -> None:
     history = opened()
-    content = "x" * 15_000_000  # five are more than the node's heap has room for
+    content = "x" * 9_000_000  # five are more than the node takes
     history.add_messages([HumanMessage(str(n) + content) for n in range(5)])
     assert [str(m.content)[0] for m in history.messages] == list("01234")
+
+
+def test_a_server_without_room_for_a_large_request_gets_it_in_parts(
+    opened: Open, node: type[Recording]
+) -> None:
+    history = opened()
+    history.add_messages(_numbered(1))
+    node.asked.clear()
+
+    def refuse(method: str, path: str) -> None:
+        if len(node.asked) == 1:
+            meta = ApiResponseMeta(429, "1.1", HttpHeaders(), 0.0, history._servers[0])
+            raise package.ApiError("es_rejected_execution_exception", meta, {})
+
+    node.before = refuse
+    history.add_messages([HumanMessage(str(n) + "x" * 500_000) for n in range(4)])
+    assert len(node.asked) == 3
+    assert [str(m.content)[0] for m in history.messages] == list("00123")
 
 
 def test_a_message_over_the_servers_limit_is_refused_and_nothing_is_stored(opened: Open) -> None:
     history = opened()
     history.add_messages(_numbered(1))
     with pytest.raises(RefusedError, match=r"session 's'.*larger than the server takes") as caught:
-        history.add_messages([HumanMessage("small"), HumanMessage("x" * 105 * 1024 * 1024)])
+        history.add_messages([HumanMessage("small"), HumanMessage("x" * 31 * 1024 * 1024)])
     assert caught.value.status_code == 413
     assert isinstance(caught.value, ApiError)
     assert _contents(history.messages) == ["0"]

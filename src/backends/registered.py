@@ -153,7 +153,9 @@ def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
 _INDEX = "chat-history-conformance"
 
 
-def _on_elasticsearch(session_id: str, **arguments: Any) -> ElasticsearchChatMessageHistory:
+def _on_elasticsearch(
+    session_id: str, ttl_ms: int | None = None
+) -> ElasticsearchChatMessageHistory:
     from .elasticsearch import ElasticsearchChatMessageHistory, PreviousMajorNode
 
     return ElasticsearchChatMessageHistory(
@@ -161,12 +163,12 @@ def _on_elasticsearch(session_id: str, **arguments: Any) -> ElasticsearchChatMes
         session_id,
         es_url=servers.address("elasticsearch"),
         config={"node_class": PreviousMajorNode, **servers.settings("elasticsearch")},
-        **arguments,
+        ttl_ms=ttl_ms,
     )
 
 
 def _on_elasticsearch_async(
-    session_id: str, **arguments: Any
+    session_id: str, ttl_ms: int | None = None
 ) -> AsyncElasticsearchChatMessageHistory:
     from .elasticsearch import AsyncElasticsearchChatMessageHistory, AsyncPreviousMajorNode
 
@@ -175,18 +177,8 @@ def _on_elasticsearch_async(
         session_id,
         es_url=servers.address("elasticsearch"),
         config={"node_class": AsyncPreviousMajorNode, **servers.settings("elasticsearch")},
-        **arguments,
+        ttl_ms=ttl_ms,
     )
-
-
-def _elasticsearch_with_ttl(session_id: str, ttl_ms: int | None) -> ElasticsearchChatMessageHistory:
-    return _on_elasticsearch(session_id, ttl_ms=ttl_ms)
-
-
-def _elasticsearch_async_with_ttl(
-    session_id: str, ttl_ms: int | None
-) -> AsyncElasticsearchChatMessageHistory:
-    return _on_elasticsearch_async(session_id, ttl_ms=ttl_ms)
 
 
 def _corrupt_elasticsearch(session_id: str) -> None:
@@ -218,7 +210,7 @@ def _remove_from_elasticsearch(session_id: str) -> None:
 @history_backend(
     "elasticsearch",
     server="elasticsearch",
-    with_ttl=_elasticsearch_with_ttl,
+    with_ttl=_on_elasticsearch,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
 )
@@ -231,7 +223,7 @@ def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
     "elasticsearch-async",
     server="elasticsearch",
     lacks={"sync": "made for an event loop; its synchronous methods name the twins to use"},
-    with_ttl=_elasticsearch_async_with_ttl,
+    with_ttl=_on_elasticsearch_async,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
 )

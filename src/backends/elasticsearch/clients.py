@@ -99,7 +99,7 @@ def settings(
     return {"request_timeout": timeout_sec, **place, **who, **config}
 
 
-_ASKERS: dict[tuple[tuple[str, ...], int], Asker] = {}
+_ASKERS: dict[int, Asker] = {}
 
 
 def asker_of(client: Any, own: Mapping[str, Any]) -> object:
@@ -112,12 +112,12 @@ def asker_of(client: Any, own: Mapping[str, Any]) -> object:
     if not own:
         return client.transport
     made_of = hash(repr(sorted(own.items())))  # there are secrets in it, which need no other place
-    return _ASKERS.setdefault((servers_of(client), made_of), Asker())
+    return _ASKERS.setdefault(made_of, Asker())
 
 
 _NAMED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-"""Clients that were passed in, and what they are with a User-Agent of ours: the client takes a
-millisecond to make that, and histories are opened for each turn of a chat."""
+"""Clients, and what they are with a User-Agent of ours: it takes a millisecond to make that, and
+histories are opened for each turn of a chat."""
 
 
 def named(client: C) -> C:

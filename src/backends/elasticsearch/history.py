@@ -14,7 +14,7 @@ from langchain_core.messages import BaseMessage
 
 from ..closing import Closing
 from ..codec import check_bounds, check_seconds, check_ttl
-from .clients import USER_AGENT, C, asker_of, named, servers_of, settings
+from .clients import C, asker_of, named, servers_of, settings
 from .conversation import Conversation
 from .errors import explained
 from .index import Index
@@ -98,7 +98,7 @@ class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
 
     def _new_client(self) -> C:
         try:
-            return self._client_class(headers={"user-agent": USER_AGENT}, **self._settings)
+            return named(self._client_class(**self._settings))
         except TypeError as error:
             raise TypeError(f"the client does not take what config has: {error}") from error
 
