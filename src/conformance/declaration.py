@@ -92,6 +92,9 @@ class Backend:
     remove: Callable[[str], None] | None = None
     server: str | None = None
     server_errors: tuple[type[BaseException], ...] = ()
+    floor: Factory | None = None
+    peers: Mapping[str, Factory] = field(default_factory=dict)
+    round_trips: Callable[[], int] | None = None
     declared_in: Origin | None = None
 
     @property
@@ -161,6 +164,9 @@ def history_backend(
     remove: Callable[[str], None] | None = None,
     server: str | None = None,
     server_errors: tuple[type[BaseException], ...] = (),
+    floor: Factory | None = None,
+    peers: Mapping[str, Factory] | None = None,
+    round_trips: Callable[[], int] | None = None,
 ) -> Callable[[F], F]:
     """Declare a callable as the backend `name`; it stays usable as it is.
 
@@ -187,6 +193,12 @@ def history_backend(
             starts one, and the callable asks `conformance.servers.address(kind)` where it is and
             `settings(kind)` how to connect, each time it is called.
         server_errors: Exceptions that mean "the server is not there", told apart from findings.
+        floor: What benchmarks are set against: takes a session id and gives an object with the
+            methods of a history that does the least that could be correct with the raw client.
+        peers: Histories that benchmarks measure beside this one, by the distribution they are
+            from: `{"langchain-community": open_peer}`. One that is not installed is left out.
+        round_trips: Tells how many round trips to the server this process has made so far, where
+            the suite cannot see them: it sees those of clients written in Python, and SQLite's.
     """
 
     def declare(factory: F) -> F:
@@ -206,6 +218,9 @@ def history_backend(
             remove=remove,
             server=server,
             server_errors=tuple(server_errors),
+            floor=floor,
+            peers=dict(peers or {}),
+            round_trips=round_trips,
             declared_in=_module_of(caller.f_globals.get("__name__", "")) if at_import else None,
         )
         known = _declared.get(name)
