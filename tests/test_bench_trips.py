@@ -1,0 +1,577 @@
+"""Round trips are counted exactly: at sockets, plain and TLS, at SQLite's statements, on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import http.server
+import socket
+import socketserver
+import sqlite3
+import ssl
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+
+from conformance.bench import trips
+from conformance.declaration import Backend, resolve
+from conformance.servers.handle import Server
+
+PATCHED = [
+    (kind, name)
+    for kind in (socket.socket, ssl.SSLSocket, ssl.SSLObject)
+    for name in dir(kind)
+    if name.startswith(("send", "recv", "read", "write", "accept"))
+]
+CONNECT = sqlite3.connect
+
+
+def _as_they_are() -> list[object]:
+    return [sqlite3.connect, CONNECT, *(vars(kind).get(name) for kind, name in PATCHED)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_patched() -> Iterator[None]:
+    before = _as_they_are()
+    yield
+    assert _as_they_are() == before
+
+
+def _undeclared() -> Backend:
+    return Backend("mine", lambda session_id: None)
+
+
+@pytest.fixture
+def counted() -> Iterator[trips.RoundTrips]:
+    with trips.of(_undeclared()) as counted:
+        assert counted.why_not is None
+        yield counted
+
+
+class _Echo(socketserver.StreamRequestHandler):
+    """Greets, then answers each line with that line, in two parts."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a test may leave in the middle
+            self.wfile.write(b"welcome\n")
+            while line := self.rfile.readline():
+                self.wfile.write(line[:1])
+                self.wfile.write(line[1:])
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    context: ssl.SSLContext | None = None
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().get_request()
+        if self.context is not None:
+            accepted = self.context.wrap_socket(accepted, server_side=True)
+        return accepted, address
+
+
+@contextlib.contextmanager
+def _serving(context: ssl.SSLContext | None = None) -> Iterator[tuple[str, int]]:
+    with _Server(("127.0.0.1", 0), _Echo) as server:
+        server.context = context
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield server.server_address[:2]  # type: ignore[misc]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def address() -> Iterator[tuple[str, int]]:
+    with _serving() as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _client(address: tuple[str, int]) -> Iterator[socket.socket]:
+    with socket.create_connection(address, 10) as client:
+        assert _line(client) == b"welcome\n"
+        yield client
+
+
+def _line(client: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        part = client.recv(100)
+        assert part
+        line += part
+    return line
+
+
+def _authority() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What a server and a client need that trusts it."""
+    trustme = pytest.importorskip("trustme", reason="the tests' own extra, dev, is not installed")
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+# Sockets.
+
+
+def test_each_request_with_its_answer_is_one(
+    address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    with _client(address) as client:
+        for expected in range(1, 4):
+            client.sendall(b"one")
+            client.send(b" request\n")
+            assert _line(client) == b"one request\n"
+            assert counted.sent == expected
+
+
+@pytest.mark.parametrize("send", ["send", "sendall", "sendmsg"])
+@pytest.mark.parametrize("receive", ["recv", "recv_into", "recvmsg", "recvfrom", "makefile"])
+def test_no_way_through_a_socket_is_missed(
+    send: str, receive: str, address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    if not (hasattr(socket.socket, send) and hasattr(socket.socket, receive)):
+        pytest.skip(f"this system has no {send} or no {receive}")
+    with _client(address) as client:
+        getattr(client, send)(iter([b"a", b"b\n"]) if send == "sendmsg" else b"ab\n")
+        if receive == "makefile":
+            with client.makefile("rb") as file:
+                assert file.readline() == b"ab\n"
+        else:
+            assert getattr(client, receive)(bytearray(1) if receive == "recv_into" else 1)
+    assert counted.sent == 1
+
+
+def test_two_requests_before_the_first_answer_are_one(
+    address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    with _client(address) as client:
+        client.sendall(b"one\n")
+        client.sendall(b"two\n")
+        with client.makefile("rb") as file:
+            assert [file.readline(), file.readline()] == [b"one\n", b"two\n"]
+    assert counted.sent == 1
+
+
+def test_what_a_server_says_unasked_is_none(
+    address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    with _client(address) as client:
+        assert counted.sent == 0
+        client.sendall(b"")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    assert counted.sent == 0
+
+
+def test_a_request_without_an_answer_is_none(
+    address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    with _client(address) as client:
+        client.sendall(b"no end of line")
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(100):
+            pass
+    assert counted.sent == 1  # the echo of the unfinished line
+    with _client(address) as client:
+        client.sendall(b"x\n")
+    assert counted.sent == 1
+
+
+def test_datagrams_such_as_those_about_names_are_none(counted: trips.RoundTrips) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering,
+    ):
+        answering.bind(("127.0.0.1", 0))
+        asking.connect(answering.getsockname())
+        asking.send(b"who is it?")
+        question, sender = answering.recvfrom(100)
+        answering.sendto(question, sender)
+        assert asking.recv(100) == question
+    assert counted.sent == 0
+
+
+def test_threads_are_counted_together(address: tuple[str, int], counted: trips.RoundTrips) -> None:
+    def ask(number: int) -> None:
+        with _client(address) as client:
+            for _ in range(50):
+                client.sendall(b"%d\n" % number)
+                assert _line(client) == b"%d\n" % number
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(8)))
+    assert counted.sent == 400
+
+
+def test_an_answer_that_another_thread_receives_is_counted(
+    address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    with _client(address) as client, ThreadPoolExecutor(1) as pool:
+        for _ in range(100):
+            received = pool.submit(_line, client)
+            client.sendall(b"x\n")
+            assert received.result(10) == b"x\n"
+    assert counted.sent == 100
+
+
+def test_an_event_loop_is_counted_without_its_own_wake_ups(
+    address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        assert await reader.readline() == b"welcome\n"
+        for expected in range(1, 4):
+            await asyncio.to_thread(lambda: None)  # it wakes the loop through a pair of sockets
+            writer.write(b"one")
+            await writer.drain()
+            writer.writelines([b" request", b"\n"])
+            assert await reader.readline() == b"one request\n"
+            assert counted.sent == expected
+        writer.close()
+        await writer.wait_closed()
+
+    asyncio.run(ask())
+    assert counted.sent == 3
+
+
+def test_a_long_request_of_an_event_loop_is_one(
+    address: tuple[str, int], counted: trips.RoundTrips
+) -> None:
+    text = b"x" * 5_000_000 + b"\n"
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection(*address, limit=2 * len(text))
+        assert await reader.readline() == b"welcome\n"
+        writer.write(text)
+        await writer.drain()
+        assert await reader.readline() == text
+        writer.close()
+        await writer.wait_closed()
+
+    asyncio.run(ask())
+    assert counted.sent == 1
+
+
+def test_a_kept_connection_of_http_costs_one_a_request(counted: trips.RoundTrips) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Keep quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        client = http.client.HTTPConnection(*server.server_address[:2], timeout=10)
+        for expected in range(1, 4):
+            client.request("POST", "/", body=b"x" * 300_000)
+            assert len(client.getresponse().read()) == 300_000
+            assert counted.sent == expected
+        client.close()
+        server.shutdown()
+        thread.join()
+
+
+# TLS.
+
+
+def test_tls_counts_what_is_said_and_not_the_handshake(counted: trips.RoundTrips) -> None:
+    server, trusting = _authority()
+    with _serving(server) as address:
+        with socket.create_connection(address, 10) as plain:
+            with trusting.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+                assert _line(client) == b"welcome\n"
+                assert counted.sent == 0
+                for expected, size in enumerate((1, 100_000, 1), 1):
+                    client.sendall(b"x" * size + b"\n")
+                    with client.makefile("rb") as file:
+                        assert len(file.readline()) == size + 1
+                    assert counted.sent == expected
+
+
+def test_tls_on_an_event_loop_counts_what_is_said_and_not_the_handshake(
+    counted: trips.RoundTrips,
+) -> None:
+    server, trusting = _authority()
+
+    async def ask(address: tuple[str, int]) -> None:
+        reader, writer = await asyncio.open_connection(*address, ssl=trusting, limit=1_000_000)
+        assert await reader.readline() == b"welcome\n"
+        assert counted.sent == 0
+        for expected, size in enumerate((1, 500_000, 1), 1):
+            writer.write(b"x" * size + b"\n")
+            await writer.drain()
+            assert len(await reader.readline()) == size + 1
+            assert counted.sent == expected
+        writer.close()
+        await writer.wait_closed()
+
+    with _serving(server) as address:
+        asyncio.run(ask(address))
+    assert counted.sent == 3
+
+
+def test_an_attempt_that_sends_nothing_is_none(counted: trips.RoundTrips) -> None:
+    server_context, trusting = _authority()
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(down, up, server_hostname="127.0.0.1")
+    server = server_context.wrap_bio(up, down, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):  # the handshake comes first
+        client.write(b"too early")
+    shaken = 0
+    while shaken < 2:
+        shaken = 0
+        for end in (client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                shaken += 1
+    server.write(b"welcome")
+    assert client.read() == b"welcome"
+    assert counted.sent == 0
+    client.write(b"question")
+    assert server.read() == b"question"
+    server.write(b"answer")
+    assert client.read() == b"answer"
+    assert counted.sent == 1
+
+
+# SQLite.
+
+
+def test_each_statement_of_sqlite_is_one(tmp_path: Path, counted: trips.RoundTrips) -> None:
+    connection = sqlite3.connect(tmp_path / "some.sqlite3")
+    with contextlib.closing(connection):
+        connection.execute("CREATE TABLE texts (text)")
+        assert counted.sent == 1
+        connection.executemany("INSERT INTO texts VALUES (?)", [["a"], ["b"], ["c"]])
+        connection.commit()
+        assert counted.sent == 6  # with BEGIN and COMMIT
+        assert len(connection.execute("SELECT * FROM texts").fetchall()) == 3
+        assert counted.sent == 7
+
+
+def test_a_pooled_connection_to_sqlite_is_counted_too(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "some.sqlite3")
+    with contextlib.closing(connection):
+        with trips.of(_undeclared()) as counted:
+            connection.execute("SELECT 1")
+        assert counted.sent == 1
+        connection.execute("SELECT 1")
+        assert counted.sent == 1
+
+
+def test_sqlite_is_left_as_it_was(tmp_path: Path) -> None:
+    statements: list[str] = []
+
+    class Connection(sqlite3.Connection):
+        def set_trace_callback(self, callback: Any) -> None:
+            statements.append(f"trace {callback}")
+            super().set_trace_callback(callback)
+
+    with trips.of(_undeclared()) as counted:
+        connection = sqlite3.connect(tmp_path / "some.sqlite3", factory=Connection)
+        connection.execute("SELECT 1")
+        assert counted.sent == 1
+    with contextlib.closing(connection):
+        assert statements[-1] == "trace None"
+    assert sqlite3.connect is sqlite3.dbapi2.connect is CONNECT
+    unwatched = sqlite3.connect(tmp_path / "some.sqlite3", factory=Connection)
+    with contextlib.closing(unwatched):
+        assert len(statements) == 2
+
+
+def test_a_module_that_knows_the_function_of_sqlite_by_another_name_is_counted(
+    tmp_path: Path, counted: trips.RoundTrips
+) -> None:
+    with contextlib.closing(CONNECT(tmp_path / "some.sqlite3")) as connection:
+        connection.execute("SELECT 1")
+    assert counted.sent == 1
+
+
+def test_sqlalchemy_is_counted_too(tmp_path: Path, counted: trips.RoundTrips) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
+        community = pytest.importorskip(
+            "langchain_community.chat_message_histories", reason="of the extra dev"
+        )
+        history = community.SQLChatMessageHistory(
+            "s", connection=f"sqlite:///{tmp_path / 'some.sqlite3'}"
+        )
+    history.add_messages([HumanMessage("one")])
+    before = counted.sent
+    assert [len(history.messages) for _ in range(3)] == [1, 1, 1]
+    assert counted.sent == before + 3
+    history.engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["memory", "sqlite"])
+def test_the_embedded_histories_cost_the_same_every_time(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    backend = resolve(name)
+    with trips.of(backend) as counted:
+        history = backend.factory("session")
+        costs = {count: _costs_of_adding(history, counted, count) for count in (1, 100)}
+    if name == "memory":
+        assert costs == {1: {0}, 100: {0}}
+    else:
+        assert {len(of_a_size) for of_a_size in costs.values()} == {1}
+        assert max(costs[1]) < 10
+        assert max(costs[100]) - max(costs[1]) == 99  # a statement for each row
+        history.close()
+
+
+def _costs_of_adding(history: Any, counted: trips.RoundTrips, count: int) -> set[int]:
+    costs = set()
+    for _ in range(5):
+        before = counted.sent
+        history.add_messages([AIMessage(str(number)) for number in range(count)])
+        costs.add(counted.sent - before)
+    return costs
+
+
+# Elasticsearch, by the one client on urllib3 and the other on aiohttp.
+
+
+def test_elasticsearch_is_asked_once_to_add_and_twice_to_read(
+    elasticsearch: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTORY_ELASTICSEARCH", elasticsearch.address)
+    backend = resolve("elasticsearch")
+    with trips.of(backend) as counted:
+        history = backend.factory(f"test-{uuid.uuid4().hex}")
+        history.add_messages([HumanMessage("the first finds the index, or makes it")])
+        for count in (1, 100):
+            assert _costs_of_adding(history, counted, count) == {1}
+        before = counted.sent
+        assert len(history.messages) == 506
+        assert counted.sent - before == 2
+        history.clear()
+        history.close()
+
+
+def test_elasticsearch_is_asked_as_often_by_an_event_loop(
+    elasticsearch: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTORY_ELASTICSEARCH", elasticsearch.address)
+    backend = resolve("elasticsearch-async")
+
+    async def use(counted: trips.RoundTrips) -> list[int]:
+        history = backend.factory(f"test-{uuid.uuid4().hex}")
+        await history.aadd_messages([HumanMessage("the first finds the index, or makes it")])
+        seen = [counted.sent]
+        for count in (1, 100, 1):
+            await history.aadd_messages([AIMessage(str(number)) for number in range(count)])
+            seen.append(counted.sent)
+        assert len(await history.aget_messages()) == 103
+        seen.append(counted.sent)
+        await history.aclear()
+        await history.aclose()
+        return [after - before for before, after in pairwise(seen)]
+
+    with trips.of(backend) as counted:
+        assert asyncio.run(use(counted)) == [1, 1, 1, 2]
+
+
+# The counters themselves.
+
+
+def test_counters_may_be_nested_and_end_in_any_order(address: tuple[str, int]) -> None:
+    before = _as_they_are()
+    first, second = trips.of(_undeclared()), trips.of(_undeclared())
+    first.__enter__()
+    with _client(address) as client:
+        _ask(client)
+        second.__enter__()
+        assert _as_they_are() != before
+        _ask(client)
+        first.__exit__(None, None, None)
+        _ask(client)
+        second.__exit__(None, None, None)
+        assert _as_they_are() == before
+        _ask(client)
+    assert (first.sent, second.sent) == (2, 2)
+
+
+def test_counters_in_threads_count_what_the_process_does(address: tuple[str, int]) -> None:
+    both_count, both_asked = threading.Barrier(2), threading.Barrier(2)
+
+    def count(_: int) -> int:
+        with trips.of(_undeclared()) as counted, _client(address) as client:
+            both_count.wait(10)
+            _ask(client)
+            both_asked.wait(10)
+            return counted.sent
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(count, range(2))) == [2, 2]
+
+
+def test_a_counter_cannot_be_entered_twice_at_once(counted: trips.RoundTrips) -> None:
+    with pytest.raises(RuntimeError, match="make another counter"):
+        counted.__enter__()
+
+
+def test_a_counter_begins_again_at_nothing(address: tuple[str, int]) -> None:
+    counted = trips.of(_undeclared())
+    assert counted.sent == 0
+    with _client(address) as client:
+        for _ in range(2):
+            with counted:
+                _ask(client)
+            assert counted.sent == 1
+
+
+def _ask(client: socket.socket) -> None:
+    client.sendall(b"x\n")
+    assert _line(client) == b"x\n"
+
+
+def test_a_declared_counter_is_asked(address: tuple[str, int]) -> None:
+    made = 7
+    backend = Backend("mine", lambda session_id: None, round_trips=lambda: made)
+    with trips.of(backend) as counted, _client(address) as client:
+        _ask(client)
+        assert counted.sent == 0
+        made = 9
+        assert counted.sent == 2
+    made = 20
+    assert counted.sent == 2
+
+
+def test_windows_is_told_of_where_a_server_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trips, "_IS_WINDOWS", True)
+    assert "asyncio" in (trips.of(_undeclared()).why_not or "")
+    assert trips.of(resolve("sqlite")).why_not is None
+    with trips.of(_undeclared()) as counted:
+        assert socket.socket.send is _SEND
+    assert counted.sent == 0
+
+
+_SEND = socket.socket.send
