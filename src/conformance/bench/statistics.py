@@ -91,6 +91,21 @@ def exponent(rounds: Sequence[Mapping[int, float]], confidence: float = CONFIDEN
     return _median(slopes, confidence, "rounds")
 
 
+def median(samples: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """The median of some times, with the interval of `ratio`.
+
+    Args:
+        samples: Seconds, two at least.
+        confidence: How often the interval holds the true median, below 1.
+
+    Raises:
+        ValueError: There are fewer than two samples, or one is not a positive number.
+    """
+    for index, seconds in enumerate(samples):
+        _positive(seconds, f"sample {index}")
+    return _median(samples, confidence, "samples")
+
+
 def low_quantile(samples: Sequence[float]) -> float:
     """The time below which a tenth of the samples lies: what the code takes when little disturbs.
 
