@@ -23,6 +23,8 @@ from conformance.servers import KINDS
 
 ENTRY_POINTS = "chat_history_backends"
 OWN_ALIAS = "chat_history_conformance_backends"
+OWN_BACKENDS = Path(__file__).parent.parent / "backends"
+"""Where the reference backends are. A process that measures another installation's sets it."""
 
 Factory = Callable[[str], Any]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -324,7 +326,7 @@ def own_backends(module: str) -> ModuleType:
     Ours is the one beside this package. Where the name leads elsewhere, it is imported from its
     place under a name of its own.
     """
-    home = Path(__file__).parent.parent / "backends"
+    home = OWN_BACKENDS
     taken = sys.modules.get("backends")
     spec = taken.__spec__ if taken is not None else importlib.util.find_spec("backends")
     found = list(spec.submodule_search_locations or []) if spec is not None else []

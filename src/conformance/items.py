@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import random
-import sys
 from collections.abc import Generator, Iterable, Sequence
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as version_of
@@ -18,20 +16,16 @@ from _pytest._code.code import ExceptionInfo, ReprFileLocation, TerminalRepr
 from _pytest._io import TerminalWriter
 
 import conformance
-from conformance import catalogue, declaration, engine, terminal
+from conformance import catalogue, engine, terminal
 from conformance.catalogue import Contract
-from conformance.declaration import Backend, DeclarationError
-from conformance.findings import ConformanceFailure, is_server_error
-from conformance.opening import NotAHistory
+from conformance.declaration import Backend
+from conformance.findings import ConformanceFailure
 from conformance.plugin import invocation_directory, setting
 from conformance.probes import surprises
 from conformance.reports import check_path, write_report
 from conformance.results import LEVELS, BackendReport, ContractResult, Mode, RunReport
-from conformance.rig import Rig
-from conformance.servers import ServerError
-from conformance.serving import Servers
+from conformance.running import BackendCollector, HistoryRun, chosen, is_worker
 from conformance.verdict import count, judge
-from conformance.workspace import Workspace
 
 ATTRIBUTE = "chat_history_result"
 """Where a test report carries the contract's result, as JSON; it crosses to an xdist controller."""
@@ -45,8 +39,8 @@ class NotJudged(Exception):
     """A contract could not be judged because the server was not there."""
 
 
-class ContractRun:
-    """The plugin object of a run with backends: from the command line to the verdicts.
+class ContractRun(HistoryRun):
+    """The plugin object of a run that judges: from the command line to the verdicts.
 
     Args:
         config: pytest's.
@@ -56,43 +50,20 @@ class ContractRun:
         pytest.UsageError: A backend cannot be found, or an option makes no sense.
     """
 
+    judges = "contract"
+
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
-        self.config = config
-        self.contracts = catalogue.load()
-        self.backends = self._resolve(specs)
-        usual = "ci" if os.environ.get("CI") else "quick"
-        self.profile = engine.PROFILES[_choice(config, "profile", usual, list(engine.PROFILES))]
-        self.level = _choice(config, "level", "should", LEVELS)
+        super().__init__(config, specs)
+        self.level = chosen(config, "level", "should", LEVELS)
         self.since = self._since()
         self.seed = _seed(config)
         self.reports = self._report_paths()
-        self.selectors = self._take_selectors()
-        self.servers = self._servers()
         self.told: dict[tuple[str, str], str] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
         self.verdict_required = False
-        self._rigs: dict[str, Rig] = {}
-        self._workspace: Workspace | None = None
-        self._judged: set[str] = set()
-        # Not at the end of the session, which is not reached where its start fails.
-        config.add_cleanup(self._end)
 
     # -- options -----------------------------------------------------------------------------
-
-    def _resolve(self, specs: Sequence[str]) -> dict[str, Backend]:
-        here = str(invocation_directory(self.config))
-        if any(":" in spec for spec in specs) and here not in sys.path:
-            sys.path.insert(0, here)
-        backends: dict[str, Backend] = {}
-        for spec in dict.fromkeys(specs):
-            try:
-                backend = declaration.resolve(spec)
-                backend.check(self.contracts)
-            except DeclarationError as error:
-                raise pytest.UsageError(str(error)) from error
-            backends[backend.name] = backend
-        return backends
 
     def _since(self) -> str | None:
         since = str(setting(self.config, "since") or "")
@@ -119,156 +90,20 @@ class ContractRun:
                 raise pytest.UsageError(f"--history-report: {error}") from error
         return paths
 
-    def _servers(self) -> Servers:
-        given = setting(self.config, "server-config")
-        try:
-            found = Servers(
-                setting(self.config, "server"),
-                invocation_directory(self.config) / str(given) if given else None,
-                offline=bool(setting(self.config, "offline")),
-            )
-        except ServerError as error:
-            raise pytest.UsageError(str(error)) from error
-        if _is_worker(self.config):
-            found.take_over(vars(self.config)["workerinput"]["history_servers"])
-        return found
-
-    def _take_selectors(self) -> list[str]:
-        """Take `backend::contract` out of pytest's arguments; without paths, collect no tests."""
-        config = self.config
-        from_command_line = config.args_source is pytest.Config.ArgsSource.ARGS
-        selectors = [
-            argument
-            for argument in (config.args if from_command_line else [])
-            if argument.partition("::")[0] in self.backends and "::" in argument
-        ]
-        paths = [argument for argument in config.args if argument not in selectors]
-        named_on_command_line = self.config.getoption("--history-backend") is not None
-        if not from_command_line and named_on_command_line:
-            paths = []
-        config.args = paths
-        return selectors
-
-    # -- collecting --------------------------------------------------------------------------
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(
-        self, collector: pytest.Collector
-    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Put a collector for each backend behind what pytest collects by itself."""
-        report = yield
-        if isinstance(collector, pytest.Session) and report.result is not None:
-            report.result = [
-                *report.result,
-                *(
-                    BackendCollector.from_parent(
-                        collector, name=backend.name, nodeid=backend.name, run=self, backend=backend
-                    )
-                    for backend in self.backends.values()
-                ),
-            ]
-        return report
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(
-        self, config: pytest.Config, items: list[pytest.Item]
-    ) -> None:
-        """Keep the contracts that were selected by node id, where any was."""
-        if not self.selectors:
-            return
-        contracts = [item for item in items if isinstance(item, ContractItem)]
-        for selector in self.selectors:
-            if not any(_selects(selector, item.nodeid) for item in contracts):
-                known = [item.nodeid for item in contracts]
-                raise pytest.UsageError(
-                    f"no contract is {selector!r}{declaration.nearest(selector, known)}; "
-                    "--co lists them"
-                )
-        dropped = [
-            item
-            for item in contracts
-            if not any(_selects(selector, item.nodeid) for selector in self.selectors)
-        ]
-        items[:] = [item for item in items if item not in dropped]
-        config.hook.pytest_deselected(items=dropped)
-
     # -- running -----------------------------------------------------------------------------
 
-    @property
-    def workspace(self) -> Workspace:
-        """Where everything runs, made when it is first needed."""
-        if self._workspace is None:
-            self._workspace = Workspace()
-        return self._workspace
-
-    def rig(self, backend: Backend) -> Rig:
-        """The backend, ready to be used; one for the whole run."""
-        if backend.name not in self._rigs:
-            self._rigs[backend.name] = Rig(
-                backend,
-                limit=self.profile.limit,
-                destructive=bool(setting(self.config, "allow-destructive")),
-                server=self.servers.running.get(backend.server or ""),
-                owned=backend.server in self.servers.owned,
-                faults=bool(setting(self.config, "faults")),
+    def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
+        """An item for each contract in each of its modes."""
+        for contract, mode in engine.each(self.contracts.values()):
+            label = f"{contract.id}[{mode}]"
+            yield ContractItem.from_parent(
+                collector,
+                name=label,
+                nodeid=f"{collector.backend.name}::{label}",
+                run=self,
+                contract=contract,
+                mode=mode,
             )
-        return self._rigs[backend.name]
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
-        """Start the servers, and open each backend once: what cannot work is told at once.
-
-        Before pytest prints its header, which names the servers, and before xdist starts its
-        workers, which inherit their addresses.
-        """
-        if _is_worker(self.config) or self.config.option.collectonly:
-            return
-        if setting(self.config, "faults") and self.config.pluginmanager.hasplugin("dsession"):
-            raise pytest.UsageError(
-                "--history-faults cannot be combined with pytest-xdist's -n: pausing or killing "
-                "the server would break what the other workers do meanwhile. Leave out one of them."
-            )
-        needed = [backend.server for backend in self.backends.values() if backend.server]
-        try:
-            self.servers.start(needed, self._announce)
-        except ServerError as error:
-            raise pytest.UsageError(str(error)) from error
-        with self.workspace.inside():
-            for backend in self.backends.values():
-                self._try_to_open(backend)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Tell an xdist worker, on whatever machine, what was started."""
-        node.workerinput["history_servers"] = self.servers.handed_on
-
-    def _announce(self, line: str) -> None:
-        terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminalreporter is not None:
-            terminalreporter.write_line(line)
-            terminalreporter.flush()
-
-    def _try_to_open(self, backend: Backend) -> None:
-        rig = self.rig(backend)
-        named = f"--history-backend={backend.name}"
-        try:
-            rig.local.open("first", rig.nonce(), rig.how, None)
-        except NotAHistory as error:
-            raise pytest.UsageError(f"{named} leads to no chat history: {error}.") from error
-        except Exception as error:
-            if is_server_error(error, backend):
-                return  # the contracts report it as errors, and the verdict stays open
-            if isinstance(backend.factory, type):
-                return  # a constructor that raises is a finding about the class
-            raise pytest.UsageError(
-                f"{named}: opening a history raises {type(error).__name__}: {error}"
-            ) from error
-        kinds = type(rig.local.history("first")).__mro__
-        self._judged |= {kind.__module__.partition(".")[0] for kind in kinds}
-        try:
-            rig.local.release("first", rig.how)
-        except Exception as error:
-            rig.notes.append(f"closing a fresh history raised {type(error).__name__}: {error}")
 
     def run_item(self, item: ContractItem) -> ContractResult:
         """Run one contract in the workspace and judge it by the declaration."""
@@ -285,15 +120,14 @@ class ContractRun:
 
     # -- reporting ---------------------------------------------------------------------------
 
-    def pytest_report_header(self) -> list[str]:
-        """Say what is judged, and with what."""
+    def headline(self) -> str:
+        """What is judged, and with what."""
         contracts = len(self.contracts)
         items = sum(len(contract.modes) for contract in self.contracts.values())
-        return [
+        return (
             f"chat history: {', '.join(self.backends)}; {contracts} contracts in {items} modes, "
-            f"profile {self.profile.name}, seed {self.seed}",
-            *self.servers.header(),
-        ]
+            f"profile {self.profile.name}, seed {self.seed}"
+        )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -325,19 +159,9 @@ class ContractRun:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """Reach the verdicts and write the reports."""
-        if not _is_worker(self.config) and not self.config.option.collectonly:
+        if not is_worker(self.config) and not self.config.option.collectonly:
             self._finish(session)
         return (yield)
-
-    def _end(self) -> None:
-        """End what was started, whatever became of the run."""
-        try:
-            for rig in self._rigs.values():
-                rig.stop()
-            if self._workspace is not None:
-                self._workspace.remove()
-        finally:
-            self.servers.stop()
 
     def _finish(self, session: pytest.Session) -> None:
         for backend in self.backends.values():
@@ -376,7 +200,7 @@ class ContractRun:
         """The whole run as a value."""
         packages = {"pytest", "hypothesis", "langchain-core"}
         owners = packages_distributions()
-        packages |= {owner for module in self._judged for owner in owners.get(module, ())}
+        packages |= {owner for module in self.judged for owner in owners.get(module, ())}
         packages.discard("chat-history-conformance")  # its version is the suite's
         used = self.servers.described()
         return RunReport(
@@ -417,28 +241,6 @@ class ContractRun:
                     terminalreporter.write_line(line)
         for path in self.reports:
             terminalreporter.write_line(f"report: {path}")
-
-
-class BackendCollector(pytest.Collector):
-    """All contracts of one backend."""
-
-    def __init__(self, *, run: ContractRun, backend: Backend, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.run = run
-        self.backend = backend
-
-    def collect(self) -> Iterable[pytest.Item]:
-        """An item for each contract in each of its modes."""
-        for contract, mode in engine.each(self.run.contracts.values()):
-            label = f"{contract.id}[{mode}]"
-            yield ContractItem.from_parent(
-                self,
-                name=label,
-                nodeid=f"{self.backend.name}::{label}",
-                run=self.run,
-                contract=contract,
-                mode=mode,
-            )
 
 
 class ContractItem(pytest.Item):
@@ -533,22 +335,6 @@ class FailureText(TerminalRepr):
 
     def __str__(self) -> str:
         return self.text
-
-
-def _selects(selector: str, nodeid: str) -> bool:
-    return nodeid == selector or nodeid.startswith((f"{selector}.", f"{selector}["))
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
-
-
-def _choice(config: pytest.Config, name: str, default: str, among: Sequence[str]) -> Any:
-    value = str(setting(config, name) or default)
-    if value not in among:
-        *first, last = among
-        raise pytest.UsageError(f"history_{name} = {value}: it is {', '.join(first)} or {last}")
-    return value
 
 
 def _seed(config: pytest.Config) -> int:

@@ -15,7 +15,11 @@ _MARKER = (
     "select with -m \"history(family='ordering')\""
 )
 
+_JUDGING = ("report", "write-deviations", "require-verdict", "faults")
+_MEASURING = ("max-round-trips", "write-round-trips")
 _OF_A_RUN = (
+    *_MEASURING,
+    "benchmark",
     "report",
     "write-deviations",
     "require-verdict",
@@ -115,6 +119,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         flag=True,
     )
     option(
+        "benchmark",
+        "measure instead of judging: every operation, beside the raw client and the peers that are "
+        "installed, with pytest-benchmark and its options",
+        flag=True,
+    )
+    option(
+        "max-round-trips",
+        "with --history-benchmark: fail where an operation takes more round trips than the TOML "
+        "file FILE allows",
+        metavar="FILE",
+    )
+    option(
+        "write-round-trips",
+        "with --history-benchmark: print the round trips of this run as such a file",
+        flag=True,
+    )
+    option(
         "write-deviations",
         "print the deviations= block that would declare this run's failures",
         flag=True,
@@ -133,6 +154,20 @@ def pytest_configure(config: pytest.Config) -> None:
                     f"--history-{name} does nothing without --history-backend=NAME: name the "
                     "chat history to judge."
                 )
+        return
+    measuring = bool(setting(config, "benchmark"))
+    for name in _JUDGING if measuring else _MEASURING:
+        if config.getoption(f"--history-{name}"):
+            raise pytest.UsageError(
+                f"--history-{name} is about judging, which --history-benchmark does not do: leave "
+                "out one of them."
+                if measuring
+                else f"--history-{name} does nothing without --history-benchmark."
+            )
+    if measuring:
+        from conformance.bench.items import BenchmarkRun
+
+        config.pluginmanager.register(BenchmarkRun(config, list(named)), "history-benchmarks")
         return
     from conformance.items import ContractRun
 

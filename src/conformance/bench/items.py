@@ -1,0 +1,246 @@
+"""The benchmarks as items on pytest-benchmark, and the run that collects and reports them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from importlib.metadata import version
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+import conformance
+from conformance.bench import budget
+from conformance.bench.contenders import CannotDo
+from conformance.bench.measuring import Field, Match, round_trips
+from conformance.bench.operations import OPERATIONS, Operation
+from conformance.declaration import Backend
+from conformance.drivers import How
+from conformance.plugin import invocation_directory, setting
+from conformance.running import BackendCollector, HistoryRun, is_worker
+
+MODES: tuple[How, ...] = ("sync", "async")
+_PREFIX = "benchmark."
+_SAVED_AS = "history"
+
+
+class BenchmarkRun(HistoryRun):
+    """The plugin object of a run that measures.
+
+    Args:
+        config: pytest's.
+        specs: What `--history-backend` named.
+
+    Raises:
+        pytest.UsageError: As `HistoryRun`; or pytest-benchmark is not there, or pytest-xdist is
+            used, or the budget of round trips cannot be read.
+    """
+
+    judges = "benchmark"
+
+    def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
+        if not config.pluginmanager.hasplugin("benchmark"):
+            raise pytest.UsageError(
+                "--history-benchmark needs pytest-benchmark, which is not installed or switched "
+                "off: pip install 'chat-history-conformance[benchmark]'"
+            )
+        if is_worker(config) or config.getoption("numprocesses", None):
+            raise pytest.UsageError(
+                "--history-benchmark cannot be combined with pytest-xdist's -n: processes that "
+                "measure side by side measure each other. Leave out one of them."
+            )
+        super().__init__(config, specs)
+        self.measured: list[dict[str, Any]] = []
+        self._fields: dict[tuple[str, How], Field] = {}
+        self.budget = self._budget()
+        config.add_cleanup(self._stop_fields)
+        _save_as_usual(config)
+
+    def _budget(self) -> budget.Budget:
+        given = setting(self.config, "max-round-trips")
+        if not given:
+            return {}
+        path = invocation_directory(self.config) / str(given)
+        known = [operation.label(mode) for operation in OPERATIONS.values() for mode in MODES]
+        try:
+            return budget.load(path, self.backends, known)
+        except budget.BudgetError as error:
+            raise pytest.UsageError(f"--history-max-round-trips: {error}") from error
+
+    def headline(self) -> str:
+        """What is measured, and beside what."""
+        return f"chat history benchmark: {', '.join(self.backends)}; {len(OPERATIONS)} operations"
+
+    def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
+        """An item for each operation, in each mode that the backend keeps."""
+        for operation in OPERATIONS.values():
+            for mode in MODES:
+                if mode not in collector.backend.lacks:
+                    yield _item(self, collector, operation, mode)
+
+    def field(self, backend: Backend, mode: How) -> Field:
+        """All who take part in the measurements of a backend in a mode, for the whole run."""
+        key = backend.name, mode
+        if key not in self._fields:
+            self._fields[key] = Field(backend, mode)
+        return self._fields[key]
+
+    def _stop_fields(self) -> None:
+        if self._fields:
+            with self.workspace.inside():
+                for (name, _), contenders in self._fields.items():
+                    disposable = self.backends[name].disposable
+                    owned = self.backends[name].server in self.servers.owned
+                    contenders.stop(remove=not (disposable or owned))
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """On what is measured; nothing that tells whose machine it is."""
+        peers = {name for backend in self.backends.values() for name in backend.peers}
+        packages = {"langchain-core": version("langchain-core"), "pytest": pytest.__version__}
+        for contenders in self._fields.values():
+            packages |= {
+                name: contenders.version_of(name) for name in peers & contenders.peers.keys()
+            }
+        return {
+            "suite": conformance.__version__,
+            "python": platform.python_version(),
+            "implementation": platform.python_implementation(),
+            "platform": platform.system(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            **packages,
+        }
+
+    def measure(self, backend: Backend, operation: Operation, mode: How, benchmark: Any) -> None:
+        """Measure one operation, and hold its round trips against the budget."""
+        benchmark.group = operation.title
+        with self.workspace.inside():
+            contenders = self.field(backend, mode)
+            with ExitStack() as stack:
+                try:
+                    match = Match(operation, contenders, stack, **self._extent(benchmark))
+                except CannotDo as reason:
+                    pytest.skip(f"not applicable: {reason}")
+                _time(match, benchmark)
+            counted, unknown = round_trips(operation, contenders.ours)
+            about = self._about(match, counted, unknown)
+        benchmark.extra_info.update(about)
+        self.measured.append(about)
+        self._hold(backend, operation.label(mode), counted, unknown)
+
+    def _extent(self, benchmark: Any) -> dict[str, Any]:
+        """How much to measure: what the options of pytest-benchmark say."""
+        if benchmark.disabled:
+            return {"seconds": 0.0, "least": 1}
+        return {
+            "seconds": float(self.config.getoption("benchmark_max_time")),
+            "least": int(self.config.getoption("benchmark_min_rounds")),
+        }
+
+    def _about(self, match: Match, counted: int | None, unknown: str | None) -> dict[str, Any]:
+        operation, contenders = match.operation, match.field
+        floor = match.against("floor")
+        if floor is not None and contenders.floor is not None:
+            floor = {**floor, "round_trips": round_trips(operation, contenders.floor)[0]}
+        peers: dict[str, Any] = {name: {"missing": why} for name, why in contenders.missing.items()}
+        for name, peer in contenders.peers.items():
+            against = match.against(name) or {}
+            peers[name] = {"version": contenders.version_of(name), **against}
+            if "missing" not in against:
+                peers[name]["round_trips"] = round_trips(operation, peer)[0]
+        return {
+            "backend": contenders.backend.name,
+            "server": self.servers.described().get(contenders.backend.server or ""),
+            "operation": operation.name,
+            "title": operation.title,
+            "mode": contenders.ours.how,
+            "size": operation.size,
+            "round_trips": counted,
+            "round_trips_unknown": unknown,
+            "floor": floor,
+            "peers": peers,
+            "growth": match.growth(),
+            "environment": self.environment,
+        }
+
+    def _hold(self, backend: Backend, label: str, counted: int | None, unknown: str | None) -> None:
+        allowed = self.budget.get(backend.name, {}).get(label)
+        if allowed is None:
+            return
+        given = f"{setting(self.config, 'max-round-trips')} allows {allowed}"
+        if counted is None:
+            pytest.fail(f"{given} round trips, and they cannot be counted: {unknown}", False)
+        if counted > allowed:
+            pytest.fail(
+                f"{label} takes {_many(counted)}, and {given}. Find the request that is new; or, "
+                "if it has to be, raise the number in that file.",
+                pytrace=False,
+            )
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print what pytest-benchmark's table does not tell: ratios, round trips, growth."""
+        if setting(self.config, "write-round-trips"):
+            terminalreporter.section("round trips, for --history-max-round-trips")
+            for backend in self.backends:
+                counts = {
+                    f"{one['operation']}[{one['mode']}]": one["round_trips"]
+                    for one in self.measured
+                    if one["backend"] == backend and one["round_trips"] is not None
+                }
+                for line in budget.block(backend, counts):
+                    terminalreporter.write_line(line)
+
+
+def _time(match: Match, benchmark: Any) -> None:
+    """Let pytest-benchmark time ours, the others having their turns between its rounds."""
+    trial, result, took = match.trial, None, 0.0
+
+    def setup() -> None:
+        match.let_others()
+        trial.ready()
+
+    def act() -> None:
+        nonlocal result, took
+        began = perf_counter()
+        result = trial.act()
+        took = perf_counter() - began
+
+    def teardown() -> None:
+        nonlocal result
+        match.take(took)
+        trial.finish(result)
+        result = None
+
+    benchmark.pedantic(act, setup=setup, teardown=teardown, rounds=match.rounds)
+
+
+def _item(
+    run: BenchmarkRun, collector: BackendCollector, operation: Operation, mode: How
+) -> pytest.Item:
+    def measure(benchmark: Any) -> None:
+        run.measure(collector.backend, operation, mode, benchmark)
+
+    name = f"{_PREFIX}{operation.label(mode)}"
+    item: pytest.Item = pytest.Function.from_parent(collector, name=name, callobj=measure)
+    item.add_marker(
+        pytest.mark.history(
+            backend=collector.backend.name, family="benchmark", level="may", mode=mode
+        )
+    )
+    return item
+
+
+def _save_as_usual(config: pytest.Config) -> None:
+    """Save the run where pytest-benchmark saves, if no option says where."""
+    session: Any = config.pluginmanager.get_plugin("pytest-benchmark")
+    if not (session.save or session.autosave or session.json or session.disabled):
+        session.save = _SAVED_AS
+
+
+def _many(round_trips: int) -> str:
+    return "1 round trip" if round_trips == 1 else f"{round_trips} round trips"

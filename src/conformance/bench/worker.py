@@ -1,0 +1,186 @@
+"""What a fresh process does for `bench compare`: describe a side, or measure operations on it.
+
+`python worker.py describe|measure --backend NAME ...` with the Python of a virtual environment. The
+measuring suite is the one beside this file, whatever the environment has: both sides of a
+comparison are measured by the same code, and only the backend is the side's own.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    # A script's own directory comes first in the path, and here lies a `statistics`.
+    del sys.path[0]
+
+import argparse
+import gc
+import importlib.util
+import json
+import os
+import platform
+import time
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conformance.bench.contenders import Contender
+    from conformance.bench.operations import Operation, Trial
+    from conformance.declaration import Backend
+
+_LEAST = 5
+_AT_MOST = 5
+"""How many times as long as what is measured the whole may take, with what is done around it."""
+
+
+class Wrong(Exception):
+    """Wrong use; the text says what to do."""
+
+
+def main() -> int:
+    """Do what the command line says; print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("describe", "measure"))
+    parser.add_argument("--backend", required=True, metavar="NAME")
+    parser.add_argument("--directory", type=Path, help="where a conftest.py may declare it")
+    parser.add_argument("--operations", default="*", metavar="GLOB,...")
+    parser.add_argument("--seconds", type=float, default=0.05, help="for each operation")
+    options = parser.parse_args()
+    _measuring_suite()
+    from conformance.declaration import DeclarationError
+    from conformance.workspace import Workspace
+
+    workspace = Workspace()
+    try:
+        backend = _backend(options.backend, options.directory)
+        with workspace.inside():
+            if options.what == "describe":
+                told = _description(backend)
+            else:
+                told = _measured(backend, options.operations.split(","), options.seconds)
+    except (Wrong, DeclarationError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        workspace.remove()
+    print(json.dumps(told))
+    return 0
+
+
+def _measuring_suite() -> None:
+    """Make `conformance` the package that this file is in."""
+    home = Path(__file__).resolve().parents[1]
+    spec = importlib.util.spec_from_file_location(
+        "conformance", home / "__init__.py", submodule_search_locations=[str(home)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["conformance"] = module
+    spec.loader.exec_module(module)
+
+
+def _backend(name: str, directory: Path | None) -> Backend:
+    """The side's backend, from its packages, its conftest or its directory."""
+    from conformance import declaration
+
+    beside = importlib.util.find_spec("backends")
+    for place in (beside.submodule_search_locations or ()) if beside is not None else ():
+        # The reference backends of the side, not those of the measuring suite.
+        if Path(place, "registered.py").exists():
+            declaration.OWN_BACKENDS = Path(place)
+    if directory is not None:
+        sys.path.insert(0, str(directory.resolve()))
+        conftest = directory.resolve() / "conftest.py"
+        if ":" not in name and name not in declaration.names() and conftest.exists():
+            declaration.Origin("conftest", "", str(conftest)).load()
+    return declaration.resolve(name)
+
+
+def _description(backend: Backend) -> dict[str, Any]:
+    packages = {found.metadata["Name"]: found.version for found in distributions()}
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "processor": platform.processor(),
+        "cores": os.cpu_count(),
+        "packages": {name: packages[name] for name in sorted(packages)},
+        "server": backend.server,
+        "operations": [label for label, _, _ in _labelled(backend)],
+    }
+
+
+def _labelled(backend: Backend) -> list[tuple[str, Operation, Any]]:
+    """Each operation in each mode that the backend keeps and that it offers."""
+    from conformance.bench.operations import OPERATIONS
+
+    modes = [mode for mode in ("sync", "async") if mode not in backend.lacks]
+    return [
+        (operation.label(mode), operation, mode)  # type: ignore[arg-type]
+        for operation in OPERATIONS.values()
+        for mode in modes
+    ]
+
+
+def _measured(backend: Backend, wanted: list[str], seconds: float) -> dict[str, Any]:
+    from conformance.bench.contenders import CannotDo, Contender
+
+    contenders: dict[Any, Contender] = {}
+    measured: dict[str, Any] = {}
+    chosen = [
+        (label, operation, mode)
+        for label, operation, mode in _labelled(backend)
+        if any(fnmatchcase(label, pattern) or label == pattern for pattern in wanted)
+    ]
+    if not chosen:
+        raise Wrong(
+            f"no operation of {backend.name} is {' or '.join(wanted)}. There are: "
+            f"{', '.join(label for label, _, _ in _labelled(backend))}"
+        )
+    for label, operation, mode in chosen:
+        contender = contenders.setdefault(mode, Contender(backend, mode))
+        try:
+            measured[label] = _one(operation, contender, seconds)
+        except CannotDo:
+            continue
+    for contender in contenders.values():
+        contender.stop(remove=backend.server is not None)
+    return {"operations": measured}
+
+
+def _one(operation: Operation, contender: Contender, seconds: float) -> dict[str, Any]:
+    from conformance.bench.measuring import round_trips
+    from conformance.bench.statistics import low_quantile
+
+    with ExitStack() as stack:
+        trial = stack.enter_context(operation.arrange(contender, operation.size))
+        samples = _samples(trial, seconds)
+    return {
+        "seconds": low_quantile(samples),
+        "samples": len(samples),
+        "round_trips": round_trips(operation, contender)[0],
+    }
+
+
+def _samples(trial: Trial, seconds: float) -> list[float]:
+    """Its times, until they amount to so many seconds, or it took too long to prepare them."""
+    trial.timed()
+    samples: list[float] = []
+    measured, until = 0.0, time.perf_counter() + _AT_MOST * seconds
+    gc.disable()
+    try:
+        while len(samples) < _LEAST or (measured < seconds and time.perf_counter() < until):
+            samples.append(trial.timed())
+            measured += samples[-1]
+    finally:
+        gc.enable()
+    return samples
+
+
+if __name__ == "__main__":
+    sys.exit(main())
