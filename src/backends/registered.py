@@ -11,12 +11,18 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from conformance import history_backend, servers
+from conformance.bench import peers
+from conformance.bench.floors.memory import MemoryFloor
+from conformance.bench.floors.sqlite import SQLiteFloor
 
 from .codec import check_ttl
 from .memory import SHARED_STORE, MemoryChatMessageHistory
 from .sqlite import SQLiteChatMessageHistory
 
 if TYPE_CHECKING:
+    from conformance.bench.floors.elasticsearch import ElasticsearchFloor
+    from conformance.bench.floors.kafka import KafkaFloor
+
     from .elasticsearch import (
         AsyncElasticsearchChatMessageHistory,
         ElasticsearchChatMessageHistory,
@@ -40,6 +46,8 @@ def _corrupt_memory(session_id: str) -> None:
     with_ttl=_memory_with_ttl,
     corrupt=_corrupt_memory,
     disposable=True,
+    floor=MemoryFloor,
+    peers={"langchain-core": peers.in_memory},
 )
 def memory(session_id: str) -> MemoryChatMessageHistory:
     """A history in the memory of this process."""
@@ -61,7 +69,14 @@ def _corrupt_sqlite(session_id: str) -> None:
         )
 
 
-@history_backend("sqlite", with_ttl=_sqlite_with_ttl, corrupt=_corrupt_sqlite, disposable=True)
+@history_backend(
+    "sqlite",
+    with_ttl=_sqlite_with_ttl,
+    corrupt=_corrupt_sqlite,
+    disposable=True,
+    floor=SQLiteFloor,
+    peers={"langchain-community": peers.SQLPeer},
+)
 def sqlite(session_id: str) -> SQLiteChatMessageHistory:
     """A history in `chat_history.sqlite3` in the working directory."""
     return SQLiteChatMessageHistory(session_id)
@@ -125,12 +140,20 @@ def _remove_from_kafka(session_id: str) -> None:
         future.exception(10)  # there may be neither
 
 
+def _kafka_floor(session_id: str) -> KafkaFloor:
+    from conformance.bench.floors.kafka import KafkaFloor
+
+    return KafkaFloor(session_id)
+
+
 @history_backend(
     "kafka",
     server="kafka",
     with_ttl=_kafka_with_ttl,
     corrupt=_corrupt_kafka,
     remove=_remove_from_kafka,
+    floor=_kafka_floor,
+    peers={"langchain-community": peers.kafka},
 )
 def kafka(session_id: str) -> KafkaChatMessageHistory:
     """A history on Kafka whose `messages` is the whole conversation."""
@@ -144,6 +167,8 @@ def kafka(session_id: str) -> KafkaChatMessageHistory:
     with_ttl=_kafka_consuming_with_ttl,
     corrupt=_corrupt_kafka,
     remove=_remove_from_kafka,
+    floor=_kafka_floor,
+    peers={"langchain-community": peers.kafka},
 )
 def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
     """A history on Kafka whose `messages` continues, as that of langchain-community does."""
@@ -207,12 +232,22 @@ def _remove_from_elasticsearch(session_id: str) -> None:
         history.clear()
 
 
+def _elasticsearch_floor(session_id: str) -> ElasticsearchFloor:
+    from conformance.bench.floors.elasticsearch import ElasticsearchFloor
+
+    from .elasticsearch import AsyncPreviousMajorNode, PreviousMajorNode
+
+    return ElasticsearchFloor(session_id, PreviousMajorNode, AsyncPreviousMajorNode)
+
+
 @history_backend(
     "elasticsearch",
     server="elasticsearch",
     with_ttl=_on_elasticsearch,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
+    floor=_elasticsearch_floor,
+    peers={"langchain-elasticsearch": peers.ElasticsearchPeer},
 )
 def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
     """A history on Elasticsearch."""
@@ -226,6 +261,8 @@ def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
     with_ttl=_on_elasticsearch_async,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
+    floor=_elasticsearch_floor,
+    peers={"langchain-elasticsearch": peers.ElasticsearchPeer},
 )
 def elasticsearch_async(session_id: str) -> AsyncElasticsearchChatMessageHistory:
     """A history on Elasticsearch for an event loop."""
