@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 
@@ -100,6 +101,16 @@ class Place:
         if type(self.value) is not int or self.value < 0:
             raise self.wrong(f"{json.dumps(self.value)} is not a whole number of 0 or more")
         return self.value
+
+    def moment(self) -> str:
+        """A date and time as ISO 8601 has them."""
+        try:
+            datetime.fromisoformat(self.text())
+        except ValueError as error:
+            if isinstance(error, NotSuch):
+                raise
+            raise self.wrong(f"{self.value!r} is not a date and time (ISO 8601)") from None
+        return self.text()
 
     def flag(self) -> bool:
         """True or false."""

@@ -151,6 +151,13 @@ def curve(points: Sequence[tuple[float, float]], kind: str) -> Iterator[str]:
         yield f'<path class="line {kind}" d="M{drawn}"/>'
 
 
+def spans(ends: Iterable[tuple[float, float, float]], tone: str) -> Iterator[str]:
+    """Intervals from top to bottom: where each stands, and both its ends."""
+    drawn = "".join(f"M{x:.1f} {low:.1f}V{high:.1f}" for x, low, high in ends if low != high)
+    if drawn:
+        yield f'<path class="span {tone}" d="{drawn}"/>'
+
+
 def mark(x: float, y: float, kind: str, tip: str = "", size: float = 4) -> str:
     """A point: round for the first tone, square and turned for the others."""
     title = f"<title>{_escaped(tip)}</title>" if tip else ""

@@ -219,7 +219,7 @@ class Commit:
         dirty = place.maybe("dirty")
         return cls(
             place.at("id").text(),
-            None if time is None else time.text(),
+            None if time is None else time.moment(),
             dirty is not None and dirty.flag(),
         )
 
@@ -256,7 +256,7 @@ class Result:
         return cls(
             backend=place.at("backend").text(),
             server=None if server is None else server.text(),
-            measured_at=place.at("measured_at").text(),
+            measured_at=place.at("measured_at").moment(),
             commit=None if commit is None else Commit.read(commit),
             environment=Environment.read(place.at("environment")),
             operations=tuple(
@@ -322,7 +322,7 @@ def _result(run: Place, backend: str, found: Sequence[tuple[Place, Place]]) -> R
     return Result(
         backend=backend,
         server=None if server is None else server.text(),
-        measured_at=run.at("datetime").text(),
+        measured_at=run.at("datetime").moment(),
         commit=None if commit is None else Commit.read(commit),
         environment=_environment(first.at("environment"), run.at("machine_info")),
         operations=tuple(operations.values()),
