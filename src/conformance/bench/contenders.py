@@ -214,22 +214,30 @@ class Contender:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._runner.get_loop().run_until_complete(coroutine)
 
-    def stop(self, *, remove: bool) -> None:
-        """End the threads and the loop.
-
-        Args:
-            remove: Whether what was stored must go, because the server is not the run's own.
-        """
-        if remove:
+    def remove(self) -> str | None:
+        """Remove what was stored, and say what could not be."""
+        try:
             for session in self._sessions:
                 if self.backend.remove is not None:
                     self.backend.remove(session)
                 else:
                     with self.opened(session) as hand:
                         hand.clear()
+        except Exception as error:  # whatever a history or a server raises here
+            return f"{self.backend.name}: not all sessions were removed: {told(error)}"
+        return None
+
+    def stop(self) -> None:
+        """End the threads and the loop."""
         if self._threads is not None:
             self._threads.shutdown()
         self._runner.close()
+
+
+def told(error: Exception) -> str:
+    """What was raised, on one line: `raises ValueError: ...`."""
+    first = str(error).strip().partition("\n")[0][:160]
+    return f"raises {type(error).__name__}: {first}" if first else f"raises {type(error).__name__}"
 
 
 def _bound(history: Any, found: Invocation) -> Callable[..., Any]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pytest
 
 import conformance
-from conformance.bench import budget
+from conformance.bench import budget, operations
 from conformance.bench.contenders import CannotDo
 from conformance.bench.measuring import Field, Match, round_trips
 from conformance.bench.operations import OPERATIONS, Operation
@@ -55,10 +56,10 @@ class BenchmarkRun(HistoryRun):
             )
         super().__init__(config, specs)
         self.measured: list[dict[str, Any]] = []
+        self.left: list[str] = []
         self._fields: dict[tuple[str, How], Field] = {}
         self.budget = self._budget()
         config.add_cleanup(self._stop_fields)
-        _save_as_usual(config)
 
     def _budget(self) -> budget.Budget:
         given = setting(self.config, "max-round-trips")
@@ -80,7 +81,9 @@ class BenchmarkRun(HistoryRun):
         for operation in OPERATIONS.values():
             for mode in MODES:
                 if mode not in collector.backend.lacks:
-                    yield _item(self, collector, operation, mode)
+                    yield BenchmarkItem.from_parent(
+                        collector, run=self, operation=operation, mode=mode
+                    )
 
     def field(self, backend: Backend, mode: How) -> Field:
         """All who take part in the measurements of a backend in a mode, for the whole run."""
@@ -90,12 +93,16 @@ class BenchmarkRun(HistoryRun):
         return self._fields[key]
 
     def _stop_fields(self) -> None:
-        if self._fields:
-            with self.workspace.inside():
-                for (name, _), contenders in self._fields.items():
-                    disposable = self.backends[name].disposable
-                    owned = self.backends[name].server in self.servers.owned
-                    contenders.stop(remove=not (disposable or owned))
+        while self._fields:
+            self._fields.popitem()[1].stop()
+
+    def _remove_sessions(self) -> Iterable[str]:
+        """Remove what was stored where it would stay; gives what could not be removed."""
+        with self.workspace.inside():
+            for (name, _), contenders in self._fields.items():
+                backend = self.backends[name]
+                if not (backend.disposable or backend.server in self.servers.owned):
+                    yield from contenders.remove()
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -136,7 +143,7 @@ class BenchmarkRun(HistoryRun):
     def _extent(self, benchmark: Any) -> dict[str, Any]:
         """How much to measure: what the options of pytest-benchmark say."""
         if benchmark.disabled:
-            return {"seconds": 0.0, "least": 1}
+            return {"seconds": None}
         return {
             "seconds": float(self.config.getoption("benchmark_max_time")),
             "least": int(self.config.getoption("benchmark_min_rounds")),
@@ -149,10 +156,11 @@ class BenchmarkRun(HistoryRun):
             floor = {**floor, "round_trips": round_trips(operation, contenders.floor)[0]}
         peers: dict[str, Any] = {name: {"missing": why} for name, why in contenders.missing.items()}
         for name, peer in contenders.peers.items():
-            against = match.against(name) or {}
+            against = dict(match.against(name) or {})
+            if "ratio" in against:
+                with match.if_it_can(name):
+                    against["round_trips"] = round_trips(operation, peer)[0]
             peers[name] = {"version": contenders.version_of(name), **against}
-            if "missing" not in against:
-                peers[name]["round_trips"] = round_trips(operation, peer)[0]
         return {
             "backend": contenders.backend.name,
             "server": self.servers.described().get(contenders.backend.server or ""),
@@ -182,8 +190,20 @@ class BenchmarkRun(HistoryRun):
                 pytrace=False,
             )
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, None, None]:
+        """Clean up, and save the run where pytest-benchmark saves, if no option says where."""
+        self.left = list(self._remove_sessions())
+        benchmarks: Any = self.config.pluginmanager.get_plugin("pytest-benchmark")
+        said = benchmarks.save or benchmarks.autosave or benchmarks.json
+        if benchmarks.benchmarks and not said:
+            benchmarks.save = _SAVED_AS
+        return (yield)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what pytest-benchmark's table does not tell: ratios, round trips, growth."""
+        for line in self.left:
+            terminalreporter.write_line(line, yellow=True)
         if setting(self.config, "write-round-trips"):
             terminalreporter.section("round trips, for --history-max-round-trips")
             for backend in self.backends:
@@ -219,27 +239,27 @@ def _time(match: Match, benchmark: Any) -> None:
     benchmark.pedantic(act, setup=setup, teardown=teardown, rounds=match.rounds)
 
 
-def _item(
-    run: BenchmarkRun, collector: BackendCollector, operation: Operation, mode: How
-) -> pytest.Item:
-    def measure(benchmark: Any) -> None:
-        run.measure(collector.backend, operation, mode, benchmark)
+class BenchmarkItem(pytest.Function):
+    """One operation in one mode on one backend."""
 
-    name = f"{_PREFIX}{operation.label(mode)}"
-    item: pytest.Item = pytest.Function.from_parent(collector, name=name, callobj=measure)
-    item.add_marker(
-        pytest.mark.history(
-            backend=collector.backend.name, family="benchmark", level="may", mode=mode
+    def __init__(
+        self, *, run: BenchmarkRun, operation: Operation, mode: How, parent: Any, **kwargs: Any
+    ) -> None:
+        backend: Backend = parent.backend
+
+        def measure(benchmark: Any) -> None:
+            run.measure(backend, operation, mode, benchmark)
+
+        name = f"{_PREFIX}{operation.label(mode)}"
+        super().__init__(parent=parent, name=name, callobj=measure, **kwargs)
+        self._told = f"{backend.name} {name}: {operation.title}"
+        self.add_marker(
+            pytest.mark.history(backend=backend.name, family="benchmark", level="may", mode=mode)
         )
-    )
-    return item
 
-
-def _save_as_usual(config: pytest.Config) -> None:
-    """Save the run where pytest-benchmark saves, if no option says where."""
-    session: Any = config.pluginmanager.get_plugin("pytest-benchmark")
-    if not (session.save or session.autosave or session.json or session.disabled):
-        session.save = _SAVED_AS
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """The operations' module, and the headline of a failure."""
+        return Path(operations.__file__), 0, self._told
 
 
 def _many(round_trips: int) -> str:

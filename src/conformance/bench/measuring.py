@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
 from conformance.bench import statistics, trips
-from conformance.bench.contenders import Contender
+from conformance.bench.contenders import Contender, told
 from conformance.bench.operations import Operation, Trial
 from conformance.declaration import Backend
 from conformance.drivers import How
@@ -75,10 +75,16 @@ class Field:
             yield self.floor
         yield from self.peers.values()
 
-    def stop(self, *, remove: bool) -> None:
-        """End what was started; see `Contender.stop`."""
+    def remove(self) -> Iterator[str]:
+        """Remove what all have stored; gives what could not be removed."""
         for contender in self.everybody:
-            contender.stop(remove=remove)
+            if left := contender.remove():
+                yield left
+
+    def stop(self) -> None:
+        """End what was started."""
+        for contender in self.everybody:
+            contender.stop()
 
 
 @dataclass
@@ -103,7 +109,7 @@ class Match:
         operation: What is measured.
         contenders: Who takes part.
         stack: Closes what is opened.
-        seconds: About how long each may be measured.
+        seconds: About how long each may be measured; None for ours alone, and once.
         least: The least number of rounds.
     """
 
@@ -113,7 +119,7 @@ class Match:
         contenders: Field,
         stack: ExitStack,
         *,
-        seconds: float,
+        seconds: float | None,
         least: int = _LEAST_ROUNDS,
     ) -> None:
         self.operation = operation
@@ -127,20 +133,20 @@ class Match:
             return stack.enter_context(operation.arrange(contender, length))
 
         self.trial = arranged(contenders.ours, operation.size)
+        self.rounds = 1
+        if seconds is None:
+            return
         costs = {"ours": _cost(self.trial)}
         if contenders.floor is not None:
             self._sides["floor"] = _Side(arranged(contenders.floor, operation.size))
             costs["floor"] = _cost(self._sides["floor"].trial)
         for name, peer in contenders.peers.items():
-            try:
+            with self.if_it_can(name):
                 trial = arranged(peer, operation.size)
                 costs[name] = _cost(trial)
-            except Exception as error:  # a peer is what it is; that it cannot is the result
-                self.failed[name] = _told(error)
-            else:
                 self._sides[name] = _Side(trial)
         own = costs["ours"] + costs.get("floor", 0.0)
-        self.rounds = round(min(max(seconds / own, least), _MOST_ROUNDS))
+        self.rounds = round(min(max(seconds / own, least, 2), _MOST_ROUNDS))
         for name in contenders.peers.keys() & self._sides.keys():
             turns = max(seconds / costs[name], _LEAST_OF_A_PEER)
             self._sides[name].every = max(1, int(self.rounds // turns))
@@ -155,8 +161,22 @@ class Match:
     def let_others(self) -> None:
         """Let all others whose turn it is in this round do it."""
         number = len(self.times)
-        for side in (*self._lengths.values(), *self._sides.values()):
+        for side in self._lengths.values():
             side.turn(number)
+        for name, side in self._sides.items():
+            if name == "floor":
+                side.turn(number)
+            elif name not in self.failed:
+                with self.if_it_can(name):
+                    side.turn(number)
+
+    @contextmanager
+    def if_it_can(self, peer: str) -> Iterator[None]:
+        """Note that a peer raises: it is what it is, and that it cannot is its result."""
+        try:
+            yield
+        except Exception as error:
+            self.failed[peer] = told(error)
 
     def take(self, seconds: float) -> None:
         """Note what ours took in this round, which ends it."""
@@ -164,9 +184,11 @@ class Match:
 
     def against(self, name: str) -> Mapping[str, Any] | None:
         """What was measured of the floor or a peer, as a benchmark's `extra_info` has it."""
+        if name in self.failed:
+            return {"missing": self.failed[name]}
         side = self._sides.get(name)
         if side is None:
-            return {"missing": self.failed[name]} if name in self.failed else None
+            return None
         pairs = [(theirs, self.times[number]) for number, theirs in side.times.items()]
         ratio = statistics.ratio(pairs)
         return {
@@ -213,7 +235,7 @@ def round_trips(operation: Operation, contender: Contender) -> tuple[int | None,
             with operation.arrange(again, operation.size) as trial:
                 found = [_counted(trial, counter) for _ in range(_COUNTED)]
         finally:
-            again.stop(remove=False)
+            again.stop()
     return min(found), None
 
 
@@ -236,8 +258,3 @@ def _cost(trial: Trial, times: int = _WARM_UP) -> float:
         if took[-1] > 1.0:
             break
     return max(min(took), 1e-6)
-
-
-def _told(error: Exception) -> str:
-    first = str(error).strip().partition("\n")[0][:160]
-    return f"raises {type(error).__name__}: {first}" if first else f"raises {type(error).__name__}"

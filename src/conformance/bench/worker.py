@@ -149,7 +149,9 @@ def _measured(backend: Backend, wanted: list[str], seconds: float) -> dict[str, 
         except CannotDo:
             continue
     for contender in contenders.values():
-        contender.stop(remove=backend.server is not None)
+        if backend.server is not None and (left := contender.remove()):
+            print(left, file=sys.stderr)
+        contender.stop()
     return {"operations": measured}
 
 
