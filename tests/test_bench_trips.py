@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import http.server
+import os
 import socket
 import socketserver
 import sqlite3
@@ -13,7 +15,7 @@ import ssl
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +24,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from conformance.bench import trips
+from backends.kafka import KafkaChatMessageHistory
+from conformance import servers
+from conformance.bench import kafka_fetches, trips
 from conformance.declaration import Backend, resolve
+from conformance.servers import ladder
 from conformance.servers.handle import Server
+from conformance.serving import Servers
 
 PATCHED = [
     (kind, name)
@@ -497,6 +503,288 @@ def test_elasticsearch_is_asked_as_often_by_an_event_loop(
 
     with trips.of(backend) as counted:
         assert asyncio.run(use(counted)) == [1, 1, 1, 2]
+
+
+# Kafka, whose client is written in C.
+
+
+@pytest.fixture
+def on_kafka(kafka: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[trips.RoundTrips]:
+    for name, value in kafka.environment.items():
+        monkeypatch.setenv(name, value)
+    with trips.of(resolve("kafka")) as counted:
+        assert counted.why_not is None
+        yield counted
+
+
+def _least(counted: trips.RoundTrips, operation: Callable[[], object], times: int = 8) -> int:
+    costs = []
+    for _ in range(times):
+        before = counted.sent
+        operation()
+        costs.append(counted.sent - before)
+    return min(costs)
+
+
+def _open_on_kafka(session_id: str | None = None) -> Any:
+    history = resolve("kafka").factory(session_id or f"test-{uuid.uuid4().hex}")
+    if session_id is None:
+        history.add_messages([HumanMessage("makes the topic")])
+    return history
+
+
+def _batch(count: int) -> list[HumanMessage]:
+    return [HumanMessage(f"{number} {'x' * 150}") for number in range(count)]
+
+
+def test_each_operation_on_kafka_has_its_number(on_kafka: trips.RoundTrips) -> None:
+    history = _open_on_kafka()
+    assert _least(on_kafka, lambda: _open_on_kafka(history.session_id)) == 0
+    assert _least(on_kafka, lambda: history.add_messages(_batch(1))) == 1
+    assert _least(on_kafka, lambda: history.add_messages(_batch(100))) == 1
+    assert _least(on_kafka, lambda: history.messages) == 3  # the start, the end, the records
+    assert _least(on_kafka, lambda: history.last_messages(10)) == 3
+    assert _least(on_kafka, lambda: (history.messages, history.add_messages(_batch(2)))) == 4
+    assert _least(on_kafka, history.clear) == 2
+    assert _least(on_kafka, lambda: asyncio.run(history.aadd_messages(_batch(1)))) == 1
+    assert _least(on_kafka, lambda: asyncio.run(history.aget_messages())) == 3
+
+
+def test_a_long_conversation_on_kafka_takes_the_same_number_every_time(
+    on_kafka: trips.RoundTrips,
+) -> None:
+    history = _open_on_kafka()
+    history.add_messages(_batch(10_000))
+    first, second = (_least(on_kafka, lambda: history.messages, 3) for _ in range(2))
+    assert first == second
+    assert 4 < first < 12  # some megabytes, a fetch each
+    assert _least(on_kafka, lambda: history.last_messages(10)) == 3
+
+
+def _ends(history: Any) -> None:
+    with history._log() as log:
+        log.bounds(log.find())
+
+
+@pytest.mark.parametrize(
+    ("extra", "costs"),
+    [
+        (lambda history: history.admin_client.list_topics(timeout=10), {1}),
+        (lambda history: history.producer.list_topics(timeout=10), {1}),
+        (_ends, {1, 2}),
+        (lambda history: history.add_messages(_batch(1)), {1}),
+    ],
+    ids=["list_topics", "list_topics of the producer", "watermarks", "a flushed record"],
+)
+def test_one_more_request_for_each_add_is_seen(
+    extra: Callable[[Any], object], costs: set[int], on_kafka: trips.RoundTrips
+) -> None:
+    history = _open_on_kafka()
+    plain = _least(on_kafka, lambda: history.add_messages(_batch(1)))
+    more = _least(on_kafka, lambda: (extra(history), history.add_messages(_batch(1))))
+    assert more - plain in costs
+
+
+def test_threads_that_add_on_kafka_at_once_share_what_they_need(
+    on_kafka: trips.RoundTrips,
+) -> None:
+    first = _open_on_kafka()
+    handles = [_open_on_kafka(first.session_id) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for handle in handles:  # each thread is there before it is counted
+            pool.submit(handle.add_messages, _batch(1)).result(10)
+        at_once = _least(
+            on_kafka, lambda: list(pool.map(lambda h: h.add_messages(_batch(1)), handles))
+        )
+    assert 1 <= at_once <= 2
+
+
+def test_the_histories_of_others_on_kafka_are_counted(on_kafka: trips.RoundTrips) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
+        community = pytest.importorskip(
+            "langchain_community.chat_message_histories", reason="of the extra dev"
+        )
+        history = community.KafkaChatMessageHistory(
+            f"test-{uuid.uuid4().hex}", servers.address("kafka")
+        )
+    history.add_messages(_batch(1))
+    assert _least(on_kafka, lambda: history.add_messages(_batch(1))) == 1
+    # It makes a consumer that joins a group: more than a dozen requests, and the records.
+    assert _least(on_kafka, lambda: history.messages_from_beginning(5, 20), 2) > 8
+    history.admin_client.delete_topics([history.session_id])
+
+
+def test_kafka_is_counted_only_while_the_counter_is_entered(
+    kafka: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in kafka.environment.items():
+        monkeypatch.setenv(name, value)
+    outer, inner = trips.of(resolve("kafka")), trips.of(resolve("kafka"))
+    with outer:
+        history = _open_on_kafka()
+        assert servers.address("kafka") != kafka.address
+        with inner:
+            history.add_messages(_batch(1))
+        assert servers.address("kafka") != kafka.address
+        history.add_messages(_batch(1))
+        assert inner.sent == 1
+    assert servers.address("kafka") == kafka.address
+    counted = outer.sent
+    assert counted >= inner.sent + 1
+    history.add_messages(_batch(1))  # as before, and nobody counts it
+    assert len(history.messages) == 4
+    with outer:
+        direct = KafkaChatMessageHistory(history.session_id, kafka.address)
+        direct.add_messages(_batch(1))
+        direct.close()
+        assert outer.sent == 0  # it was not led past the counter
+
+
+@pytest.mark.parametrize("known", [None, "127.0.0.1:1 127.0.0.1:2 127.0.0.1:3"])
+def test_a_kafka_that_the_run_has_not_started_is_not_counted(
+    known: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTORY_KAFKA", "broker.example:9092")
+    monkeypatch.delenv("HISTORY_KAFKA_COUNTED", raising=False)
+    if known is not None:
+        monkeypatch.setenv("HISTORY_KAFKA_COUNTED", known)
+    with trips.of(resolve("kafka")) as counted:
+        assert "--history-server=kafka=jvm" in (counted.why_not or "")
+        assert servers.address("kafka") == "broker.example:9092"
+    assert counted.sent == 0
+
+
+def test_a_second_process_that_counts_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        front = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("HISTORY_KAFKA", "127.0.0.1:1")
+        monkeypatch.setenv("HISTORY_KAFKA_COUNTED", f"127.0.0.1:1 {front} 127.0.0.1:2")
+        with trips.of(resolve("kafka")) as counted:
+            assert front in (counted.why_not or "")
+            assert "another process" in (counted.why_not or "")
+            assert servers.address("kafka") == "127.0.0.1:1"
+
+
+def test_a_broker_that_demands_passwords_is_counted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "clients.toml"
+    config.write_text(
+        "[kafka]\n'security.protocol' = 'SASL_PLAINTEXT'\n'sasl.mechanism' = 'PLAIN'\n"
+        "'sasl.username' = 'someone'\n'sasl.password' = 'quite secret'\n"
+    )
+    monkeypatch.setenv("HISTORY_SERVER_CONFIG", str(config))
+    with ladder.start(
+        "kafka", "jvm", announce=print, credentials={"someone": "quite secret"}
+    ) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        with trips.of(resolve("kafka")) as counted:
+            history = _open_on_kafka()
+            assert _least(counted, lambda: history.add_messages(_batch(1))) == 1
+            history.close()
+
+
+def test_a_run_tells_its_children_where_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted(Server):
+        kind, way, address = "kafka", "jvm", "127.0.0.1:1"
+
+        @property
+        def environment(self) -> Mapping[str, str]:
+            return {**super().environment, "HISTORY_KAFKA_COUNTED": "127.0.0.1:1 a:2 b:3"}
+
+        def stop(self) -> None:
+            """Nothing runs."""
+
+    monkeypatch.setattr(ladder, "start", lambda *arguments, **keywords: Counted())
+    monkeypatch.setenv("HISTORY_KAFKA", "127.0.0.1:9")
+    monkeypatch.delenv("HISTORY_KAFKA_COUNTED", raising=False)
+    run = Servers(["kafka=jvm"])
+    run.start(["kafka"], print)
+    assert os.environ["HISTORY_KAFKA"] == "127.0.0.1:1"
+    assert os.environ["HISTORY_KAFKA_COUNTED"] == "127.0.0.1:1 a:2 b:3"
+    run.stop()
+    assert os.environ["HISTORY_KAFKA"] == "127.0.0.1:9"
+    assert "HISTORY_KAFKA_COUNTED" not in os.environ
+
+
+@pytest.fixture(scope="module")
+def half_read(kafka: Server) -> tuple[bytes, bytes]:
+    """The name and the id of a topic with one record in partition 0, and three in partition 1."""
+    from confluent_kafka import Producer, TopicCollection
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    topic = f"test-{uuid.uuid4().hex}"
+    quiet = {"bootstrap.servers": kafka.address, "log_level": 0}
+    admin = AdminClient(quiet)
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(10)
+    producer = Producer(quiet)
+    for partition in (0, 1, 1, 1):
+        producer.produce(topic, "text", partition=partition)
+    assert producer.flush(10) == 0
+    described = admin.describe_topics(TopicCollection([topic]))[topic].result(10)
+    return topic.encode(), base64.urlsafe_b64decode(f"{described.topic_id}==")
+
+
+@pytest.mark.parametrize("version", range(4, 19))
+def test_every_version_of_a_fetch_is_understood(
+    version: int, kafka: Server, half_read: tuple[bytes, bytes]
+) -> None:
+    place = half_read[version >= 13]
+    request = _fetch(version, place, {0: 1, 1: 2})
+    assert kafka_fetches.starts(version, request) == {(place, 0): 1, (place, 1): 2}
+    host, _, port = kafka.address.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as client:
+        frame = _FETCH_REQUEST + version.to_bytes(2, "big") + b"corr" + request
+        client.sendall(len(frame).to_bytes(4, "big") + frame)
+        with client.makefile("rb") as file:
+            answer = file.read(int.from_bytes(file.read(4), "big"))
+    assert answer[:4] == b"corr"
+    found, bringing = kafka_fetches.ends(version, answer[4:])
+    assert found == {(place, 0): 1, (place, 1): 3}
+    assert bringing == {(place, 1)}
+
+
+_FETCH_REQUEST = (1).to_bytes(2, "big")
+
+
+def _fetch(version: int, place: bytes, starts: Mapping[int, int]) -> bytes:
+    """A request for records, as the protocol's documentation has it."""
+    compact = version >= 12
+
+    def number(value: int, size: int) -> bytes:
+        return value.to_bytes(size, "big", signed=True)
+
+    def length(value: int, size: int = 4) -> bytes:
+        return bytes([value + 1]) if compact else number(value, size)
+
+    tags = b"\0" if compact else b""
+    text = number(3, 2) + b"who" + tags
+    if version < 15:
+        text += number(-1, 4)
+    text += number(1000, 4) + number(1, 4) + number(1_000_000, 4) + b"\0"
+    if version >= 7:
+        text += number(0, 4) + number(-1, 4)
+    text += length(1)
+    text += place if version >= 13 else length(len(place), 2) + place
+    text += length(len(starts))
+    for partition, start in starts.items():
+        text += number(partition, 4)
+        if version >= 9:
+            text += number(-1, 4)
+        text += number(start, 8)
+        if version >= 12:
+            text += number(-1, 4)
+        if version >= 5:
+            text += number(-1, 8)
+        text += number(100_000, 4) + tags
+    text += tags
+    if version >= 7:
+        text += length(0)  # topics to forget
+    if version >= 11:
+        text += length(0, 2)  # a rack
+    return text + tags
 
 
 # The counters themselves.

@@ -65,7 +65,8 @@ class Servers:
                 config=servers.settings(kind),
             )
             self.running[kind] = server
-            self._set(servers.variable(kind), server.address)
+            for name, value in server.environment.items():
+                self._set(name, value)
         self.owned = frozenset(kind for kind, server in self.running.items() if server.owned)
 
     @property

@@ -36,6 +36,10 @@ _SENDING = ("send", "sendall")
 _RECEIVING = ("recv", "recv_into", "recvmsg", "recvmsg_into", "recvfrom", "recvfrom_into")
 
 
+class CannotCount(Exception):
+    """It cannot be counted now; the text says why."""
+
+
 class RoundTrips(ABC):
     """Counts while it is entered; what is counted is opened after that.
 
@@ -44,7 +48,8 @@ class RoundTrips(ABC):
     """
 
     why_not: str | None = None
-    """Why it cannot count, and what would help; `sent` means nothing then."""
+    """Why it cannot count, and what would help; `sent` means nothing then. Ask when it is entered:
+    some things show only then."""
 
     def __init__(self) -> None:
         self._before = 0
@@ -60,8 +65,12 @@ class RoundTrips(ABC):
         if self._after is None:
             raise RuntimeError("these round trips are being counted already: make another counter")
         if self.why_not is None:
-            self._entered.enter_context(self._watching())
-            self._before, self._after = self._so_far(), None
+            try:
+                self._entered.enter_context(self._watching())
+            except CannotCount as error:
+                self.why_not = str(error)
+            else:
+                self._before, self._after = self._so_far(), None
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -74,7 +83,11 @@ class RoundTrips(ABC):
         """A number that rises by one with each round trip."""
 
     def _watching(self) -> contextlib.AbstractContextManager[object]:
-        """What has to be in place for that."""
+        """What has to be in place for that.
+
+        Raises:
+            CannotCount: It cannot be had.
+        """
         return contextlib.nullcontext()
 
 

@@ -30,6 +30,15 @@ def variable(kind: str) -> str:
     return f"HISTORY_{kind.upper()}"
 
 
+def counted_variable(kind: str) -> str:
+    """The environment variable that tells where the requests to a server may be counted.
+
+    It holds three addresses: the server's own, the one at which a counter may listen, and the one
+    to which the counter then passes on what it takes.
+    """
+    return f"{variable(kind)}_COUNTED"
+
+
 def address(kind: str) -> str:
     """Where the server of a kind is.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from conformance.servers import variable
 
 
 class Unsupported(Exception):
@@ -28,6 +31,11 @@ class Server(ABC):
     def description(self) -> str:
         """`4.1.1 (jvm)`, for headers and reports; never an address or a secret."""
         return f"{self.version} ({self.way})".strip()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What this process and its children have to know of it, as environment variables."""
+        return {variable(self.kind): self.address}
 
     @property
     def owned(self) -> bool:

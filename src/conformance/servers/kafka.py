@@ -51,7 +51,7 @@ class Kafka(Kind):
     image = "apache/kafka-native:4.1.1"
     image_licence = "Apache-2.0"
     java = 17
-    ports = 2
+    ports = 4
     taken = "Address already in use"
 
     def process(
@@ -62,7 +62,7 @@ class Kafka(Kind):
         ports: Sequence[int],
         wishes: Wishes,
     ) -> Launch:
-        port, controller = ports
+        port, controller, behind, front = ports
         cluster = _cluster_id()
         data = directory / "data"
         data.mkdir()
@@ -76,10 +76,16 @@ class Kafka(Kind):
         properties = {
             **BROKER,
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"CLIENT://127.0.0.1:{port}",
+            "listeners": (
+                f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},"
+                f"COUNTED://127.0.0.1:{behind}"
+            ),
+            # Who comes by the second is sent to where requests are counted, if they are.
+            "advertised.listeners": f"CLIENT://127.0.0.1:{port},COUNTED://127.0.0.1:{front}",
             "inter.broker.listener.name": "CLIENT",
-            "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,CLIENT:{protocol}",
+            "listener.security.protocol.map": (
+                f"CONTROLLER:PLAINTEXT,CLIENT:{protocol},COUNTED:{protocol}"
+            ),
             "log.dirs": data.as_posix(),
             **_demanding(wishes.credentials),
             **wishes.properties,
@@ -106,6 +112,7 @@ class Kafka(Kind):
             address=f"127.0.0.1:{port}",
             identity=cluster,
             config=_presenting(wishes.credentials),
+            counted=(f"127.0.0.1:{front}", f"127.0.0.1:{behind}"),
         )
 
     def container(self, port: int, wishes: Wishes) -> Launch:
@@ -247,13 +254,15 @@ def _demanding(credentials: Mapping[str, str]) -> dict[str, str]:
     }
     own_user, own_password = next(iter(quoted.items()))
     users = " ".join(f'user_{user}="{password}"' for user, password in quoted.items())
+    login = (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'username="{own_user}" password="{own_password}" {users};'
+    )
     return {
         "sasl.enabled.mechanisms": "PLAIN",
         "sasl.mechanism.inter.broker.protocol": "PLAIN",
-        "listener.name.client.plain.sasl.jaas.config": (
-            "org.apache.kafka.common.security.plain.PlainLoginModule required "
-            f'username="{own_user}" password="{own_password}" {users};'
-        ),
+        "listener.name.client.plain.sasl.jaas.config": login,
+        "listener.name.counted.plain.sasl.jaas.config": login,
     }
 
 

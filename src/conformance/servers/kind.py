@@ -49,6 +49,8 @@ class Launch:
         config: Client settings with which it can be asked.
         environment: Variables to add to those of this process.
         port_inside: The port in the container that `address` leads to.
+        counted: Where whoever counts requests may listen, and where to pass them on to; empty
+            where the server's clients cannot be led past a counter.
     """
 
     command: Sequence[str]
@@ -57,6 +59,7 @@ class Launch:
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     port_inside: int = 0
+    counted: tuple[str, str] | tuple[()] = ()
 
 
 class Kind(ABC):

@@ -8,11 +8,11 @@ import socket
 import textwrap
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from conformance.servers import ServerError, unprivileged
+from conformance.servers import ServerError, counted_variable, unprivileged
 from conformance.servers.handle import Server, Unsupported
 from conformance.servers.keeping import Keeping
 from conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
@@ -44,6 +44,13 @@ class StartedServer(Server):
         self.address = launch.address
         self._of_kind = kind
         self._launch = launch
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        known = dict(super().environment)
+        if self._launch.counted:
+            known[counted_variable(self.kind)] = " ".join([self.address, *self._launch.counted])
+        return known
 
     @abstractmethod
     def start(self) -> None:

@@ -1,0 +1,252 @@
+"""Counting the round trips of Kafka's clients, which are written in C: between them and a broker.
+
+A broker that the run has started on the JVM has a second listener, whose address for clients is
+that of a proxy in the process that counts. While it counts, `HISTORY_KAFKA` leads there. What is
+counted is what a client waits for, whatever the timing:
+
+- An answer is passed on only when its connection has sent nothing for `QUIET_SEC`: requests that do
+  not wait for each other's answers have all been sent by then, and are one round trip.
+- Each `Produce` that is sent while another is on its way goes along with it: into how many a batch
+  of messages is cut depends on the timing, and a client has no more than some of them on their way.
+- Not counted are the set-up of a connection (`ApiVersions`, SASL), what goes by the clock
+  (heartbeats, telemetry), and a `Fetch` that brings nothing or begins at the end: clients ask ahead
+  for what may come, and sometimes it comes.
+- A look at the metadata counts. Clients have some of their own, on connecting, when a topic is new
+  and every few minutes: what an operation takes is the least of several.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from conformance import servers
+from conformance.bench.kafka_fetches import FETCH, Place, ends, starts
+from conformance.bench.trips import CannotCount, RoundTrips
+
+QUIET_SEC = 0.02
+"""So long a connection has to be silent before it is given an answer."""
+
+_PRODUCE = 0
+_UNCOUNTED = {
+    12: "Heartbeat",
+    17: "SaslHandshake",
+    18: "ApiVersions",
+    36: "SaslAuthenticate",
+    68: "ConsumerGroupHeartbeat",
+    71: "GetTelemetrySubscriptions",
+    72: "PushTelemetry",
+}
+_STOP_SEC = 5.0
+
+
+class KafkaTrips(RoundTrips):
+    """Counts what is sent to the broker that the run has started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        known = os.environ.get(servers.counted_variable("kafka"), "").split()
+        if len(known) != 3 or os.environ.get(servers.variable("kafka")) not in known[:2]:
+            self.why_not = (
+                "only what is sent to a Kafka broker that the run has started on the JVM can be "
+                "counted: use --history-server=kafka=jvm"
+            )
+            known = ["", "", ""]
+        self._front, self._behind = known[1:]
+
+    def _so_far(self) -> int:
+        return _proxies[self._front].total
+
+    def _watching(self) -> contextlib.AbstractContextManager[object]:
+        with _starting:
+            if self._front not in _proxies:
+                try:
+                    _proxies[self._front] = Proxy(self._front, self._behind)
+                except OSError as error:
+                    raise CannotCount(
+                        f"{self._front}, where the requests to Kafka would be counted, is taken, "
+                        f"as by another process that counts: {error}"
+                    ) from error
+            return _proxies[self._front].counting()
+
+
+class _Request(NamedTuple):
+    kind: int
+    version: int
+    trip: int
+    """Which trip of its connection it would be."""
+    starts: Mapping[Place, int]
+    """For a fetch, where it begins."""
+
+
+@dataclass
+class _Connection:
+    busy_at: float = 0.0
+    """When the client last sent a request, or was given an answer that lets it send another."""
+    trips: int = 0
+    asked: dict[bytes, _Request] = field(default_factory=dict)
+    """What has no answer yet, by correlation id."""
+    ends: dict[Place, int] = field(default_factory=dict)
+    """Where partitions ended by the last fetch, until something else was asked."""
+
+    def ask(self, frame: bytes) -> None:
+        """Take note of a request."""
+        kind, version = (int.from_bytes(frame[at : at + 2], "big") for at in (4, 6))
+        along = kind == _PRODUCE and any(r.kind == _PRODUCE for r in self.asked.values())
+        if kind != FETCH and kind not in _UNCOUNTED:
+            self.ends.clear()
+        self.asked[frame[8:12]] = _Request(
+            kind,
+            version,
+            self.trips if along else self.trips + 1,
+            starts(version, frame[12:]) if kind == FETCH else {},
+        )
+
+    def answer(self, frame: bytes) -> tuple[_Request, bool]:
+        """What is answered, and whether that makes a round trip."""
+        request = self.asked.pop(frame[4:8])
+        is_trip = request.kind not in _UNCOUNTED
+        if request.kind == FETCH:
+            found, bringing = ends(request.version, frame[8:])
+            is_trip = any(request.starts[p] < self.ends.get(p, found[p]) for p in bringing)
+            self.ends |= found
+        # What was sent before the answer that was counted last went along with it.
+        is_trip = is_trip and request.trip > self.trips
+        self.trips += is_trip
+        return request, is_trip
+
+
+class Proxy:
+    """Passes on what clients and a broker say to each other, and counts while it is told to.
+
+    It goes on until the end of the process: clients that were led to it would otherwise knock in
+    vain several times a second, while others are being measured.
+
+    Args:
+        front: Where clients are led, `host:port`.
+        behind: Where the broker is.
+
+    Raises:
+        OSError: Somebody else listens there.
+    """
+
+    def __init__(self, front: str, behind: str) -> None:
+        self.total = 0
+        """How many round trips were made while somebody counted."""
+        self._front, self._behind = front, behind
+        self._users = 0
+        self._lock = threading.Lock()
+        self._led_from: str | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._server = self._loop.run_until_complete(
+                asyncio.start_server(self._serve, *_host_and_port(front))
+            )
+        except BaseException:
+            self._loop.close()
+            raise
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="kafka-round-trips", daemon=True
+        )
+        self._thread.start()
+        atexit.register(self.close)
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count, and lead there whoever asks for the address of Kafka."""
+        name = servers.variable("kafka")
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._led_from, os.environ[name] = os.environ.get(name), self._front
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users and self._led_from is not None:
+                    os.environ[name] = self._led_from
+
+    def close(self) -> None:
+        """End it, and the connections of its clients. Idempotent."""
+        atexit.unregister(self.close)
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_STOP_SEC)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_STOP_SEC)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _serve(self, requests: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        writers = [client]
+        try:
+            answers, broker = await asyncio.open_connection(*_host_and_port(self._behind))
+            writers.append(broker)
+            connection = _Connection()
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pass_requests(connection, requests, broker))
+                both.create_task(self._pass_answers(connection, answers, client))
+        except* (OSError, asyncio.IncompleteReadError):
+            pass  # who is gone, on either side, is gone for the other
+        finally:
+            for writer in writers:
+                writer.close()
+            self._clients.discard(task)
+
+    async def _pass_requests(
+        self, connection: _Connection, requests: asyncio.StreamReader, broker: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            frame = await _frame(requests)
+            connection.ask(frame)
+            connection.busy_at = self._loop.time()
+            broker.write(frame)
+            await broker.drain()
+
+    async def _pass_answers(
+        self, connection: _Connection, answers: asyncio.StreamReader, client: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            frame = await _frame(answers)
+            while self._users and (
+                (left := connection.busy_at + QUIET_SEC - self._loop.time()) > 0
+            ):
+                await asyncio.sleep(left)
+            request, is_trip = connection.answer(frame)
+            if is_trip and self._users:
+                self.total += 1
+            if request.kind == _PRODUCE:
+                connection.busy_at = self._loop.time()
+            client.write(frame)
+            await client.drain()
+
+
+_starting = threading.Lock()
+_proxies: dict[str, Proxy] = {}
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes:
+    """A request or an answer, with the length that goes before it."""
+    head = await reader.readexactly(4)
+    return head + await reader.readexactly(int.from_bytes(head, "big"))
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
