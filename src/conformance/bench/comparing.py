@@ -98,8 +98,8 @@ def _compared(
 ) -> Comparison:
     here = (request.directory or Path.cwd()).resolve()
     workers: dict[Role, Worker] = {
-        "base": Worker("base", base.python, base.directory or here),
-        "head": Worker("head", head.python, head.directory or here),
+        "base": Worker("base", base.python, base.directory(here)),
+        "head": Worker("head", head.python, head.directory(here)),
     }
     told = {
         name: {role: worker.describe(name) for role, worker in workers.items()}

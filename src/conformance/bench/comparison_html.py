@@ -123,24 +123,24 @@ def _backend(backend: Backend) -> Iterator[str]:
         f'<div class="ratios" tabindex="0" role="region" aria-label="{_text(backend.name)}, all '
         'operations"><table>'
     )
-    columns = ("operation", "base", "head", "ratio", "interval", "round trips", "verdict")
+    columns = ("operation", "verdict", "ratio", "interval", "round trips", "base", "head")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     yield f"<thead><tr>{heads}</tr></thead>"
     yield "<tbody>"
     for operation in backend.operations:
         base, head = map(pages.duration, pages.seconds_of(operation.counted))
         cells = (
-            base,
-            head,
             pages.ratio(operation.counted.estimate.value),
             pages.interval(operation.counted),
             pages.round_trips(operation),
+            base,
+            head,
         )
         yield (
             f'<tr class="t-{_tone(operation)}"><th scope="row">'
             f'<a href="#{_anchor(backend, operation)}"><code>{_text(operation.name)}</code></a>'
-            f"</th>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}"
-            f"<td>{_verdict(operation)}</td></tr>"
+            f"</th><td>{_verdict(operation)}</td>"
+            f"{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
         )
     yield "</tbody></table></div>"
     yield '<div class="plots">'

@@ -14,7 +14,7 @@ from conformance.reports.telling import visible
 
 Render = Callable[[Comparison], str]
 
-SCHEMA_VERSION = 1
+SCHEMA = "chat-history-conformance/comparison/1"
 
 MARKS: Mapping[Verdict, str] = {"slower": "✗", "faster": "✓", "unchanged": "=", "unclear": "~"}
 
@@ -262,20 +262,20 @@ def _warnings(comparison: Comparison) -> Iterator[str]:
 
 
 def _table(rows: Sequence[tuple[str, Operation]]) -> Iterator[str]:
-    yield "| backend | operation | base | head | ratio | interval | round trips | verdict |"
-    yield "|---|---|--:|--:|--:|--:|--:|---|"
+    yield "| backend | operation | verdict | ratio | interval | round trips | base | head |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|"
     for backend, operation in rows:
         base, head = map(duration, seconds_of(operation.counted))
         words = verdict(operation)
         cells = [
             _code(backend).replace("|", r"\|"),
             _code(operation.name),
-            base,
-            head,
+            f"**{words}**" if operation.is_regression else words,
             ratio(operation.counted.estimate.value),
             interval(operation.counted),
             round_trips(operation),
-            f"**{words}**" if operation.is_regression else words,
+            base,
+            head,
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -298,7 +298,7 @@ def document(comparison: Comparison) -> str:
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """The same as plain values. Times are in seconds, ratios are head / base."""
     return {
-        "schema": SCHEMA_VERSION,
+        "schema": SCHEMA,
         "suite": comparison.suite,
         "created": comparison.created,
         "headline": headline(comparison),

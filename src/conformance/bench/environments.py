@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -38,6 +39,7 @@ class Environment:
         home: The directory that holds all of it.
         package: The name of the distribution that is compared, normalized.
         versions: Version of each distribution that is installed, by normalized name.
+        modules: What is imported of the compared distribution, by its names at the top.
         project: Where its source is in `home`, if it was built here.
     """
 
@@ -45,6 +47,7 @@ class Environment:
     home: Path
     package: str
     versions: Mapping[str, str]
+    modules: Sequence[str]
     project: str | None
 
     @property
@@ -52,10 +55,19 @@ class Environment:
         """Its interpreter."""
         return _python_in(self.home / "venv")
 
-    @property
-    def directory(self) -> Path | None:
-        """The project's source, in which a conftest.py may declare the backend."""
-        return None if self.project is None else self.home / self.project
+    def directory(self, otherwise: Path) -> Path | None:
+        """Where a conftest.py may declare the backend, and modules lie that are not installed.
+
+        Args:
+            otherwise: The directory for a side whose source is not here. It is left out where it
+                holds the compared package too: that would be imported, and not what is installed.
+        """
+        if self.project is not None:
+            return self.home / self.project
+        hiding = (
+            path for name in self.modules for path in (otherwise / name, otherwise / f"{name}.py")
+        )
+        return None if any(path.exists() for path in hiding) else otherwise
 
     @property
     def version(self) -> str:
@@ -171,21 +183,24 @@ class Maker:
 
     def _install(self, side: Side, home: Path, pins: Sequence[str]) -> Environment:
         venv = home / "venv"
-        if uv := self._uv():
+        if uv := _uv():
             self._run([uv, "venv", "--quiet", "--python", self.python, str(venv)])
         else:
-            self._run([self.python, "-m", "venv", str(venv)])
+            self._run([self.python, "-m", "venv", "--without-pip", str(venv)])
         wanted, project = self._wanted(side, home)
         constraints = home / "constraints.txt"
         constraints.write_text("".join(f"{pin}\n" for pin in pins), "utf-8")
         others = [*_needs_of_the_suite(), *self.beside]
         try:
-            self._pip(venv, "install", "-c", str(constraints), str(wanted), *others)
+            self._pip(venv, ["install", "-c", str(constraints), str(wanted), *others])
         except SideError as error:
             raise (Conflict(str(error)) if pins else error) from None
+        package = canonicalize_name(wanted.name)
+        versions, modules = _installed(_python_in(venv), package)
         known = {
-            "package": canonicalize_name(wanted.name),
-            "versions": _installed(_python_in(venv)),
+            "package": package,
+            "versions": versions,
+            "modules": modules,
             "project": project and project.relative_to(home).as_posix(),
         }
         (home / _KNOWN).write_text(json.dumps(known, indent=1), "utf-8")
@@ -219,26 +234,24 @@ class Maker:
     def _build(self, project: Path, home: Path) -> Path:
         """The project as a wheel: installed as its users have it, and not to be edited."""
         wheels = home / "wheels"
-        if uv := self._uv():
+        if uv := _uv():
             self._run([uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels), str(project)])
         else:
-            self._pip(home / "venv", "wheel", "--no-deps", "-w", str(wheels), str(project))
+            self._pip(home / "venv", ["wheel", "--no-deps", "-w", str(wheels), str(project)])
         (wheel,) = wheels.glob("*.whl")
         return wheel
 
-    def _pip(self, venv: Path, command: str, *arguments: str) -> None:
-        uv = self._uv() if command == "install" else None
+    def _pip(self, venv: Path, arguments: Sequence[str]) -> None:
         python = str(_python_in(venv))
-        if uv:
+        if uv := _uv():
             # As pip does by itself: what the first process compiles, the second would find.
             options = ["--quiet", "--compile-bytecode", "--python", python]
-            self._run([uv, "pip", command, *options, *arguments])
+            self._run([uv, "pip", arguments[0], *options, *arguments[1:]])
+        elif importlib.util.find_spec("pip") is not None:
+            options = ["--quiet", "--no-input", "--disable-pip-version-check", "--python", python]
+            self._run([sys.executable, "-m", "pip", *options, *arguments])
         else:
-            options = ["--quiet", "--no-input", "--disable-pip-version-check"]
-            self._run([python, "-m", "pip", command, *options, *arguments])
-
-    def _uv(self) -> str | None:
-        return shutil.which("uv")
+            raise SideError("neither uv nor pip is here to install the sides: pip install uv")
 
     def _run(self, command: Sequence[str]) -> None:
         offline = {"UV_OFFLINE": "1", "PIP_NO_INDEX": "1"} if self.offline else {}
@@ -263,6 +276,10 @@ class Maker:
 
 class Conflict(SideError):
     """A side cannot be installed under the constraints that it was given."""
+
+
+def _uv() -> str | None:
+    return shutil.which("uv")
 
 
 def default_cache() -> Path:
@@ -329,21 +346,24 @@ def _identity(python: str) -> str:
     return _asked(python, "import sys; print(sys.base_prefix, sys.version)")
 
 
-def _installed(python: Path) -> dict[str, str]:
-    listed: list[list[str]] = json.loads(
-        _asked(
-            str(python),
-            "import json, importlib.metadata as metadata; "
-            "print(json.dumps([[d.name, d.version] for d in metadata.distributions()]))",
-        )
-    )
-    return {canonicalize_name(name): version for name, version in listed}
+_LIST = """
+import importlib.metadata as metadata, json, sys
+files = metadata.distribution(sys.argv[1]).files or []
+tops = {file.parts[0] for file in files if file.suffix == ".py" and ".." not in file.parts}
+found = [[each.name, each.version] for each in metadata.distributions()]
+print(json.dumps([found, sorted(top.removesuffix(".py") for top in tops)]))
+"""
 
 
-def _asked(python: str, program: str) -> str:
+def _installed(python: Path, package: str) -> tuple[dict[str, str], list[str]]:
+    """Every distribution's version, and the modules of one."""
+    found, modules = json.loads(_asked(str(python), _LIST, package))
+    return {canonicalize_name(name): version for name, version in found}, modules
+
+
+def _asked(python: str, program: str, *arguments: str) -> str:
+    command = [python, "-I", "-c", program, *arguments]
     try:
-        return subprocess.run(
-            [python, "-I", "-c", program], capture_output=True, check=True, text=True
-        ).stdout.strip()
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
         raise SideError(f"{python} cannot be run as a Python: {error}") from error
