@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import conformance
-from conformance.bench import compare_cli
+from conformance.bench import compare_cli, result_cli
 from conformance.servers import KINDS
 
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--offline", action="store_true", help="download nothing")
     server.set_defaults(run=_server)
 
-    bench = commands.add_parser("bench", help="what a change did to the speed")
+    bench = commands.add_parser("bench", help="speed: measured, compared, kept over commits")
     benches = bench.add_subparsers(required=True, metavar="COMMAND")
     compare_cli.add_parser(benches)
+    result_cli.add_parser(benches)
 
     selftest = commands.add_parser(
         "selftest", help="run every contract on every broken history and write the kill matrix"

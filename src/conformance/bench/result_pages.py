@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from conformance.bench import page, plotting, result_pictures, telling
 from conformance.bench.results import Measured, Result
+from conformance.bench.statistics import fewest
 
 TITLE = "Benchmarks of chat histories"
 
@@ -13,7 +14,8 @@ _LEGEND = (
     "Times are medians. A ratio is our time divided by that of the other, measured by turns in the "
     "same run: below 1 ours is faster; the floor is a raw client that does the least that could be "
     "correct. Growth is the power of the length of the conversation that the time grows with: 0 "
-    "not at all, 1 in proportion. Every interval has a confidence of 99 %."
+    "not at all, 1 in proportion. Every interval has a confidence of 99 %, but of fewer than "
+    f"{fewest()} samples it is the range of what was seen."
 )
 
 

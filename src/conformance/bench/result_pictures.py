@@ -108,7 +108,7 @@ def growth(result: Result, width: float = WIDE) -> Drawn | None:
     columns = 2 if width < 600 else 4
     step = width / columns
     all_of_them = [one for modes in panels.values() for one in modes.values()]
-    left = 44.0
+    left = 48.0
     across = Scale.logarithmic(
         [length for one in all_of_them for length in one.median_s], left + 6, step - 20
     )
@@ -143,7 +143,7 @@ def _panel(title: str, by_mode: Mapping[str, Growth], across: Scale, up: Scale) 
     if right > 200:
         powers = [f"{mode} {told}" for mode, told in zip(by_mode, powers, strict=True)]
     if any(one.too_fast for one in by_mode.values()):
-        yield plotting.text(0, 27, f"too fast: exponent {', '.join(powers)}", "bad")
+        yield plotting.text(0, 27, f"too fast: {', '.join(powers)}", "bad")
     else:
         yield plotting.text(0, 27, f"exponent {', '.join(powers)}", "quiet")
     for tick in up.ticks(5):

@@ -1,0 +1,84 @@
+"""What pytest-benchmark writes of a real run of the benchmarks, for tests of those who read it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+MEASURED = ("add_1[sync]", "read_100[async]")
+"""What is measured: something that has a growth, and something that has none."""
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@cache
+def _written() -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "result.json"
+        command = [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
+            *("--history-backend=sqlite", "--history-benchmark", f"--benchmark-json={path}"),
+            *("--benchmark-max-time=0.005", "--benchmark-min-rounds=5"),
+            *(f"sqlite::benchmark.{one}" for one in MEASURED),
+        ]
+        done = subprocess.run(
+            command, cwd=directory, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return path.read_text("utf-8")
+
+
+def real_run() -> dict[str, Any]:
+    """The JSON of a run on the sqlite backend, a copy to be changed."""
+    written: dict[str, Any] = json.loads(_written())
+    return written
+
+
+def run_of(backend: str = "sqlite", *, commit: str = COMMIT, day: int = 1, **about: Any) -> Any:
+    """The same, as if it were of another backend, commit, day, or place.
+
+    Args:
+        backend: Its name.
+        commit: Its commit's id.
+        day: Of the month in which the commit was made.
+        about: More of every benchmark's `extra_info`; of `environment`, only what differs.
+    """
+    run = real_run()
+    moment = f"2026-11-{day:02}T10:00:00+00:00"
+    run["commit_info"] = {**run["commit_info"], "id": commit, "time": moment, "dirty": False}
+    for one in run["benchmarks"]:
+        told = one["extra_info"]
+        environment = {**told["environment"], **about.get("environment", {})}
+        told.update(copy.deepcopy(about), backend=backend, environment=environment)
+    return run
+
+
+def rival(value: float, wide: float = 1.1, **more: Any) -> dict[str, Any]:
+    """A floor or a peer, with ours that many times as slow."""
+    interval = [value / wide, value * wide]
+    return {"median_s": 1e-3, "ratio": value, "interval": interval, "samples": 20, **more}
+
+
+def grown(exponent: float, allowed: float = 0.0, *, too_fast: bool = False) -> dict[str, Any]:
+    """A growth of that power."""
+    lengths = [10, 100, 1_000, 10_000]
+    return {
+        "lengths": lengths,
+        "median_s": [1e-5 * length**exponent for length in lengths],
+        "exponent": exponent,
+        "interval": [exponent - 0.1, exponent + 0.1],
+        "allowed": allowed,
+        "too_fast": too_fast,
+    }
+
+
+def save(path: Path, run: Any) -> Path:
+    """Write it where a test wants it."""
+    path.write_text(json.dumps(run), encoding="utf-8")
+    return path
