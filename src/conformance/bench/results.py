@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -225,8 +226,9 @@ class Commit:
 
     @property
     def short(self) -> str:
-        """For people: the first letters of a long id, and a plus where there was more."""
-        return f"{self.id[:9]}{'+' if self.dirty else ''}"
+        """For people: the first letters of a hash, any other name, and a plus where more was."""
+        name = self.id[:9] if re.fullmatch("[0-9a-f]{12,}", self.id) else self.id
+        return f"{name}{'+' if self.dirty else ''}"
 
 
 @dataclass(frozen=True)
