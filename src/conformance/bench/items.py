@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 import conformance
-from conformance.bench import budget, operations
+from conformance.bench import budget, operations, result_terminal, statistics, telling
 from conformance.bench.contenders import CannotDo
 from conformance.bench.measuring import Field, Match, round_trips
 from conformance.bench.operations import OPERATIONS, Operation
+from conformance.bench.places import Place
+from conformance.bench.results import Measured
 from conformance.declaration import Backend
 from conformance.drivers import How
 from conformance.plugin import invocation_directory, setting
@@ -55,7 +57,8 @@ class BenchmarkRun(HistoryRun):
                 "measure side by side measure each other. Leave out one of them."
             )
         super().__init__(config, specs)
-        self.measured: list[dict[str, Any]] = []
+        self.measured: dict[str, list[Measured]] = {}
+        self.counted: dict[str, dict[str, int | None]] = {}
         self.left: list[str] = []
         self._fields: dict[tuple[str, How], Field] = {}
         self.budget = self._budget()
@@ -137,7 +140,12 @@ class BenchmarkRun(HistoryRun):
             counted, unknown = round_trips(operation, contenders.ours)
             about = self._about(match, counted, unknown)
         benchmark.extra_info.update(about)
-        self.measured.append(about)
+        self.counted.setdefault(backend.name, {})[operation.label(mode)] = counted
+        if match.times[1:]:
+            found = Measured.read(
+                Place(about, "this run"), statistics.median(match.times), len(match.times)
+            )
+            self.measured.setdefault(backend.name, []).append(found)
         self._hold(backend, operation.label(mode), counted, unknown)
 
     def _extent(self, benchmark: Any) -> dict[str, Any]:
@@ -200,20 +208,31 @@ class BenchmarkRun(HistoryRun):
             benchmarks.save = _SAVED_AS
         return (yield)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what pytest-benchmark's table does not tell: ratios, round trips, growth."""
         for line in self.left:
             terminalreporter.write_line(line, yellow=True)
+        if self.measured:
+            terminalreporter.section("chat history benchmark")
+        for backend, found in self.measured.items():
+            for line in result_terminal.table(backend, found):
+                terminalreporter.write_line(line)
+            terminalreporter.write_line("")
+        if self.measured:
+            terminalreporter.write_line(result_terminal.LEGEND)
+            self._tell_growth(terminalreporter)
         if setting(self.config, "write-round-trips"):
             terminalreporter.section("round trips, for --history-max-round-trips")
-            for backend in self.backends:
-                counts = {
-                    f"{one['operation']}[{one['mode']}]": one["round_trips"]
-                    for one in self.measured
-                    if one["backend"] == backend and one["round_trips"] is not None
-                }
-                for line in budget.block(backend, counts):
+            for backend, counts in self.counted.items():
+                known = {name: count for name, count in counts.items() if count is not None}
+                for line in budget.block(backend, known):
                     terminalreporter.write_line(line)
+
+    def _tell_growth(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for backend, found in self.measured.items():
+            for line in telling.callouts(found):
+                terminalreporter.write_line(f"{backend}: {line}", yellow=True)
 
 
 def _time(match: Match, benchmark: Any) -> None:

@@ -60,7 +60,7 @@ def _report(options: argparse.Namespace) -> int:
         return 0
     for result in found:
         print(f"{result.backend}: {telling.headline(result)}")
-        for line in telling.callouts(result):
+        for line in telling.callouts(result.operations):
             print(f"  {line}")
     return 0
 

@@ -24,7 +24,7 @@ def markdown(results: Sequence[Result]) -> str:
     lines = [f"# {TITLE}", ""]
     for result in results:
         lines.append(f"- {telling.code(result.backend)}: {_text(telling.headline(result))}")
-        lines += [f"  - {telling.prose(line)}" for line in telling.callouts(result)]
+        lines += [f"  - {telling.prose(line)}" for line in telling.callouts(result.operations)]
     for result in results:
         lines += ["", f"## {telling.code(result.backend)}", ""]
         told = (f"{_text(name)} {_text(value)}" for name, value in telling.facts(result))
@@ -62,14 +62,14 @@ def svg(results: Sequence[Result]) -> str:
 
 def _callouts(result: Result, named: bool) -> Iterator[str]:
     name = f"<code>{page.text(result.backend)}</code>: " if named else ""
-    for line in telling.callouts(result):
+    for line in telling.callouts(result.operations):
         yield f"{name}{page.prose(line)}"
 
 
 def _section(number: int, result: Result) -> Iterator[str]:
     yield f'<section id="b{number}">\n<h2><code>{page.text(result.backend)}</code></h2>'
     yield page.facts(telling.facts(result))
-    kind = "said bad" if any(telling.callouts(result)) else "said"
+    kind = "said bad" if any(telling.callouts(result.operations)) else "said"
     yield f'<p class="{kind}">{page.text(telling.headline(result))}</p>'
     for label, draw in (
         ("our time divided by that of the others", result_pictures.ratios),

@@ -62,9 +62,9 @@ def count(number: int, name: str) -> str:
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
-def callouts(result: Result) -> Iterator[str]:
+def callouts(operations: Sequence[Measured]) -> Iterator[str]:
     """A sentence for each operation that grows faster with the conversation than it may."""
-    for one in result.operations:
+    for one in operations:
         if one.growth is None or not one.growth.too_fast:
             continue
         exponent, allowed = one.growth.exponent, one.growth.allowed
