@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from langchain_core.messages import BaseMessage
 
@@ -41,6 +41,12 @@ CREATE TABLE IF NOT EXISTS chat_positions (
 ) WITHOUT ROWID;
 """
 _SCHEMA_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'chat_positions'"
+
+# Threads of one process that write to one file take turns here: SQLite would let them try again and
+# again, with naps between that are longer than a write.
+_TURNS: weakref.WeakValueDictionary[tuple[int, int], threading.Lock] = weakref.WeakValueDictionary()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_TURNS.clear)  # another thread may have held one
 
 _ALIVE = "session_id = ? AND id > ? AND (expires_at_ns IS NULL OR expires_at_ns > ?)"
 
@@ -96,6 +102,8 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
             # Closes at most once: by close(), when the handle is forgotten, or at exit.
             self._closer = weakref.finalize(self, self._connection.close)
             self._file = os.stat(self.path)
+        self._patience = _BUSY_TIMEOUT_SEC
+        self._turn = _TURNS.setdefault((self._file.st_dev, self._file.st_ino), threading.Lock())
 
     def close(self) -> None:
         """Close the file for this handle; a second time does nothing. Other handles stay open.
@@ -209,23 +217,24 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
         if deadline is not None:
             # A read bounded to less than half a second still gets that much for its turn.
             wait = min(max(deadline - time.monotonic(), _LEAST_WAIT_SEC), wait)
-        with self._errors_explained():
-            if not self._lock.acquire(timeout=wait):
-                raise sqlite3.OperationalError("another thread keeps this handle busy")
-            try:
-                self._check_usable()
-                connection = self._connection
+        with self._errors_explained(), ExitStack() as held:
+            for lock in (self._lock, self._turn) if kind == "IMMEDIATE" else (self._lock,):
+                if not lock.acquire(timeout=wait):
+                    raise sqlite3.OperationalError("another thread keeps this history busy")
+                held.callback(lock.release)
+            self._check_usable()
+            connection = self._connection
+            if wait != self._patience:
                 connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
-                connection.execute(f"BEGIN {kind}")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:  # some errors have ended it already
-                        connection.execute("ROLLBACK")
-                    raise
-            finally:
-                self._lock.release()
+                self._patience = wait
+            connection.execute(f"BEGIN {kind}")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # some errors have ended it already
+                    connection.execute("ROLLBACK")
+                raise
 
     def _check_usable(self) -> None:
         if not self._closer.alive:

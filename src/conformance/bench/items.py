@@ -129,6 +129,8 @@ class BenchmarkRun(HistoryRun):
     def measure(self, backend: Backend, operation: Operation, mode: How, benchmark: Any) -> None:
         """Measure one operation, and hold its round trips against the budget."""
         benchmark.group = operation.title
+        if len(self.backends) > 1:
+            benchmark.name = benchmark.fullname
         with self.workspace.inside():
             contenders = self.field(backend, mode)
             with ExitStack() as stack:
