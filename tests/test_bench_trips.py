@@ -26,7 +26,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from backends.kafka import KafkaChatMessageHistory
 from conformance import servers
-from conformance.bench import kafka_fetches, trips
+from conformance.bench import kafka_protocol, trips
+from conformance.bench.kafka_protocol import FETCH, PRODUCE
 from conformance.declaration import Backend, resolve
 from conformance.servers import ladder
 from conformance.servers.handle import Server
@@ -585,6 +586,66 @@ def test_one_more_request_for_each_add_is_seen(
     assert more - plain in costs
 
 
+def test_what_a_producer_is_given_at_once_is_one_into_however_many_requests_it_cuts_that(
+    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+) -> None:
+    from confluent_kafka import Producer
+
+    one_by_one = {"batch.num.messages": 5, "max.in.flight": 1, "log_level": 0}
+    producer = Producer({"bootstrap.servers": servers.address("kafka"), **one_by_one})
+
+    def write(*counts: int) -> None:
+        for count in counts:
+            for _ in range(count):
+                producer.produce(half_read[0].decode(), "text", partition=1)
+            assert producer.flush(10) == 0
+
+    assert _least(on_kafka, lambda: write(50), 3) == 1
+    assert _least(on_kafka, lambda: write(1, 1, 1), 3) == 3
+
+
+def test_requests_that_do_not_wait_for_each_other_are_one_on_kafka(
+    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+) -> None:
+    from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+    admin = AdminClient({"bootstrap.servers": servers.address("kafka"), "log_level": 0})
+    topic = ConfigResource(ResourceType.TOPIC, half_read[0].decode())
+
+    def ask() -> Any:
+        return admin.describe_configs([topic])[topic]
+
+    def both(first: Any, second: Any) -> None:
+        first.result(10)
+        second.result(10)
+
+    assert _least(on_kafka, lambda: both(ask(), ask())) == 1
+    assert _least(on_kafka, lambda: (ask().result(10), ask().result(10))) == 2
+
+
+def test_what_a_consumer_at_the_end_is_sent_is_none(
+    kafka: Server, on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+) -> None:
+    from confluent_kafka import Consumer, Producer, TopicPartition
+
+    topic = half_read[0].decode()
+    client = {"bootstrap.servers": servers.address("kafka"), "log_level": 0}
+    producer = Producer({**client, "bootstrap.servers": kafka.address})
+    consumer = Consumer({**client, "group.id": "any", "enable.auto.commit": False})
+
+    def add() -> None:
+        producer.produce(topic, "text", partition=0)
+        assert producer.flush(10) == 0
+
+    with contextlib.closing(consumer):
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), 10)
+        consumer.assign([TopicPartition(topic, 0, end - 1)])
+        assert consumer.poll(10) is not None
+        assert _least(on_kafka, lambda: (add(), consumer.poll(10)), 5) == 0
+        again = TopicPartition(topic, 0, end - 1)
+        assert _least(on_kafka, lambda: (consumer.seek(again), consumer.poll(10)), 5) == 1
+
+
 def test_threads_that_add_on_kafka_at_once_share_what_they_need(
     on_kafka: trips.RoundTrips,
 ) -> None:
@@ -709,7 +770,7 @@ def test_a_run_tells_its_children_where_to_count(monkeypatch: pytest.MonkeyPatch
     assert "HISTORY_KAFKA_COUNTED" not in os.environ
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def half_read(kafka: Server) -> tuple[bytes, bytes]:
     """The name and the id of a topic with one record in partition 0, and three in partition 1."""
     from confluent_kafka import Producer, TopicCollection
@@ -733,20 +794,72 @@ def test_every_version_of_a_fetch_is_understood(
 ) -> None:
     place = half_read[version >= 13]
     request = _fetch(version, place, {0: 1, 1: 2})
-    assert kafka_fetches.starts(version, request) == {(place, 0): 1, (place, 1): 2}
-    host, _, port = kafka.address.rpartition(":")
-    with socket.create_connection((host, int(port)), 10) as client:
-        frame = _FETCH_REQUEST + version.to_bytes(2, "big") + b"corr" + request
-        client.sendall(len(frame).to_bytes(4, "big") + frame)
-        with client.makefile("rb") as file:
-            answer = file.read(int.from_bytes(file.read(4), "big"))
-    assert answer[:4] == b"corr"
-    found, bringing = kafka_fetches.ends(version, answer[4:])
+    assert kafka_protocol.starts(version, request) == {(place, 0): 1, (place, 1): 2}
+    found, bringing = kafka_protocol.ends(version, _answer(kafka, FETCH, version, request))
     assert found == {(place, 0): 1, (place, 1): 3}
     assert bringing == {(place, 1)}
 
 
-_FETCH_REQUEST = (1).to_bytes(2, "big")
+@pytest.mark.parametrize("version", range(3, 14))
+def test_every_version_of_a_write_is_understood(
+    version: int, kafka: Server, half_read: tuple[bytes, bytes]
+) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
+    reader = Consumer({"bootstrap.servers": kafka.address, "group.id": "any", "log_level": 0})
+    with contextlib.closing(reader):
+        reader.assign([TopicPartition(half_read[0].decode(), 0, 0)])
+        first = reader.poll(10)
+        assert first is not None
+        begun = first.timestamp()[1]
+        # The broker's own bytes of the batch: they end the answer that brings them.
+        kept = _answer(kafka, FETCH, 4, _fetch(4, half_read[0], {0: 0}))
+        batch = kept[-_size_of_batch(kept, half_read[0]) :]
+        request = _produce(version, half_read[version >= 13], batch)
+        assert kafka_protocol.begun_at(version, request) == begun
+        _answer(kafka, PRODUCE, version, request)
+        place = TopicPartition(half_read[0].decode(), 1)
+        assert reader.get_watermark_offsets(place, 10) == (0, 4)
+
+
+def _size_of_batch(answer: bytes, topic: bytes) -> int:
+    """How long the only records are in an answer of version 4."""
+    # Throttling, two numbers of elements; the partition, its error, two ends, no transactions.
+    at = 4 + 4 + 2 + len(topic) + 4 + 4 + 2 + 8 + 8 + 4
+    size = int.from_bytes(answer[at : at + 4], "big")
+    assert at + 4 + size == len(answer)
+    return size
+
+
+def _answer(kafka: Server, kind: int, version: int, request: bytes) -> bytes:
+    """What a broker answers, from the correlation id on."""
+    host, _, port = kafka.address.rpartition(":")
+    frame = kind.to_bytes(2, "big") + version.to_bytes(2, "big") + b"corr" + request
+    with socket.create_connection((host, int(port)), 10) as client:
+        client.sendall(len(frame).to_bytes(4, "big") + frame)
+        with client.makefile("rb") as file:
+            answer = file.read(int.from_bytes(file.read(4), "big"))
+    assert answer[:4] == b"corr"
+    return answer[4:]
+
+
+def _produce(version: int, place: bytes, batch: bytes) -> bytes:
+    """A request to write a batch to partition 1, as the protocol's documentation has it."""
+    compact = version >= 9
+
+    def length(value: int, size: int = 4) -> bytes:
+        if not compact:
+            return value.to_bytes(size, "big", signed=True)
+        value += 1
+        return bytes([value]) if value < 128 else bytes([value & 127 | 128, value >> 7])
+
+    tags = b"\0" if compact else b""
+    text = (3).to_bytes(2, "big") + b"who" + tags
+    text += length(-1, 2)  # no transaction
+    text += (1).to_bytes(2, "big") + (10_000).to_bytes(4, "big")
+    text += length(1) + (place if version >= 13 else length(len(place), 2) + place)
+    text += length(1) + (1).to_bytes(4, "big") + length(len(batch)) + batch
+    return text + 3 * tags
 
 
 def _fetch(version: int, place: bytes, starts: Mapping[int, int]) -> bytes:

@@ -198,7 +198,7 @@ def test_a_port_that_somebody_took_in_between_is_replaced(
     free_ports = process.free_ports
     with closing(socket.create_server(("127.0.0.1", 0))) as thief:
         stolen = thief.getsockname()[1]
-        choices = iter([[stolen, *free_ports(1)], free_ports(2)])
+        choices = iter([[stolen, *free_ports(3)], free_ports(4)])
         monkeypatch.setattr(process, "free_ports", lambda *_: next(choices))
         with ladder.start("kafka", "jvm", announce=print) as server:
             assert server.address != f"127.0.0.1:{stolen}"

@@ -106,9 +106,13 @@ class Contender:
             self._held[length] = self.filled(length)
         return self._held[length]
 
-    def again(self) -> Contender:
-        """Another one who uses the same sessions, and opens everything anew."""
-        other = Contender(self.backend, self.how, strict=self._strict)
+    def again(self, how: How | None = None) -> Contender:
+        """Another one who uses the same sessions, and opens everything anew.
+
+        Args:
+            how: Whether that one calls or awaits, where it is not as this one does.
+        """
+        other = Contender(self.backend, how or self.how, strict=self._strict)
         other._sessions, other._held, other._nonce = self._sessions, self._held, self._nonce
         return other
 

@@ -1,14 +1,18 @@
-"""What a counter of round trips has to understand of Kafka's protocol: how records are fetched.
+"""What a counter of round trips has to understand of Kafka: where is read, and what is written.
 
-For the versions of the request that brokers take since Kafka 4.0: 4 to 18.
+For the versions of requests that brokers take since Kafka 4.0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+PRODUCE = 0
 FETCH = 1
-"""The number of the request that reads records."""
+"""The numbers of the requests that write records and read them."""
+
+_BEGUN_AT = 27
+"""Where in a batch of records the time of the first is."""
 
 Place = tuple[bytes, int]
 """The name or id of a topic, and a partition."""
@@ -18,20 +22,17 @@ def starts(version: int, request: bytes) -> dict[Place, int]:
     """From which offset on each partition is read.
 
     Args:
-        version: That of the request.
+        version: That of the request to fetch, 4 to 18.
         request: What follows the correlation id.
     """
-    fields = _Fields(request, compact=False)
-    fields.skip(fields.length(2))  # the client's name, never in the compact form
-    fields.compact = version >= 12
-    fields.skip_tags()
+    fields = _request(request, compact=version >= 12)
     if version < 15:
         fields.skip(4)  # a replica
     fields.skip(4 + 4 + 4 + 1)  # how long to wait, for how much, at most how much; isolation
     if version >= 7:
         fields.skip(4 + 4)  # the session of fetches, and its epoch
     found = {}
-    for topic in _topics(version, fields):
+    for topic in _topics(fields, by_id=version >= 13):
         partition = fields.number(4)
         if version >= 9:
             fields.skip(4)  # the leader's epoch
@@ -49,7 +50,7 @@ def ends(version: int, answer: bytes) -> tuple[dict[Place, int], set[Place]]:
     """Where each partition ends, and those of which the answer brings records.
 
     Args:
-        version: That of the request.
+        version: That of the request to fetch, 4 to 18.
         answer: What follows the correlation id.
     """
     fields = _Fields(answer, compact=version >= 12)
@@ -58,7 +59,7 @@ def ends(version: int, answer: bytes) -> tuple[dict[Place, int], set[Place]]:
     if version >= 7:
         fields.skip(2 + 4)  # an error, and the session of fetches
     found, bringing = {}, set()
-    for topic in _topics(version, fields):
+    for topic in _topics(fields, by_id=version >= 13):
         partition = fields.number(4)
         fields.skip(2)  # an error
         found[topic, partition] = fields.number(8)
@@ -77,10 +78,41 @@ def ends(version: int, answer: bytes) -> tuple[dict[Place, int], set[Place]]:
     return found, bringing
 
 
-def _topics(version: int, fields: _Fields) -> Iterator[bytes]:
+def begun_at(version: int, request: bytes) -> int:
+    """When the last of the batches of records was begun that are to be written.
+
+    Args:
+        version: That of the request to produce, 3 to 13.
+        request: What follows the correlation id.
+
+    Returns:
+        Milliseconds since the epoch, by the client's clock or as its user wishes.
+    """
+    fields = _request(request, compact=version >= 9)
+    fields.skip(fields.length(2))  # the id for transactions
+    fields.skip(2 + 4)  # whose acknowledgement to wait for, and how long
+    found = -1
+    for _ in _topics(fields, by_id=version >= 13):
+        fields.skip(4)  # the partition
+        batch = fields.take(fields.length())
+        time = batch[_BEGUN_AT : _BEGUN_AT + 8]
+        found = max(found, int.from_bytes(time, "big", signed=True))
+        fields.skip_tags()
+    return found
+
+
+def _request(data: bytes, *, compact: bool) -> _Fields:
+    fields = _Fields(data, compact=False)
+    fields.skip(fields.length(2))  # the client's name, never in the compact form
+    fields.compact = compact
+    fields.skip_tags()
+    return fields
+
+
+def _topics(fields: _Fields, *, by_id: bool) -> Iterator[bytes]:
     """The topic of each partition, whose fields are to be taken before the next is asked for."""
     for _ in range(fields.length()):
-        topic = fields.take(16 if version >= 13 else fields.length(2))
+        topic = fields.take(16 if by_id else fields.length(2))
         for _ in range(fields.length()):
             yield topic
         fields.skip_tags()

@@ -6,8 +6,8 @@ counted is what a client waits for, whatever the timing:
 
 - An answer is passed on only when its connection has sent nothing for `QUIET_SEC`: requests that do
   not wait for each other's answers have all been sent by then, and are one round trip.
-- Each `Produce` that is sent while another is on its way goes along with it: into how many a batch
-  of messages is cut depends on the timing, and a client has no more than some of them on their way.
+- A `Produce` of records that the client was given before the answer to the last one goes along
+  with that: into how many it cuts what it is given at once depends on the timing.
 - Not counted are the set-up of a connection (`ApiVersions`, SASL), what goes by the clock
   (heartbeats, telemetry), and a `Fetch` that brings nothing or begins at the end: clients ask ahead
   for what may come, and sometimes it comes.
@@ -22,18 +22,18 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from conformance import servers
-from conformance.bench.kafka_fetches import FETCH, Place, ends, starts
+from conformance.bench.kafka_protocol import FETCH, PRODUCE, Place, begun_at, ends, starts
 from conformance.bench.trips import CannotCount, RoundTrips
 
 QUIET_SEC = 0.02
 """So long a connection has to be silent before it is given an answer."""
 
-_PRODUCE = 0
 _UNCOUNTED = {
     12: "Heartbeat",
     17: "SaslHandshake",
@@ -87,8 +87,10 @@ class _Request(NamedTuple):
 
 @dataclass
 class _Connection:
-    busy_at: float = 0.0
-    """When the client last sent a request, or was given an answer that lets it send another."""
+    sent_at: float = 0.0
+    """When the client last sent a request."""
+    stored_at: int = 0
+    """When it was last told of what was stored, in milliseconds since the epoch."""
     trips: int = 0
     asked: dict[bytes, _Request] = field(default_factory=dict)
     """What has no answer yet, by correlation id."""
@@ -98,7 +100,7 @@ class _Connection:
     def ask(self, frame: bytes) -> None:
         """Take note of a request."""
         kind, version = (int.from_bytes(frame[at : at + 2], "big") for at in (4, 6))
-        along = kind == _PRODUCE and any(r.kind == _PRODUCE for r in self.asked.values())
+        along = kind == PRODUCE and begun_at(version, frame[12:]) < self.stored_at
         if kind != FETCH and kind not in _UNCOUNTED:
             self.ends.clear()
         self.asked[frame[8:12]] = _Request(
@@ -108,18 +110,20 @@ class _Connection:
             starts(version, frame[12:]) if kind == FETCH else {},
         )
 
-    def answer(self, frame: bytes) -> tuple[_Request, bool]:
-        """What is answered, and whether that makes a round trip."""
+    def answer(self, frame: bytes) -> bool:
+        """Take note of an answer; whether it makes a round trip."""
         request = self.asked.pop(frame[4:8])
         is_trip = request.kind not in _UNCOUNTED
         if request.kind == FETCH:
             found, bringing = ends(request.version, frame[8:])
             is_trip = any(request.starts[p] < self.ends.get(p, found[p]) for p in bringing)
             self.ends |= found
+        elif request.kind == PRODUCE:
+            self.stored_at = time.time_ns() // 1_000_000
         # What was sent before the answer that was counted last went along with it.
         is_trip = is_trip and request.trip > self.trips
         self.trips += is_trip
-        return request, is_trip
+        return is_trip
 
 
 class Proxy:
@@ -215,7 +219,7 @@ class Proxy:
         while True:
             frame = await _frame(requests)
             connection.ask(frame)
-            connection.busy_at = self._loop.time()
+            connection.sent_at = self._loop.time()
             broker.write(frame)
             await broker.drain()
 
@@ -225,14 +229,11 @@ class Proxy:
         while True:
             frame = await _frame(answers)
             while self._users and (
-                (left := connection.busy_at + QUIET_SEC - self._loop.time()) > 0
+                (left := connection.sent_at + QUIET_SEC - self._loop.time()) > 0
             ):
                 await asyncio.sleep(left)
-            request, is_trip = connection.answer(frame)
-            if is_trip and self._users:
+            if connection.answer(frame) and self._users:
                 self.total += 1
-            if request.kind == _PRODUCE:
-                connection.busy_at = self._loop.time()
             client.write(frame)
             await client.drain()
 

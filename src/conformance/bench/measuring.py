@@ -222,11 +222,18 @@ class Match:
         }
 
 
-def round_trips(operation: Operation, contender: Contender) -> tuple[int | None, str | None]:
+def round_trips(
+    operation: Operation, contender: Contender, times: int = _COUNTED
+) -> tuple[int | None, str | None]:
     """How many round trips one operation takes, exactly.
 
     It is done several times, and the least is what it takes: whatever a client does besides, at a
     time of its own, only adds to it.
+
+    Args:
+        operation: The operation.
+        contender: Who does it; in sessions of its own, through histories opened anew.
+        times: How often.
 
     Returns:
         The number, or None and the reason why it cannot be told.
@@ -237,7 +244,7 @@ def round_trips(operation: Operation, contender: Contender) -> tuple[int | None,
         again = contender.again()
         try:
             with operation.arrange(again, operation.size) as trial:
-                found = [_counted(trial, counter) for _ in range(_COUNTED)]
+                found = [_counted(trial, counter) for _ in range(times)]
         finally:
             again.stop()
     return min(found), None
