@@ -233,7 +233,9 @@ def test_what_grows_too_fast_is_told_before_everything_else() -> None:
 
 def test_an_operation_that_may_not_grow_at_all_is_told_in_other_words() -> None:
     [result] = read(run_of(growth=grown(0.5, too_fast=True)))
-    assert all("grows with the conversation" in line for line in telling.callouts(result))
+    assert all(
+        "grows with the conversation" in line for line in telling.callouts(result.operations)
+    )
     assert telling.headline(result).startswith("2 of 2 operations grow faster")
 
 
