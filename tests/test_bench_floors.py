@@ -121,6 +121,7 @@ def test_a_floor_keeps_what_it_is_given_in_order_for_all_handles(
     one, other = open_floor(name, session), open_floor(name, session)
     assert one.messages == one.last_messages(5) == []
     one.add_messages(MESSAGES)
+    assert other.last_messages(2) == MESSAGES[-2:]
     other.add_messages(numbered(150))
     assert one.messages == other.messages == MESSAGES + numbered(150)
     assert open_floor(name, session).messages == MESSAGES + numbered(150)

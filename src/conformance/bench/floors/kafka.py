@@ -172,7 +172,10 @@ class KafkaFloor:
         with self._clients.consumers.one() as consumer:
             consumer.assign([TopicPartition(self._topic, 0, first)])
             while len(values) < end - first:
-                for record in consumer.consume(end - first - len(values), _WAIT_SEC):
+                records = consumer.consume(end - first - len(values), _WAIT_SEC)
+                if not records:
+                    raise TimeoutError(f"{self._topic}: nothing came for {_WAIT_SEC:g} s")
+                for record in records:
                     if error := record.error():
                         raise KafkaException(error)
                     values.append(record.value())
