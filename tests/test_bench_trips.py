@@ -13,6 +13,7 @@ import socketserver
 import sqlite3
 import ssl
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -180,9 +181,10 @@ def test_two_requests_before_the_first_answer_are_one(
 def test_what_a_server_says_unasked_is_none(
     address: tuple[str, int], counted: trips.RoundTrips
 ) -> None:
-    with _client(address) as client:
-        assert counted.sent == 0
+    with socket.create_connection(address, 10) as client:
         client.sendall(b"")
+        assert _line(client) == b"welcome\n"
+        assert counted.sent == 0
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
     assert counted.sent == 0
@@ -615,12 +617,42 @@ def test_requests_that_do_not_wait_for_each_other_are_one_on_kafka(
     def ask() -> Any:
         return admin.describe_configs([topic])[topic]
 
-    def both(first: Any, second: Any) -> None:
-        first.result(10)
-        second.result(10)
+    def ask_both() -> None:
+        for asked in [ask(), ask()]:
+            asked.result(10)
 
-    assert _least(on_kafka, lambda: both(ask(), ask())) == 1
+    assert _least(on_kafka, ask_both) == 1
     assert _least(on_kafka, lambda: (ask().result(10), ask().result(10))) == 2
+
+
+def test_a_request_that_comes_a_little_after_another_goes_along_with_it(
+    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+) -> None:
+    frames = [_frame(FETCH, 4, _fetch(4, half_read[0], {1: 0}), n) for n in (b"ping", b"pong")]
+    host, _, port = servers.address("kafka").rpartition(":")
+
+    def ask(pause: Callable[[], object]) -> None:
+        client.sendall(frames[0])
+        pause()
+        client.sendall(frames[1])
+
+    with socket.create_connection((host, int(port)), 10) as client:
+        with client.makefile("rb") as file:
+
+            def read() -> None:
+                file.read(int.from_bytes(file.read(4), "big"))
+
+            def soon() -> None:
+                ask(lambda: time.sleep(0.005))
+                read()
+                read()
+
+            def later() -> None:
+                ask(read)
+                read()
+
+            assert _least(on_kafka, soon) == 1
+            assert _least(on_kafka, later) == 2
 
 
 def test_what_a_consumer_at_the_end_is_sent_is_none(
@@ -834,13 +866,17 @@ def _size_of_batch(answer: bytes, topic: bytes) -> int:
 def _answer(kafka: Server, kind: int, version: int, request: bytes) -> bytes:
     """What a broker answers, from the correlation id on."""
     host, _, port = kafka.address.rpartition(":")
-    frame = kind.to_bytes(2, "big") + version.to_bytes(2, "big") + b"corr" + request
     with socket.create_connection((host, int(port)), 10) as client:
-        client.sendall(len(frame).to_bytes(4, "big") + frame)
+        client.sendall(_frame(kind, version, request))
         with client.makefile("rb") as file:
             answer = file.read(int.from_bytes(file.read(4), "big"))
     assert answer[:4] == b"corr"
     return answer[4:]
+
+
+def _frame(kind: int, version: int, request: bytes, identifier: bytes = b"corr") -> bytes:
+    text = kind.to_bytes(2, "big") + version.to_bytes(2, "big") + identifier + request
+    return len(text).to_bytes(4, "big") + text
 
 
 def _produce(version: int, place: bytes, batch: bytes) -> bytes:

@@ -142,7 +142,7 @@ class Proxy:
 
     def __init__(self, front: str, behind: str) -> None:
         self.total = 0
-        """How many round trips were made while somebody counted."""
+        """How many round trips were made so far."""
         self._front, self._behind = front, behind
         self._users = 0
         self._lock = threading.Lock()
@@ -232,8 +232,7 @@ class Proxy:
                 (left := connection.sent_at + QUIET_SEC - self._loop.time()) > 0
             ):
                 await asyncio.sleep(left)
-            if connection.answer(frame) and self._users:
-                self.total += 1
+            self.total += connection.answer(frame)
             client.write(frame)
             await client.drain()
 
