@@ -13,6 +13,7 @@ import pytest
 from conformance.bench import environments
 from conformance.bench.environments import Conflict, Environment, Maker
 from conformance.bench.sides import Side, SideError, export, understand, without_passwords
+from repositories import commit, git
 
 PYPROJECT = """
 [build-system]
@@ -22,18 +23,6 @@ build-backend = "hatchling.build"
 name = "tinyhist"
 version = "1.0"
 """
-
-
-def git(directory: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
-    command = ["git", "-C", str(directory), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def commit(directory: Path, message: str) -> str:
-    git(directory, "add", "--all")
-    git(directory, "commit", "--quiet", "--message", message)
-    return git(directory, "rev-parse", "HEAD")
 
 
 @pytest.fixture
@@ -400,7 +389,7 @@ def test_variables_that_mislead_another_python_are_taken_away(
 
 def test_a_platform_keeps_caches_where_it_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "platformdirs", None)
-    with pytest.raises(SideError, match=r"chat-history-conformance\[bench\].*--cache"):
+    with pytest.raises(SideError, match=r"chat-history-conformance\[benchmark\].*--cache"):
         environments.default_cache()
     monkeypatch.undo()
     assert "chat-history-conformance" in environments.default_cache().parts

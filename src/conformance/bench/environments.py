@@ -256,15 +256,8 @@ class Maker:
     def _run(self, command: Sequence[str]) -> None:
         offline = {"UV_OFFLINE": "1", "PIP_NO_INDEX": "1"} if self.offline else {}
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-                text=True,
-                errors="replace",
-                env={**clean_environment(), **offline},
+            done = run_to_its_end(
+                command, {**clean_environment(), **offline}, stderr=subprocess.STDOUT
             )
         except OSError as error:
             raise SideError(f"{command[0]} cannot be run: {error.strerror}") from error
@@ -293,9 +286,48 @@ def default_cache() -> Path:
     except ImportError:
         raise SideError(
             "the package platformdirs, which knows where this platform keeps caches, is not "
-            f"installed: pip install '{_SUITE}[bench]', or name a directory with --cache"
+            f"installed: pip install '{_SUITE}[benchmark]', or name a directory with --cache"
         ) from None
     return user_cache_path(_SUITE, appauthor=False) / "sides"
+
+
+def run_to_its_end(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    seconds: float | None = None,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; kill it where this process is interrupted, and be there when it has ended.
+
+    Args:
+        command: Program and arguments.
+        environment: Its variables.
+        seconds: How long it may take; None for any time.
+        stderr: What becomes of what it writes there.
+
+    Raises:
+        OSError: It cannot be started.
+        subprocess.TimeoutExpired: It took longer, and was killed.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+    ) as process:
+        try:
+            said, complained = process.communicate(timeout=seconds)
+        except BaseException:
+            process.kill()
+            # `subprocess.run` waits only for a moment where it was interrupted.
+            process.wait()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, said, complained)
 
 
 def clean_environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import conformance
 from conformance.bench.comparison import Sample
-from conformance.bench.environments import clean_environment
+from conformance.bench.environments import clean_environment, run_to_its_end
 from conformance.bench.sides import without_passwords
 
 WORKER = Path(conformance.__file__).parent / "bench" / "worker.py"
@@ -21,6 +21,9 @@ WORKER = Path(conformance.__file__).parent / "bench" / "worker.py"
 
 TELL_SECONDS = 2.0
 """How long all may take before anybody is told how long it still takes."""
+
+_HUNG_SECONDS = 600.0
+"""How long a process may take beyond measuring; preparing 10,000 messages is part of that."""
 
 _LINE_SECONDS = 15.0
 _LINES_OF_OUTPUT = 25
@@ -37,7 +40,7 @@ class Worker:
     Attributes:
         role: `base` or `head`, for errors.
         python: The interpreter of the side's environment.
-        directory: Where a conftest.py that declares the backend may be.
+        directory: Where, or in whose tests, a conftest.py that declares the backend may be.
         script: What the processes run.
     """
 
@@ -52,7 +55,7 @@ class Worker:
         Raises:
             WorkerError: It cannot be told.
         """
-        return self._run("describe", backend, [], 120.0, 0)
+        return self._run("describe", backend, [], _HUNG_SECONDS, 0)
 
     def measure(
         self, backend: str, operations: Sequence[str], seconds: float, seed: int
@@ -71,26 +74,28 @@ class Worker:
             WorkerError: An operation failed, or the answer is not one.
         """
         asked = ["--operations", ",".join(operations), "--seconds", f"{seconds:g}"]
-        # Preparing a conversation takes time as well; this is for what hangs.
-        limit = 600.0 + 20 * seconds * len(operations)
+        limit = _HUNG_SECONDS + 20 * seconds * len(operations)
         answer = self._run("measure", backend, asked, limit, seed)
         return {name: Sample.from_json(told) for name, told in answer["operations"].items()}
 
     def _run(
         self, command: str, backend: str, options: Sequence[str], limit: float, seed: int
     ) -> Mapping[str, Any]:
-        where = ["--directory", str(self.directory)] if self.directory else []
+        directory = self.directory and _declaring(self.directory, backend)
+        where = ["--directory", str(directory)] if directory else []
         try:
-            # `run` kills the process when it is interrupted, and waits for its end.
-            done = subprocess.run(
-                [self.python, self.script, command, "--backend", backend, *where, *options],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                text=True,
-                errors="replace",
-                timeout=limit,
-                env={**clean_environment(), "PYTHONHASHSEED": str(seed)},
+            done = run_to_its_end(
+                [
+                    str(self.python),
+                    str(self.script),
+                    command,
+                    "--backend",
+                    backend,
+                    *where,
+                    *options,
+                ],
+                {**clean_environment(), "PYTHONHASHSEED": str(seed), "PYTHONUTF8": "1"},
+                seconds=limit,
             )
         except subprocess.TimeoutExpired:
             raise WorkerError(
@@ -110,6 +115,12 @@ class Worker:
                 f"{done.stdout[:200]!r}"
             ) from None
         return answer
+
+
+def _declaring(top: Path, backend: str) -> Path:
+    """The directory whose conftest.py pytest would load; `top` for what is named by its module."""
+    places = [top, top / "tests", top / "test"] if ":" not in backend else []
+    return next((place for place in places if (place / "conftest.py").is_file()), top)
 
 
 class Progress:
