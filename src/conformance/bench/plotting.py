@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
 from conformance.reports.telling import visible
 
@@ -178,16 +177,6 @@ def mark(x: float, y: float, kind: str, tip: str = "", size: float = 4) -> str:
 def width_of(content: str) -> float:
     """About how wide a small text is, in pixels."""
     return 6.2 * len(content)
-
-
-def apart(places: Sequence[float], least: float) -> list[bool]:
-    """Which of some ascending places can be labelled, none nearer to another than that."""
-    shown = [True] * min(len(places), 1)
-    last = places[0] if places else 0.0
-    for _, place in pairwise(places):
-        shown.append(place - last >= least)
-        last = place if shown[-1] else last
-    return shown
 
 
 def _escaped(content: str) -> str:
