@@ -27,7 +27,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from backends.kafka import KafkaChatMessageHistory
 from conformance import servers
-from conformance.bench import kafka_protocol, trips
+from conformance.bench import kafka_protocol, kafka_trips, trips
 from conformance.bench.kafka_protocol import FETCH, PRODUCE
 from conformance.declaration import Backend, resolve
 from conformance.servers import ladder
@@ -626,8 +626,9 @@ def test_requests_that_do_not_wait_for_each_other_are_one_on_kafka(
 
 
 def test_a_request_that_comes_a_little_after_another_goes_along_with_it(
-    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(kafka_trips, "QUIET_SEC", 1.0)
     frames = [_frame(FETCH, 4, _fetch(4, half_read[0], {1: 0}), n) for n in (b"ping", b"pong")]
     host, _, port = servers.address("kafka").rpartition(":")
 
@@ -643,7 +644,7 @@ def test_a_request_that_comes_a_little_after_another_goes_along_with_it(
                 file.read(int.from_bytes(file.read(4), "big"))
 
             def soon() -> None:
-                ask(lambda: time.sleep(0.005))
+                ask(lambda: time.sleep(0.1))  # longer than an answer takes
                 read()
                 read()
 
@@ -651,8 +652,8 @@ def test_a_request_that_comes_a_little_after_another_goes_along_with_it(
                 ask(read)
                 read()
 
-            assert _least(on_kafka, soon) == 1
-            assert _least(on_kafka, later) == 2
+            assert _least(on_kafka, soon, 1) == 1
+            assert _least(on_kafka, later, 1) == 2
 
 
 def test_what_a_consumer_at_the_end_is_sent_is_none(
