@@ -334,6 +334,14 @@ def test_markdown_of_no_change_says_so_and_folds_the_rest() -> None:
     assert "|" not in text.partition("<details>")[0]
 
 
+def test_what_the_noise_hides_is_not_called_good() -> None:
+    hidden = told(backends=[Backend("tiny", [told().backends[0].operations[5]])])
+    assert hidden.outcome == "unclear"
+    headline = "Nothing can be told of 1 operation: the noise hides it"
+    assert comparison_pages.markdown(hidden).startswith(f"## ⚪ {headline}\n")
+    assert f'<h1 class="t-unclear">{headline}</h1>' in comparison_html.html(hidden)
+
+
 def test_markdown_shows_names_as_they_are() -> None:
     calm = told().backends[0].operations[4]
     text = comparison_pages.markdown(

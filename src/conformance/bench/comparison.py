@@ -230,6 +230,25 @@ class Comparison:
         """Everything that got better, and in nothing worse."""
         return self._those(lambda operation: operation.is_improvement)
 
+    @property
+    def unclear(self) -> list[tuple[Backend, Operation]]:
+        """Everything of which nothing can be told."""
+        return self._those(
+            lambda operation: (
+                operation.verdict == "unclear"
+                and not operation.is_regression
+                and not operation.is_improvement
+            )
+        )
+
+    @property
+    def outcome(self) -> Literal["worse", "unclear", "no worse"]:
+        """What it comes to; `unclear` where nothing can be told of anything."""
+        if self.regressions:
+            return "worse"
+        all_of_it = sum(len(backend.operations) for backend in self.backends)
+        return "unclear" if len(self.unclear) == all_of_it else "no worse"
+
     def _those(self, wanted: Callable[[Operation], bool]) -> list[tuple[Backend, Operation]]:
         return [
             (backend, operation)

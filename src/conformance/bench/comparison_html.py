@@ -73,7 +73,7 @@ def html(comparison: Comparison) -> str:
 
 
 def _header(comparison: Comparison) -> Iterator[str]:
-    tone = "slower" if comparison.regressions else "faster"
+    tone = {"worse": "slower", "unclear": "unclear", "no worse": "faster"}[comparison.outcome]
     yield f'<header>\n<h1 class="t-{tone}">{_text(pages.headline(comparison))}</h1>'
     yield '<dl class="sides">'
     for name, side in (("base", comparison.base), ("head", comparison.head)):

@@ -18,6 +18,8 @@ SCHEMA = "chat-history-conformance/comparison/1"
 
 MARKS: Mapping[Verdict, str] = {"slower": "✗", "faster": "✓", "unchanged": "=", "unclear": "~"}
 
+_OUTCOME_MARKS = {"worse": "❌", "unclear": "⚪", "no worse": "✅"}
+
 
 def check_path(path: Path) -> None:
     """Refuse a path that cannot be written, before minutes are spent on what would go there.
@@ -52,19 +54,14 @@ def headline(comparison: Comparison) -> str:
     """The one sentence that matters most."""
     number = sum(len(backend.operations) for backend in comparison.backends)
     worse, better = len(comparison.regressions), len(comparison.improvements)
-    unclear = sum(
-        operation.verdict == "unclear" and not operation.is_regression
-        for backend in comparison.backends
-        for operation in backend.operations
-    )
+    unclear = len(comparison.unclear)
     open_yet = f"; {unclear} {'is' if unclear == 1 else 'are'} unclear" if unclear else ""
-    if worse:
+    if comparison.outcome == "worse":
         return f"{worse} of {_operations(number)} got worse{open_yet}"
-    if better:
-        return f"None of {_operations(number)} got worse, {better} got better{open_yet}"
-    if unclear == number:
+    if comparison.outcome == "unclear":
         return f"Nothing can be told of {_operations(number)}: the noise hides it"
-    return f"None of {_operations(number)} got worse{open_yet}"
+    got_better = f", {better} got better" if better else ""
+    return f"None of {_operations(number)} got worse{got_better}{open_yet}"
 
 
 def sentence(operation: Operation) -> str:
@@ -233,8 +230,7 @@ def _differing(comparison: Comparison) -> Iterator[str]:
 
 def markdown(comparison: Comparison) -> str:
     """A comment for a pull request: what got worse, what else changed, all of it folded away."""
-    mark = "❌" if comparison.regressions else "✅"
-    lines = [f"## {mark} {headline(comparison)}", ""]
+    lines = [f"## {_OUTCOME_MARKS[comparison.outcome]} {headline(comparison)}", ""]
     lines.append(f"{_code(comparison.base.asked)} → {_code(comparison.head.asked)}")
     changed = [*comparison.regressions, *comparison.improvements]
     if changed:
