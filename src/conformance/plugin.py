@@ -15,7 +15,16 @@ _MARKER = (
     "select with -m \"history(family='ordering')\""
 )
 
-_JUDGING = ("report", "write-deviations", "require-verdict", "faults")
+_JUDGING = (
+    "report",
+    "profile",
+    "level",
+    "since",
+    "write-deviations",
+    "require-verdict",
+    "allow-destructive",
+    "faults",
+)
 _MEASURING = ("max-round-trips", "write-round-trips")
 _OF_A_RUN = (
     *_MEASURING,

@@ -169,7 +169,7 @@ class BenchmarkRun(HistoryRun):
             against = dict(match.against(name) or {})
             if "ratio" in against:
                 with match.if_it_can(name):
-                    against["round_trips"] = round_trips(operation, peer)[0]
+                    against["round_trips"] = round_trips(operation, peer, times=1)[0]
             peers[name] = {"version": contenders.version_of(name), **against}
         return {
             "backend": contenders.backend.name,

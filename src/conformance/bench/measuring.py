@@ -70,6 +70,11 @@ class Field:
         return self._versions[peer]
 
     @property
+    def is_first_mode(self) -> bool:
+        """Whether this is the mode that a backend is measured in first."""
+        return self.ours.how == ("async" if "sync" in self.backend.lacks else "sync")
+
+    @property
     def everybody(self) -> Iterator[Contender]:
         """All contenders."""
         yield self.ours
@@ -148,15 +153,15 @@ class Match:
                 costs[name] = _cost(trial)
                 self._sides[name] = _Side(trial)
         own = costs["ours"] + costs.get("floor", 0.0)
-        if operation.grows_over:
+        # The second mode leads to the same store.
+        grows_over = operation.grows_over if contenders.is_first_mode else ()
+        if grows_over:
             least = max(least, statistics.fewest())  # fewer have no interval
         self.rounds = round(min(max(seconds / own, least, 2), _MOST_ROUNDS))
         for name in contenders.peers.keys() & self._sides.keys():
             turns = max(seconds / costs[name], _LEAST_OF_A_PEER)
             self._sides[name].every = max(1, int(self.rounds // turns))
-        self._lengths = {
-            length: _Side(arranged(contenders.ours, length)) for length in operation.grows_over
-        }
+        self._lengths = {length: _Side(arranged(contenders.ours, length)) for length in grows_over}
         spent = sum(_cost(side.trial, 1) for side in self._lengths.values())
         for side in self._lengths.values():
             turns = max(2 * seconds / spent, least)

@@ -213,7 +213,7 @@ def _all() -> Iterator[Operation]:
     yield Operation(
         "chat_turn", f"chat turn of {_TOLD_IN_A_TALK}", _TOLD_IN_A_TALK, _turn, LENGTHS, 1.0
     )
-    yield Operation("clear", f"clear {_USUAL}", _USUAL, _clear, LENGTHS, 1.0)
+    yield Operation("clear", f"clear {_USUAL}", _USUAL, _clear, LENGTHS[:-1], 1.0)
     name = f"add_1_by_{HANDLES}_handles"
     yield Operation(name, f"add 1, {HANDLES} handles at once", 0, _at_once)
 
