@@ -68,7 +68,7 @@ def ratios(result: Result, width: float = WIDE) -> Drawn | None:
     for tick in scale.ticks(4 if stacked else 9):
         x = scale(tick)
         lines.append(plotting.across(x, top, bottom, "one" if tick == 1 else "rule"))
-        lines.append(plotting.text(x, bottom + 15, f"{tick:g}", "middle quiet"))
+        lines.append(plotting.text(x, bottom + 15, f"{tick:,g}", "middle quiet"))
     if 1.0 not in scale.ticks(4 if stacked else 9):
         lines.append(plotting.across(scale(1.0), top, bottom, "one"))
     y = top
