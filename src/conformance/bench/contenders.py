@@ -50,6 +50,7 @@ class Hand:
         awaits: Whether it is used asynchronously.
         read: The whole conversation.
         clear: Empties it.
+        remove: Removes all trace of its session, where it can do more than empty it.
         close: Lets go of it.
         fill: Gives its session a conversation in the fastest way there is, untimed.
         last: Makes a function that reads so many of the last messages, or raises CannotDo.
@@ -60,6 +61,7 @@ class Hand:
     awaits: bool
     read: Callable[[], list[BaseMessage]]
     clear: Callable[[], Any]
+    remove: Callable[[], Any]
     close: Callable[[], Any]
     fill: Callable[[Sequence[BaseMessage]], Any]
     last: Callable[[int], Callable[[], list[BaseMessage]]]
@@ -150,6 +152,7 @@ class Contender:
             awaits=awaits,
             read=called("messages"),
             clear=called("clear"),
+            remove=getattr(history, "remove", called("clear")),
             close=lambda: self._close(opened, how),
             fill=lambda messages: self._fill(history, add, how, messages),
             last=last,
@@ -226,7 +229,7 @@ class Contender:
                     self.backend.remove(session)
                 else:
                     with self.opened(session) as hand:
-                        hand.clear()
+                        hand.remove()
         except Exception as error:  # whatever a history or a server raises here
             return f"{self.backend.name}: not all sessions were removed: {told(error)}"
         return None

@@ -220,6 +220,8 @@ class BenchmarkRun(HistoryRun):
         for backend, found in self.measured.items():
             for line in result_terminal.table(backend, found):
                 terminalreporter.write_line(line)
+            for line in telling.missing(found):
+                terminalreporter.write_line(f"not measured: {line}")
             terminalreporter.write_line("")
         if self.measured:
             terminalreporter.write_line(result_terminal.LEGEND)

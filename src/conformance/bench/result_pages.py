@@ -87,7 +87,7 @@ def _section(number: int, result: Result) -> Iterator[str]:
 
 
 def _notes(result: Result) -> Iterator[str]:
-    for line in telling.missing(result):
+    for line in telling.missing(result.operations):
         yield f"Not measured: {line}"
     for reason in telling.uncounted(result):
         yield f"Round trips not counted: {reason}"

@@ -102,16 +102,15 @@ def facts(result: Result) -> list[tuple[str, str]]:
     return [*told, *sorted(result.environment.packages.items())]
 
 
-def missing(result: Result) -> list[str]:
+def missing(operations: Sequence[Measured]) -> list[str]:
     """A line for each peer that was not measured at all, or not in some operations: and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for one in result.operations:
+    for one in operations:
         for name, peer in one.peers.items():
             if isinstance(peer, str):
                 reasons.setdefault((name, peer), []).append(one.label)
     return [
-        f"{name}: {why}"
-        + ("" if len(labels) == len(result.operations) else f" (in {', '.join(labels)})")
+        f"{name}: {why}" + ("" if len(labels) == len(operations) else f" (in {', '.join(labels)})")
         for (name, why), labels in reasons.items()
     ]
 
