@@ -141,11 +141,12 @@ def test_noise_that_hides_a_change_is_unclear() -> None:
     assert operation.verdict == "unclear"
 
 
-def test_the_same_against_itself_is_seldom_found_to_differ() -> None:
+@pytest.mark.parametrize("noise", [0.04, 0.2])
+def test_the_same_against_itself_is_seldom_found_to_differ(noise: float) -> None:
     names = [f"operation {number}" for number in range(20)]
     alarms = sum(
         any(each.verdict in ("slower", "faster") for each in found)
-        for found in (compare(names, Settings(), noisy(seed, {})) for seed in range(200))
+        for found in (compare(names, Settings(), noisy(seed, {}, noise)) for seed in range(200))
     )
     assert alarms <= 2
 
@@ -557,7 +558,10 @@ class Clock:
         return self.now
 
 
-def test_what_is_over_in_two_seconds_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_over_in_two_seconds_tells_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     clock = Clock()
     progress = Progress(clock)
     for done in range(11):

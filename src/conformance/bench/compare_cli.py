@@ -164,7 +164,9 @@ def _run(options: argparse.Namespace) -> int:
     finally:
         progress.clear()
         signal.signal(signal.SIGTERM, before)
-    print(comparison_pages.terminal(compared), end="")
+    # A terminal of Windows may have no arrow.
+    encoding = sys.stdout.encoding or "utf-8"
+    print(comparison_pages.terminal(compared).encode(encoding, "replace").decode(encoding), end="")
     return 1 if compared.regressions else 0
 
 

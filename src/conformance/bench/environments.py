@@ -178,8 +178,8 @@ class Maker:
         try:
             yield staging
         finally:
-            if staging.exists():
-                shutil.rmtree(staging)
+            # What cannot be removed must not hide why it has to be.
+            shutil.rmtree(staging, ignore_errors=True)
 
     def _install(self, side: Side, home: Path, pins: Sequence[str]) -> Environment:
         venv = home / "venv"

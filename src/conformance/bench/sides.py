@@ -159,8 +159,7 @@ def _lay_over(repository: Path, into: Path) -> None:
 
 def _git_side(asked: str, text: str, directory: Path) -> Side | None:
     top = _git(directory, "rev-parse", "--show-toplevel")
-    # An option of git must not get through as a commit.
-    if not top or text.startswith("-"):
+    if not top:
         return None
     commit = _git(directory, "rev-parse", "--verify", "--quiet", f"{text}^{{commit}}")
     if not commit:
