@@ -265,11 +265,8 @@ def _method(comparison: Comparison) -> Iterator[str]:
 
 
 def _verdict(operation: Operation) -> str:
-    mark = pages.MARKS[operation.verdict]
-    if operation.is_regression:
-        mark = pages.MARKS["slower"]
     return (
-        f'<b class="verdict-word"><span aria-hidden="true">{mark}</span> '
+        f'<b class="verdict-word"><span aria-hidden="true">{pages.mark(operation)}</span> '
         f"{_text(pages.verdict(operation))}</b>"
     )
 

@@ -16,7 +16,7 @@ Render = Callable[[Comparison], str]
 
 SCHEMA = "chat-history-conformance/comparison/1"
 
-MARKS: Mapping[Verdict, str] = {"slower": "✗", "faster": "✓", "unchanged": "=", "unclear": "~"}
+_MARKS: Mapping[Verdict, str] = {"slower": "✗", "faster": "✓", "unchanged": "=", "unclear": "~"}
 
 _OUTCOME_MARKS = {"worse": "❌", "unclear": "⚪", "no worse": "✅"}
 
@@ -89,15 +89,21 @@ def interval(measured: Measured) -> str:
     return f"{ratio(measured.estimate.low)} – {ratio(measured.estimate.high)}"
 
 
+def mark(operation: Operation) -> str:
+    """A sign for its verdict, or for what round trips make of it."""
+    if operation.is_regression:
+        return _MARKS["slower"]
+    return _MARKS["faster" if operation.is_improvement else operation.verdict]
+
+
 def verdict(operation: Operation) -> str:
-    """Its verdict in words, with what round trips add to it."""
+    """Its verdict in words, after what round trips add to it."""
     words: str = operation.verdict
     if operation.is_withdrawn:
         words += ", seen once and not again"
-    if operation.more_round_trips > 0:
-        words += ", more round trips"
-    elif operation.more_round_trips < 0:
-        words += ", fewer round trips"
+    if operation.more_round_trips:
+        number = "more" if operation.more_round_trips > 0 else "fewer"
+        return f"{number} round trips; time {words}"
     return words
 
 
@@ -195,12 +201,12 @@ def terminal(comparison: Comparison) -> str:
                     ratio(operation.counted.estimate.value),
                     interval(operation.counted),
                     round_trips(operation),
-                    f"{MARKS[operation.verdict]} {verdict(operation)}",
+                    f"{mark(operation)} {verdict(operation)}",
                 )
             )
         lines += _aligned(rows)
         lines += [f"  {line}" for of, line in left_out(comparison) if of is backend]
-    lines += ["", f"{headline(comparison)} ({legend(comparison)})"]
+    lines += ["", f"({legend(comparison)})", "", headline(comparison)]
     for backend, operation in comparison.regressions:
         lines.append(f"  {visible(backend.name)} {operation.name} {sentence(operation)}")
     return "\n".join(lines) + "\n"
