@@ -12,6 +12,8 @@ import socket
 import socketserver
 import sqlite3
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -726,13 +728,40 @@ def test_kafka_is_counted_only_while_the_counter_is_entered(
     assert servers.address("kafka") == kafka.address
     counted = outer.sent
     assert counted >= inner.sent + 1
+    for _ in range(20):
+        with outer, inner:
+            assert (outer.why_not, inner.why_not) == (None, None)
+    assert (outer.sent, inner.sent) == (0, 0)
     history.add_messages(_batch(1))  # as before, and nobody counts it
-    assert len(history.messages) == 4
     with outer:
         direct = KafkaChatMessageHistory(history.session_id, kafka.address)
         direct.add_messages(_batch(1))
         direct.close()
         assert outer.sent == 0  # it was not led past the counter
+        history.add_messages(_batch(1))
+        assert outer.sent == 1
+
+
+def test_a_process_that_has_counted_ends_quietly(kafka: Server) -> None:
+    program = """
+from conformance.bench import trips
+from conformance.declaration import resolve
+
+backend = resolve("kafka")
+with trips.of(backend) as counted:
+    history = backend.factory("test-of-a-process")
+    assert history.messages == []
+    print(counted.sent > 0)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={**os.environ, **kafka.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "True\n", "")
 
 
 @pytest.mark.parametrize("known", [None, "127.0.0.1:1 127.0.0.1:2 127.0.0.1:3"])

@@ -21,11 +21,12 @@ import asyncio
 import atexit
 import contextlib
 import os
+import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from conformance import servers
 from conformance.bench.kafka_protocol import FETCH, PRODUCE, Place, begun_at, ends, starts
@@ -66,13 +67,7 @@ class KafkaTrips(RoundTrips):
     def _watching(self) -> contextlib.AbstractContextManager[object]:
         with _starting:
             if self._front not in _proxies:
-                try:
-                    _proxies[self._front] = Proxy(self._front, self._behind)
-                except OSError as error:
-                    raise CannotCount(
-                        f"{self._front}, where the requests to Kafka would be counted, is taken, "
-                        f"as by another process that counts: {error}"
-                    ) from error
+                _proxies[self._front] = Proxy(self._front, self._behind)
             return _proxies[self._front].counting()
 
 
@@ -127,17 +122,15 @@ class _Connection:
 
 
 class Proxy:
-    """Passes on what clients and a broker say to each other, and counts while it is told to.
+    """Passes on what clients and a broker say to each other, and counts the round trips.
 
-    It goes on until the end of the process: clients that were led to it would otherwise knock in
-    vain several times a second, while others are being measured.
+    It takes new clients while somebody counts. Those that it has then, it serves until the end of
+    the process: without it they would knock in vain several times a second, while others are being
+    measured.
 
     Args:
         front: Where clients are led, `host:port`.
         behind: Where the broker is.
-
-    Raises:
-        OSError: Somebody else listens there.
     """
 
     def __init__(self, front: str, behind: str) -> None:
@@ -146,16 +139,10 @@ class Proxy:
         self._front, self._behind = front, behind
         self._users = 0
         self._lock = threading.Lock()
-        self._led_from: str | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._led_from = ""
+        self._accepting: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        try:
-            self._server = self._loop.run_until_complete(
-                asyncio.start_server(self._serve, *_host_and_port(front))
-            )
-        except BaseException:
-            self._loop.close()
-            raise
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="kafka-round-trips", daemon=True
         )
@@ -164,42 +151,75 @@ class Proxy:
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
-        """Count, and lead there whoever asks for the address of Kafka."""
+        """Lead there whoever asks for the address of Kafka.
+
+        Raises:
+            CannotCount: Somebody else listens there.
+        """
         name = servers.variable("kafka")
         with self._lock:
+            if not self._users:
+                self._do(self._listen())
+                self._led_from, os.environ[name] = os.environ[name], self._front
             self._users += 1
-            if self._users == 1:
-                self._led_from, os.environ[name] = os.environ.get(name), self._front
         try:
             yield
         finally:
             with self._lock:
                 self._users -= 1
-                if not self._users and self._led_from is not None:
+                if not self._users:
                     os.environ[name] = self._led_from
+                    self._do(self._listen_no_more())
 
     def close(self) -> None:
-        """End it, and the connections of its clients. Idempotent."""
-        atexit.unregister(self.close)
-        if self._loop.is_closed():
-            return
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_STOP_SEC)
+        """End the connections of its clients, and itself."""
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_SEC)
         self._loop.close()
 
-    async def _end(self) -> None:
-        self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+    def _do(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(_STOP_SEC)
 
-    async def _serve(self, requests: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        writers = [client]
+    async def _listen(self) -> None:
         try:
+            listener = socket.create_server(_host_and_port(self._front))
+        except OSError as error:
+            raise CannotCount(
+                f"{self._front}, where the requests to Kafka would be counted, is taken, as by "
+                f"another process that counts: {error}"
+            ) from error
+        self._accepting = asyncio.create_task(self._accept(listener))
+        await asyncio.sleep(0)  # from now on it closes the listener, whenever it is cancelled
+
+    async def _listen_no_more(self) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+
+    async def _accept(self, listener: socket.socket) -> None:
+        # asyncio's own server leaks a connection that it was just taking when it is closed.
+        with listener:
+            listener.setblocking(False)
+            while True:
+                accepted, _ = await self._loop.sock_accept(listener)
+                serving = self._loop.create_task(self._serve(accepted))
+                self._serving.add(serving)
+                serving.add_done_callback(self._serving.discard)
+
+    async def _end(self) -> None:
+        await self._listen_no_more()
+        await asyncio.sleep(0)  # one that has not begun would not close its connection
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # the connections are closed by then
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        writers = []
+        try:
+            requests, client = await asyncio.open_connection(sock=accepted)
+            writers.append(client)
             answers, broker = await asyncio.open_connection(*_host_and_port(self._behind))
             writers.append(broker)
             connection = _Connection()
@@ -211,7 +231,8 @@ class Proxy:
         finally:
             for writer in writers:
                 writer.close()
-            self._clients.discard(task)
+            if not writers:
+                accepted.close()
 
     async def _pass_requests(
         self, connection: _Connection, requests: asyncio.StreamReader, broker: asyncio.StreamWriter

@@ -82,6 +82,8 @@ class Kafka(Kind):
             ),
             # Who comes by the second is sent to where requests are counted, if they are.
             "advertised.listeners": f"CLIENT://127.0.0.1:{port},COUNTED://127.0.0.1:{front}",
+            # It has hardly any clients, and three threads by default.
+            "listener.name.counted.num.network.threads": "1",
             "inter.broker.listener.name": "CLIENT",
             "listener.security.protocol.map": (
                 f"CONTROLLER:PLAINTEXT,CLIENT:{protocol},COUNTED:{protocol}"
