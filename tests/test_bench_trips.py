@@ -35,6 +35,7 @@ from conformance.declaration import Backend, resolve
 from conformance.servers import ladder
 from conformance.servers.handle import Server
 from conformance.serving import Servers
+from elasticsearch_node import Secured
 
 PATCHED = [
     (kind, name)
@@ -508,6 +509,54 @@ def test_elasticsearch_is_asked_as_often_by_an_event_loop(
 
     with trips.of(backend) as counted:
         assert asyncio.run(use(counted)) == [1, 1, 1, 2]
+
+
+def test_elasticsearch_by_tls_is_asked_as_often(secured_elasticsearch: Secured) -> None:
+    from backends.elasticsearch import (
+        AsyncElasticsearchChatMessageHistory,
+        AsyncPreviousMajorNode,
+        ElasticsearchChatMessageHistory,
+        PreviousMajorNode,
+    )
+
+    user, password = secured_elasticsearch.superuser
+    where = {
+        "es_url": secured_elasticsearch.server.address,
+        "es_user": user,
+        "es_password": password,
+    }
+    trusting = {"ca_certs": secured_elasticsearch.ca_certs}
+
+    async def use_awaited(session_id: str, counted: trips.RoundTrips) -> list[int]:
+        history = AsyncElasticsearchChatMessageHistory(
+            "chat-trips",
+            session_id,
+            **where,
+            config={"node_class": AsyncPreviousMajorNode, **trusting},
+        )
+        async with history:
+            await history.aadd_messages(_batch(1))
+            seen = [counted.sent]
+            await history.aadd_messages(_batch(1))
+            seen.append(counted.sent)
+            assert len(await history.aget_messages()) == 5
+            seen.append(counted.sent)
+            await history.aclear()
+        return [after - before for before, after in pairwise(seen)]
+
+    session_id = f"test-{uuid.uuid4().hex}"
+    with trips.of(_undeclared()) as counted:
+        with ElasticsearchChatMessageHistory(
+            "chat-trips", session_id, **where, config={"node_class": PreviousMajorNode, **trusting}
+        ) as history:
+            history.add_messages(_batch(1))
+            assert _costs_of_adding(history, counted, 1) == {1}
+            before = counted.sent
+            assert len(history.messages) == 6
+            assert counted.sent - before == 2
+            history.clear()
+            history.add_messages(_batch(3))
+        assert asyncio.run(use_awaited(session_id, counted)) == [1, 2]
 
 
 # Kafka, whose client is written in C.
