@@ -133,7 +133,7 @@ class BenchmarkRun(HistoryRun):
             benchmark.name = benchmark.fullname
         with self.workspace.inside():
             contenders = self.field(backend, mode)
-            with ExitStack() as stack:
+            with ExitStack() as stack, operations.collector_off():
                 try:
                     match = Match(operation, contenders, stack, **self._extent(benchmark))
                 except CannotDo as reason:

@@ -170,13 +170,14 @@ class Match:
     def let_others(self) -> None:
         """Let all others whose turn it is in this round do it."""
         number = len(self.times)
-        for side in self._lengths.values():
-            side.turn(number)
-        for name, side in self._sides.items():
-            if name == "floor":
+        others = [*self._lengths.items(), *self._sides.items()]
+        # Another one begins each time, so that none falls into step with what else is going on.
+        begin = number % len(others) if others else 0
+        for name, side in others[begin:] + others[:begin]:
+            if name not in self.field.peers:
                 side.turn(number)
             elif name not in self.failed:
-                with self.if_it_can(name):
+                with self.if_it_can(str(name)):
                     side.turn(number)
 
     @contextmanager

@@ -62,6 +62,22 @@ def _nothing(*_: object) -> None:
     pass
 
 
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep Python from collecting garbage by itself while times are taken, as `timeit` does.
+
+    A full collection takes as long as thousands of small operations, and would fall to whoever
+    happens to allocate next.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 @dataclass(frozen=True)
 class Trial:
     """An operation on one contender, made ready: what is timed, and what is done around it.
@@ -79,8 +95,8 @@ class Trial:
     def ready(self) -> None:
         """Do what is done before each time."""
         self.prepare()
-        # Otherwise a collection of what others left falls to whoever comes next. A full one would
-        # leave the processor's caches cold, which costs more than a small operation.
+        # What others have left. A full collection would leave the processor's caches cold, which
+        # costs more than a small operation.
         gc.collect(1)
 
     def timed(self) -> float:

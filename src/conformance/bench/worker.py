@@ -14,7 +14,6 @@ if __name__ == "__main__":
     del sys.path[0]
 
 import argparse
-import gc
 import importlib.util
 import json
 import os
@@ -93,7 +92,8 @@ def _backend(name: str, directory: Path | None) -> Backend:
         if Path(place, "registered.py").exists():
             declaration.OWN_BACKENDS = Path(place)
     if directory is not None:
-        sys.path.insert(0, str(directory.resolve()))
+        # Last, so that what is installed is measured, and not its source beside it.
+        sys.path.append(str(directory.resolve()))
         conftest = directory.resolve() / "conftest.py"
         if ":" not in name and name not in declaration.names() and conftest.exists():
             declaration.Origin("conftest", "", str(conftest)).load()
@@ -175,16 +175,15 @@ def _one(operation: Operation, contender: Contender, seconds: float) -> dict[str
 
 def _samples(trial: Trial, seconds: float) -> list[float]:
     """Its times, until they amount to so many seconds, or it took too long to prepare them."""
+    from conformance.bench.operations import collector_off
+
     trial.timed()
     samples: list[float] = []
     measured, until = 0.0, time.perf_counter() + _AT_MOST * seconds
-    gc.disable()
-    try:
+    with collector_off():
         while len(samples) < _LEAST or (measured < seconds and time.perf_counter() < until):
             samples.append(trial.timed())
             measured += samples[-1]
-    finally:
-        gc.enable()
     return samples
 
 
