@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.bench.comparison import Operation, Role, Sample, Settings, compare
+from conformance.bench.comparing import pairs
+from conformance.bench.comparison import Operation, Role, Settings, compare
 from conformance.bench.turns import Worker
 
 HERE = Path(__file__).parent
@@ -75,14 +76,14 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "slower-10": Experiment(
         "add 100 slower by 10 %",
         ("add_100[sync]", "read_10[sync]"),
-        Settings(pairs=12, seconds=0.04),
+        Settings(pairs=16, seconds=0.05),
         0.10,
         "19 of 20 found",
     ),
     "slower-5": Experiment(
         "add 100 slower by 5 %, threshold 2.5 %",
         ("add_100[sync]", "read_10[sync]"),
-        Settings(pairs=20, seconds=0.04, threshold=0.025),
+        Settings(pairs=16, seconds=0.05, threshold=0.025),
         0.05,
         "15 of 20 found",
     ),
@@ -99,15 +100,16 @@ def measure(name: str, count: int, into: Path) -> None:
     """
     experiment = EXPERIMENTS[name]
     with tempfile.TemporaryDirectory() as place:
-        workers = {role: _worker(role, experiment, Path(place)) for role in ("base", "head")}
+        workers: dict[Role, Worker] = {
+            "base": _worker("base", experiment, Path(place)),
+            "head": _worker("head", experiment, Path(place)),
+        }
         backend = "memory" if experiment.share is None else "histories:Slowed"
 
-        def turn(role: Role, operations: Sequence[str], pair: int) -> Mapping[str, Sample]:
-            return workers[role].measure(backend, operations, experiment.settings.seconds, pair)
-
+        measure_pair = pairs(backend, experiment.settings, workers)
         for number in range(count):
             load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-            found = compare(experiment.operations, experiment.settings, turn)
+            found = compare(experiment.operations, experiment.settings, measure_pair)
             line = {"experiment": name, "load": load, "operations": [_told(one) for one in found]}
             with into.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(line) + "\n")

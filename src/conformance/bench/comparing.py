@@ -12,10 +12,18 @@ from typing import Any
 
 import conformance
 from conformance.bench import comparison
-from conformance.bench.comparison import Backend, Comparison, Role, Sample, Settings, SideTold
+from conformance.bench.comparison import (
+    Backend,
+    Comparison,
+    Measure,
+    Role,
+    Sample,
+    Settings,
+    SideTold,
+)
 from conformance.bench.environments import Environment, Maker, default_cache
 from conformance.bench.sides import SideError, understand
-from conformance.bench.turns import Progress, Worker, WorkerError
+from conformance.bench.turns import Progress, Worker, WorkerError, measure_by_turns
 from conformance.servers import ServerError
 from conformance.serving import Servers
 
@@ -159,8 +167,7 @@ def _backend(
     servers: Servers,
     progress: Progress,
 ) -> Backend:
-    def measure(role: Role, operations: Sequence[str], pair: int) -> Mapping[str, Sample]:
-        return workers[role].measure(name, operations, settings.seconds, pair)
+    measure = pairs(name, settings, workers)
 
     progress.say(f"{name}: trying every operation once on either side")
     offered = {
@@ -185,6 +192,21 @@ def _backend(
         [operation for operation in offered["base"] if operation not in both],
         [operation for operation in offered["head"] if operation not in both],
     )
+
+
+def pairs(name: str, settings: Settings, workers: Mapping[Role, Worker]) -> Measure:
+    """Measures both sides of a pair at once when the first of them is asked for."""
+    measured: dict[Role, Mapping[str, Sample]] = {}
+
+    def measure(role: Role, operations: Sequence[str], pair: int) -> Mapping[str, Sample]:
+        if role not in measured:
+            order: list[Role] = [role, "head" if role == "base" else "base"]
+            sides = [workers[each] for each in order]
+            found = measure_by_turns(sides, name, operations, settings.seconds, pair)
+            measured.update(zip(order, found, strict=True))
+        return measured.pop(role)
+
+    return measure
 
 
 def _side_told(environment: Environment) -> SideTold:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import conformance
 from conformance.bench.comparison import Sample
@@ -73,48 +76,167 @@ class Worker:
         Raises:
             WorkerError: An operation failed, or the answer is not one.
         """
-        asked = ["--operations", ",".join(operations), "--seconds", f"{seconds:g}"]
-        limit = _HUNG_SECONDS + 20 * seconds * len(operations)
-        answer = self._run("measure", backend, asked, limit, seed)
-        return {name: Sample.from_json(told) for name, told in answer["operations"].items()}
+        asked, limit = _asked(operations, seconds), _limit(operations, seconds)
+        return _samples(self._run("measure", backend, asked, limit, seed))
 
     def _run(
         self, command: str, backend: str, options: Sequence[str], limit: float, seed: int
     ) -> Mapping[str, Any]:
-        directory = self.directory and _declaring(self.directory, backend)
-        where = ["--directory", str(directory)] if directory else []
         try:
             done = run_to_its_end(
-                [
-                    str(self.python),
-                    str(self.script),
-                    command,
-                    "--backend",
-                    backend,
-                    *where,
-                    *options,
-                ],
-                {**clean_environment(), "PYTHONHASHSEED": str(seed), "PYTHONUTF8": "1"},
-                seconds=limit,
+                self._command(command, backend, options), _variables(seed), seconds=limit
             )
         except subprocess.TimeoutExpired:
+            raise self._late(command, backend, limit) from None
+        return self._answer(command, backend, done.returncode, done.stdout, done.stderr)
+
+    def _command(self, command: str, backend: str, options: Sequence[str]) -> list[str]:
+        directory = self.directory and _declaring(self.directory, backend)
+        where = ["--directory", str(directory)] if directory else []
+        script = [str(self.python), str(self.script)]
+        return [*script, command, "--backend", backend, *where, *options]
+
+    def _late(self, command: str, backend: str, limit: float) -> WorkerError:
+        return WorkerError(f"{self.role} did not {command} {backend} within {limit:.0f} s")
+
+    def _answer(
+        self, command: str, backend: str, status: int, stdout: str, stderr: str
+    ) -> Mapping[str, Any]:
+        if status:
+            said = "\n".join(stderr.strip().splitlines()[-_LINES_OF_OUTPUT:])
             raise WorkerError(
-                f"{self.role} did not {command} {backend} within {limit:.0f} s"
-            ) from None
-        if done.returncode:
-            said = "\n".join(done.stderr.strip().splitlines()[-_LINES_OF_OUTPUT:])
-            raise WorkerError(
-                f"{self.role} cannot {command} {backend} (exit status {done.returncode}):\n"
+                f"{self.role} cannot {command} {backend} (exit status {status}):\n"
                 + without_passwords(said)
             )
         try:
-            answer: Mapping[str, Any] = json.loads(done.stdout)
+            answer: Mapping[str, Any] = json.loads(stdout)
         except ValueError:
             raise WorkerError(
                 f"{self.role} did not answer `{command}` of {backend} with JSON but with "
-                f"{done.stdout[:200]!r}"
+                f"{stdout[:200]!r}"
             ) from None
         return answer
+
+
+def _asked(operations: Sequence[str], seconds: float) -> list[str]:
+    return ["--operations", ",".join(operations), "--seconds", f"{seconds:g}"]
+
+
+def _limit(operations: Sequence[str], seconds: float) -> float:
+    return _HUNG_SECONDS + 20 * seconds * len(operations)
+
+
+def _samples(answer: Mapping[str, Any]) -> dict[str, Sample]:
+    return {name: Sample.from_json(told) for name, told in answer["operations"].items()}
+
+
+def _variables(seed: int) -> dict[str, str]:
+    return {**clean_environment(), "PYTHONHASHSEED": str(seed), "PYTHONUTF8": "1"}
+
+
+def measure_by_turns(
+    workers: Sequence[Worker], backend: str, operations: Sequence[str], seconds: float, seed: int
+) -> list[dict[str, Sample]]:
+    """Measure operations on several sides, a fresh process each, of which one works at a time.
+
+    They take turns by slices of some milliseconds, so that what slows the machine down for a while
+    slows all of them.
+
+    Args:
+        workers: The sides, in the order of their turns.
+        backend, operations, seconds, seed: As for `Worker.measure`.
+
+    Returns:
+        What each measured.
+
+    Raises:
+        WorkerError: One of them failed, or did not end in time.
+    """
+    limit = 2 * _limit(operations, seconds)
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(_Turns(each, backend, operations, seconds, seed))
+            for each in workers
+        ]
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            for process in processes:
+                process.kill()
+
+        watch = threading.Timer(limit, give_up)
+        watch.daemon = True
+        watch.start()
+        stack.callback(watch.cancel)
+        while any([process.turn() for process in processes]):  # all of them, each time
+            pass
+        if late.is_set():
+            raise workers[0]._late("measure", backend, limit)
+        return [_samples(process.answer()) for process in processes]
+
+
+class _Turns:
+    """A process that measures a slice whenever it is given a turn."""
+
+    def __init__(
+        self, worker: Worker, backend: str, operations: Sequence[str], seconds: float, seed: int
+    ) -> None:
+        self._worker = worker
+        self._backend = backend
+        self._command = worker._command(
+            "measure", backend, [*_asked(operations, seconds), "--by-turns", f"--processor={seed}"]
+        )
+        self._seed = seed
+        self._waits = self._ended = False
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        # A file, because nobody reads what it says before its end.
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=_variables(self._seed),
+            text=True,
+            errors="replace",
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def turn(self) -> bool:
+        """Let it go on until it waits for its next turn; whether it does."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if self._ended:
+            return False
+        if self._waits:
+            with suppress(OSError):  # it has ended, and its answer tells why
+                self._process.stdin.write("\n")
+                self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        self._waits = line == "\n"
+        if not self._waits:
+            self._ended, self._last = True, line
+        return self._waits
+
+    def answer(self) -> Mapping[str, Any]:
+        """What it measured."""
+        status = self._process.wait()
+        self._errors.seek(0)
+        return self._worker._answer(
+            "measure", self._backend, status, self._last, self._errors.read()
+        )
 
 
 def _declaring(top: Path, backend: str) -> Path:

@@ -19,7 +19,7 @@ import json
 import os
 import platform
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from importlib.metadata import distributions
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from conformance.declaration import Backend
 
 _LEAST = 3
+_SLICES = 10
 _AT_MOST = 5
 """How many times as long as what is measured the whole may take, with what is done around it."""
 
@@ -47,7 +48,21 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where a conftest.py may declare it")
     parser.add_argument("--operations", default="*", metavar="GLOB,...")
     parser.add_argument("--seconds", type=float, default=0.05, help="for each operation")
+    parser.add_argument(
+        "--by-turns", action="store_true", help="wait for a line on stdin before each slice"
+    )
+    parser.add_argument("--processor", type=int, help="the nth of those there are, to stay on")
     options = parser.parse_args()
+    # What a backend prints is not part of the answer.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def turn() -> None:
+        print(file=answers, flush=True)
+        if not sys.stdin.readline():
+            raise Wrong("nobody gives turns any more")
+        _stay_on(options.processor)
+
     _measuring_suite()
     from conformance.declaration import DeclarationError
     from conformance.workspace import Workspace
@@ -59,14 +74,25 @@ def main() -> int:
             if options.what == "describe":
                 told = _description(backend)
             else:
-                told = _measured(backend, options.operations.split(","), options.seconds)
+                wanted = options.operations.split(",")
+                told = _measured(
+                    backend, wanted, options.seconds, turn if options.by_turns else lambda: None
+                )
     except (Wrong, DeclarationError) as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         workspace.remove()
-    print(json.dumps(told))
+    print(json.dumps(told), file=answers, flush=True)
     return 0
+
+
+def _stay_on(processor: int | None) -> None:
+    """Run where the other process of the pair runs: no two processors are equally disturbed."""
+    if processor is not None and sys.platform == "linux":
+        there = sorted(os.sched_getaffinity(0))
+        if len(there) > 1:
+            os.sched_setaffinity(0, {there[processor % len(there)]})
 
 
 def _measuring_suite() -> None:
@@ -127,7 +153,9 @@ def _labelled(backend: Backend) -> list[tuple[str, Operation, Any]]:
     ]
 
 
-def _measured(backend: Backend, wanted: list[str], seconds: float) -> dict[str, Any]:
+def _measured(
+    backend: Backend, wanted: list[str], seconds: float, turn: Callable[[], None]
+) -> dict[str, Any]:
     from conformance.bench.contenders import CannotDo, Contender
 
     first = Contender(backend, "async" if "sync" in backend.lacks else "sync")
@@ -148,7 +176,7 @@ def _measured(backend: Backend, wanted: list[str], seconds: float) -> dict[str, 
             contenders[mode] = first.again(mode)
         contender = contenders[mode]
         try:
-            measured[label] = _one(operation, contender, seconds)
+            measured[label] = _one(operation, contender, seconds, turn)
         except CannotDo:
             continue
     if backend.server is not None and (left := first.remove()):
@@ -158,32 +186,48 @@ def _measured(backend: Backend, wanted: list[str], seconds: float) -> dict[str, 
     return {"operations": measured}
 
 
-def _one(operation: Operation, contender: Contender, seconds: float) -> dict[str, Any]:
+def _one(
+    operation: Operation, contender: Contender, seconds: float, turn: Callable[[], None]
+) -> dict[str, Any]:
     from conformance.bench.measuring import round_trips
-    from conformance.bench.statistics import low_quantile
 
-    with ExitStack() as stack:
-        trial = stack.enter_context(operation.arrange(contender, operation.size))
-        samples = _samples(trial, seconds)
+    turn()
+    with operation.arrange(contender, operation.size) as trial:
+        samples = _samples(trial, seconds, turn)
     return {
-        "seconds": low_quantile(samples),
+        # The least, because noise only adds: on a machine with neighbours, times have two heaps,
+        # and a quantile is now in the one and now in the other.
+        "seconds": min(samples),
         "samples": len(samples),
         # Once, since a comparison takes the least of all its processes.
         "round_trips": round_trips(operation, contender, times=1)[0],
     }
 
 
-def _samples(trial: Trial, seconds: float) -> list[float]:
-    """Its times, until they amount to so many seconds, or it took too long to prepare them."""
+def _samples(trial: Trial, seconds: float, turn: Callable[[], None]) -> list[float]:
+    """Its times, until they amount to so many seconds, or it took too long to prepare them.
+
+    Between slices the other process of the pair has its turn: what slows the machine down for a
+    while, slows both.
+    """
     from conformance.bench.operations import collector_off
 
     trial.timed()
     samples: list[float] = []
-    measured, until = 0.0, time.perf_counter() + _AT_MOST * seconds
-    with collector_off():
-        while len(samples) < _LEAST or (measured < seconds and time.perf_counter() < until):
-            samples.append(trial.timed())
-            measured += samples[-1]
+    measured = spent = 0.0
+    while len(samples) < _LEAST or (measured < seconds and spent < _AT_MOST * seconds):
+        turn()
+        began = time.perf_counter()
+        slice_ends = measured + seconds / _SLICES
+        left = _AT_MOST * seconds / _SLICES
+        with collector_off():
+            while True:
+                samples.append(trial.timed())
+                measured += samples[-1]
+                took = time.perf_counter() - began
+                if measured >= slice_ends or took >= left:
+                    break
+        spent += took
     return samples
 
 
