@@ -541,6 +541,62 @@ def test_a_process_that_fails_is_told_of(
         worker(tmp_path, body).measure("tiny", ["a[sync]"], 0.01, 0)
 
 
+BY_TURNS = """
+def turn():
+    print(flush=True)
+    if not sys.stdin.readline():
+        sys.exit("nobody gives turns any more")
+
+log = open("log", "a")
+for number in range(3):
+    turn()
+    print("in", file=log, flush=True)
+    time.sleep(0.02)
+    print("out", file=log, flush=True)
+print(json.dumps({"operations": {"a[sync]": {"seconds": 0.5, "samples": 3}}}))
+"""
+
+
+def test_of_two_processes_one_works_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sides = [worker(tmp_path, BY_TURNS, role) for role in ("base", "head")]
+    found = turns.measure_by_turns(sides, "tiny", ["a[sync]"], 0.1, 0)
+    assert found == [{"a[sync]": Sample(0.5)}] * 2
+    assert Path("log").read_text().split() == ["in", "out"] * 6
+
+
+@pytest.mark.parametrize(
+    ("failing", "reason"),
+    [
+        (
+            "turn(); sys.exit('it is gone')",
+            r"head cannot measure tiny \(exit status 1\):\nit is gone",
+        ),
+        (
+            "print('no json'); turn()",
+            "head did not answer `measure` of tiny with JSON but with 'no",
+        ),
+        ("turn(); time.sleep(60)", "did not measure tiny within"),
+    ],
+)
+def test_a_process_that_fails_in_its_turn_ends_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(turns, "_HUNG_SECONDS", 1.0 if "sleep" in failing else 60.0)
+    for name in ("base", "head"):
+        (tmp_path / name).mkdir()
+    endless = BY_TURNS.replace("range(3)", "range(10**6)")
+    sides = [
+        worker(tmp_path / "base", endless, "base"),
+        worker(tmp_path / "head", BY_TURNS.replace("for number", f"{failing}\nfor number"), "head"),
+    ]
+    with pytest.raises(WorkerError, match=reason):
+        turns.measure_by_turns(sides, "tiny", ["a[sync]"], 0.01, 0)
+
+
 def test_a_conftest_is_looked_for_where_pytest_looks(tmp_path: Path) -> None:
     body = "print(json.dumps({'directory': sys.argv[sys.argv.index('--directory') + 1]}))"
     (tmp_path / "tests").mkdir()

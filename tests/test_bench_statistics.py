@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.bench import statistics
-from conformance.bench.statistics import Estimate, exponent, fewest, low_quantile, median, ratio
+from conformance.bench.statistics import Estimate, exponent, fewest, median, ratio
 
 TIMES = st.floats(min_value=1e-7, max_value=1e3)
 PAIRS = st.lists(st.tuples(TIMES, TIMES), min_size=2, max_size=25)
@@ -230,16 +230,3 @@ def test_a_median_has_its_interval() -> None:
     assert 0.001 < found.low < found.value < found.high < 0.020
     with pytest.raises(ValueError, match="sample 1"):
         median([1.0, -1.0])
-
-
-def test_a_low_quantile_is_between_the_least_and_the_median() -> None:
-    assert low_quantile([float(n) for n in range(11, 0, -1)]) == 2.0
-    assert low_quantile([1.0, 2.0]) == pytest.approx(1.1)
-    assert low_quantile([3.0]) == 3.0
-
-
-def test_a_low_quantile_of_nothing_or_of_no_time_is_refused() -> None:
-    with pytest.raises(ValueError, match="no samples"):
-        low_quantile([])
-    with pytest.raises(ValueError, match="sample 1"):
-        low_quantile([1.0, 0.0])

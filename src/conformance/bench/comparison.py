@@ -19,7 +19,7 @@ class Sample:
     """What one process measured of one operation.
 
     Attributes:
-        seconds: A low quantile of its times.
+        seconds: The least of its times.
         round_trips: How many the operation made to the server; None where nobody can count.
     """
 

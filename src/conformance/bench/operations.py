@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from langchain_core.messages import BaseMessage
 
-from conformance.bench.contenders import HANDLES, Contender, conversation
+from conformance.bench.contenders import HANDLES, Contender, Hand, conversation
 from conformance.drivers import How
 
 LENGTHS = (10, 100, 1_000, 10_000)
@@ -176,17 +176,17 @@ def _turn(contender: Contender, length: int) -> Iterator[Trial]:
     said = list(conversation(2))
     with _Growing(contender, length, max(length // 2, _TOLD_IN_A_TALK)) as growing:
 
-        def act() -> tuple[Any, Sequence[BaseMessage], Sequence[BaseMessage]]:
+        def act() -> tuple[Hand, int, int]:
             hand = contender.open(growing.session)
-            first, second = hand.read(), hand.read()
+            first, second = len(hand.read()), len(hand.read())
             hand.add(said)
             return hand, first, second
 
-        def finish(result: tuple[Any, Sequence[BaseMessage], Sequence[BaseMessage]]) -> None:
+        def finish(result: tuple[Hand, int, int]) -> None:
             hand, *reads = result
             hand.close()
-            for read in reads:
-                _need(growing.length)(read)
+            for count in reads:
+                _check(growing.length, count)
             growing.grown_by(len(said))
 
         yield Trial(act, finish=finish)
@@ -209,11 +209,12 @@ def _at_once(contender: Contender, length: int) -> Iterator[Trial]:
 
 
 def _need(count: int) -> Callable[[Sequence[BaseMessage]], None]:
-    def finish(messages: Sequence[BaseMessage]) -> None:
-        if len(messages) != count:
-            raise Wrong(f"a read gave {len(messages)} messages where there are {count}")
+    return lambda messages: _check(count, len(messages))
 
-    return finish
+
+def _check(wanted: int, found: int) -> None:
+    if found != wanted:
+        raise Wrong(f"a read gave {found} messages where there are {wanted}")
 
 
 def _all() -> Iterator[Operation]:

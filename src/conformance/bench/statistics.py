@@ -11,7 +11,6 @@ from functools import lru_cache
 CONFIDENCE = 0.99
 
 _DECADE = 10
-_LOW_QUANTILE = 0.1
 _STEPS = 20_000
 _MANY = 100
 """Values beyond which the bootstrap of a median gives what its order statistics give at once."""
@@ -104,28 +103,6 @@ def median(samples: Sequence[float], confidence: float = CONFIDENCE) -> Estimate
     for index, seconds in enumerate(samples):
         _positive(seconds, f"sample {index}")
     return _median(samples, confidence, "samples")
-
-
-def low_quantile(samples: Sequence[float]) -> float:
-    """The time below which a tenth of the samples lies: what the code takes when little disturbs.
-
-    Noise only adds to a time, so the low end says most about the code; the minimum itself hangs on
-    one lucky sample.
-
-    Args:
-        samples: Seconds, one at least.
-
-    Raises:
-        ValueError: There is none, or one is not a positive number.
-    """
-    if not samples:
-        raise ValueError("there are no samples to take a quantile of")
-    for index, seconds in enumerate(samples):
-        _positive(seconds, f"sample {index}")
-    ordered = sorted(samples)
-    below, share = divmod(_LOW_QUANTILE * (len(ordered) - 1), 1)
-    lower = ordered[int(below)]
-    return lower + share * (ordered[min(int(below) + 1, len(ordered) - 1)] - lower)
 
 
 def fewest(confidence: float = CONFIDENCE) -> int:

@@ -169,8 +169,12 @@ def measure_by_turns(
         watch.daemon = True
         watch.start()
         stack.callback(watch.cancel)
-        while any([process.turn() for process in processes]):  # all of them, each time
-            pass
+        waiting = list(processes)
+        while waiting:
+            waiting = [process for process in waiting if process.turn()]
+            for process in processes:
+                if process.failed and not late.is_set():
+                    process.answer()  # raises
         if late.is_set():
             raise workers[0]._late("measure", backend, limit)
         return [_samples(process.answer()) for process in processes]
@@ -188,8 +192,7 @@ class _Turns:
             "measure", backend, [*_asked(operations, seconds), "--by-turns", f"--processor={seed}"]
         )
         self._seed = seed
-        self._waits = self._ended = False
-        self._last = ""
+        self._line: str | None = None
 
     def __enter__(self) -> Self:
         # A file, because nobody reads what it says before its end.
@@ -214,29 +217,28 @@ class _Turns:
         """End the process at once."""
         self._process.kill()
 
+    @property
+    def failed(self) -> bool:
+        """Whether it neither waits for its turn nor has an answer."""
+        return self._line is not None and self._line != "\n" and self._line[:1] != "{"
+
     def turn(self) -> bool:
         """Let it go on until it waits for its next turn; whether it does."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        if self._ended:
-            return False
-        if self._waits:
-            with suppress(OSError):  # it has ended, and its answer tells why
+        if self._line is not None:  # otherwise it is just starting
+            with suppress(OSError):  # it has ended, which the next line tells
                 self._process.stdin.write("\n")
                 self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        self._waits = line == "\n"
-        if not self._waits:
-            self._ended, self._last = True, line
-        return self._waits
+        self._line = self._process.stdout.readline()
+        return self._line == "\n"
 
     def answer(self) -> Mapping[str, Any]:
         """What it measured."""
-        status = self._process.wait()
+        status = 0 if self._line else self._process.wait()
         self._errors.seek(0)
-        return self._worker._answer(
-            "measure", self._backend, status, self._last, self._errors.read()
-        )
+        said = self._errors.read()
+        return self._worker._answer("measure", self._backend, status, self._line or "", said)
 
 
 def _declaring(top: Path, backend: str) -> Path:
