@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,9 @@ def test_every_operation_is_measured_in_both_modes(measure: Measure) -> None:
         assert one["extra_info"]["backend"] == "histories:Mine"
         assert one["extra_info"]["round_trips"] == 0
         assert one["stats"]["rounds"] >= 2
+        where = one["extra_info"]["environment"]
+        assert {"python", "machine", "cores", "langchain-core"} <= where.keys()
+        assert platform.node() not in where.values()
 
 
 def test_an_operation_that_a_history_does_not_offer_is_skipped_with_the_reason(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import ExitStack
-from functools import cached_property
-from importlib.metadata import version
+from contextlib import ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,6 +28,7 @@ from conformance.running import BackendCollector, HistoryRun, is_worker
 MODES: tuple[How, ...] = ("sync", "async")
 _PREFIX = "benchmark."
 _SAVED_AS = "history"
+_CLIENTS = {"kafka": "confluent-kafka", "elasticsearch": "elasticsearch"}
 
 
 class BenchmarkRun(HistoryRun):
@@ -107,25 +107,6 @@ class BenchmarkRun(HistoryRun):
                 if not (backend.disposable or backend.server in self.servers.owned):
                     yield from contenders.remove()
 
-    @cached_property
-    def environment(self) -> dict[str, Any]:
-        """On what is measured; nothing that tells whose machine it is."""
-        peers = {name for backend in self.backends.values() for name in backend.peers}
-        packages = {"langchain-core": version("langchain-core"), "pytest": pytest.__version__}
-        for contenders in self._fields.values():
-            packages |= {
-                name: contenders.version_of(name) for name in peers & contenders.peers.keys()
-            }
-        return {
-            "suite": conformance.__version__,
-            "python": platform.python_version(),
-            "implementation": platform.python_implementation(),
-            "platform": platform.system(),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            **packages,
-        }
-
     def measure(self, backend: Backend, operation: Operation, mode: How, benchmark: Any) -> None:
         """Measure one operation, and hold its round trips against the budget."""
         benchmark.group = operation.title
@@ -183,7 +164,7 @@ class BenchmarkRun(HistoryRun):
             "floor": floor,
             "peers": peers,
             "growth": match.growth(),
-            "environment": self.environment,
+            "environment": _environment(contenders),
         }
 
     def _hold(self, backend: Backend, label: str, counted: int | None, unknown: str | None) -> None:
@@ -237,6 +218,24 @@ class BenchmarkRun(HistoryRun):
         for backend, found in self.measured.items():
             for line in telling.callouts(found):
                 terminalreporter.write_line(f"{backend}: {line}", yellow=True)
+
+
+def _environment(contenders: Field) -> dict[str, Any]:
+    """On what is measured; nothing that tells whose machine it is."""
+    packages = {"langchain-core": version("langchain-core"), "pytest": pytest.__version__}
+    packages |= {name: contenders.version_of(name) for name in contenders.peers}
+    if client := _CLIENTS.get(contenders.backend.server or ""):
+        with suppress(PackageNotFoundError):  # a backend may have a client of its own
+            packages[client] = version(client)
+    return {
+        "suite": conformance.__version__,
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **packages,
+    }
 
 
 def _time(match: Match, benchmark: Any) -> None:
