@@ -72,6 +72,12 @@ class Chatty(SQLiteChatMessageHistory):
 '''
 
 
+@pytest.fixture(autouse=True)
+def _as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-benchmark measures nothing in a worker of pytest-xdist, which may run this test."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 @pytest.fixture
 def measure(run: Run, pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
     """Run benchmarks in this process, as short as can be."""
