@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,8 +28,16 @@ def _written() -> str:
             *("--benchmark-max-time=0.005", "--benchmark-min-rounds=5"),
             *(f"sqlite::benchmark.{one}" for one in MEASURED),
         ]
+        # In a worker of pytest-xdist, which may run this, pytest-benchmark measures nothing.
+        alone = {name: os.environ[name] for name in os.environ if name != "PYTEST_XDIST_WORKER"}
         done = subprocess.run(
-            command, cwd=directory, capture_output=True, text=True, timeout=300, check=False
+            command,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env=alone,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return path.read_text("utf-8")
