@@ -65,7 +65,9 @@ class Servers:
                 config=servers.settings(kind),
             )
             self.running[kind] = server
-            for name, value in server.environment.items():
+            # By the kind that was asked for, whatever the one that came calls itself.
+            known = {**server.environment, servers.variable(kind): server.address}
+            for name, value in known.items():
                 self._set(name, value)
         self.owned = frozenset(kind for kind, server in self.running.items() if server.owned)
 
