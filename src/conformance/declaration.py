@@ -100,6 +100,12 @@ class Backend:
     declared_in: Origin | None = None
 
     @property
+    def modes(self) -> tuple[Literal["sync", "async"], ...]:
+        """The ways of calling that it keeps, synchronous first where it has both."""
+        both: tuple[Literal["sync", "async"], ...] = ("sync", "async")
+        return tuple(mode for mode in both if mode not in self.lacks)
+
+    @property
     def importable(self) -> Origin | None:
         """What a second process imports to have this backend; None where it cannot."""
         return self.declared_in or self.origin

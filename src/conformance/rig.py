@@ -50,7 +50,7 @@ class Rig:
     @property
     def how(self) -> How:
         """The way of calling that the backend keeps, synchronous where it has both."""
-        return "async" if "sync" in self.backend.lacks else "sync"
+        return self.backend.modes[0]
 
     @property
     def peer(self) -> Peer:

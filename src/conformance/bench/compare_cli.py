@@ -118,6 +118,7 @@ def _run(options: argparse.Namespace) -> int:
     from conformance.bench.comparing import Request, Unable, run
     from conformance.bench.comparison import Settings
     from conformance.bench.turns import Progress
+    from conformance.reports import check_place, write_text
 
     before = signal.signal(signal.SIGTERM, _interrupt)
     progress = Progress()
@@ -149,10 +150,10 @@ def _run(options: argparse.Namespace) -> int:
             if path is not None
         ]
         for path, _ in outputs:
-            comparison_pages.check_path(path)
+            check_place(path)
         compared = run(request, progress)
         for path, render in outputs:
-            comparison_pages.write(path, render(compared))
+            write_text(path, render(compared))
     except (Unable, ValueError, OSError) as error:
         progress.clear()
         print(f"history-conformance: {error}", file=sys.stderr)

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from html import escape
-from importlib import resources
 
 from conformance.bench import comparison_pages as pages
 from conformance.bench.comparison import Backend, Comparison, Measured, Operation, SideTold
-from conformance.reports.telling import visible
-
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'"
-)
+from conformance.bench.page import page, sheet, text
+from conformance.bench.telling import duration
 
 _SCALES: tuple[tuple[float, ...], ...] = (
     (1.05, 1.1),
@@ -42,39 +36,21 @@ _DOTS_FROM_PX, _DOTS_TO_PX, _MEDIAN_PX = 8, 40, 51
 
 def html(comparison: Comparison) -> str:
     """`comparison` as a page."""
-    css = (resources.files("conformance.reports") / "page.css").read_text("utf-8")
-    css += (resources.files("conformance.bench") / "comparison.css").read_text("utf-8")
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{_text(pages.headline(comparison))}</title>",
-            # Otherwise browsers ask the server for an icon that is not there.
-            '<link rel="icon" href="data:,">',
-            f"<style>\n{css}</style>",
-            "</head>",
-            "<body>",
-            *_header(comparison),
-            "<main>",
-            *_key(comparison),
-            *(line for backend in comparison.backends for line in _backend(backend)),
-            *_method(comparison),
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    body = [
+        *_header(comparison),
+        "<main>",
+        *_key(comparison),
+        *(line for backend in comparison.backends for line in _backend(backend)),
+        *_method(comparison),
+        "</main>",
+    ]
+    style = sheet("conformance.bench", "comparison.css")
+    return page(pages.headline(comparison), body, style=style)
 
 
 def _header(comparison: Comparison) -> Iterator[str]:
     tone = {"worse": "slower", "unclear": "unclear", "no worse": "faster"}[comparison.outcome]
-    yield f'<header>\n<h1 class="t-{tone}">{_text(pages.headline(comparison))}</h1>'
+    yield f'<header>\n<h1 class="t-{tone}">{text(pages.headline(comparison))}</h1>'
     yield '<dl class="sides">'
     for name, side in (("base", comparison.base), ("head", comparison.head)):
         yield f"<div><dt>{name}</dt><dd>{_side(side)}</dd></div>"
@@ -83,8 +59,8 @@ def _header(comparison: Comparison) -> Iterator[str]:
         yield '<ul class="worse">'
         for backend, operation in comparison.regressions:
             yield (
-                f'<li><a href="#{_anchor(backend, operation)}"><code>{_text(backend.name)}</code> '
-                f"<code>{_text(operation.name)}</code></a> {_text(pages.sentence(operation))}</li>"
+                f'<li><a href="#{_anchor(backend, operation)}"><code>{text(backend.name)}</code> '
+                f"<code>{text(operation.name)}</code></a> {text(pages.sentence(operation))}</li>"
             )
         yield "</ul>"
     yield from _warnings(comparison)
@@ -92,11 +68,11 @@ def _header(comparison: Comparison) -> Iterator[str]:
 
 
 def _side(side: SideTold) -> str:
-    return f"<code>{_text(side.asked)}</code> {_text(f'{side.package} {side.version}')}"
+    return f"<code>{text(side.asked)}</code> {text(f'{side.package} {side.version}')}"
 
 
 def _warnings(comparison: Comparison) -> Iterator[str]:
-    told = [f"{_text(backend.name)}: {_text(line)}" for backend, line in pages.left_out(comparison)]
+    told = [f"{text(backend.name)}: {text(line)}" for backend, line in pages.left_out(comparison)]
     if comparison.differing:
         told.insert(0, "not only what is compared differs, see the end of the page")
     if told:
@@ -108,19 +84,19 @@ def _key(comparison: Comparison) -> Iterator[str]:
     yield (
         '<p class="reading">Each dot is a pair of processes, one of base and one of head, in the '
         "order in which they ran, from top to bottom. Right of 1 head took longer. The bar "
-        f"below is the median with its {_text(pages.percent(settings.confidence))} interval, the "
-        f"band is the threshold of {_text(pages.percent(settings.threshold))}. Where a first "
+        f"below is the median with its {text(pages.percent(settings.confidence))} interval, the "
+        f"band is the threshold of {text(pages.percent(settings.threshold))}. Where a first "
         "measurement pointed some way there is a second below it, and it is the second that "
         "counts.</p>"
     )
 
 
 def _backend(backend: Backend) -> Iterator[str]:
-    server = f" <small>{_text(f'on {backend.server}')}</small>" if backend.server else ""
-    yield f"<section>\n<h2><code>{_text(backend.name)}</code>{server}</h2>"
+    server = f" <small>{text(f'on {backend.server}')}</small>" if backend.server else ""
+    yield f"<section>\n<h2><code>{text(backend.name)}</code>{server}</h2>"
     # A frame that scrolls must be reachable by keyboard.
     yield (
-        f'<div class="ratios" tabindex="0" role="region" aria-label="{_text(backend.name)}, all '
+        f'<div class="ratios" tabindex="0" role="region" aria-label="{text(backend.name)}, all '
         'operations"><table>'
     )
     columns = ("operation", "verdict", "ratio", "interval", "round trips", "base", "head")
@@ -128,7 +104,7 @@ def _backend(backend: Backend) -> Iterator[str]:
     yield f"<thead><tr>{heads}</tr></thead>"
     yield "<tbody>"
     for operation in backend.operations:
-        base, head = map(pages.duration, pages.seconds_of(operation.counted))
+        base, head = map(duration, pages.seconds_of(operation.counted))
         cells = (
             pages.ratio(operation.counted.estimate.value),
             pages.interval(operation.counted),
@@ -138,9 +114,9 @@ def _backend(backend: Backend) -> Iterator[str]:
         )
         yield (
             f'<tr class="t-{_tone(operation)}"><th scope="row">'
-            f'<a href="#{_anchor(backend, operation)}"><code>{_text(operation.name)}</code></a>'
+            f'<a href="#{_anchor(backend, operation)}"><code>{text(operation.name)}</code></a>'
             f"</th><td>{_verdict(operation)}</td>"
-            f"{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
+            f"{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>"
         )
     yield "</tbody></table></div>"
     yield '<div class="plots">'
@@ -151,10 +127,10 @@ def _backend(backend: Backend) -> Iterator[str]:
 
 def _figure(backend: Backend, operation: Operation) -> Iterator[str]:
     yield f'<figure id="{_anchor(backend, operation)}" class="t-{_tone(operation)}">'
-    base, head = map(pages.duration, pages.seconds_of(operation.counted))
+    base, head = map(duration, pages.seconds_of(operation.counted))
     yield (
-        f"<figcaption><code>{_text(operation.name)}</code>{_verdict(operation)}"
-        f'<span class="times">{_text(f"{base} → {head}")}</span></figcaption>'
+        f"<figcaption><code>{text(operation.name)}</code>{_verdict(operation)}"
+        f'<span class="times">{text(f"{base} → {head}")}</span></figcaption>'
     )
     yield _plot(operation)
     yield "</figure>"
@@ -200,7 +176,7 @@ def _plot(operation: Operation) -> str:
             f'y2="{y + 6}"/></g>'
         )
     return (
-        f'<svg role="img" aria-label="{_text(_spoken(operation, lanes))}" width="100%" '
+        f'<svg role="img" aria-label="{text(_spoken(operation, lanes))}" width="100%" '
         f'height="{height + _AXIS_PX}">{"".join(parts)}</svg>'
     )
 
@@ -210,7 +186,7 @@ def _dots(lane: Measured, top: int, at: _Place, end: float) -> Iterator[str]:
     for number, (base, head) in enumerate(lane.pairs):
         outside = " outside" if abs(math.log(head / base)) > end else ""
         told = (
-            f"pair {number + 1}: {pages.duration(base)}, {pages.duration(head)}, "
+            f"pair {number + 1}: {duration(base)}, {duration(head)}, "
             f"ratio {pages.ratio(head / base)}"
         )
         yield (
@@ -244,16 +220,16 @@ def _spoken(operation: Operation, lanes: Sequence[Measured]) -> str:
 def _method(comparison: Comparison) -> Iterator[str]:
     yield "<section>\n<h2>How it was measured</h2>"
     pairs = (
-        f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
+        f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
         for name, value in pages.facts(comparison)
     )
     yield f'<dl class="facts">{"".join(pairs)}</dl>'
-    yield f'<p class="reading">{_text(pages.legend(comparison))}.</p>'
+    yield f'<p class="reading">{text(pages.legend(comparison))}.</p>'
     if comparison.differing:
         yield "<h3>What differs beside the compared package</h3>"
         rows = "".join(
-            f'<tr><th scope="row"><code>{_text(name)}</code></th>'
-            f"<td>{_text(base or 'missing')}</td><td>{_text(head or 'missing')}</td></tr>"
+            f'<tr><th scope="row"><code>{text(name)}</code></th>'
+            f"<td>{text(base or 'missing')}</td><td>{text(head or 'missing')}</td></tr>"
             for name, (base, head) in comparison.differing.items()
         )
         yield (
@@ -267,7 +243,7 @@ def _method(comparison: Comparison) -> Iterator[str]:
 def _verdict(operation: Operation) -> str:
     return (
         f'<b class="verdict-word"><span aria-hidden="true">{pages.mark(operation)}</span> '
-        f"{_text(pages.verdict(operation))}</b>"
+        f"{text(pages.verdict(operation))}</b>"
     )
 
 
@@ -278,8 +254,4 @@ def _tone(operation: Operation) -> str:
 
 
 def _anchor(backend: Backend, operation: Operation) -> str:
-    return _text(f"{backend.name}-{operation.name}".replace(" ", "_"))
-
-
-def _text(text: str) -> str:
-    return escape(visible(text))
+    return text(f"{backend.name}-{operation.name}".replace(" ", "_"))

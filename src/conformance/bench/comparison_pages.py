@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from conformance.bench.comparison import Backend, Comparison, Measured, Operation, Verdict
+from conformance.bench.telling import code, duration
 from conformance.reports.telling import visible
 
 Render = Callable[[Comparison], str]
@@ -19,25 +19,6 @@ SCHEMA = "chat-history-conformance/comparison/1"
 _MARKS: Mapping[Verdict, str] = {"slower": "✗", "faster": "✓", "unchanged": "=", "unclear": "~"}
 
 _OUTCOME_MARKS = {"worse": "❌", "unclear": "⚪", "no worse": "✅"}
-
-
-def check_path(path: Path) -> None:
-    """Refuse a path that cannot be written, before minutes are spent on what would go there.
-
-    Raises:
-        ValueError: It is a directory, or what must be its parent is none.
-    """
-    if path.is_dir():
-        raise ValueError(f"{path}: is a directory; name a file in it")
-    parent = next((parent for parent in path.absolute().parents if parent.exists()), None)
-    if parent is None or not parent.is_dir():
-        raise ValueError(f"{path}: {parent or path.anchor} is not a directory")
-
-
-def write(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, with the same line ends everywhere; make a missing parent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def schema() -> dict[str, Any]:
@@ -113,14 +94,6 @@ def round_trips(operation: Operation) -> str:
     if base is None or head is None:
         return "?"
     return f"{base}" if base == head else f"{base} → {head}"
-
-
-def duration(seconds: float) -> str:
-    """A time with three digits and its unit: `12.3 µs`."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
 
 
 def seconds_of(measured: Measured) -> tuple[float, float]:
@@ -237,7 +210,7 @@ def _differing(comparison: Comparison) -> Iterator[str]:
 def markdown(comparison: Comparison) -> str:
     """A comment for a pull request: what got worse, what else changed, all of it folded away."""
     lines = [f"## {_OUTCOME_MARKS[comparison.outcome]} {headline(comparison)}", ""]
-    lines.append(f"{_code(comparison.base.asked)} → {_code(comparison.head.asked)}")
+    lines.append(f"{code(comparison.base.asked)} → {code(comparison.head.asked)}")
     changed = [*comparison.regressions, *comparison.improvements]
     if changed:
         lines += ["", *_table([(backend.name, operation) for backend, operation in changed])]
@@ -247,20 +220,20 @@ def markdown(comparison: Comparison) -> str:
     lines += ["", f"{legend(comparison)}.", "", "</details>"]
     lines += ["", "<details><summary>How it was measured</summary>", ""]
     for side, told in (("base", comparison.base), ("head", comparison.head)):
-        lines.append(f"- {side}: {_code(_side(told))}")
+        lines.append(f"- {side}: {code(_side(told))}")
     for backend in comparison.backends:
         if backend.server:
-            lines.append(f"- server of {_code(backend.name)}: {_code(backend.server)}")
-    lines += [f"- {name}: {_code(value)}" for name, value in facts(comparison)]
+            lines.append(f"- server of {code(backend.name)}: {code(backend.server)}")
+    lines += [f"- {name}: {code(value)}" for name, value in facts(comparison)]
     return "\n".join([*lines, "", "</details>", ""])
 
 
 def _warnings(comparison: Comparison) -> Iterator[str]:
-    differing = [_code(line) for line in _differing(comparison)]
+    differing = [code(line) for line in _differing(comparison)]
     if differing:
         yield f"\nNot only what is compared differs: {', '.join(differing)}."
     for backend, line in left_out(comparison):
-        yield f"\n{_code(backend.name)}: {line}."
+        yield f"\n{code(backend.name)}: {line}."
 
 
 def _table(rows: Sequence[tuple[str, Operation]]) -> Iterator[str]:
@@ -270,8 +243,8 @@ def _table(rows: Sequence[tuple[str, Operation]]) -> Iterator[str]:
         base, head = map(duration, seconds_of(operation.counted))
         words = verdict(operation)
         cells = [
-            _code(backend).replace("|", r"\|"),
-            _code(operation.name),
+            code(backend),
+            code(operation.name),
             f"**{words}**" if operation.is_regression else words,
             ratio(operation.counted.estimate.value),
             interval(operation.counted),
@@ -280,13 +253,6 @@ def _table(rows: Sequence[tuple[str, Operation]]) -> Iterator[str]:
             head,
         ]
         yield f"| {' | '.join(cells)} |"
-
-
-def _code(text: str) -> str:
-    shown = visible(text) or " "
-    fence = "`" if "`" not in shown else "``"
-    blank = " " if "`" in shown else ""
-    return f"{fence}{blank}{shown}{blank}{fence}"
 
 
 # JSON --------------------------------------------------------------------------------------------

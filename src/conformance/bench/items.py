@@ -82,11 +82,8 @@ class BenchmarkRun(HistoryRun):
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
         """An item for each operation, in each mode that the backend keeps."""
         for operation in OPERATIONS.values():
-            for mode in MODES:
-                if mode not in collector.backend.lacks:
-                    yield BenchmarkItem.from_parent(
-                        collector, run=self, operation=operation, mode=mode
-                    )
+            for mode in collector.backend.modes:
+                yield BenchmarkItem.from_parent(collector, run=self, operation=operation, mode=mode)
 
     def field(self, backend: Backend, mode: How) -> Field:
         """All who take part in the measurements of a backend in a mode, for the whole run."""

@@ -22,7 +22,7 @@ from conformance.drivers import How
 _TOLERANCE = {0.0: 0.1, 1.0: 0.3}
 """By how much an exponent may exceed what is allowed, with its whole interval. What must not grow
 has 26 % a decade. What grows in proportion has more: ten times the objects fall out of processor
-caches, and Python's garbage collector looks at them more often."""
+caches."""
 
 _WARM_UP = 3
 _LEAST_ROUNDS = 5
@@ -72,7 +72,7 @@ class Field:
     @property
     def is_first_mode(self) -> bool:
         """Whether this is the mode that a backend is measured in first."""
-        return self.ours.how == ("async" if "sync" in self.backend.lacks else "sync")
+        return self.ours.how == self.backend.modes[0]
 
     @property
     def everybody(self) -> Iterator[Contender]:

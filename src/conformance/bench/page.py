@@ -17,12 +17,13 @@ _POLICY = (
 )
 
 
-def page(title: str, body: Iterable[str]) -> str:
+def page(title: str, body: Iterable[str], *, style: str = "") -> str:
     """A page with that body; its policy lets nothing be loaded and no script be run.
 
     Args:
         title: Of the window.
         body: Markup.
+        style: What the style is beside that of the conformance report; that of results if empty.
     """
     return "\n".join(
         [
@@ -36,7 +37,7 @@ def page(title: str, body: Iterable[str]) -> str:
             f"<title>{text(title)}</title>",
             # Otherwise browsers ask the server for an icon that is not there.
             '<link rel="icon" href="data:,">',
-            f"<style>\n{_style()}</style>",
+            f"<style>\n{sheet('conformance.reports', 'page.css')}{style or _of_results()}</style>",
             "</head>",
             "<body>",
             *body,
@@ -48,11 +49,13 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 @cache
-def _style() -> str:
-    # The colours and the type are those of the conformance report.
-    common = (resources.files("conformance.reports") / "page.css").read_text(encoding="utf-8")
-    own = (resources.files("conformance.bench") / "benchmarks.css").read_text(encoding="utf-8")
-    return f"{common}{own}{plotting.STYLE}\n"
+def sheet(package: str, name: str) -> str:
+    """A style sheet that is part of a package."""
+    return (resources.files(package) / name).read_text(encoding="utf-8")
+
+
+def _of_results() -> str:
+    return f"{sheet('conformance.bench', 'benchmarks.css')}{plotting.STYLE}\n"
 
 
 def text(content: str) -> str:

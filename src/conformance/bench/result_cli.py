@@ -100,22 +100,22 @@ def _outputs(options: argparse.Namespace) -> list[Path | None]:
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
-    from conformance.bench.comparison_pages import check_path
+    from conformance.reports import check_place
 
     for path in _outputs(options):
         if path is not None:
-            check_path(path)
+            check_place(path)
 
 
 def _write_outputs(
     options: argparse.Namespace, shown: T, renderers: Sequence[Callable[[T], str]]
 ) -> bool:
     """Write what was asked for, and return whether anything was."""
-    from conformance.bench.comparison_pages import write
+    from conformance.reports import write_text
 
     for path, render in zip(_outputs(options), renderers, strict=True):
         if path is not None:
-            write(path, render(shown))
+            write_text(path, render(shown))
     return any(_outputs(options))
 
 

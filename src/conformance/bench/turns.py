@@ -204,6 +204,7 @@ class _Turns:
             stderr=self._errors,
             env=_variables(self._seed),
             text=True,
+            encoding="utf-8",
             errors="replace",
         )
         return self

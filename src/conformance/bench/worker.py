@@ -20,7 +20,6 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from conformance.bench.contenders import Contender
     from conformance.bench.operations import Operation, Trial
     from conformance.declaration import Backend
+    from conformance.drivers import How
 
 _LEAST = 3
 _SLICES = 10
@@ -137,41 +137,39 @@ def _description(backend: Backend) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "packages": {name: packages[name] for name in sorted(packages)},
         "server": backend.server,
-        "operations": [label for label, _, _ in _labelled(backend)],
+        "operations": list(_labelled(backend)),
     }
 
 
-def _labelled(backend: Backend) -> list[tuple[str, Operation, Any]]:
-    """Each operation in each mode that the backend keeps and that it offers."""
+def _labelled(backend: Backend) -> dict[str, tuple[Operation, How]]:
+    """Each operation in each mode that the backend keeps, by its name in ids."""
     from conformance.bench.operations import OPERATIONS
 
-    modes = [mode for mode in ("sync", "async") if mode not in backend.lacks]
-    return [
-        (operation.label(mode), operation, mode)  # type: ignore[arg-type]
+    return {
+        operation.label(mode): (operation, mode)
         for operation in OPERATIONS.values()
-        for mode in modes
-    ]
+        for mode in backend.modes
+    }
 
 
 def _measured(
     backend: Backend, wanted: list[str], seconds: float, turn: Callable[[], None]
 ) -> dict[str, Any]:
+    from conformance.bench.comparison import chosen
     from conformance.bench.contenders import CannotDo, Contender
 
-    first = Contender(backend, "async" if "sync" in backend.lacks else "sync")
+    first = Contender(backend, backend.modes[0])
     contenders = {first.how: first}
     measured: dict[str, Any] = {}
-    chosen = [
-        (label, operation, mode)
-        for label, operation, mode in _labelled(backend)
-        if any(fnmatchcase(label, pattern) or label == pattern for pattern in wanted)
-    ]
-    if not chosen:
+    there = _labelled(backend)
+    labels = chosen(list(there), wanted)
+    if not labels:
         raise Wrong(
             f"no operation of {backend.name} is {' or '.join(wanted)}. There are: "
-            f"{', '.join(label for label, _, _ in _labelled(backend))}"
+            f"{', '.join(there)}"
         )
-    for label, operation, mode in chosen:
+    for label in labels:
+        operation, mode = there[label]
         if mode not in contenders:
             contenders[mode] = first.again(mode)
         contender = contenders[mode]

@@ -18,10 +18,12 @@ __all__ = [
     "RuleText",
     "Rules",
     "check_path",
+    "check_place",
     "load_report",
     "rules",
     "schema",
     "write_report",
+    "write_text",
 ]
 
 _RENDERED: Mapping[str, Callable[[RunReport, Rules | None], str]] = {
@@ -52,11 +54,31 @@ def check_path(path: Path) -> None:
             f"{path}: a report's format is its file's ending, one of {', '.join(ENDINGS)}; "
             f"{repr(path.suffix) if path.suffix else 'no ending'} is none of them"
         )
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path where no file can be written, whatever its format.
+
+    Raises:
+        ValueError: The path is a directory, or something that is no directory stands where its
+            parent must be.
+    """
     if path.is_dir():
         raise ValueError(f"{path}: is a directory; name a file in it")
-    parent = next((parent for parent in path.parents if parent.exists()), None)
+    parent = next((parent for parent in path.absolute().parents if parent.exists()), None)
     if parent is None or not parent.is_dir():
         raise ValueError(f"{path}: {parent or path.anchor} is not a directory")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, with the same line ends everywhere; make a missing parent.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_report(report: RunReport, path: Path, rules: Rules | None = None) -> None:
@@ -74,10 +96,7 @@ def write_report(report: RunReport, path: Path, rules: Rules | None = None) -> N
         OSError: The file cannot be written.
     """
     check_path(path)
-    text = _RENDERED[path.suffix.lower()](report, rules)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Bytes, so that a line ends alike on every platform.
-    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+    write_text(path, _RENDERED[path.suffix.lower()](report, rules))
 
 
 def load_report(path: Path) -> RunReport:
