@@ -206,11 +206,12 @@ def _markdown(value: Mapping[str, Any]) -> Iterable[str]:
     yield "# How often a comparison is right"
     yield ""
     yield (
-        f"Measured on {value['system']} with {value['cores']} cores and Python {value['python']}, "
-        "most of the time with other work going on beside it. Every comparison is a whole one: "
-        "fresh processes by turns, decided as `history-conformance bench compare` decides, what "
-        "stands out measured again. `detection.py` does it and writes this page; "
-        "[detection.jsonl](detection.jsonl) has each of them."
+        f"Measured on {value['system']} with {value['cores']} cores of a shared virtual machine "
+        f"and Python {value['python']}; the last column tells how much else was going on. Every "
+        "comparison is a whole one: fresh processes by turns, decided as "
+        "`history-conformance bench compare` decides, what stands out measured again. "
+        "`detection.py` does it and writes this page; [detection.jsonl](detection.jsonl) has each "
+        "of them."
     )
     yield ""
     yield (
