@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+# Here, since pytester forgets the modules that a run imports first, and their package does not.
+import conformance.bench.items  # noqa: F401
+from conformance.bench.contenders import CannotDo, Wrong, told
+
 pytest.importorskip("pytest_benchmark")
 
 Run = Callable[..., pytest.RunResult]
@@ -181,6 +185,28 @@ def test_a_peer_that_cannot_do_it_is_told_and_fails_nothing(
     measure("beside", "clear[sync]").assert_outcomes(passed=1, deselected=21)
     missing = saved()["clear[sync]"]["extra_info"]["peers"]["hypothesis"]["missing"]
     assert missing == "raises RuntimeError: clearing is not for everyone"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("no such index\nand more"), "raises ValueError: no such index"),
+        (KeyError(), "raises KeyError"),
+        (CannotDo("offers no last_messages"), "offers no last_messages"),
+        (Wrong("a read gave 2 messages where there are 10"), "a read gave 2 messages where there"),
+    ],
+)
+def test_why_something_was_not_measured_is_told_on_one_line(error: Exception, line: str) -> None:
+    text = told(error)
+    assert text.startswith(line)
+    assert "\n" not in text
+
+
+def test_a_long_reason_is_cut_where_one_sees_it() -> None:
+    text = told(RuntimeError(f"begin {'of a long story ' * 40}end"))
+    assert len(text) < 200
+    assert " … " in text
+    assert text.endswith("end")
 
 
 def test_a_floor_without_async_twins_is_called(measure: Measure, pytester: pytest.Pytester) -> None:

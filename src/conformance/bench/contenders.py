@@ -20,6 +20,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from conformance.declaration import Backend
 from conformance.drivers import Call, How, Invocation, invocation
 from conformance.opening import NeedsLoop, Opened, aenter, enter
+from conformance.rendering import clip
 
 T = TypeVar("T")
 
@@ -27,10 +28,15 @@ HANDLES = 8
 """How many handles are used at once where one is not enough."""
 
 _FILLED_AT_ONCE = 1000
+_LONGEST_REASON = 160
 
 
 class CannotDo(Exception):
     """An operation that this history does not offer; the text says what is missing."""
+
+
+class Wrong(Exception):
+    """What was measured did not do what it should have done; its time means nothing."""
 
 
 @cache
@@ -242,9 +248,11 @@ class Contender:
 
 
 def told(error: Exception) -> str:
-    """What was raised, on one line: `raises ValueError: ...`."""
-    first = str(error).strip().partition("\n")[0][:160]
-    return f"raises {type(error).__name__}: {first}" if first else f"raises {type(error).__name__}"
+    """What was raised, on one line: `raises ValueError: ...`; what we found ourselves, as it is."""
+    text = clip(str(error).strip().partition("\n")[0], _LONGEST_REASON)
+    if isinstance(error, CannotDo | Wrong):
+        return text
+    return f"raises {type(error).__name__}{text and f': {text}'}"
 
 
 def _bound(history: Any, found: Invocation) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from langchain_core.messages import BaseMessage
 
-from conformance.bench.contenders import HANDLES, Contender, Hand, conversation
+from conformance.bench.contenders import HANDLES, Contender, Hand, Wrong, conversation
 from conformance.drivers import How
 
 LENGTHS = (10, 100, 1_000, 10_000)
@@ -21,10 +21,6 @@ _LONGEST = LENGTHS[-1]
 _USUAL = 100
 _TOLD_IN_A_TALK = 20
 _LEAST_ADDED = 1_000
-
-
-class Wrong(Exception):
-    """What was measured did not do what it should have done; its time means nothing."""
 
 
 class _Growing:
