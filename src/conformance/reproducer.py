@@ -287,7 +287,8 @@ def _bind(name: str, origin: Origin | None, purpose: str) -> list[str]:
     head, _, rest = origin.attribute.partition(".")
     if origin.file is None:
         if not rest:
-            return [f"from {origin.module} import {head} as {name}"]
+            renamed = "" if head == name else f" as {name}"
+            return [f"from {origin.module} import {head}{renamed}"]
         return [f"from {origin.module} import {head}", f"{name} = {origin.attribute}"]
     return [
         f'spec = importlib.util.spec_from_file_location("declaring", {origin.file!r})',

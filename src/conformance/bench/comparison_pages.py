@@ -111,7 +111,8 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
     told = [
         ("python", f"{where.get('implementation', '')} {where.get('python', '')}".strip()),
         ("on", f"{where.get('platform', '')} {where.get('machine', '')}".strip()),
-        ("processor", f"{where.get('processor') or 'unknown'}, {where.get('cores')} cores"),
+        # Many a Linux does not name its processor.
+        ("processor", f"{where.get('processor') or ''}, {where['cores']} cores".lstrip(", ")),
         ("pairs", str(settings.pairs)),
         ("threshold", percent(settings.threshold)),
         ("confidence", percent(settings.confidence)),

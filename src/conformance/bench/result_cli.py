@@ -66,7 +66,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from conformance.bench import line, results
+    from conformance.bench import line, results, telling
     from conformance.bench import line_pages as pages
 
     try:
@@ -87,7 +87,8 @@ def _history(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         return _refused(error)
     replaced = len(kept) + len(new) - len(together)
-    print(f"{options.line}: {len(together)} results, {len(new)} new, {replaced} replaced")
+    number = telling.count(len(together), "result")
+    print(f"{options.line}: {number}, {len(new)} new, {replaced} replaced")
     for track in tracks:
         print(f"{track.backend}: {pages.headline(track)}")
         for sentence in (*pages.told(track), *line.apart(track)):
