@@ -7,7 +7,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from conformance import declaration
 from conformance.declaration import Backend, Origin, resolve
 from conformance.drivers import (
     Call,
+    How,
     Hung,
     Local,
     LoopThread,
@@ -196,6 +197,44 @@ def test_lanes_run_at_the_same_time_and_each_tells_what_it_gave(local: Local) ->
     done = local.together(lanes)
     assert [[item.error for item in lane] for lane in done] == [[None], [None]]
     assert len(local.call(Call("a", "messages"))) == 2
+    local.stop()
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_lanes_that_wait_for_one_another_are_no_hang(how: How) -> None:
+    """Each call is well within the limit, and all of them, one after the other, are not."""
+    alone = threading.Lock()
+
+    class Alone(Placed):
+        def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+            with alone:
+                time.sleep(0.03)
+
+        async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+            await asyncio.sleep(0.0)
+            self.add_messages(messages)
+
+    local = Local(Backend("mine", Alone), limit=1.0)
+    local.open("a", "session", how, None)
+    lane = [Call("a", "add_messages", ([HumanMessage("m")],), how)] * 10
+    began = time.monotonic()
+    done = local.together([lane] * 4)
+    assert time.monotonic() - began > 1.0
+    assert [len(one) for one in done] == [10] * 4
+    local.stop()
+
+
+def test_lanes_that_never_end_are_hung() -> None:
+    class Deadlocked(Placed):
+        def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+            time.sleep(5)
+
+    local = Local(Backend("mine", Deadlocked), limit=0.1)
+    local.open("a", "session", "sync", None)
+    began = time.monotonic()
+    with pytest.raises(Hung, match=r"no answer within 0\.1 s"):
+        local.together([[Call("a", "add_messages", ([HumanMessage("m")],))]] * 2)
+    assert time.monotonic() - began < 4
     local.stop()
 
 
@@ -391,6 +430,22 @@ def test_a_second_process_sees_what_this_one_stored(
         assert [m.content for m in peer.call(Call("a", "messages"))] == ["0"]
     finally:
         local.stop()
+        peer.stop()
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    peer = Peer(resolve("sqlite"), limit=20.0)
+    try:
+        peer.open("a", "session", "sync", None)
+        peer.begin([[Call("a", "add_messages", ([HumanMessage("0")],))]])
+        assert [m.content for m in peer.call(Call("a", "messages"))] == ["0"]
+        wait = peer.begin([[Call("a", "messages")]])
+        ((done,),) = wait()
+        assert [m.content for m in done.value] == ["0"]
+    finally:
         peer.stop()
 
 

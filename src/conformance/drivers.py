@@ -313,12 +313,13 @@ class Local:
         Returns:
             For each lane what its calls gave, errors included; a lane ends at its first error.
         """
+        limit = self.limit * _weight_together(lanes)
         if all(call.how == "async" for lane in lanes for call in lane):
 
             async def on_loop() -> list[list[Done]]:
                 return await asyncio.gather(*(self._lane_task(lane) for lane in lanes))
 
-            done: list[list[Done]] = self._on_loop(on_loop())
+            done: list[list[Done]] = self._on_loop(on_loop(), limit)
             return done
         barrier = threading.Barrier(len(lanes))
         threads = [SyncThread(f"history-lane-{index}") for index in range(len(lanes))]
@@ -329,7 +330,7 @@ class Local:
                 thread.submit(lambda lane=lane: self._lane(lane, barrier))  # type: ignore[misc]
                 for thread, lane in zip(threads, lanes, strict=True)
             ]
-            return [item.result_within(self.limit) for item in pending]
+            return [item.result_within(limit) for item in pending]
         finally:
             sys.setswitchinterval(interval)
             for thread in threads:
@@ -450,6 +451,7 @@ class Peer:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
+        self._asked = self._answered = 0
         threading.Thread(target=self._listen, name="history-peer", daemon=True).start()
         try:
             self.request("start", backend.name, backend.importable, sys.path, limit)
@@ -464,28 +466,39 @@ class Peer:
         """Whether the process still answers."""
         return self._process.poll() is None
 
-    def request(self, what: str, *args: Any) -> Any:
-        """Send a request and wait for its answer."""
-        self.send(what, *args)
-        return self.receive()
+    def request(self, what: str, *args: Any, weight: float = 1.0) -> Any:
+        """Send a request and wait for its answer; `weight` is how many times the limit it has."""
+        self._send(what, *args)
+        return self._receive(weight)
 
-    def send(self, what: str, *args: Any) -> None:
-        """Send a request; `receive` gives its answer."""
+    def begin(self, lanes: Sequence[Sequence[Call]]) -> Callable[[], list[list[Done]]]:
+        """As `Local.together`, without waiting: that does what is returned."""
+        self._send("together", lanes)
+        return lambda: self._receive(_weight_together(lanes))
+
+    def _send(self, what: str, *args: Any) -> None:
         assert self._process.stdin is not None
         try:
             write_frame(self._process.stdin, (what, args))
         except OSError as error:
             raise PeerLost(f"the second process ended ({error})") from error
+        self._asked += 1
 
-    def receive(self) -> Any:
-        """The answer to the oldest request that has none yet."""
-        try:
-            answer = self._answers.get(timeout=self.limit + 20.0)
-        except queue.Empty:
-            raise Hung(f"no answer from the second process within {self.limit:g} s") from None
-        if answer is None:
-            raise PeerLost(f"the second process ended with status {self._process.wait()}")
-        verdict, value = answer
+    def _receive(self, weight: float) -> Any:
+        """The answer to the newest request; to those that were given up, nobody listens."""
+        limit = self.limit * weight
+        until = time.monotonic() + limit + 20.0
+        verdict: str = ""
+        value: Any = None
+        while self._answered < self._asked:
+            try:
+                answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise Hung(f"no answer from the second process within {limit:g} s") from None
+            if answer is None:
+                raise PeerLost(f"the second process ended with status {self._process.wait()}")
+            self._answered += 1
+            verdict, value = answer
         if verdict == "error":
             raise value
         return value
@@ -496,7 +509,7 @@ class Peer:
 
     def call(self, call: Call) -> Any:
         """As `Local.call`."""
-        return self.request("call", call)
+        return self.request("call", call, weight=_weight(call))
 
     def release(self, key: str, how: How) -> None:
         """As `Local.release`."""
@@ -535,6 +548,11 @@ def _weight(call: Call) -> float:
     """How many times the limit a call may take: a batch of 1,000 is no hang where one is slow."""
     batch = call.args[0] if call.operation == "add_messages" and call.args else ()
     return max(1.0, len(batch) / 50) if hasattr(batch, "__len__") else 1.0
+
+
+def _weight_together(lanes: Sequence[Sequence[Call]]) -> float:
+    """The same for calls at once: where there is one lock for all, they wait for one another."""
+    return max(1.0, sum(_weight(call) for lane in lanes for call in lane) / 10)
 
 
 def write_frame(stream: Any, value: Any) -> None:

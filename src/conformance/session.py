@@ -265,13 +265,11 @@ class Session(Outage):
 
         def carry_out() -> list[list[Done]]:
             done: dict[int, list[Done]] = {}
-            if far:
-                self.rig.peer.send("together", [calls[index] for index in far])
+            wait = self.rig.peer.begin([calls[index] for index in far]) if far else list
             if near:
                 answers = self.rig.local.together([calls[index] for index in near])
                 done.update(zip(near, answers, strict=True))
-            if far:
-                done.update(zip(far, self.rig.peer.receive(), strict=True))
+            done.update(zip(far, wait(), strict=True))
             return [done[index] for index in range(len(lanes))]
 
         done: list[list[Done]] = self.carry_out("concurrent calls", carry_out)
