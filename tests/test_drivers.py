@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import textwrap
 import threading
@@ -173,6 +174,39 @@ def test_a_coroutine_that_does_not_return_is_hung_and_cancelled() -> None:
         loop.run(wait(), 0.1)
     assert cancelled.wait(2)
     loop.stop()
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_call_that_never_returns_does_not_keep_the_process_from_ending(how: str) -> None:
+    script = f"""
+        import time
+        from concurrent.futures import ThreadPoolExecutor
+        from langchain_core.chat_history import InMemoryChatMessageHistory
+        from conformance.declaration import Backend
+        from conformance.drivers import Call, Hung, Local
+
+        POOL = ThreadPoolExecutor()
+
+        class Stuck(InMemoryChatMessageHistory):
+            def clear(self):
+                POOL.submit(time.sleep, 1000).result()
+
+        local = Local(Backend("mine", lambda session_id: Stuck()), limit=0.2)
+        local.open("a", "session", {how!r}, None)
+        try:
+            local.call(Call("a", "clear", (), {how!r}))
+        except Hung:
+            print("hung")
+        local.stop()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("hung\n", 0), done.stderr
 
 
 def test_a_timeout_that_a_history_raises_is_its_own() -> None:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import thread as pools
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -236,6 +237,7 @@ class Local:
         self._opened: dict[str, Opened] = {}
         self._thread: SyncThread | None = None
         self._loop: LoopThread | None = None
+        self._gave_up = False
 
     @property
     def thread(self) -> SyncThread:
@@ -331,6 +333,9 @@ class Local:
                 for thread, lane in zip(threads, lanes, strict=True)
             ]
             return [item.result_within(limit) for item in pending]
+        except Hung:
+            self._gave_up = True
+            raise
         finally:
             sys.setswitchinterval(interval)
             for thread in threads:
@@ -364,11 +369,14 @@ class Local:
         if self._loop is not None:
             self._loop.stop()
         self._thread = self._loop = None
+        if self._gave_up:
+            _let_the_process_end()
 
     def _on_thread(self, function: Callable[[], Any], limit: float | None = None) -> Any:
         try:
             return self.thread.run(function, limit or self.limit)
         except Hung:
+            self._gave_up = True
             self.thread.stop()
             self._thread = None  # it is stuck in that call; the next one needs another
             raise
@@ -377,6 +385,7 @@ class Local:
         try:
             return self.loop.run(coroutine, limit or self.limit)
         except Hung:
+            self._gave_up = True
             if self.loop.blocked:
                 self.loop.abandon()
                 self._loop = None
@@ -553,6 +562,17 @@ def _weight(call: Call) -> float:
 def _weight_together(lanes: Sequence[Sequence[Call]]) -> float:
     """The same for calls at once: where there is one lock for all, they wait for one another."""
     return max(1.0, sum(_weight(call) for lane in lanes for call in lane) / 10)
+
+
+def _let_the_process_end() -> None:
+    """Have nobody wait, when the process ends, for a pool's thread that never will.
+
+    Pools that are made or used on our threads, which are daemons, have daemons for threads. All
+    the same `concurrent.futures` joins them at exit, and offers nothing to keep it from that.
+    """
+    joined: Any = pools._threads_queues
+    for thread in [one for one in joined if one.daemon]:
+        joined.pop(thread, None)
 
 
 def write_frame(stream: Any, value: Any) -> None:
