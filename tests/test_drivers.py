@@ -159,6 +159,30 @@ def test_a_call_that_does_not_return_is_hung_and_the_next_one_has_a_thread() -> 
     local.stop()
 
 
+def test_what_only_hangs_is_not_waited_for_as_long_again_and_again() -> None:
+    stuck = threading.Event()
+
+    class Sometimes(Placed):
+        def clear(self) -> None:
+            if stuck.is_set():
+                time.sleep(5)
+
+    local = Local(Backend("mine", Sometimes), limit=0.5)
+    local.open("a", "session", "sync", None)
+    stuck.set()
+    for _ in range(4):
+        with pytest.raises(Hung, match=r"within 0\.5 s"):
+            local.call(Call("a", "clear"))
+    with pytest.raises(Hung, match=r"within 0\.1 s"):
+        local.call(Call("a", "clear"))
+    stuck.clear()
+    local.call(Call("a", "clear"))
+    stuck.set()
+    with pytest.raises(Hung, match=r"within 0\.5 s"):
+        local.call(Call("a", "clear"))
+    local.stop()
+
+
 def test_a_coroutine_that_does_not_return_is_hung_and_cancelled() -> None:
     cancelled = threading.Event()
 
@@ -207,6 +231,24 @@ def test_a_call_that_never_returns_does_not_keep_the_process_from_ending(how: st
         check=False,
     )
     assert (done.stdout, done.returncode) == ("hung\n", 0), done.stderr
+
+
+def test_threads_that_hang_leave_others_for_the_next_calls() -> None:
+    class StuckReads(Placed):
+        async def aget_messages(self) -> list[BaseMessage]:
+            await asyncio.to_thread(time.sleep, 1000)
+            return []
+
+        async def aadd_messages(self, messages: list[BaseMessage]) -> None:
+            await asyncio.to_thread(self.add_messages, messages)
+
+    local = Local(Backend("mine", StuckReads), limit=0.5)
+    local.open("a", "session", "async", None)
+    for _ in range(40):  # a pool has at most 32 threads
+        with pytest.raises(Hung):
+            local.call(Call("a", "messages", (), "async"))
+    local.call(Call("a", "add_messages", ([HumanMessage("0")],), "async"))
+    local.stop()
 
 
 def test_a_timeout_that_a_history_raises_is_its_own() -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import thread as pools
@@ -28,6 +29,9 @@ from conformance.declaration import Backend
 from conformance.opening import NeedsLoop, Opened, aenter, enter
 
 How = Literal["sync", "async"]
+
+_HANGS_UNTIL_KNOWN = 4
+"""Twice in each of two contracts: once found, and once more to be sure."""
 
 ASYNC_NAMES = {"messages": "aget_messages", "add_messages": "aadd_messages", "clear": "aclear"}
 
@@ -196,6 +200,12 @@ class LoopThread:
         """End the loop as soon as what blocks it lets go of it."""
         self.loop.call_soon_threadsafe(self.loop.stop)
 
+    def renew_pool(self) -> None:
+        """Have other threads for `asyncio.to_thread`: a call that never ends keeps its own."""
+        self.loop.call_soon_threadsafe(
+            lambda: self.loop.set_default_executor(pools.ThreadPoolExecutor())
+        )
+
     @property
     def blocked(self) -> bool:
         """Whether a call on the loop keeps it from serving others."""
@@ -237,6 +247,7 @@ class Local:
         self._opened: dict[str, Opened] = {}
         self._thread: SyncThread | None = None
         self._loop: LoopThread | None = None
+        self._hangs: Counter[str] = Counter()
         self._gave_up = False
 
     @property
@@ -264,13 +275,14 @@ class Local:
         async def on_loop() -> Opened:
             return await aenter(factory())
 
-        if how == "async":
-            self._opened[key] = self._on_loop(on_loop())
-            return
-        try:
-            self._opened[key] = self._on_thread(lambda: enter(factory()))
-        except NeedsLoop as needs:
-            self._opened[key] = self._on_loop(aenter(needs.value))
+        with self._patience("open") as limit:
+            if how == "async":
+                self._opened[key] = self._on_loop(on_loop(), limit)
+                return
+            try:
+                self._opened[key] = self._on_thread(lambda: enter(factory()), limit)
+            except NeedsLoop as needs:
+                self._opened[key] = self._on_loop(aenter(needs.value), limit)
 
     def _factory(self, session_id: str, ttl: tuple[int | None] | None) -> Callable[[], Any]:
         if ttl is not None and self.backend.with_ttl is not None:
@@ -282,10 +294,10 @@ class Local:
         """Carry out one operation and return what it returns."""
         history = self.history(call.key)
         spelt = invocation(self.backend, history, call)
-        limit = self.limit * _weight(call)
-        if spelt.awaited:
-            return self._on_loop(_awaited(history, spelt), limit)
-        return self._on_thread(lambda: _plain(history, spelt), limit)
+        with self._patience(call.operation, _weight(call)) as limit:
+            if spelt.awaited:
+                return self._on_loop(_awaited(history, spelt), limit)
+            return self._on_thread(lambda: _plain(history, spelt), limit)
 
     def run(self, function: Callable[[], Any], how: How = "sync") -> Any:
         """Run a function where the calls of `how` are carried out."""
@@ -315,7 +327,10 @@ class Local:
         Returns:
             For each lane what its calls gave, errors included; a lane ends at its first error.
         """
-        limit = self.limit * _weight_together(lanes)
+        with self._patience("several at once", _weight_together(lanes)) as limit:
+            return self._together(lanes, limit)
+
+    def _together(self, lanes: Sequence[Sequence[Call]], limit: float) -> list[list[Done]]:
         if all(call.how == "async" for lane in lanes for call in lane):
 
             async def on_loop() -> list[list[Done]]:
@@ -372,6 +387,23 @@ class Local:
         if self._gave_up:
             _let_the_process_end()
 
+    @contextlib.contextmanager
+    def _patience(self, operation: str, weight: float = 1.0) -> Iterator[float]:
+        """Seconds for an operation: fewer where it has done nothing but hang in its last calls.
+
+        Otherwise a run with a history that always hangs would take hours to say so.
+        """
+        limit = self.limit * weight
+        try:
+            yield limit / 5 if self._hangs[operation] >= _HANGS_UNTIL_KNOWN else limit
+        except Hung:
+            self._hangs[operation] += 1
+            raise
+        except Exception:
+            del self._hangs[operation]  # it has come back
+            raise
+        del self._hangs[operation]
+
     def _on_thread(self, function: Callable[[], Any], limit: float | None = None) -> Any:
         try:
             return self.thread.run(function, limit or self.limit)
@@ -389,6 +421,8 @@ class Local:
             if self.loop.blocked:
                 self.loop.abandon()
                 self._loop = None
+            else:
+                self.loop.renew_pool()
             raise
 
     def _lane(self, lane: Sequence[Call], barrier: threading.Barrier) -> list[Done]:
