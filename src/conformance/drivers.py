@@ -172,6 +172,7 @@ class _Pending:
             if self._future.done():
                 raise
             self._future.cancel()
+            _let_the_process_end()
             raise Hung(f"no answer within {limit:g} s") from None
 
 
@@ -248,7 +249,6 @@ class Local:
         self._thread: SyncThread | None = None
         self._loop: LoopThread | None = None
         self._hangs: Counter[str] = Counter()
-        self._gave_up = False
 
     @property
     def thread(self) -> SyncThread:
@@ -348,9 +348,6 @@ class Local:
                 for thread, lane in zip(threads, lanes, strict=True)
             ]
             return [item.result_within(limit) for item in pending]
-        except Hung:
-            self._gave_up = True
-            raise
         finally:
             sys.setswitchinterval(interval)
             for thread in threads:
@@ -384,8 +381,6 @@ class Local:
         if self._loop is not None:
             self._loop.stop()
         self._thread = self._loop = None
-        if self._gave_up:
-            _let_the_process_end()
 
     @contextlib.contextmanager
     def _patience(self, operation: str, weight: float = 1.0) -> Iterator[float]:
@@ -408,7 +403,6 @@ class Local:
         try:
             return self.thread.run(function, limit or self.limit)
         except Hung:
-            self._gave_up = True
             self.thread.stop()
             self._thread = None  # it is stuck in that call; the next one needs another
             raise
@@ -417,7 +411,6 @@ class Local:
         try:
             return self.loop.run(coroutine, limit or self.limit)
         except Hung:
-            self._gave_up = True
             if self.loop.blocked:
                 self.loop.abandon()
                 self._loop = None
