@@ -26,6 +26,9 @@ OWN_ALIAS = "chat_history_conformance_backends"
 OWN_BACKENDS = Path(__file__).parent.parent / "backends"
 """Where the reference backends are. A process that measures another installation's sets it."""
 
+MODES: tuple[Literal["sync", "async"], ...] = ("sync", "async")
+"""The ways of calling a history that a backend keeps or gives up."""
+
 Factory = Callable[[str], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,8 +105,7 @@ class Backend:
     @property
     def modes(self) -> tuple[Literal["sync", "async"], ...]:
         """The ways of calling that it keeps, synchronous first where it has both."""
-        both: tuple[Literal["sync", "async"], ...] = ("sync", "async")
-        return tuple(mode for mode in both if mode not in self.lacks)
+        return tuple(mode for mode in MODES if mode not in self.lacks)
 
     @property
     def importable(self) -> Origin | None:

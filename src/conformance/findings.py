@@ -132,9 +132,14 @@ def is_server_error(error: BaseException, backend: Backend) -> bool:
 def raised(operation: str, error: BaseException) -> tuple[str, str]:
     """The summary and the cause of "`operation` raised `error`": equal for equal causes."""
     name = error.type_name if isinstance(error, RemoteError) else type(error).__name__
-    text = clip(words(error).strip().partition("\n")[0], 160)
+    text = first_line(error)
     cause = f"`{operation}` raises {name}"
     return (f"{cause}: {text}" if text else cause), cause_key(cause, text)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, as short as a summary has to be."""
+    return clip(words(error).strip().partition("\n")[0], 160)
 
 
 def words(error: BaseException) -> str:

@@ -19,8 +19,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from conformance.declaration import Backend
 from conformance.drivers import Call, How, Invocation, invocation
+from conformance.findings import first_line
 from conformance.opening import NeedsLoop, Opened, aenter, enter
-from conformance.rendering import clip
 
 T = TypeVar("T")
 
@@ -28,7 +28,6 @@ HANDLES = 8
 """How many handles are used at once where one is not enough."""
 
 _FILLED_AT_ONCE = 1000
-_LONGEST_REASON = 160
 
 
 class CannotDo(Exception):
@@ -249,7 +248,7 @@ class Contender:
 
 def told(error: Exception) -> str:
     """What was raised, on one line: `raises ValueError: ...`; what we found ourselves, as it is."""
-    text = clip(str(error).strip().partition("\n")[0], _LONGEST_REASON)
+    text = first_line(error)
     if isinstance(error, CannotDo | Wrong):
         return text
     return f"raises {type(error).__name__}{text and f': {text}'}"

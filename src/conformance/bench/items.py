@@ -20,12 +20,11 @@ from conformance.bench.measuring import Field, Match, round_trips
 from conformance.bench.operations import OPERATIONS, Operation
 from conformance.bench.places import Place
 from conformance.bench.results import Measured
-from conformance.declaration import Backend
+from conformance.declaration import MODES, Backend
 from conformance.drivers import How
 from conformance.plugin import invocation_directory, setting
 from conformance.running import BackendCollector, HistoryRun, is_worker
 
-MODES: tuple[How, ...] = ("sync", "async")
 _PREFIX = "benchmark."
 _SAVED_AS = "history"
 _CLIENTS = {"kafka": "confluent-kafka", "elasticsearch": "elasticsearch"}
