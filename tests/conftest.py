@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from conformance import catalogue, declaration, items
-from conformance.catalogue import Contract
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.declaration import backend as declaration
+from chat_history_conformance.pytest_plugin import contracts as items
 
 assert items  # loaded before any pytest within this one takes a snapshot of sys.modules
 
-pytest_plugins = ["pytester", "kafka_broker", "elasticsearch_node"]
+pytest_plugins = ["pytester", "tests.servers.kafka_broker", "tests.servers.elasticsearch_node"]
 
 SMALL = ("ordering.within_batch", "ordering.across_calls")
 
@@ -112,7 +114,9 @@ def run(
 ) -> Run:
     """Run pytest in this process, in a directory with `histories.py`, on the small catalogue."""
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr("conformance.session.STALE_WAIT", 0.0)  # nothing here comes late
+    monkeypatch.setattr(
+        "chat_history_conformance.execution.session.STALE_WAIT", 0.0
+    )  # nothing here comes late
     before = dict(declaration._declared)
 
     def run_pytest(*arguments: str, **keywords: object) -> pytest.RunResult:
@@ -133,7 +137,7 @@ def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histor
     plugins.joinpath("small_catalogue.py").write_text(
         textwrap.dedent(
             f"""
-            from conformance import catalogue
+            from chat_history_conformance.contracts import catalogue
 
             whole = catalogue.load()
             catalogue.load = lambda: {{name: whole[name] for name in {SMALL!r}}}

@@ -1,8 +1,8 @@
 """Write the lock of a server: python tools/lock_server.py kafka
 
 For maintainers, after a change of a version below. Resolves the artifacts, downloads them and
-writes `src/conformance/servers/KIND.lock`; for Kafka also `kafka.checkpoint`, the feature levels
-that its storage tool gives a new cluster.
+writes `KIND.lock` in `chat_history_conformance/servers`; for Kafka also `kafka.checkpoint`, the
+feature levels that its storage tool gives a new cluster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import jgo
 from jgo.maven import Artifact, MavenContext
 
-from conformance.servers import java
+from chat_history_conformance.servers import java
 
 SERVERS = Path(__file__).parent.parent / "src" / "conformance" / "servers"
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.bench.comparing import pairs
-from conformance.bench.comparison import Operation, Role, Settings, compare
-from conformance.bench.turns import Worker
+from chat_history_conformance.bench.compare.decision import Operation, Role, Settings, compare
+from chat_history_conformance.bench.compare.processes import Worker
+from chat_history_conformance.bench.compare.run import pairs
 
 HERE = Path(__file__).parent
 
@@ -32,7 +32,7 @@ SLOWED = '''
 
 import time
 
-from backends.memory import MemoryChatMessageHistory
+from chat_history_backends.memory import MemoryChatMessageHistory
 
 
 class Slowed(MemoryChatMessageHistory):

@@ -6,8 +6,9 @@ call this from code of their own that is not touched.
 
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch, Elasticsearch
 from elasticsearch.helpers import async_bulk, async_scan, bulk, scan
+
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 Found = dict[str, Any]
 

@@ -27,7 +27,7 @@ from benchmark_pages import picture, verdicts
 from benchmark_report import judge, markdown
 from benchmarking import conversation, tell
 
-from conformance.servers import ladder
+from chat_history_conformance.servers import ladder
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from benchmarking import (
 from confluent_kafka import Producer
 from langchain_core.messages import BaseMessage
 
-from backends.kafka import KafkaChatMessageHistory as Ours
+from chat_history_backends.kafka import KafkaChatMessageHistory as Ours
 
 with warnings.catch_warnings():
     # That langchain-community is no longer maintained is not what this is about.

@@ -6,8 +6,8 @@ from langchain_community.chat_message_histories import KafkaChatMessageHistory
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables.config import run_in_executor
 
-from conformance import history_backend
-from conformance.servers import address
+from chat_history_conformance import history_backend
+from chat_history_conformance.servers import address
 
 MORE_THAN_THERE_IS = 1_000_000
 SECONDS = 2.0

@@ -6,7 +6,7 @@ from langchain_community.chat_message_histories import (
 )
 from langchain_core.chat_history import InMemoryChatMessageHistory
 
-from conformance import history_backend
+from chat_history_conformance import history_backend
 
 
 @history_backend("community-sql", disposable=True)

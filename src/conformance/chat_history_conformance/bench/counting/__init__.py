@@ -1,0 +1,1 @@
+"""Count the round trips of an operation."""

@@ -1,0 +1,1 @@
+"""Measure the operations of a history."""

@@ -1,0 +1,1 @@
+"""Render benchmark results for the terminal, as Markdown and as HTML."""

@@ -1,0 +1,258 @@
+"""Aliasing: what the caller holds and what is stored are two things."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
+from chat_history_conformance.diagnosis.compare import Kept, compare
+from chat_history_conformance.execution.session import Ref, Session
+
+Messages = list[BaseMessage]
+
+BOTH = (SYNC, ASYNC)
+
+_ADD_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages"
+_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
+_STORE = "convention: a history is a store, and a store is changed by its own methods alone"
+
+_CONVERSATION: Messages = [
+    HumanMessage("m0"),
+    HumanMessage(
+        ["m1", {"type": "text", "text": "block"}],
+        additional_kwargs={"nested": {"list": [1, 2]}},
+        id="id-1",
+    ),
+    AIMessage(
+        "m2",
+        tool_calls=[{"name": "f", "args": {"a": [1]}, "id": "c1", "type": "tool_call"}],
+        response_metadata={"model": "m"},
+    ),
+    ToolMessage("m3", tool_call_id="c1", artifact={"rows": [1]}),
+]
+
+# Each is source over `m`, and applies to the messages of which the function is true.
+_CHANGES: dict[str, Callable[[BaseMessage], bool]] = {
+    "m.content = 'changed'": lambda m: True,
+    "m.additional_kwargs['changed'] = True": lambda m: True,
+    "m.id = 'changed'": lambda m: True,
+    "m.additional_kwargs['nested']['list'].append('changed')": lambda m: (
+        "nested" in m.additional_kwargs
+    ),
+    "m.content[1]['text'] = 'changed'": lambda m: (
+        isinstance(m.content, list) and len(m.content) > 1
+    ),
+    "m.content.append('changed')": lambda m: isinstance(m.content, list),
+    "m.tool_calls[0]['args']['a'].append('changed')": lambda m: bool(getattr(m, "tool_calls", [])),
+    "m.artifact['rows'].append('changed')": lambda m: bool(getattr(m, "artifact", None)),
+}
+
+
+def _conversations() -> st.SearchStrategy[Messages]:
+    return strategies.some_of(_CONVERSATION).map(copy.deepcopy)
+
+
+def _changes() -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(list(_CHANGES)), min_size=1, max_size=4, unique=True)
+
+
+def _change(s: Session, name: str, messages: Sequence[BaseMessage], changes: list[str]) -> None:
+    """Change all messages that can be changed so, in this process and in the steps."""
+    for number, message in enumerate(messages):
+        for change in changes:
+            if _CHANGES[change](message):
+                code = f"m = {name}[{number}]; {change}"
+                _run(s, code, name, messages)
+
+
+def _run(s: Session, code: str, name: str, value: Any) -> None:
+    """Run one line of source, in which `name` is `value`, here and in the script."""
+    s.do(code, lambda: exec(code, {name: value}))
+
+
+def _comes_back_untouched(s: Session, *batches: Messages) -> None:
+    """A difference that is there without any change is no aliasing, and gets its own name."""
+    control = s.open("{nonce}-untouched")
+    for batch in batches:
+        control.add(copy.deepcopy(batch))
+    control.reads_back()
+
+
+@contract(
+    "aliasing.inputs_unchanged",
+    rule="Adding changes neither the messages nor the list that are passed in.",
+    source=f"{_ADD_MESSAGES}: stores what it is given; {_STORE}",
+    cause="a key, a time or the session id is written into the caller's message; or the list is "
+    "emptied or extended on the way",
+    remedy="put what the store needs beside the message, or into a copy",
+    seen="langchain-community 0.4.2, chat_message_histories/rocksetdb.py, add_message: puts an id "
+    "into additional_kwargs",
+    modes=BOTH,
+    program=st.tuples(_conversations(), st.booleans()),
+)
+def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bool]) -> None:
+    messages, singly = program
+    a = s.open()
+    batch = s.let("batch", messages)
+    before = [Kept(message) for message in messages]
+    s.do("import copy; before = copy.deepcopy(batch)", lambda: None)
+    if singly:
+        for number, message in enumerate(list(messages)):
+            a.add_one(Ref(f"batch[{number}]", message))
+    else:
+        a.add(batch)
+    a.read()
+    difference = compare(before, messages)
+    s.check(
+        difference is None,
+        "mutated_input",
+        f"changed what was passed in: {difference.summary if difference else ''}",
+        "batch == before",
+    )
+
+
+@contract(
+    "aliasing.later_input_changes",
+    rule="What becomes of a message object after it was added, nested values included, does not "
+    "reach the store.",
+    source=_STORE,
+    cause="the history keeps the caller's objects, or a shallow copy of them",
+    remedy="store text; in memory, store `copy.deepcopy(message)`",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message: keeps the "
+    "object; rocketride-org/rocketride-server#547 "
+    "https://github.com/rocketride-org/rocketride-server/pull/547: copies the outer list alone",
+    modes=BOTH,
+    program=st.tuples(_conversations(), _changes()),
+)
+def later_changes_of_a_message_do_not_reach_the_store(
+    s: Session, program: tuple[Messages, list[str]]
+) -> None:
+    messages, changes = program
+    _comes_back_untouched(s, messages)
+    a = s.open()
+    a.add(s.let("batch", messages))
+    _change(s, "batch", messages, changes)
+    a.expect(a.read(), called=("aliased", "when the caller changed a message after adding it"))
+
+
+@contract(
+    "aliasing.list_passed_in",
+    rule="What becomes of the list that was passed in does not reach the store.",
+    source=_STORE,
+    cause="the history keeps the list itself as its store, for a session's first batch perhaps",
+    remedy="copy the list",
+    seen="llama-index-core 0.14.25, simple_chat_store.py, set_messages; neo4j-graphrag 1.22.0, "
+    "message_history.py, InMemoryMessageHistory: `self._messages = messages or []`",
+    modes=BOTH,
+    program=st.tuples(
+        strategies.batches(max_batches=2, max_size=3),
+        st.sampled_from(["append(batch[0])", "clear()", "reverse()", "pop()"]),
+    ),
+)
+def later_changes_of_the_list_do_not_reach_the_store(
+    s: Session, program: tuple[list[Messages], str]
+) -> None:
+    batches, change = program
+    _comes_back_untouched(s, *batches)
+    a = s.open()
+    for messages in batches:
+        a.add(s.let("batch", messages))
+        if messages:  # a history that emptied it itself is the business of inputs_unchanged
+            _run(s, f"batch.{change}", "batch", messages)
+    a.expect(a.read(), called=("aliased", "when the caller changed the list after adding it"))
+
+
+@contract(
+    "aliasing.returned_list",
+    rule="The list that a read returns is the caller's: adding to it, emptying it or turning it "
+    "round changes neither the history nor what other reads return.",
+    source=f"{_MESSAGES}: returns a list of messages; {_STORE}",
+    cause="the live list, or a cache, is handed out",
+    remedy="return a new list on each read",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.messages; "
+    "langchain-community 0.4.2, chat_message_histories/streamlit.py and tidb.py: the cache; "
+    "yaalalabs/agent-kernel#739 https://github.com/yaalalabs/agent-kernel/issues/739",
+    modes=BOTH,
+    program=st.tuples(
+        strategies.batches(max_batches=1, max_size=3),
+        st.sampled_from(["append({0}[0])", "clear()", "pop()", "insert(0, {0}[0])"]),
+    ),
+)
+def the_list_that_is_returned_belongs_to_the_caller(
+    s: Session, program: tuple[list[Messages], str]
+) -> None:
+    batches, change = program
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+    first = a.reads_back()
+    if not isinstance(first, list):
+        return  # nothing that could be changed; that a list is due is a rule of its own
+    name = a.last_variable
+    _run(s, f"{name}.{change.format(name)}", name, first)
+    a.expect(a.read(), called=("aliased", "when the caller changed the list that a read returned"))
+
+
+@contract(
+    "aliasing.later_store_changes",
+    rule="A list that a read returned stays as it was when the history is added to or cleared "
+    "afterwards.",
+    source=f"{_MESSAGES}: returns a list of messages; {_STORE}",
+    cause="the live list, or a cache, is handed out, and `add_messages` or `clear` changes it in "
+    "place",
+    remedy="return a new list on each read",
+    seen="langchain-community 0.4.2, chat_message_histories/streamlit.py and tidb.py: `clear` "
+    "empties the list that `messages` returned",
+    modes=BOTH,
+    program=st.tuples(strategies.batches(max_batches=1, max_size=3), st.booleans()),
+)
+def a_list_that_was_read_does_not_change_with_the_history(
+    s: Session, program: tuple[list[Messages], bool]
+) -> None:
+    batches, clear = program
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+    first = a.reads_back()
+    name, before = a.last_variable, list(a.book.kept)
+    if clear:
+        a.clear()
+    else:
+        a.add([HumanMessage("afterwards")])
+    changed = "clear" if clear else "add_messages"
+    a.expect(
+        first,
+        before,
+        variable=name,
+        called=("aliased", f"in a list that had been read, when `{changed}` was called"),
+    )
+
+
+@contract(
+    "aliasing.returned_messages",
+    rule="The messages that a read returns are the caller's: changing them, nested values "
+    "included, changes neither the history nor what other reads return.",
+    source=_STORE,
+    cause="stored or cached objects are handed out, or shallow copies of them",
+    remedy="make the messages anew on each read",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.messages; "
+    "Lilly-Protocol/agentlily-runtime#260 "
+    "https://github.com/Lilly-Protocol/agentlily-runtime/issues/260",
+    modes=BOTH,
+    program=st.tuples(_conversations(), _changes()),
+)
+def the_messages_that_are_returned_belong_to_the_caller(
+    s: Session, program: tuple[Messages, list[str]]
+) -> None:
+    messages, changes = program
+    a = s.open()
+    a.add(messages)
+    first = a.reads_back()
+    _change(s, a.last_variable, first, changes)
+    a.expect(a.read(), called=("aliased", "when the caller changed a message that a read returned"))

@@ -1,0 +1,589 @@
+"""Bounded reads: a part of the conversation, by number or by time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import strategies as st
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
+from chat_history_conformance.declaration.capabilities import READS
+from chat_history_conformance.execution.session import Handle, Session
+
+Batches = list[list[BaseMessage]]
+Windows = tuple[Batches, list[int]]
+
+BEGINNING = "messages_from_beginning"
+LATEST = "messages_from_latest"
+CONSUMED = "messages_from_last_consumed"
+LAST = "last_messages"
+
+DEFAULT_SECONDS = 5.0
+"""A read that was given no time bound and takes longer may have been cut by a default one."""
+
+_NAMES = (
+    "convention: max_message_count and max_time_sec, as langchain-community 0.4.2 documents them"
+)
+_KAFKA = f"{_NAMES} for KafkaChatMessageHistory"
+
+
+def _windows(*, least: int = 1, near: tuple[int, ...] = (-1, 0, 1)) -> st.SearchStrategy[Windows]:
+    """A conversation and counts: 1, those around its length, far beyond it, and any other."""
+
+    def counts(batches: Batches) -> st.SearchStrategy[Windows]:
+        length = sum(map(len, batches))
+        special = [1, 2, *(length + step for step in near), length + 100]
+        chosen = strategies.some_of(sorted({count for count in special if count >= least}))
+        return st.tuples(st.just(batches), chosen)
+
+    return strategies.batches(max_batches=4).flatmap(counts)
+
+
+def _filled(s: Session, batches: Batches, session: str = "{nonce}-1") -> Handle:
+    handle = s.open(session)
+    for batch in batches:
+        handle.add(batch)
+    return handle
+
+
+def _offered(s: Session, *names: str) -> list[str]:
+    """Those of the reads `names` that the history has; it must have one."""
+    offered = s.offered(names)
+    if not offered:
+        s.not_applicable(f"has none of {', '.join(names)}")
+    return offered
+
+
+def _bounds(operation: str, count: object, seconds: object) -> tuple[Any, ...]:
+    return (count,) if operation == LAST else (count, seconds)
+
+
+def _of(number: int, batches: Batches, which: str = "oldest") -> str:
+    """What was asked for, in words."""
+    length = sum(map(len, batches))
+    return f"the {which} {number} of {length} message{'s'[: length != 1]}"
+
+
+@contract(
+    "bounded.count_from_beginning",
+    rule="`messages_from_beginning(max_message_count=n)` returns the n oldest messages, oldest "
+    "first: never more, and fewer only where there are fewer.",
+    source=_KAFKA,
+    cause="the count is a page size, or is compared after one message too many was taken; or the "
+    "newest messages are taken",
+    remedy="stop when n messages are in the list, and ask the store for the oldest first",
+    seen="neo4j-graphrag 1.22.0, message_history.py: a window of 2k hops is 2k+1 messages",
+    needs=(BEGINNING,),
+    program=_windows(),
+)
+def a_counted_read_from_the_beginning_gives_the_oldest(s: Session, program: Windows) -> None:
+    batches, counts = program
+    a = _filled(s, batches)
+    for count in counts:
+        got = a.bounded(BEGINNING, count)
+        if a.took < DEFAULT_SECONDS:
+            a.expect_part(got, a.book.kept[:count], _of(count, batches))
+
+
+@contract(
+    "bounded.count_of_last",
+    rule="`last_messages(n)` returns the n newest messages, the oldest of them first: never more, "
+    "and fewer only where there are fewer.",
+    source="convention: a chat prompt wants the newest messages in the order of the conversation",
+    cause="the store is asked for the first n in ascending order; or for the newest, descending, "
+    "and the list is not turned round",
+    remedy="ask for the newest first with a limit of n, and reverse what comes",
+    seen="yaalalabs/agent-kernel#739: get_items(limit) returns the oldest items; "
+    "agentscope-ai/agentscope#2081: always the oldest",
+    needs=(LAST,),
+    program=_windows(),
+)
+def a_read_of_the_last_gives_the_newest_oldest_first(s: Session, program: Windows) -> None:
+    batches, counts = program
+    a = _filled(s, batches)
+    for count in counts:
+        got = a.last(count)
+        a.expect_part(got, a.book.kept[-count:], _of(count, batches, "newest"))
+
+
+@contract(
+    "bounded.count_of_consumed",
+    rule="`messages_from_last_consumed(max_message_count=n)` returns the n oldest messages that "
+    "were not consumed yet, oldest first: never more, and fewer only where there are fewer.",
+    source=_KAFKA,
+    cause="the count bounds what is fetched in one round and not what is returned",
+    remedy="stop when n messages are in the list, and move the position by as many",
+    seen="openai/openai-agents-python#4757: the caller's limit is passed on as the page size",
+    needs=(CONSUMED,),
+    program=_windows(),
+)
+def a_counted_consuming_read_gives_the_next(s: Session, program: Windows) -> None:
+    batches, counts = program
+    a = _filled(s, batches)
+    position = 0
+    for count in counts:
+        got = a.bounded(CONSUMED, count)
+        if a.took >= DEFAULT_SECONDS:
+            return
+        wanted = a.book.kept[position : position + count]
+        a.expect_part(got, wanted, f"{count} of {len(a.book.kept) - position} unread messages")
+        position += len(wanted)
+
+
+@contract(
+    "bounded.zero",
+    rule="A read of at most 0 messages gives none, or is refused. It never means no bound, and a "
+    "consuming one moves nothing.",
+    source="convention: 0 is an upper limit like 1",
+    cause="the count is tested for truth; or slices from `-count`; or is compared after the append",
+    remedy="compare with `is not None`, and return before fetching where it is 0",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py: `if self.history_size`; "
+    "openai/openai-agents-python#3244: limit=0 returns one item",
+    program=st.tuples(strategies.batches(max_batches=2, max_size=3), st.permutations(READS)),
+)
+def a_count_of_zero_gives_nothing(s: Session, program: tuple[Batches, list[str]]) -> None:
+    batches, order = program
+    offered = _offered(s, *READS)
+    a = _filled(s, batches)
+    for operation in (name for name in order if name in offered):
+        got = a.bounded_unless_refused(operation, *_bounds(operation, 0, 0.02))
+        s.check(
+            not got,
+            "wrong_bound",
+            f"`{operation}` gave {len(got or ())} where at most 0 messages were asked for",
+            f"not {a.last_variable}",
+        )
+
+
+@contract(
+    "bounded.zero_consumes_nothing",
+    rule="A consuming read of at most 0 messages leaves the position where it is.",
+    source="convention: what was not delivered was not consumed",
+    cause="the position is set to what was fetched, not to what was returned",
+    remedy="move the position past the last message that is returned, and not at all without one",
+    seen="convention: the position says what was delivered",
+    needs=(CONSUMED,),
+    program=st.tuples(strategies.batches(max_batches=2, max_size=3), st.integers(0, 3)),
+)
+def a_count_of_zero_consumes_nothing(s: Session, program: tuple[Batches, int]) -> None:
+    batches, before = program
+    a = _filled(s, batches)
+    position = 0
+    if before:
+        position = len(a.bounded(CONSUMED, before))
+    a.bounded_unless_refused(CONSUMED, 0)
+    got = a.bounded(CONSUMED, 1000)
+    if a.took < DEFAULT_SECONDS:
+        wanted = a.book.kept[position:]
+        a.expect_part(got, wanted, f"the {len(wanted)} unread messages", otherwise="lost")
+
+
+_NONSENSE: list[tuple[Any, Any]] = [
+    (-1, 0.1),
+    (-5, 0.1),
+    (-(10**6), 0.1),
+    ("3", 0.1),
+    ("many", 0.1),
+    (2, -1.0),
+    (2, -0.001),
+    (2, math.nan),
+    (2, "1"),
+    (2, "soon"),
+]
+
+
+@contract(
+    "bounded.nonsense_refused",
+    rule="A negative count, a negative time, a time that is not a number (NaN) and text in place "
+    "of either are refused with an error.",
+    source="convention: a bound that bounds nothing is a mistake of the caller, and any answer "
+    "hides it",
+    cause="the value goes to a slice, to LIMIT (where -1 means all) or to a comparison (where NaN "
+    "is never reached)",
+    remedy="check the bounds first: an int of 0 or more, a number of seconds of 0 or more, or None",
+    seen="openai/openai-agents-python#4997: a negative limit means all items",
+    program=strategies.some_of(_NONSENSE),
+)
+def nonsense_bounds_are_refused(s: Session, nonsense: list[tuple[Any, Any]]) -> None:
+    offered = _offered(s, *READS)
+    a = s.open()
+    a.add([HumanMessage("m0"), HumanMessage("m1"), HumanMessage("m2")])
+    for count, seconds in nonsense:
+        for operation in offered:
+            bounds = _bounds(operation, count, seconds)
+            if operation == LAST and isinstance(count, int) and count > 0:
+                continue  # the nonsense is in the time, which it has none of
+            error = a.try_bounded(operation, *bounds)
+            told = ", ".join(map(repr, bounds))
+            s.check(
+                error is not None,
+                "wrong_bound",
+                f"`{operation}` took the bounds ({told}) in place of refusing them",
+                "error is not None",
+            )
+
+
+def _tolerance(a: Handle) -> float:
+    """Seconds that a time bound may be exceeded by: 1.5 s and some reads of this history."""
+    a.read()
+    return 1.5 + 5.0 * a.took
+
+
+def _keeps_time(s: Session, a: Handle, operation: str, seconds: float, tolerance: float) -> None:
+    """Fail if the read just done exceeded its time, and one more too: once may be by chance."""
+    allowed = seconds + tolerance
+    if a.took > allowed:
+        a.bounded_unless_refused(operation, 1000, seconds)
+    s.check(
+        a.took <= allowed,
+        "wrong_bound",
+        f"`{operation}` took {a.took:.1f} s where at most {seconds:g} s were asked for",
+        f"took <= {allowed:.2f}",
+    )
+
+
+@contract(
+    "bounded.time_on_empty",
+    rule="`max_time_sec` bounds the time of a read of an empty history, within 1.5 seconds and "
+    "five times what a whole read takes there.",
+    source=_KAFKA,
+    cause="the time is looked at only when a message comes, or a poll inside has a longer time-out "
+    "of its own",
+    remedy="take the deadline once, at the start, and give each wait inside only what is left",
+    seen="convention: a bound of time that waits longer blocks a chat turn",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_time_bound_holds_on_an_empty_history(s: Session, _: None) -> None:
+    offered = _offered(s, BEGINNING, CONSUMED, LATEST)
+    a = s.open()
+    tolerance = _tolerance(a)
+    for operation in offered:
+        a.bounded_unless_refused(operation, 1000, 0.05)
+        _keeps_time(s, a, operation, 0.05, tolerance)
+
+
+@contract(
+    "bounded.time_on_long",
+    rule="`max_time_sec` bounds the time of a read of a long history, within 1.5 seconds and five "
+    "times what a whole read takes there. What was read so far is returned: the oldest, in order; "
+    "a bound too short to read anything may also be refused with an error.",
+    source=_KAFKA,
+    cause="the deadline is not looked at between messages or pages; or what was fetched is "
+    "returned in the order of its pages",
+    remedy="look at the deadline before each page or message and return what is there",
+    seen="convention: a bound of time must not change which messages are the oldest",
+    modes=(SYNC, ASYNC),
+    needs=(BEGINNING,),
+    program=strategies.some_of([0.001, 0.003, 0.01, 0.1]),
+    examples=2,
+)
+def a_time_bound_on_a_long_history_gives_its_beginning(s: Session, times: list[float]) -> None:
+    a = s.open()
+    a.add([HumanMessage(f"m{number}") for number in range(300)])
+    tolerance = _tolerance(a)
+    for seconds in times:
+        got = a.bounded_unless_refused(BEGINNING, None, seconds) or []
+        a.expect_part(got, a.book.kept[: len(got)], f"the oldest of 300 within {seconds:g} s")
+        _keeps_time(s, a, BEGINNING, seconds, tolerance)
+
+
+@contract(
+    "bounded.time_consumes_what_it_gives",
+    rule="Consuming reads that end because their time is up consume what they return and no more: "
+    "the following reads deliver the rest, each message once and in order.",
+    source=_KAFKA,
+    cause="the position is moved past all that was fetched, whatever of it was returned in time",
+    remedy="move the position past the last message that is returned",
+    seen="convention: the position says what was delivered",
+    modes=(SYNC, ASYNC),
+    needs=(CONSUMED,),
+    program=st.lists(st.sampled_from([0.001, 0.002, 0.004]), min_size=2, max_size=4),
+    examples=2,
+)
+def a_time_bound_consumes_only_what_it_gives(s: Session, times: list[float]) -> None:
+    a = s.open()
+    a.add([HumanMessage(f"m{number}") for number in range(300)])
+    kept, position = a.book.kept, 0
+    for seconds in times:
+        got = a.bounded_unless_refused(CONSUMED, None, seconds) or []
+        wanted = kept[position : position + len(got)]
+        what = f"the messages from number {position + 1} on"
+        a.expect_part(got, wanted, what, delivered=kept[:position], otherwise="lost")
+        position += len(got)
+    got = a.bounded(CONSUMED, None, None)
+    what = f"the {300 - position} unread messages"
+    a.expect_part(got, kept[position:], what, delivered=kept[:position], otherwise="lost")
+
+
+@contract(
+    "bounded.no_wait",
+    rule="A read from the beginning or from the last consumed message returns at once when there "
+    "is nothing more to read: it does not wait for its time to pass or its count to be reached. "
+    "(At once: within half its time, which is at least 6 seconds.)",
+    source="convention: a conversation is read before each turn, and a wait would be the user's",
+    cause="the end of the history is recognised by silence, by a poll that times out",
+    remedy="ask the store where the end is when the read starts, and stop there",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: polls on "
+    "until the count or the time is reached, though nothing more is there",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_bounded_read_does_not_wait_for_more(s: Session, _: None) -> None:
+    offered = _offered(s, BEGINNING, CONSUMED)
+    a = s.open()
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    allowed = round(1.5 + _tolerance(a), 1)
+    for operation in (*offered, offered[-1]):
+        a.bounded(operation, 100, 2.0 * allowed)
+        s.check(
+            a.took < allowed,
+            "wrong_bound",
+            f"`{operation}` waited {a.took:.1f} s with nothing more to read",
+            f"took < {allowed:g}",
+        )
+
+
+@contract(
+    "bounded.count_of_many",
+    rule="A count is exact whatever its size: it may be larger than a page, a batch or a default "
+    "limit of the store.",
+    source="convention: the count is the caller's, the page is the store's",
+    cause="the count is cut to the page size of the store, or only its first page is read",
+    remedy="go on reading pages until the count or the end is reached",
+    seen="openai/openai-agents-python#4757: the caller's limit is passed on as the page size, "
+    "which has a maximum of its own",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_count_larger_than_a_page_is_exact(s: Session, _: None) -> None:
+    offered = _offered(s, LAST, BEGINNING, CONSUMED)
+    a = s.open()
+    a.add([HumanMessage(f"m{number}") for number in range(260)])
+    kept = a.book.kept
+    for operation in offered[::-1]:
+        for count in (129,) if operation == CONSUMED else (51, 101, 257):
+            got = a.bounded(operation, *_bounds(operation, count, 60.0))
+            wanted = kept[-count:] if operation == LAST else kept[:count]
+            which = "newest" if operation == LAST else "oldest"
+            a.expect_part(got, wanted, f"the {which} {count} of 260 messages")
+
+
+@contract(
+    "bounded.both_bounds",
+    rule="With a count and a time, both hold: a count is exact also where a time is given that "
+    "does not pass, and a time that is given does not end a short read before its count.",
+    source=_KAFKA,
+    cause="one bound is looked at only where the other one is None",
+    remedy="check each bound on its own, and stop at the one that is reached first",
+    seen="convention: two bounds that are given are two bounds that are meant",
+    modes=ONE_HANDLE,
+    program=st.tuples(_windows(), st.sampled_from([10, 30.0, 3600.0])),
+)
+def a_count_and_a_time_hold_together(s: Session, program: tuple[Windows, float]) -> None:
+    (batches, counts), seconds = program
+    offered = _offered(s, BEGINNING, CONSUMED)
+    a = _filled(s, batches)
+    position = 0
+    for operation in offered[::-1]:  # the consuming one first: the other may move its position
+        for count in counts:
+            start = position if operation == CONSUMED else 0
+            got = a.bounded(operation, count, seconds)
+            if a.took >= seconds:
+                return
+            wanted = a.book.kept[start : start + count]
+            what = f"{count} of {len(a.book.kept) - start} messages within {seconds:g} s"
+            a.expect_part(got, wanted, what)
+            position = start + len(wanted)
+
+
+@contract(
+    "bounded.unhit_bound",
+    rule="A bound that is not reached changes nothing: the read gives what it gives without one.",
+    source="convention: an upper limit says nothing about what lies under it",
+    cause="a count beyond the length indexes past the end, or overflows what the store can take; "
+    "or a full page is awaited",
+    remedy="take the least of the bound and of what the store can be asked for",
+    seen="openai/openai-agents-python#4757: a limit over the provider's page size fails",
+    program=st.tuples(
+        strategies.batches(max_batches=3),
+        strategies.some_of([150, 1001, 10_001, 1_000_000, 2**31]),
+        st.sampled_from([None, 60.0, 3600]),
+    ),
+)
+def a_bound_that_is_not_reached_changes_nothing(
+    s: Session, program: tuple[Batches, list[int], float | None]
+) -> None:
+    batches, counts, seconds = program
+    offered = _offered(s, LAST, BEGINNING, CONSUMED)
+    a = _filled(s, batches)
+    if CONSUMED in offered:
+        got = a.bounded(CONSUMED, counts[0], seconds)
+        a.expect_part(got, a.book.kept, f"at most {counts[0]} of {len(a.book.kept)} messages")
+    for operation in (name for name in offered if name != CONSUMED):
+        for count in counts:
+            got = a.bounded(operation, *_bounds(operation, count, seconds))
+            a.expect_part(got, a.book.kept, f"at most {count} of {len(a.book.kept)} messages")
+
+
+@contract(
+    "bounded.no_bound",
+    rule="`None` for a bound means that there is none: `messages_from_beginning(None, None)` "
+    "returns the whole conversation.",
+    source=f"{_NAMES}: both bounds are optional",
+    cause="None falls back to the default count",
+    remedy="tell a bound that was not given from one that is None",
+    seen="langchain-neo4j 0.11.0: a default window hides all but the last messages",
+    needs=(BEGINNING,),
+    program=st.sampled_from([6, 11, 26, 101]),
+    examples=4,
+)
+def no_bound_means_the_whole_conversation(s: Session, length: int) -> None:
+    a = s.open()
+    a.add([HumanMessage(f"m{number}") for number in range(length)])
+    got = a.bounded(BEGINNING, None, None)
+    a.expect_part(got, a.book.kept, f"all {length} messages")
+
+
+_WAITS = ((0.2, 1.5), (2.0, 5.0))
+"""When the other writer adds, and how long is waited for it: the second time for slow machines."""
+
+
+@contract(
+    "bounded.latest_waits",
+    rule="`messages_from_latest` waits for messages that are added after its call, on whatever "
+    "handle, and returns those, in order.",
+    source=_KAFKA,
+    cause="the end is looked up after the wait, or the reader sees only its own handle's messages",
+    remedy="take the end of the history when the call starts, and read on from there until the "
+    "count or the time is reached",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: the end is looked up when "
+    "the group has assigned its partitions, some time after the call",
+    needs=(LATEST, "shared", "threads"),
+    modes=(SYNC, ASYNC),
+    program=st.integers(0, 2),
+    examples=1,
+)
+def messages_from_latest_waits_for_what_comes(s: Session, before: int) -> None:
+    reader, writer = s.open(), s.open()
+    if s.mode == "async" and not hasattr(s.rig.local.history(reader.key), f"a{LATEST}"):
+        s.not_applicable(f"has no a{LATEST}")
+    old = [HumanMessage(f"old{number}") for number in range(before + 1)]
+    writer.add(old)
+    for attempt, (delay, seconds) in enumerate(_WAITS):
+        new = [HumanMessage(f"new{attempt}.{number}") for number in range(2)]
+        lanes: list[Any] = [
+            [(reader, LATEST, (2, seconds))],
+            [(writer, "wait", (delay,)), (writer, "add_messages", (new,))],
+        ]
+        done = s.together(lanes)
+        writer.book.add(new)
+        wanted, reader.last_variable = writer.book.kept[-2:], "lane1_got[0]"
+        got = list(done[0][0].value)
+        if got and got != new[-len(got) :]:
+            break
+        if len(got) == 2:
+            return
+    reader.expect_part(got, wanted, "the 2 messages that came after the call", otherwise="lost")
+
+
+@contract(
+    "bounded.latest_skips_the_past",
+    rule="`messages_from_latest` returns nothing that was there before its call: with nobody else "
+    "writing it returns an empty list when its time is up.",
+    source=_KAFKA,
+    cause="it reads from the position, or from the last message on",
+    remedy="take the end of the history when the call starts, and return only what lies behind it",
+    seen="convention: who asks for the latest wants no history",
+    needs=(LATEST,),
+    modes=(SYNC, ASYNC),
+    program=strategies.batches(max_batches=2, max_size=3),
+    examples=1,
+)
+def messages_from_latest_returns_nothing_old(s: Session, batches: Batches) -> None:
+    a = _filled(s, batches)
+    got = a.bounded(LATEST, 5, 0.1)
+    a.expect_part(got, [], "what comes after the call, with nobody else writing")
+
+
+@contract(
+    "bounded.last_moves_nothing",
+    rule="`last_messages` only looks: consuming reads before and after it deliver each message "
+    "once and in order.",
+    source="convention: it takes a count and no position",
+    cause="it is built on the reader that consumes, and moves or commits its position",
+    remedy="read the end with a reader of its own, without the session's position",
+    seen="convention: a chat window is read at every turn, beside whatever else reads",
+    needs=(LAST, CONSUMED),
+    program=st.tuples(
+        strategies.batches(max_batches=3),
+        st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3),
+    ),
+)
+def reading_the_last_moves_no_position(
+    s: Session, program: tuple[Batches, list[tuple[int, int]]]
+) -> None:
+    batches, reads = program
+    a = _filled(s, batches)
+    kept, position = a.book.kept, 0
+    for last, count in [*reads, (1, 1000)]:
+        a.last(last)
+        got = a.bounded(CONSUMED, count)
+        if a.took >= DEFAULT_SECONDS:
+            return
+        wanted = kept[position : position + count]
+        what = f"{count} of {len(kept) - position} unread messages"
+        a.expect_part(got, wanted, what, delivered=kept[:position], otherwise="lost")
+        position += len(wanted)
+
+
+@contract(
+    "bounded.removes_nothing",
+    rule="A bound limits what is returned and not what is kept: after any bounded read the whole "
+    "conversation is still there.",
+    source="convention: a read is no write",
+    cause="the bound is applied to what is stored: the list is cut, or what was delivered deleted",
+    remedy="apply the bound to a copy, when reading",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py: only the last "
+    "history_size messages are stored",
+    needs=("whole_reads",),
+    program=st.tuples(_windows(), st.permutations((LAST, BEGINNING, CONSUMED))),
+)
+def a_bounded_read_removes_nothing(s: Session, program: tuple[Windows, list[str]]) -> None:
+    (batches, counts), order = program
+    offered = _offered(s, LAST, BEGINNING, CONSUMED)
+    a = _filled(s, batches)
+    for operation in (name for name in order if name in offered):
+        a.bounded(operation, *_bounds(operation, counts[0], 10.0))
+        a.reads_back()
+
+
+@contract(
+    "bounded.other_sessions",
+    rule="A bound counts the messages of its own session only, however many other sessions have "
+    "been written meanwhile.",
+    source="convention: a session is a conversation of its own",
+    cause="the number to skip or the position to start from is computed over the whole store",
+    remedy="count and skip within the session",
+    seen="langchain-ai/langchain-mongodb#12: the window's skip is taken from the count of the "
+    "whole collection",
+    program=st.tuples(_windows(), st.integers(1, 6)),
+)
+def a_bound_counts_its_own_session_only(s: Session, program: tuple[Windows, int]) -> None:
+    (batches, counts), others = program
+    offered = _offered(s, LAST, BEGINNING, CONSUMED)
+    a, b = s.open(), s.open("{nonce}-2")
+    for batch in batches:
+        b.add([HumanMessage(f"other{number}") for number in range(others)])
+        a.add(batch)
+    b.add([HumanMessage("other")])
+    kept = a.book.kept
+    for operation in offered[::-1]:
+        got = a.bounded(operation, *_bounds(operation, counts[0], 10.0))
+        wanted = kept[-counts[0] :] if operation == LAST else kept[: counts[0]]
+        a.expect_part(
+            got, wanted, _of(counts[0], batches, "newest" if operation == LAST else "oldest")
+        )

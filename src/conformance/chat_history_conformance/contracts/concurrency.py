@@ -1,0 +1,486 @@
+"""Concurrency: what several writers and readers do at once keeps every message.
+
+The calls are drawn as lanes, each carried out in order, all at the same time. Whether a race is
+met depends on the machine, so a contract may pass by luck; it never fails by bad luck.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, PROCESS, SYNC, contract
+from chat_history_conformance.diagnosis.compare import Kept, compare, lines, returned_lines
+from chat_history_conformance.drivers.local import Done
+from chat_history_conformance.execution.session import Handle, Lane, Session
+
+Sizes = list[list[int]]
+"""For each writer the sizes of its batches."""
+
+_ADD_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages"
+_ADDS = f"{_ADD_MESSAGES}: adds the messages; nothing there makes it depend on who else does"
+_LOST_UPDATE = (
+    "the conversation is read, extended and written back as a whole, so that of two writers the "
+    "second overwrites what the first one added"
+)
+
+
+def _sizes(
+    writers: int = 4, *, least: int = 3, most: int = 5, size: int = 3
+) -> st.SearchStrategy[Sizes]:
+    batches = st.lists(st.integers(1, size), min_size=least, max_size=most)
+    return st.lists(batches, min_size=writers, max_size=writers)
+
+
+def _writers(
+    handles: Sequence[Handle], sizes: Sizes, *, pause: float = 0.0
+) -> tuple[list[list[Any]], list[list[BaseMessage]]]:
+    """For each writer its lane, and the messages that it adds: `w0.0`, `w0.1`, ..."""
+    lanes: list[list[Any]] = []
+    written: list[list[BaseMessage]] = []
+    for writer, batches in enumerate(sizes):
+        handle = handles[writer % len(handles)]
+        lane: list[Any] = []
+        added: list[BaseMessage] = []
+        for size in batches:
+            start = len(added)
+            batch = [HumanMessage(f"w{writer}.{start + place}") for place in range(size)]
+            added += batch
+            single = size == 1 and start % 2 == 1
+            lane.append((handle, "add_message", (batch[0],)) if single else _add(handle, batch))
+            if pause:
+                lane.append((handle, "wait", (pause,)))
+        lanes.append(lane)
+        written.append(added)
+    return lanes, written
+
+
+def _add(handle: Handle, batch: Sequence[BaseMessage]) -> tuple[Handle, str, tuple[Any, ...]]:
+    return handle, "add_messages", (batch,)
+
+
+def _of(writer: int, variable: str) -> str:
+    """What one writer added of what was read, as source."""
+    return f"[m.content for m in {variable} if m.content.startswith('w{writer}.')]"
+
+
+def _whole(variable: str, written: Sequence[Sequence[BaseMessage]]) -> str:
+    """That each writer's messages are all there, in its order, and nothing else, as source."""
+    counts = [len(messages) for messages in written]
+    return (
+        f"all([m.content for m in {variable} if m.content.startswith(f'w{{w}}.')] == "
+        f"[f'w{{w}}.{{n}}' for n in range(count)] for w, count in enumerate({counts})) "
+        f"and len({variable}) == {sum(counts)}"
+    )
+
+
+def _merged(written: Sequence[Sequence[BaseMessage]], got: Sequence[Any]) -> list[Kept]:
+    """All that was written, in the order of `got` as far as each writer's own order allows it."""
+    left = [[Kept(message) for message in messages] for messages in written]
+    order: list[Kept] = []
+    for item in got:
+        for queue in left:
+            if queue and compare(queue[:1], [item]) is None:
+                order.append(queue.pop(0))
+                break
+    return order + [kept for queue in left for kept in queue]
+
+
+def _all_there(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessage]]) -> None:
+    """Fail unless everything is there exactly once, unaltered, each writer's in its order."""
+    got = reader.read()
+    merged = _merged(written, got)
+    reader.book.kept = merged
+    difference = compare(merged, got)
+    if difference is not None:
+        s.check(
+            False,
+            difference.kind,
+            f"{difference.summary}, added by {len(written)} writers at once",
+            _whole(reader.last_variable, written),
+            expected=lines(merged),
+            returned=returned_lines(list(got)),
+        )
+
+
+@contract(
+    "concurrency.threads_one_handle",
+    rule="Several threads add through one handle at once: every add returns, and everything is "
+    "there afterwards exactly once and unaltered, each writer's messages in its order.",
+    source=_ADDS,
+    cause=f"{_LOST_UPDATE}; or the next key is the number of messages, taken and used apart",
+    remedy="append with one statement of the store, or hold one lock from the read to the write",
+    seen="llama-index-storage-chat-store-azure 0.6.0, async_add_message: the stored count is the "
+    "next key, read and written apart",
+    needs=("threads",),
+    modes=(SYNC,),
+    program=_sizes(),
+    racy=True,
+)
+def threads_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
+    a = s.open()
+    lanes, written = _writers([a], sizes)
+    s.together(lanes)
+    _all_there(s, a, written)
+
+
+@contract(
+    "concurrency.handles",
+    rule="Several handles of one session add at once, each from a thread or task of its own: every "
+    "add returns, and everything is there afterwards exactly once and unaltered, each writer's "
+    "messages in its order.",
+    source=_ADDS,
+    cause=f"{_LOST_UPDATE}; the lock that should prevent it belongs to the handle; or each handle "
+    "writes the list that it keeps itself",
+    remedy="append with one statement of the store; a lock has to be one for the session",
+    seen="openai/openai-agents-python#2843: a lock for each object on one file; "
+    "langchain-community 0.4.2, chat_message_histories/firestore.py: each handle writes its list",
+    needs=("shared", "threads"),
+    modes=(SYNC, ASYNC),
+    program=_sizes(),
+    racy=True,
+)
+def handles_used_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
+    handles = [s.open() for _ in sizes]
+    lanes, written = _writers(handles, sizes)
+    s.together(lanes)
+    _all_there(s, handles[0], written)
+
+
+@contract(
+    "concurrency.processes",
+    rule="Two processes add to one session at once: every add returns, and everything is there "
+    "afterwards exactly once and unaltered, each writer's messages in its order.",
+    source=_ADDS,
+    cause=f"{_LOST_UPDATE}, and the lock that should prevent it is one of the process",
+    remedy="append with one statement of the store, or in a transaction without other writers",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py: reads the file, appends, and "
+    "writes the whole file",
+    needs=("shared",),
+    modes=(PROCESS,),
+    program=_sizes(2, least=5, most=7),
+    racy=True,
+)
+def processes_writing_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
+    handles = [s.open(), s.open()]
+    lanes, written = _writers(handles, sizes)
+    s.together(lanes)
+    _all_there(s, handles[0], written)
+
+
+@contract(
+    "concurrency.tasks",
+    rule="Several asyncio tasks add through one handle at once: every add returns, and everything "
+    "is there afterwards exactly once and unaltered, each writer's messages in its order.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.aadd_messages: async version of "
+    "add_messages; by default it runs that in an executor, hence in several threads",
+    cause=f"{_LOST_UPDATE}, with an `await` in between; or one connection is used by several tasks",
+    remedy="hold an asyncio.Lock over the awaits, or append with one statement of the store",
+    seen="llama-index-storage-chat-store-azure 0.6.0, async_add_message: awaits between count and "
+    "upsert",
+    needs=("threads",),
+    modes=(ASYNC,),
+    program=_sizes(),
+    racy=True,
+)
+def tasks_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
+    a = s.open()
+    lanes, written = _writers([a], sizes)
+    s.together(lanes)
+    _all_there(s, a, written)
+
+
+@contract(
+    "concurrency.writer_order",
+    rule="Whatever others write meanwhile, what one writer added by calls that follow one another "
+    "comes back in the order of these calls.",
+    source=f"{_ADD_MESSAGES}, and BaseChatMessageHistory.messages: the history is an order",
+    cause="contended writes are retried or queued, and overtaken by later ones; or messages are "
+    "sorted by a time that concurrent writers share",
+    remedy="order by what the store assigns when it accepts a message",
+    seen="convention: a question must not come behind its answer because somebody else wrote",
+    needs=("shared", "threads"),
+    modes=(SYNC, ASYNC),
+    program=_sizes(least=4, most=6, size=2),
+    racy=True,
+)
+def each_writers_own_order_holds(s: Session, sizes: Sizes) -> None:
+    handles = [s.open() for _ in sizes]
+    lanes, written = _writers(handles, sizes)
+    s.together(lanes)
+    got = handles[0].read()
+    contents = [item.content for item in got]
+    for writer, messages in enumerate(written):
+        added = [item.content for item in messages]
+        came = [content for content in contents if content in added]
+        s.check(
+            came == sorted(came, key=added.index),
+            "reordered",
+            f"the {len(came)} messages of writer {writer + 1} came back in another order than its "
+            "own",
+            f"[int(c.partition('.')[2]) for c in {_of(writer, handles[0].last_variable)}] == "
+            f"sorted(int(c.partition('.')[2]) for c in {_of(writer, handles[0].last_variable)})",
+            expected=[str(content) for content in sorted(came, key=added.index)],
+            returned=[str(content) for content in came],
+        )
+
+
+@contract(
+    "concurrency.reader_sees_prefixes",
+    rule="A read while others write shows of each writer's messages the first so many, without a "
+    "gap: all whose add had returned when the read began, and nothing that an earlier read showed "
+    "is missing. (Of a batch that is being added it may show a part.)",
+    source="convention: a conversation grows at its end",
+    cause="the conversation is emptied and written anew, or replaced in steps that readers see; or "
+    "the messages of a batch become visible in another order than their own",
+    remedy="append; or write the new state beside the old one and switch in one step",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py: writes the whole file at each "
+    "add, and a reader meets it half written",
+    needs=("shared", "threads"),
+    modes=(SYNC, ASYNC),
+    program=_sizes(2, size=4),
+    racy=True,
+)
+def a_reader_sees_a_prefix_of_what_each_wrote(s: Session, sizes: Sizes) -> None:
+    handles = [s.open() for _ in range(len(sizes) + 2)]
+    lanes, written = _writers(handles[2:], sizes, pause=0.001)
+    readers = [
+        [(handle, "messages", ()), (handle, "wait", (0.0005,))] * 10 for handle in handles[:2]
+    ]
+    done = s.together([*readers, *lanes])
+    adds = done[2:]
+    kept = [[Kept(message) for message in messages] for messages in written]
+    for number, reads in enumerate(done[:2], 1):
+        before = [0] * len(written)
+        for read in (item for item in reads if item.call.operation == "messages"):
+            for writer, messages in enumerate(kept):
+                came = _from(writer, read.value)
+                last = max((_number(item) for item in came), default=-1)
+                difference = compare(messages[: last + 1], came)
+                s.check(
+                    difference is None,
+                    difference.kind if difference else "other",
+                    f"a read while others write is no first part of what writer {writer + 1} "
+                    f"added: {difference.summary if difference else ''}",
+                    _prefixes(len(written)),
+                    expected=lines(messages[: last + 1]),
+                    returned=returned_lines(came),
+                )
+                returned = _returned_before(read.started, adds[writer])
+                least = max(before[writer], returned)
+                s.check(
+                    len(came) >= least,
+                    "stale",
+                    f"a read while others write returned {len(came)} messages of writer "
+                    f"{writer + 1}, who had added {returned} before, and of whom {before[writer]} "
+                    "had been read before",
+                    _growing(number),
+                    expected=[f"at least {least} messages"],
+                    returned=[f"{len(came)} messages"],
+                )
+                before[writer] = len(came)
+
+
+def _from(writer: int, read: Sequence[Any]) -> list[Any]:
+    """What a read returned of one writer; the first writer answers for what nobody wrote."""
+    others = rf"w(?!{writer}\.)\d+\.\d+" if writer == 0 else rf"(?!w{writer}\.\d+$).*"
+    return [item for item in read if not re.fullmatch(others, _content(item), re.DOTALL)]
+
+
+def _number(item: Any) -> int:
+    """The place of a message among its writer's; -1 for what nobody wrote."""
+    match = re.fullmatch(r"w\d+\.(\d+)", _content(item))
+    return int(match[1]) if match else -1
+
+
+def _content(item: Any) -> str:
+    return str(getattr(item, "content", item))
+
+
+def _returned_before(moment: float, lane: list[Done]) -> int:
+    """How many messages of a writer's lane had been added when a read began."""
+    adds = [item for item in lane if item.call.operation.startswith("add") and item.ended < moment]
+    return sum(
+        1 if item.call.operation == "add_message" else len(item.call.args[0]) for item in adds
+    )
+
+
+def _prefixes(writers: int) -> str:
+    texts = "[m.content for m in got if m.content.startswith(f'w{w}.')]"
+    return (
+        f"all({texts} == [f'w{{w}}.{{n}}' for n in range(len({texts}))] "
+        f"for got in [*lane1_got, *lane2_got] for w in range({writers}))"
+    )
+
+
+def _growing(number: int) -> str:
+    sizes = f"[len(got) for got in lane{number}_got]"
+    return f"{sizes} == sorted({sizes})"
+
+
+@contract(
+    "concurrency.first_use",
+    rule="Several handles open a session that was never written, and write to it, at once: every "
+    "open and add returns, and everything is there afterwards exactly once.",
+    source=_ADDS,
+    cause="whether the session, table, index or topic exists is looked up first, and then it is "
+    "made: two do so at once, and the second one fails or overwrites",
+    remedy="create with `if not exists`, and take `exists already` for success",
+    seen="openai/openai-agents-python#4987: concurrent start-up; langchain-community 0.4.2, "
+    "chat_message_histories/elasticsearch.py: indices.exists, then indices.create",
+    needs=("shared", "threads"),
+    modes=(SYNC, ASYNC, PROCESS),
+    program=_sizes(4, least=1, most=2, size=2),
+    racy=True,
+)
+def the_first_use_by_several_at_once_works(s: Session, sizes: Sizes) -> None:
+    if s.mode == "process":
+        sizes = sizes[:2]
+    handles = [s.prepare() for _ in sizes]
+    lanes, written = _writers(handles, sizes)
+    opening: list[Lane] = [
+        [(handle, "open", ()), *lane] for handle, lane in zip(handles, lanes, strict=True)
+    ]
+    s.together(opening)
+    _all_there(s, s.open(near=True), written)
+
+
+@contract(
+    "concurrency.clear_races",
+    rule="A clear while others add takes effect at one moment: what had been added before is gone, "
+    "what is added after it returned is there, and of what each writer adds meanwhile an unbroken "
+    "end is left.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages "
+    "from the store",
+    cause="an add that was under way writes the old conversation back; or clear removes records "
+    "one by one, in an order of its own",
+    remedy="clear with one statement or in one transaction, under the same lock as adding",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages: reads the "
+    "item and writes all of it back, unconditionally",
+    needs=("shared", "threads"),
+    modes=(SYNC, ASYNC),
+    program=st.tuples(_sizes(3), st.sampled_from([0.0005, 0.001, 0.002, 0.003])),
+    racy=True,
+)
+def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Sizes, float]) -> None:
+    sizes, delay = program
+    handles = [s.open() for _ in range(len(sizes) + 1)]
+    handles[0].add([HumanMessage("old0"), HumanMessage("old1")])
+    lanes, written = _writers(handles[1:], sizes, pause=0.0005)
+    after = [HumanMessage("after0"), HumanMessage("after1")]
+    clearing: list[Any] = [(handles[0], "wait", (delay,)), (handles[0], "clear", ())]
+    clearing += [_add(handles[0], after), (handles[0], "wait", (0.002,))]
+    s.together([clearing, *lanes])
+    handles[0].book.clear()
+    got = handles[0].read()
+    variable = handles[0].last_variable
+    contents = [str(item.content) for item in got]
+    old = [content for content in contents if content.startswith("old")]
+    s.check(
+        not old,
+        "resurrected",
+        f"{len(old)} of 2 messages that were there before a clear came back while others added",
+        f"not [m for m in {variable} if m.content.startswith('old')]",
+        expected=["none of old0, old1"],
+        returned=contents,
+    )
+    there = [content for content in contents if content.startswith("after")]
+    s.check(
+        there == ["after0", "after1"],
+        "lost" if len(there) < 2 else "duplicated" if len(there) > 2 else "reordered",
+        f"{len(there)} of 2 messages were there that were added after a clear had returned",
+        f"[m.content for m in {variable} if m.content[:5] == 'after'] == ['after0', 'after1']",
+        expected=["after0", "after1"],
+        returned=contents,
+    )
+    for writer, messages in enumerate(written):
+        added = [str(item.content) for item in messages]
+        came = [content for content in contents if content in added]
+        left = added[max(0, len(added) - len(came)) :]
+        own = _of(writer, variable)
+        s.check(
+            came == left,
+            "reordered" if sorted(came) == sorted(left) else "lost",
+            f"after a clear while others add, {len(came)} of {len(added)} messages of writer "
+            f"{writer + 1} were there, and not its last ones",
+            f"{own} == {added!r}[{len(added)} - len({own}):]",
+            expected=left,
+            returned=came,
+        )
+
+
+@contract(
+    "concurrency.readers",
+    rule="Several threads or tasks read through one handle at once: each gets the whole "
+    "conversation, in order.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages",
+    cause="a cursor, a buffer or a connection of the handle is used by all of them",
+    remedy="give each read a cursor of its own, or lock the connection for the whole read",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py: one self.cursor for all "
+    "calls",
+    needs=("threads",),
+    modes=(SYNC, ASYNC),
+    program=strategies.batches(min_batches=3, max_batches=5, min_size=2),
+    racy=True,
+)
+def readers_at_once_get_the_same(s: Session, batches: list[list[BaseMessage]]) -> None:
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+    done = s.together([[(a, "messages", ())] * 6] * 3)
+    reads = [(compare(a.book.kept, item.value), item.value) for lane in done for item in lane]
+    wrong = [(found, got) for found, got in reads if found is not None]
+    if wrong:
+        # A shared cursor gives one reader too much and another too little: the loss is told.
+        found, got = next((pair for pair in wrong if pair[0].kind == "lost"), wrong[0])
+        wanted = [kept.message.content for kept in a.book.kept]
+        s.check(
+            False,
+            found.kind,
+            f"{found.summary}, in {len(wrong)} of {len(reads)} reads at once",
+            f"all([m.content for m in got] == {wanted!r} "
+            "for got in [*lane1_got, *lane2_got, *lane3_got])",
+            expected=lines(a.book.kept),
+            returned=returned_lines(list(got)),
+        )
+
+
+@contract(
+    "concurrency.contiguous_batches",
+    level="may",
+    rule="The messages of one batch stay together: those of other writers come before or behind "
+    "all of them.",
+    source="convention: a turn, question and answer, is added as one batch",
+    cause="a batch is written message by message",
+    remedy="write a batch with one statement or in one transaction",
+    seen="langchain-community 0.4.2: histories without add_messages of their own write message by "
+    "message",
+    needs=("shared", "threads"),
+    modes=(SYNC, ASYNC),
+    program=_sizes(3, size=4),
+    racy=True,
+)
+def a_batch_stays_together_among_writers(s: Session, sizes: Sizes) -> None:
+    handles = [s.open() for _ in sizes]
+    lanes, _ = _writers(handles, sizes)
+    s.together(lanes)
+    got = handles[0].read()
+    row = f",{','.join(str(item.content) for item in got)},"
+    for lane in lanes:
+        for _handle, operation, args in lane:
+            if operation == "add_message":
+                continue
+            batch = f",{','.join(item.content for item in args[0])},"
+            s.check(
+                batch in row,
+                "reordered",
+                f"a batch of {len(args[0])} messages was torn apart by those of another writer",
+                f"{batch!r} in ',' + ','.join(m.content for m in {handles[0].last_variable}) + ','",
+                expected=[batch.strip(",")],
+                returned=[str(item.content) for item in got],
+            )

@@ -1,0 +1,253 @@
+"""Durability: what an add has returned for is still there later, elsewhere, and after a crash."""
+
+from __future__ import annotations
+
+import gc
+import os
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hypothesis import strategies as st
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, PROCESS, SYNC, contract
+from chat_history_conformance.diagnosis.steps import Step
+from chat_history_conformance.execution.session import Session
+
+Batches = list[list[BaseMessage]]
+
+_STORE = (
+    "langchain_core/chat_history.py, BaseChatMessageHistory: stores a history, in a persistence "
+    "layer; add_messages: adds to the store"
+)
+_CLOSE = "convention: `close` frees what an object holds, as it does for files and connections"
+_HANDLES = 16
+_SPARE = 8
+"""Threads and files that may have come up meanwhile: pools grow, and other work goes on."""
+
+
+@contract(
+    "durability.new_handle",
+    rule="What was added is read by a handle that is opened after all earlier ones were closed or "
+    "dropped.",
+    source=_STORE,
+    cause="the last messages are in a buffer of the handle that only a later write, a flush or a "
+    "`persist` empties",
+    remedy="store before the add returns",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: what is still in flight when "
+    "the flush times out is warned about only; llama-index-core 0.14.25, simple_chat_store.py: "
+    "nothing is stored without persist()",
+    needs=("shared", "durable"),
+    modes=ONE_HANDLE,
+    program=strategies.batches(max_batches=3, max_size=3),
+)
+def a_new_handle_reads_what_closed_ones_wrote(s: Session, batches: Batches) -> None:
+    for batch in batches:
+        a = s.open()
+        a.add(batch)
+        a.release()
+    s.open().reads_back()
+
+
+@contract(
+    "durability.new_process",
+    rule="What was added is read by another process, and what that one adds is read by the first.",
+    source=_STORE,
+    cause="messages are kept in the process, or under a name that is made of something of the "
+    "process (its id, a random number, its working directory)",
+    remedy="store before the add returns, under a name that depends on the session id only",
+    seen="haystack-experimental 0.19.0.post1, chat_message_stores/in_memory.py: a module-level "
+    "dict, which no other process has",
+    needs=("shared",),
+    modes=(PROCESS,),
+    program=strategies.batches(min_batches=2, max_batches=4, max_size=3),
+)
+def another_process_goes_on_with_the_conversation(s: Session, batches: Batches) -> None:
+    for batch in batches:  # each handle is in the other process than the one before
+        handle = s.open()
+        handle.reads_back()
+        handle.add(batch)
+        handle.release()
+    s.open().reads_back()
+
+
+@contract(
+    "durability.writer_killed",
+    rule="What was added is there when the process that added it is killed right after the add "
+    "has returned.",
+    source=_STORE,
+    cause="the write is still in a buffer of the process, or in a transaction without a commit",
+    remedy="flush, commit and wait for the store's acknowledgement before the add returns",
+    seen="openai/openai-agents-python#4163: a transaction stays open; "
+    "devoxx/DevoxxGenieIDEAPlugin#1177: only a clean end persists",
+    needs=("shared",),
+    modes=(PROCESS,),
+    program=strategies.batches(max_batches=2, max_size=3),
+    examples=3,
+)
+def what_a_killed_process_had_added_is_there(s: Session, batches: Batches) -> None:
+    reader, writer = s.open(), s.open()
+    for batch in batches:
+        writer.add(batch)
+    s.second_process_dies()
+    reader.reads_back()
+    s.open(near=True).reads_back()
+
+
+@contract(
+    "durability.close_idempotent",
+    rule="Closing a handle again does nothing and raises nothing.",
+    source="convention: Python's own files, sockets and connections may be closed again",
+    cause="`close` uses what the first call has set to None or has closed",
+    remedy="remember that it is closed, and return",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py __del__: closes again what "
+    "may not be there",
+    needs=("close",),
+    modes=ONE_HANDLE,
+    program=st.tuples(st.booleans(), st.integers(1, 2)),
+    examples=4,
+)
+def closing_again_does_nothing(s: Session, program: tuple[bool, int]) -> None:
+    used, times = program
+    a = s.open()
+    if used:
+        a.add([HumanMessage("m0")])
+        a.reads_back()
+    a.close()
+    for _ in range(times):
+        a.close()
+
+
+@contract(
+    "durability.close_leaves_others",
+    rule="Closing one handle changes nothing for the others, of the same session and of others: "
+    "they go on reading, adding and clearing.",
+    source=_CLOSE,
+    cause="handles share a client, and the first one that is closed closes it for all",
+    remedy="count who uses a shared client; never close one that was passed in",
+    seen="googleapis/langchain-google-memorystore-redis-python#10: a collected history closed the "
+    "client that its caller had passed in",
+    needs=("close", "shared"),
+    modes=ONE_HANDLE,
+    program=st.tuples(st.integers(0, 2), st.booleans()),
+    examples=12,
+)
+def closing_a_handle_leaves_the_others_alone(s: Session, program: tuple[int, bool]) -> None:
+    closing, used = program
+    handles = [s.open(), s.open(), s.open("{nonce}-2")]
+    for number, handle in enumerate(handles):
+        if used or number != closing:
+            handle.add([HumanMessage(f"m{number}")])
+    handles[closing].close()
+    others = [handle for handle in handles if handle is not handles[closing]]
+    for number, handle in enumerate(others):
+        handle.reads_back()
+        handle.add([HumanMessage(f"later{number}")])
+        handle.reads_back()
+    others[0].clear()
+    others[0].reads_back()
+
+
+@contract(
+    "durability.close_loses_nothing",
+    rule="Closing a handle loses none of what was added through it.",
+    source=f"{_STORE}; {_CLOSE}",
+    cause="`close` drops a buffer, rolls a transaction back, or leaves what is in flight",
+    remedy="store before the add returns; or flush, commit and wait in `close`, and raise if that "
+    "fails",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: add_messages only warns of "
+    "what is still in flight after its time, and close waits for nothing",
+    needs=("close", "shared"),
+    modes=ONE_HANDLE,
+    program=strategies.batches(max_batches=3, max_size=3),
+)
+def closing_a_handle_loses_nothing(s: Session, batches: Batches) -> None:
+    a, b = s.open(), s.open()
+    for batch in batches:
+        a.add(batch)
+    a.close()
+    b.reads_back()
+    s.open().reads_back()
+
+
+@contract(
+    "durability.resources_freed",
+    rule=f"After {_HANDLES} handles were opened, used, and closed (dropped, where there is no "
+    "`close`), the process has about as many threads and open files and sockets as before, also "
+    "while somebody still refers to the closed handles.",
+    source=_CLOSE,
+    cause="`close` leaves a connection, a pool or a thread open, or leaves them to the garbage "
+    "collector; or something keeps every handle",
+    remedy="close what the handle made; share clients between handles",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: an engine for each instance, "
+    "never closed; Chainlit/chainlit#2169: connections are never closed",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def closed_handles_free_their_resources(s: Session, _: None) -> None:
+    gc.collect()  # what another contract left must not go while this one counts
+    closed: list[Any] = []
+    s.steps.append(Step("", "closed = []"))
+    _open_use_and_close(s, 3, closed)  # what is made once for all may stay
+    counts = _counts()
+    before = {name: count() for name, (_, count) in counts.items()}
+    code = "\n".join(f"{name} = {code}" for name, (code, _) in counts.items())
+    told = " and ".join(f"{number} {name}" for name, number in before.items())
+    s.steps.append(Step(f"the process has {told} open", code))
+    _open_use_and_close(s, _HANDLES, closed)
+    s.steps.append(Step("", "import gc; gc.collect(); time.sleep(1)"))
+    for name, (code, count) in counts.items():
+        deadline = time.monotonic() + 3.0
+        while (more := count() - before[name]) >= _SPARE and time.monotonic() < deadline:
+            gc.collect()
+            time.sleep(0.1)
+        s.check(
+            more < _SPARE,
+            "other",
+            f"{_HANDLES} closed handles left {more} {name} open",
+            f"{code} - {name} < {_SPARE}",
+        )
+
+
+def _counts() -> dict[str, tuple[str, Callable[[], int]]]:
+    """How to count what the process holds, as source and as a function."""
+    counts: dict[str, tuple[str, Callable[[], int]]] = {
+        "threads": ("threading.active_count()", threading.active_count)
+    }
+    places = {"threads": ("/proc/self/task",), "files": ("/proc/self/fd", "/dev/fd")}
+    for name, paths in places.items():  # the system knows more: threads of C libraries, sockets
+        for path in filter(os.path.isdir, paths[::-1]):
+            counts[name] = (f"len(os.listdir({path!r}))", partial(_entries, path))
+    return counts
+
+
+def _entries(path: str) -> int:
+    return len(os.listdir(path))
+
+
+def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
+    """The same story `times` times, told once; what has a `close` is kept in `closed` after it."""
+    start = len(s.steps)
+    for number in range(times):
+        handle = s.open()
+        handle.add([HumanMessage("m0")])
+        handle.read()
+        if s.offered(["close"]):
+            closed.append(s.rig.local.history(handle.key))
+            s.steps.append(Step("", f"closed.append({handle.name})"))
+        handle.release()
+        if number == 0:
+            told = s.steps[start:]
+        del s.steps[start:]
+    body = "\n".join(step.source() for step in told)
+    s.steps.append(
+        Step(
+            f"{times} handles on one session are opened, written, read and closed",
+            f"for _ in range({times}):\n{textwrap.indent(body, '    ')}",
+        )
+    )

@@ -1,0 +1,219 @@
+"""Inputs: what the methods that add must take, and what they must refuse."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
+from chat_history_conformance.diagnosis.rendering import show, source
+from chat_history_conformance.execution.session import Ref, Session
+
+Messages = list[BaseMessage]
+
+BOTH = (SYNC, ASYNC)
+
+_HISTORY = "langchain_core/chat_history.py, BaseChatMessageHistory"
+_ADD_MESSAGES = f"{_HISTORY}.add_messages"
+
+
+@contract(
+    "inputs.empty_batch",
+    rule="Adding an empty sequence stores nothing, removes nothing and raises nothing, in a "
+    "session never written and in one with messages.",
+    source=f"{_ADD_MESSAGES}: takes a sequence and adds each of its messages; the inherited "
+    "implementation loops over none",
+    cause="the store's client refuses a write of nothing; or the empty batch replaces the "
+    "conversation, or stores an empty record that cannot be read",
+    remedy="return at once where there is nothing to add",
+    seen="run-llama/llama_index#22963 https://github.com/run-llama/llama_index/pull/22963: an "
+    "empty push, which Redis refuses; langchain-community 0.4.2, "
+    "chat_message_histories/dynamodb.py: writes without new messages",
+    modes=ONE_HANDLE,
+    program=st.lists(st.integers(0, 2), min_size=1, max_size=4),
+)
+def an_empty_batch_stores_nothing(s: Session, sizes: list[int]) -> None:
+    a = s.open()
+    for size in sizes:
+        a.add([])
+        a.add([HumanMessage(f"m{len(a.book.kept) + n}") for n in range(size)])
+    a.add(())
+    a.reads_back()
+
+
+_SEQUENCES: dict[str, Callable[[Messages], Sequence[BaseMessage]]] = {
+    "tuple": tuple,
+    "collections.UserList": collections.UserList,
+}
+
+
+@contract(
+    "inputs.any_sequence",
+    rule="A batch may be any sequence: a tuple, or one of a class of its own, works as a list "
+    "does.",
+    source=f"{_ADD_MESSAGES}: `messages: Sequence[BaseMessage]`",
+    cause="the batch is joined to a list with `+`, checked with `isinstance(..., list)`, or "
+    "written by a JSON encoder",
+    remedy="`list(messages)` first",
+    seen="convention: the annotation of the parameter",
+    modes=BOTH,
+    program=st.lists(
+        st.tuples(st.sampled_from(["list", *_SEQUENCES]), st.integers(0, 3)),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def any_sequence_can_be_added(s: Session, batches: list[tuple[str, int]]) -> None:
+    a = s.open()
+    for kind, size in batches:
+        messages: Messages = [HumanMessage(f"m{len(a.book.kept) + n}") for n in range(size)]
+        if kind == "list":
+            a.add(messages)
+        else:
+            a.add(_named(s, kind, messages, _SEQUENCES[kind](messages)))
+    a.reads_back()
+
+
+@contract(
+    "inputs.iterator",
+    rule="An iterator, which can be gone through once only, is stored whole, or refused with an "
+    "error before anything is stored.",
+    source=f"{_ADD_MESSAGES}: `Sequence` demands no iterator; convention: what was accepted "
+    "without an error counts as said",
+    cause="the batch is gone through twice, to check it and to store it: nothing is left for the "
+    "second time",
+    remedy="`list(messages)` first, or a TypeError",
+    seen="haystack-experimental 0.19.0.post1, in_memory.py, write_messages: checks with any(), "
+    "then loops again",
+    modes=BOTH,
+    program=st.tuples(st.integers(0, 2), st.integers(1, 4)),
+)
+def an_iterator_is_stored_whole_or_refused(s: Session, sizes: tuple[int, int]) -> None:
+    there, added = sizes
+    a = s.open()
+    a.add([HumanMessage(f"m{n}") for n in range(there)])
+    messages: Messages = [HumanMessage(f"m{there + n}") for n in range(added)]
+    error = a.try_add(_named(s, "iter", messages, iter(messages)))
+    if error is None:
+        a.book.add(messages)
+    a.reads_back()
+
+
+@contract(
+    "inputs.strings",
+    rule="`add_user_message` and `add_ai_message` take a text, an empty one too, and add it as a "
+    "human or an AI message with that content and nothing else.",
+    source=f"{_HISTORY}.add_user_message and .add_ai_message: `message: HumanMessage | str`",
+    cause="the two are overridden and go another way than `add_messages`; or roles are swapped",
+    remedy="inherit both methods",
+    seen="convention: they are the methods that tutorials begin with",
+    modes=(SYNC,),
+    program=st.lists(
+        st.tuples(st.booleans(), strategies.some_of(["hello", "", " ", "ü 😀", "null"])),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def strings_become_human_and_ai_messages(s: Session, turns: list[tuple[bool, list[str]]]) -> None:
+    a = s.open()
+    for by_user, texts in turns:
+        for text in texts:
+            if by_user:
+                a.add_user(text)
+            else:
+                a.add_ai(text)
+    a.reads_back()
+
+
+@contract(
+    "inputs.message_objects",
+    rule="`add_user_message` and `add_ai_message` take a message too, and keep it as it is: its "
+    "id, name and other fields are not lost to a new message made from its content.",
+    source=f"{_HISTORY}.add_user_message and .add_ai_message: `message: HumanMessage | str`",
+    cause="they are overridden and wrap whatever they get: `HumanMessage(content=message)`",
+    remedy="inherit both methods",
+    seen="langchain-community 0.4.2, chat_message_histories/zep.py and zep_cloud.py, "
+    "add_user_message",
+    modes=(SYNC,),
+    program=st.lists(
+        st.sampled_from(
+            [
+                HumanMessage("m", id="id-1", name="Ada"),
+                AIMessage("m", id="id-2", response_metadata={"model": "m-1"}),
+                HumanMessage("m", additional_kwargs={"key": [1]}),
+                AIMessage(
+                    "", tool_calls=[{"name": "f", "args": {}, "id": "c", "type": "tool_call"}]
+                ),
+            ]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def message_objects_are_kept_as_they_are(s: Session, messages: Messages) -> None:
+    a = s.open()
+    for message in messages:
+        if isinstance(message, HumanMessage):
+            a.add_user(message.model_copy(deep=True))
+        elif isinstance(message, AIMessage):
+            a.add_ai(message.model_copy(deep=True))
+    a.reads_back()
+
+
+_NO_MESSAGES: tuple[Any, ...] = (
+    "hello",
+    None,
+    {"type": "human", "data": {"content": "m1"}},
+    {"role": "user", "content": "m1"},
+    ("human", "m1"),
+    1,
+    b"m1",
+)
+
+
+@contract(
+    "inputs.not_a_message",
+    rule="What is no message (a string, None, a dict, a tuple, a number) is refused with an error "
+    "by `add_messages` and `add_message`, and nothing is stored.",
+    source=f"{_ADD_MESSAGES} and .add_message: take BaseMessage objects, and strings are for "
+    "add_user_message",
+    cause="nothing looks at what is stored; the mistake shows when somebody reads",
+    remedy="raise a TypeError that names what was given and its place in the batch",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message: appends "
+    "whatever it gets",
+    modes=BOTH,
+    program=st.lists(
+        st.tuples(
+            st.sampled_from(_NO_MESSAGES),
+            st.sampled_from(["in a batch", "alone", "in the place of the batch"]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def what_is_no_message_is_refused(s: Session, attempts: list[tuple[Any, str]]) -> None:
+    a = s.open()
+    a.add([HumanMessage("m0")])
+    for value, place in attempts:
+        operation = "add_message" if place == "alone" else "add_messages"
+        given = [value] if place == "in a batch" else value
+        error = a.try_add(given, operation=operation)
+        s.check(
+            error is not None,
+            "swallowed_error",
+            f"accepted {show(value)}, which is no message",
+            "error is not None",
+        )
+    a.reads_back()
+
+
+def _named(s: Session, kind: str, messages: Messages, value: Any) -> Ref:
+    """`value`, which `kind` makes of a list of messages, under a name in the steps."""
+    name = s.variable("batch")
+    s.do(f"{name} = {kind}({source(messages)})", lambda: None)
+    return Ref(name, value)

@@ -1,0 +1,274 @@
+"""Integration: what langchain-core itself does with a history."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import operator
+import warnings
+from typing import Any
+
+from hypothesis import strategies as st
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    get_buffer_string,
+    trim_messages,
+)
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
+from chat_history_conformance.diagnosis.compare import Kept
+from chat_history_conformance.diagnosis.rendering import show, source
+from chat_history_conformance.diagnosis.steps import Step
+from chat_history_conformance.execution.session import Handle, Session
+
+Messages = list[BaseMessage]
+
+BOTH = (SYNC, ASYNC)
+
+_RUNNABLE = "langchain_core/runnables/history.py, RunnableWithMessageHistory"
+_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
+
+# Run here and written into reproducers, so that both do the same.
+_MODEL = """\
+from langchain_core.runnables import RunnableGenerator
+from langchain_core.runnables.history import RunnableWithMessageHistory
+answers, seen = [], []
+config = {"configurable": {"session_id": "chat"}}
+def model(inputs):
+    for given in inputs:
+        seen.append(given)
+        yield from answers
+async def amodel(inputs):
+    async for given in inputs:
+        seen.append(given)
+        for answer in answers:
+            yield answer
+async def parts(stream):
+    return [part async for part in stream]
+"""
+_KEYS = "input_messages_key='question', history_messages_key='history'"
+
+
+class Chat:
+    """`RunnableWithMessageHistory` around a fake model, on the history of a handle.
+
+    Args:
+        s: The session.
+        handle: Its history keeps the conversation.
+        keyed: Whether history and question come to the model under two keys.
+    """
+
+    def __init__(self, s: Session, handle: Handle, *, keyed: bool = False) -> None:
+        self._s = s
+        self._handle = handle
+        self._keyed = keyed
+        made = "chat = RunnableWithMessageHistory(RunnableGenerator(model, amodel), "
+        made += f"lambda session_id: {handle.name}{', ' + _KEYS if keyed else ''})"
+        self._names: dict[str, Any] = {handle.name: s.rig.local.history(handle.key)}
+        s.steps.append(Step(made, f"{_MODEL}{made}"))
+        exec(_MODEL, self._names)
+        with warnings.catch_warnings():  # adopters run with -W error
+            warnings.filterwarnings("ignore", "RunnableWithMessageHistory is deprecated")
+            exec(made, self._names)
+
+    def turn(self, question: Messages, answer: Messages, *, streamed: bool = False) -> None:
+        """One turn: a question, and the parts of the model's answer (one, unless streamed)."""
+        s, handle, how = self._s, self._handle, self._handle.how
+        asked = [Kept(message) for message in question]
+        wanted = [*handle.book.kept, *([] if self._keyed else asked)]
+        method = "stream" if streamed else "invoke"
+        awaited = how == "async"
+        call = f"chat.{'a' if awaited else ''}{method}({{}}, config)"
+        if streamed:
+            call = f"parts({call})" if awaited else f"list({call})"
+        given = "{{'question': {}}}" if self._keyed else "{}"
+        told = call.format(given.format(source(question)))
+        s.steps.append(
+            Step(
+                f"{'await ' if awaited else ''}{told}, answered with {show(answer)}",
+                f"answers[:] = {source(answer)}\n{f'wait({told})' if awaited else told}",
+            )
+        )
+        self._names["answers"][:] = answer
+        self._names["question"] = question
+        done = call.format(given.format("question"))
+        s.carry_out(
+            f"RunnableWithMessageHistory.{'a' * awaited}{method}",
+            lambda: s.rig.local.run(lambda: eval(done, self._names), how),
+        )
+        variable = "seen[-1]['history']" if self._keyed else "seen[-1]"
+        handle.expect(eval(variable, self._names), wanted, variable=variable)
+        handle.book.kept += asked
+        handle.book.add([functools.reduce(operator.add, answer)])
+
+
+def _questions() -> st.SearchStrategy[list[int]]:
+    """How many messages the question of each turn has."""
+    return st.lists(st.integers(1, 2), min_size=1, max_size=4)
+
+
+def _turns(chat: Chat, sizes: list[int]) -> None:
+    for number, size in enumerate(sizes):
+        question: Messages = [HumanMessage(f"question {number}.{n}") for n in range(size)]
+        chat.turn(question, [AIMessage(f"answer {number}")])
+
+
+@contract(
+    "integration.turns",
+    rule="`RunnableWithMessageHistory` on the history, over several turns, gives the model the "
+    "whole conversation each time, and leaves exactly the conversation in the history.",
+    source=f"{_RUNNABLE}: reads the history before a turn and adds question and answer behind it",
+    cause="the runnable reads twice in a turn and cuts the question off by the length of the "
+    "second read, so that reads that consume, are bounded or lag behind lose it or store it "
+    "twice; it needs a list with `copy`; and it only logs what adding raises",
+    remedy="make `messages` a new list of the whole conversation each time; then look into the log "
+    "for what adding raised",
+    seen="langchain-ai/langchain#14629 https://github.com/langchain-ai/langchain/pull/14629, "
+    "#15385 https://github.com/langchain-ai/langchain/issues/15385: stored twice",
+    needs=("whole_reads",),
+    modes=ONE_HANDLE,
+    program=_questions(),
+    examples=8,
+)
+def turns_leave_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
+    a = s.open()
+    _turns(Chat(s, a), sizes)
+    a.reads_back()
+
+
+@contract(
+    "integration.keyed_turns",
+    rule="The same where the model is given history and question under two keys: then the "
+    "history is read in another thread than the one that runs the chain.",
+    source=f"{_RUNNABLE}: `history_messages_key`",
+    cause="the history works only on the thread that opened it",
+    remedy="let a handle be used from any thread (for sqlite3, `check_same_thread=False` and a "
+    "lock)",
+    seen="convention: the form that prompts with a MessagesPlaceholder need",
+    needs=("whole_reads", "threads"),
+    modes=BOTH,
+    program=_questions(),
+    examples=4,
+)
+def turns_with_two_keys_leave_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
+    a = s.open()
+    _turns(Chat(s, a, keyed=True), sizes)
+    a.reads_back()
+
+
+@contract(
+    "integration.streaming",
+    rule="A streamed answer is kept as one message, the sum of its chunks, and the next turn can "
+    "read it.",
+    source=f"{_RUNNABLE}: adds the merged output when a stream has ended",
+    cause="the merged answer is an AIMessageChunk, which the history cannot store or read",
+    remedy="store `message_to_dict(message)` and read it with `messages_from_dict`, which knows "
+    "chunks",
+    seen="langchain-ai/langchain#15327 https://github.com/langchain-ai/langchain/pull/15327",
+    needs=("whole_reads",),
+    modes=BOTH,
+    program=st.lists(
+        st.lists(st.sampled_from(["word", " ", "\n"]), min_size=1, max_size=3),
+        min_size=1,
+        max_size=3,
+    ),
+    examples=8,
+)
+def a_streamed_answer_is_kept_as_one_message(s: Session, turns: list[list[str]]) -> None:
+    a = s.open()
+    chat = Chat(s, a)
+    for number, words in enumerate(turns):
+        chunks: Messages = [AIMessageChunk(content=f"{word}{n}") for n, word in enumerate(words)]
+        chat.turn([HumanMessage(f"question {number}")], chunks, streamed=True)
+    a.reads_back()
+
+
+_CONVERSATION: Messages = [
+    HumanMessage("m0"),
+    SystemMessage("m1"),
+    HumanMessage("m2"),
+    AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "c1", "type": "tool_call"}]),
+    ToolMessage("m4", tool_call_id="c1"),
+    AIMessage("m5"),
+    ChatMessage(content="m6", role="critic"),
+]
+
+
+@contract(
+    "integration.trimming",
+    rule="`trim_messages` on what the history returns gives what it gives on the messages that "
+    "were added, and changes nothing in the history.",
+    source=f"{_MESSAGES}: returns messages; langchain_core/messages/utils.py, trim_messages",
+    cause="what is returned are no messages of their classes, but BaseMessage objects, subclasses "
+    "or dicts, by whose type trimming goes",
+    remedy="read with `messages_from_dict`",
+    seen="langchain-ai/langchain#27454 https://github.com/langchain-ai/langchain/issues/27454",
+    needs=("whole_reads",),
+    modes=BOTH,
+    program=st.tuples(
+        strategies.some_of(_CONVERSATION).map(copy.deepcopy),
+        st.integers(1, 4),
+        st.sampled_from(["start_on='human'", "include_system=True", "strategy='first'"]),
+    ),
+)
+def what_is_returned_can_be_trimmed(s: Session, program: tuple[Messages, int, str]) -> None:
+    messages, count, options = program
+    a = s.open()
+    a.add(messages)
+    returned = a.read()
+    call = f"trim_messages({{}}, max_tokens={count}, token_counter=len, {options})"
+    trimmed = _apply(s, call, "trimmed", a.last_variable, returned)
+    expected = eval(call.format("kept"), {**_FUNCTIONS, "kept": _originals(a)})
+    a.expect(trimmed, [Kept(message) for message in expected], variable="trimmed")
+    a.reads_back()
+
+
+@contract(
+    "integration.buffer_string",
+    rule="`get_buffer_string` on what the history returns gives the text that it gives on the "
+    "messages that were added.",
+    source=f"{_MESSAGES}: returns messages; BaseChatMessageHistory.__str__ is made of it",
+    cause="what is returned are no messages of their classes, but BaseMessage objects or dicts",
+    remedy="read with `messages_from_dict`",
+    seen="langchain-ai/langchain#27454 https://github.com/langchain-ai/langchain/issues/27454",
+    needs=("whole_reads",),
+    modes=BOTH,
+    program=strategies.some_of(_CONVERSATION).map(copy.deepcopy),
+)
+def what_is_returned_can_be_told_as_text(s: Session, messages: Messages) -> None:
+    a = s.open()
+    a.add(messages)
+    returned = a.read()
+    text = _apply(s, "get_buffer_string({})", "text", a.last_variable, returned)
+    expected = get_buffer_string(_originals(a))
+    s.check(
+        text == expected,
+        "altered",
+        "`get_buffer_string` tells another conversation than the one that was added",
+        f"text == {expected!r}",
+        expected=expected.splitlines(),
+        returned=str(text).splitlines(),
+    )
+
+
+_FUNCTIONS = {"trim_messages": trim_messages, "get_buffer_string": get_buffer_string}
+
+
+def _apply(s: Session, call: str, name: str, variable: str, returned: Any) -> Any:
+    """Call a function of langchain-core on what a read returned."""
+    function = call.partition("(")[0]
+    told = f"{name} = {call.format(variable)}"
+    s.steps.append(Step(told, f"from langchain_core.messages import {function}\n{told}"))
+    names = {**_FUNCTIONS, "returned": returned}
+    return s.carry_out(function, lambda: eval(call.format("returned"), names))
+
+
+def _originals(handle: Handle) -> Messages:
+    return [kept.message for kept in handle.book.kept]

@@ -1,0 +1,465 @@
+"""Isolation: histories with different session ids have nothing to do with each other.
+
+One rule for all ids: a history keeps two ids apart, or refuses one of them with an error before it
+stores anything, when the handle is opened or when the first message is added. Once a message was
+accepted under an id, it can be read and cleared under that id.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Iterable, Sequence
+
+from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, SYNC, contract
+from chat_history_conformance.execution.session import Handle, Session
+
+Pair = tuple[str, str]
+
+_EXAMPLE = (
+    "langchain_core/chat_history.py, BaseChatMessageHistory: the example keeps one file for each "
+    "session_id"
+)
+_APART = (
+    "Either the history keeps such ids apart, or it refuses one of them with an error before "
+    "anything is stored."
+)
+
+
+def _accepted(s: Session, ids: Iterable[str]) -> list[Handle]:
+    """Handles of those ids that are not refused, each with a message of its own."""
+    handles: list[Handle] = []
+    for number, session in enumerate(ids):
+        # One after the other: a history that loads when it is opened then shows what it finds.
+        handle, _ = s.try_open(session)
+        if handle is not None and handle.try_add([HumanMessage(f"m{number}")]) is None:
+            handles.append(handle)
+    return handles
+
+
+def _are_kept_apart(s: Session, pairs: Sequence[Pair]) -> None:
+    handles = _accepted(s, dict.fromkeys(session for pair in pairs for session in pair))
+    for handle in handles:
+        handle.reads_back()
+    if handles:
+        handles[0].clear()
+    for handle in handles:
+        handle.reads_back()
+
+
+def _beside(session: str, *others: str) -> list[Pair]:
+    """`session` paired with each of `others`, behind a nonce."""
+    return [(f"{{nonce}}{session}", f"{{nonce}}{other}") for other in others]
+
+
+@contract(
+    "isolation.distinct_ids",
+    rule="Histories with different session ids never share a message, and clearing one of them "
+    "does not change another.",
+    source=f"{_EXAMPLE}; a session id is what tells conversations apart",
+    cause="messages are kept in a place that does not depend on the session id: a global list, a "
+    "class attribute, a mutable default argument, one cached history for all",
+    remedy="make the whole session id part of the key of every read, write and deletion",
+    seen="dapr/dapr-agents#196: concurrent runs all write one shared session; "
+    "langchain-ai/langchain#10764: a list as a class attribute",
+    modes=HANDLES,
+    program=st.tuples(
+        st.lists(
+            st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8),
+            min_size=2,
+            max_size=4,
+            unique=True,
+        ),
+        st.integers(1, 2),
+    ),
+)
+def different_session_ids_share_nothing(s: Session, program: tuple[list[str], int]) -> None:
+    ids, rounds = program
+    handles = [s.open(f"{{nonce}}-{session}") for session in ids]
+    for turn in range(rounds):
+        for number, handle in enumerate(handles):
+            handle.add([HumanMessage(f"m{turn * len(handles) + number}")])
+    for handle in handles:
+        handle.reads_back()
+    handles[0].clear()
+    for handle in handles:
+        handle.reads_back()
+
+
+@contract(
+    "isolation.case",
+    rule=f"Session ids that differ in upper and lower case only are different ids. {_APART}",
+    source=f"{_EXAMPLE}; `str` tells upper and lower case apart",
+    cause="a column with a case-insensitive collation, a file system that ignores case, a store "
+    "whose names are in lower case",
+    remedy="use a binary collation, or encode upper-case letters; or refuse them",
+    seen="alexedwards/scs#226: MySQL's default collation makes tokens that differ in case equal",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [*_beside("-chat", "-Chat", "-CHAT"), *_beside("-σας", "-ΣΑΣ"), *_beside("-ß", "-ẞ", "-ss")]
+    ),
+)
+def ids_that_differ_in_case_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+@contract(
+    "isolation.uuid_spellings",
+    rule="Session ids that spell one UUID in different ways (upper case, without hyphens, in "
+    f"braces, as a URN) are different ids. {_APART}",
+    source=f"{_EXAMPLE}; `str` compares characters",
+    cause="the id is kept in a column of type UUID, or made one on the way",
+    remedy="keep the id as text; or accept one spelling and refuse the others",
+    seen="langchain-postgres 0.0.19: session_id is a column of type UUID",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [
+            ("{uuid}", spelling)
+            for spelling in ("{UUID}", "{uuid-hex}", "{{uuid}}", "urn:uuid:{uuid}")
+        ]
+    ),
+)
+def ids_that_spell_one_uuid_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+@contract(
+    "isolation.normalisation",
+    rule="Session ids that look or sort alike and consist of different characters are different "
+    "ids: composed and decomposed accents, with and without them, full width and narrow, "
+    f"ligatures. {_APART}",
+    source=f"{_EXAMPLE}; `str` compares code points",
+    cause="a collation that ignores accents or width, a file system or a client that normalises "
+    "names",
+    remedy="use a binary collation, or encode what is not ASCII; or refuse it",
+    seen="convention: MySQL's utf8mb4 default collation ignores accents, HFS+ decomposes names",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [
+            *_beside("-caf\u00e9", "-cafe\u0301", "-cafe"),
+            *_beside("-\uff11", "-1"),
+            *_beside("-\ufb01", "-fi"),
+            *_beside("-\u212b", "-\u00c5", "-A"),
+            *_beside("-\uac00", "-\u1100\u1161"),
+        ]
+    ),
+)
+def ids_that_look_alike_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+@contract(
+    "isolation.surrounding_blanks",
+    rule="Session ids that differ in blanks, tabs or line ends before or behind them are different "
+    f"ids. {_APART}",
+    source=f"{_EXAMPLE}; `str` counts blanks",
+    cause="ids are stripped, or compared by SQL's rule that trailing blanks do not count",
+    remedy="use the id as it is; in SQL a binary column; or refuse such ids",
+    seen="openai/openai-agents-python#4741: trailing blanks under MySQL's PAD SPACE collations",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [
+            *_beside("-a", "-a ", "-a  ", "-a\t", "-a\n", "-a\u00a0", "-a\u3000"),
+            ("{nonce}-a", " {nonce}-a"),
+            ("{nonce}-a", "\n{nonce}-a"),
+        ]
+    ),
+)
+def blanks_around_an_id_belong_to_it(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+@contract(
+    "isolation.punctuation",
+    rule="Session ids that differ in their punctuation only are different ids, and so are an id "
+    f"and the same id in the escapes of a URL. {_APART}",
+    source=f"{_EXAMPLE}; `str` tells punctuation apart",
+    cause="characters that a store does not allow are dropped, or all replaced by the same one",
+    remedy="encode such characters one to one (percent signs, hexadecimal); or refuse them",
+    seen="langchain-community 0.4.2, chat_message_histories/singlestoredb.py and "
+    "langchain-singlestore 1.7.0: what is not a letter, a digit or an underscore is removed",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [
+            *_beside("a.b", "a_b", "a-b", "a:b", "a/b", "ab", "a b", "a%2Eb"),
+            *_beside("a b", "a+b", "a%20b"),
+            *_beside("a'b", "a''b", "a\\'b"),
+        ]
+    ),
+)
+def ids_that_differ_in_punctuation_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+_PATTERNS = [
+    *[("{nonce}-ab", f"{{nonce}}-{pattern}") for pattern in ("*", "%", "??", "__", "a_", "a[ab]")],
+    *[("{nonce}-ab", f"{{nonce}}-{pattern}") for pattern in (".*", "a.", "ab$", "a\\b", "(ab)")],
+    ("{nonce}-ab", "^{nonce}-ab"),
+    ("{nonce}-ab", "{nonce}-x|{nonce}-ab"),
+]
+"""Ids paired with an id that means them too, to somebody who takes it for a pattern."""
+
+
+@contract(
+    "isolation.patterns",
+    rule="A session id is no pattern: `*`, `?`, `%`, `_`, brackets, anchors and backslashes in it "
+    f"stand for themselves, and reading such a session returns no other's messages. {_APART}",
+    source=f"{_EXAMPLE}; a session id is a name",
+    cause="the id is put into LIKE, GLOB, SCAN, KEYS, a regular expression or a query string",
+    remedy="compare for equality; where there is only a pattern, escape the id",
+    seen="NousResearch/hermes-agent#79722: wildcards in a LIKE filter matched other sessions",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(_PATTERNS),
+)
+def an_id_is_no_pattern(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+_PREFIXES = _beside("-1", "-10", "-1-1", "-1:messages", "-1:1", "-1#0", "-1.1", "-1_1", "-1|1")
+"""Ids of which one continues the other, with the separators that stores put behind an id."""
+
+
+@contract(
+    "isolation.prefixes",
+    rule="A session id that another one begins with is a different id, whatever follows: "
+    f"reading it returns nothing of the longer one. {_APART}",
+    source=f"{_EXAMPLE}; `str` compares all characters",
+    cause="keys are made by gluing the id to something (`id:messages`, `id#0`) and read by their "
+    "beginning",
+    remedy="compare the id as a field of its own; or escape the separator in it, or put its length "
+    "before it",
+    seen="langchain-google-bigtable 0.8.0, chat_message_history.py: rows are read by `^id#.*`; "
+    "openai-agents 0.24.0, redis_session.py: `{id}` and `{id}:messages` are both keys",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(_PREFIXES),
+)
+def an_id_is_not_the_beginning_of_another(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+_LENGTHS = (40, 63, 100, 128, 200, 249, 255, 300, 512, 1_100)
+
+
+@contract(
+    "isolation.long_ids",
+    rule="Long session ids that differ in their last characters only are different ids; lengths up "
+    f"to {_LENGTHS[-1]:,} are tried. {_APART}",
+    source=f"{_EXAMPLE}; `str` has no greatest length",
+    cause="ids are cut to the width of a column, or beyond some length are not indexed",
+    remedy="refuse an id that is too long, or store a digest of it",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: session_id VARCHAR(255); "
+    "langchain-oracledb 1.6.0: VARCHAR2(255)",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of([_beside(f"-{'x' * n}a", f"-{'x' * n}b")[0] for n in _LENGTHS]),
+    examples=12,
+)
+def long_ids_are_not_cut(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+@contract(
+    "isolation.digits",
+    rule="Session ids that are equal as numbers and different as text, such as `1`, `01`, `1.0` "
+    f"and `1e0`, are different ids. {_APART}",
+    source=f"{_EXAMPLE}; a session id is a `str`",
+    cause="ids that look like numbers are stored or compared as such, by the column or the client",
+    remedy="declare the column as text and bind the id as text",
+    seen="langchain-neo4j 0.11.0 and langchain-arangodb 2.1.0 take `str | int` ids; whether 1 and "
+    "'1' are one session depends on the store",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [
+            *[("{number}", other) for other in ("0{number}", "{number}.0", "{number}e0")],
+            *[("{number}", other) for other in ("+{number}", "-{number}", "{number}.00")],
+            *_beside("-1", "-01", "-1.0", "-1e0"),
+        ]
+    ),
+)
+def ids_of_digits_are_text(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+@contract(
+    "isolation.control_characters",
+    rule="Session ids that differ in characters which are not seen (NUL, control characters, "
+    f"zero-width ones, half surrogate pairs) are different ids. {_APART}",
+    source=f"{_EXAMPLE}; `str` may hold any code point",
+    cause="a text ends at NUL for some part of the store; what cannot be encoded is replaced",
+    remedy="escape such characters, or refuse them; never encode with errors='replace' or 'ignore'",
+    seen="convention: C strings end at NUL, and SQLite's text functions with them",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [
+            *_beside("-a", "-a\x00", "-a\x00b", "-a\ufeff"),
+            *_beside("-ab", "-a\x01b", "-a\u200bb", "-a\u00adb", "-a\x7fb"),
+            *_beside("-a\nb", "-a\r\nb", "-a b"),
+            *_beside("-a\ud800", "-a\ud801", "-a?", "-a\ufffd", "-a"),
+        ]
+    ),
+)
+def characters_that_are_not_seen_count(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+_AWKWARD = [
+    "'",
+    '"',
+    "''",
+    "\\",
+    ";--",
+    "`",
+    "{}",
+    "{0}",
+    "%s",
+    "%",
+    ":x",
+    "$1",
+    "$(x)",
+    "&&",
+    "@",
+    "-",
+]
+
+
+@contract(
+    "isolation.any_id_works",
+    rule="A session id of any characters works: what is added under it is read back, and cleared. "
+    "Or the id is refused with an error before anything is stored.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory: the example takes any str; "
+    "applications use e-mail addresses, UUIDs and names as ids",
+    cause="the id is pasted into a query, a path, a URL or a format string without escaping",
+    remedy="bind it as a parameter, or escape it; refuse what the store cannot hold when the "
+    "history is opened",
+    seen="langchain-ai/langchain-redis#67: an id with hyphens raises a syntax error in the query; "
+    "llama-index-storage-chat-store-azure 0.6.0: the id is put in quotes in a filter",
+    modes=(SYNC, ASYNC),
+    program=st.tuples(
+        strategies.some_of(_AWKWARD),
+        st.lists(
+            # No id may point out of the working directory.
+            strategies.session_ids().filter(lambda session: ".." not in session),
+            max_size=3,
+        ),
+    ),
+)
+def any_id_works_or_is_refused(s: Session, program: tuple[list[str], list[str]]) -> None:
+    awkward, others = program
+    handles = _accepted(s, dict.fromkeys(f"{{nonce}}-{end}" for end in [*awkward, *others]))
+    for handle in handles:
+        handle.reads_back()
+    for handle in handles:
+        handle.clear()
+        handle.reads_back()
+
+
+@contract(
+    "isolation.path_like",
+    rule=f"Session ids that are different spellings of one path are different ids. {_APART}",
+    source=f"{_EXAMPLE}; a session id is a name and no path",
+    cause="the id is used as the name of a file or the path of a URL, which are normalised",
+    remedy="encode slashes, backslashes and dots; or refuse them",
+    seen="langchain-ai/langchain#36890: session ids of FileChatMessageHistory are paths",
+    needs=("disposable",),
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        [
+            ("{nonce}-a", "./{nonce}-a"),
+            ("{nonce}-a", "{nonce}-a/"),
+            ("{nonce}-a", "{nonce}-a/."),
+            ("{nonce}-a", "{nonce}-b/../{nonce}-a"),
+            ("{nonce}-d/e", "{nonce}-d//e"),
+            ("{nonce}-d/e", "{nonce}-d/./e"),
+            ("{nonce}-d/e", "{nonce}-d\\e"),
+        ]
+    ),
+)
+def spellings_of_a_path_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
+    _are_kept_apart(s, pairs)
+
+
+@contract(
+    "isolation.stays_inside",
+    rule="A session id cannot lead out of the place where histories are kept: with ids such as "
+    "`../x` nothing is written beside or above the working directory.",
+    source="convention: session ids often come from a request, and a path in one must not choose "
+    "where a server writes",
+    cause="the id is joined to a directory as it is",
+    remedy="encode what is not a letter or a digit before using it in a path; or refuse it",
+    seen="langchain-ai/langchain#36890: path traversal in FileChatMessageHistory; "
+    "langchain_core/chat_history.py: the example joins the id to the path",
+    needs=("disposable",),
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(
+        ["../{nonce}-a", "../../{nonce}-a", "{nonce}-b/../../{nonce}-a", "..\\{nonce}-a"]
+    ),
+    examples=4,
+)
+def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None:
+    for handle in _accepted(s, ids):
+        handle.reads_back()
+    for above in ("..", "../.."):
+        found = [name for name in os.listdir(above) if name.startswith(s.nonce)]
+        s.check(
+            not found,
+            "other",
+            f"a session id led out of the directory: {len(found)} of its files are in {above!r}",
+            f"not [name for name in os.listdir({above!r}) if name.startswith(nonce)]",
+        )
+
+
+@contract(
+    "isolation.empty_id",
+    rule="The empty session id, and the names `.` and `..`, are refused with an error, or are ids "
+    "like any other: they share no message with other sessions, and every handle on them is one "
+    "conversation.",
+    source=f"{_EXAMPLE}; the empty string is a str",
+    cause="an empty id is taken for none: for all sessions, a default one, or a new random one",
+    remedy="test `session_id is None`, not its truth; or refuse the empty id",
+    seen="langchain-neo4j 0.11.0 and langchain-arangodb 2.1.0 refuse it by `if not session_id`",
+    needs=("disposable",),
+    modes=(SYNC, ASYNC),
+    program=st.sampled_from(["", ".", ".."]),
+    examples=6,
+)
+def the_empty_id_is_an_id_or_is_refused(s: Session, session: str) -> None:
+    b = s.open()
+    b.add([HumanMessage("m0")])
+    a, _ = s.try_open(session)
+    if a is not None and a.try_add([HumanMessage("m1")]) is None:
+        a.clear()  # such an id cannot carry a nonce, and may have been used before
+        b.reads_back()
+        a.add([HumanMessage("m2")])
+        (s.open(session) if "shared" not in s.rig.backend.lacks else a).reads_back()
+    b.reads_back()
+
+
+@contract(
+    "isolation.lookalike_clear",
+    rule="Clearing a session removes nothing of a session whose id its own one matches as a "
+    f"pattern or begins with. {_APART}",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages "
+    "from the store of this history",
+    cause="`clear` deletes by pattern or by prefix (LIKE, SCAN, a key range), also where reading "
+    "does not",
+    remedy="delete what is equal to the id; escape it where there is only a pattern",
+    seen="langchain-google-bigtable 0.8.0, chat_message_history.py clear: drop_by_prefix(session "
+    "id) without a separator, so that `user1` wipes `user10`",
+    modes=(SYNC, ASYNC),
+    program=st.tuples(strategies.some_of(_PATTERNS), strategies.some_of(_PREFIXES)).map(
+        lambda drawn: [*((long, short) for short, long in drawn[1]), *drawn[0]]
+    ),
+    examples=20,
+)
+def a_clear_does_not_touch_lookalikes(s: Session, pairs: list[Pair]) -> None:
+    kept = dict.fromkeys(pair[0] for pair in pairs)
+    handles = {handle.session: handle for handle in _accepted(s, [*kept, *(p[1] for p in pairs)])}
+    for _, cleared in pairs:
+        if cleared in handles and cleared not in kept:
+            handles[cleared].clear()
+    for session in kept:
+        if session in handles:
+            handles[session].reads_back()

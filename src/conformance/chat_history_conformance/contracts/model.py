@@ -1,0 +1,88 @@
+"""Model: whatever is done to a history, it agrees with a plain list."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
+
+from chat_history_conformance.contracts.catalogue import HANDLES, contract
+from chat_history_conformance.execution.session import Handle, Session
+
+
+class Move(NamedTuple):
+    """One step: what is done through which of four places, and to how many messages."""
+
+    what: str
+    place: int
+    size: int
+
+
+_KINDS = ["add", "read", "read_all", "rewrite", "clear", "add_one", "reopen"]
+_KINDS += ["add", "add", "read", "read_all", "rewrite"]  # these more often
+_MOVES = [
+    Move(what, place, size) for size in (1, 2) for what in _KINDS for place in (0, 1, 0, 1, 2)
+]
+# One draw for each move keeps stories varied, and each may shrink to any part of itself.
+_STORIES = st.lists(st.sampled_from([None, *_MOVES]), min_size=30, max_size=30).map(
+    lambda moves: [move for move in moves if move is not None]
+)
+
+
+@contract(
+    "model.agrees_with_list",
+    rule="After any sequence of adding, reading, clearing, closing and opening again, over several "
+    "sessions and several handles of each, every read is what a plain list per session id holds.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory: stores a history of the "
+    "message interactions in a chat",
+    cause="a state that handles share (a cache, a counter, a cursor) is right after each operation "
+    "alone and wrong after two or three of them",
+    remedy="follow the steps: the operation before the wrong read is seldom the guilty one",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: a cache that is reloaded only "
+    "when it is empty",
+    modes=HANDLES,
+    program=_STORIES,
+)
+def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move]) -> None:
+    lacks = s.rig.backend.lacks
+    shared = "shared" not in lacks
+    handles: dict[int, Handle] = {}
+    number = 0
+    for move in moves:
+        handle = handles.get(move.place)
+        if handle is None:
+            handle = handles[move.place] = s.open(_session(move.place, shared))
+        match move.what:
+            case "add":
+                batch = [HumanMessage(f"m{number + index}") for index in range(move.size)]
+                handle.add(batch)
+                number += move.size
+            case "add_one":
+                handle.add_one(HumanMessage(f"m{number}"))
+                number += 1
+            case "read":
+                handle.reads_back()
+            case "read_all":
+                for open_handle in handles.values():
+                    open_handle.reads_back()
+            case "clear":
+                handle.clear()
+            case "rewrite":  # as is done to trim or to summarise: another list of some length
+                length = len(handle.book.kept) or 1
+                handle.clear()
+                handle.add([HumanMessage(f"m{number + index}") for index in range(length)])
+                number += length
+            case "reopen":
+                held = sum(other.session == handle.session for other in handles.values()) > 1
+                # What becomes of a session that nobody holds is for a durable history to say.
+                if shared and (held or "durable" not in lacks):
+                    handle.release()
+                    del handles[move.place]
+    for handle in handles.values():
+        handle.reads_back()
+
+
+def _session(place: int, shared: bool) -> str:
+    """Places 0 and 1 are two handles of one session, where there is such a thing."""
+    return "{nonce}-2" if place == 2 else "{nonce}-1" if shared else f"{{nonce}}-1{place}"

@@ -1,0 +1,341 @@
+"""Parity: the asynchronous methods exist, work, and agree with the synchronous ones."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hypothesis import strategies as st
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ASYNC, MIXED, SYNC, contract
+from chat_history_conformance.diagnosis.rendering import show
+from chat_history_conformance.diagnosis.steps import Step
+from chat_history_conformance.execution.session import Handle, Session
+
+Batches = list[list[BaseMessage]]
+
+_ASYNC = (
+    "langchain_core/chat_history.py, BaseChatMessageHistory: async variants all have default "
+    "implementations that call the sync variants"
+)
+_LONG = 200
+_REPEATS = 5
+_STANDSTILL = 0.05
+"""Seconds of standstill that are a finding; the coarsest clocks tick in 0.016."""
+
+
+@contract(
+    "parity.async_methods",
+    rule="`aadd_messages`, `aget_messages` and `aclear` exist, can be awaited, and do what their "
+    "synchronous twins do.",
+    source=_ASYNC,
+    cause="a method is overridden and raises, or returns a coroutine that nobody awaits; or the "
+    "synchronous method that the default calls does not exist",
+    remedy="delete the override, the default works; or await what it calls",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: async methods raise ValueError "
+    "unless made with async_mode; langchain-postgres 0.0.19: likewise without async_connection",
+    modes=(ASYNC,),
+    program=strategies.batches(max_batches=2),
+    examples=10,
+)
+def the_async_methods_work(s: Session, batches: Batches) -> None:
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+        a.reads_back()
+    a.clear()
+    a.reads_back()
+
+
+@contract(
+    "parity.agree",
+    rule="Synchronous and asynchronous methods of one handle work on one conversation: what is "
+    "added or cleared one way is read so the other way, in any mixture.",
+    source=_ASYNC,
+    cause="the two ways have a cache, a buffer or a table of their own, or store another form",
+    remedy="let one of them call the other, or both the same functions that make and read records",
+    seen="microsoft/semantic-kernel#14017: add_message skips what add_message_async does; "
+    "llama-index-storage-chat-store-redis 0.8.0: siblings return raw bytes",
+    modes=(MIXED,),
+    program=st.tuples(
+        st.integers(0, 1),
+        st.lists(st.sampled_from(["add", "one", "read", "clear"]), min_size=1, max_size=8),
+    ),
+)
+def what_is_done_one_way_is_seen_the_other_way(s: Session, program: tuple[int, list[str]]) -> None:
+    shift, operations = program
+    a = s.open()
+    for _ in range(shift):  # ways alternate: this changes which operation is done which way
+        a.reads_back()
+    for number, operation in enumerate(operations):
+        if operation == "add":
+            a.add([HumanMessage(f"m{number}"), HumanMessage(f"m{number}b")])
+        elif operation == "one":
+            a.add_one(HumanMessage(f"m{number}"))
+        elif operation == "clear":
+            a.clear()
+        else:
+            a.reads_back()
+    a.reads_back()
+    a.reads_back()
+
+
+async def stood_still(operation):  # type: ignore[no-untyped-def]
+    """Seconds for which the event loop only waited for `operation`, 0 where others had turns."""
+    longest, ended = 0.0, False
+
+    async def heartbeat():  # type: ignore[no-untyped-def]
+        nonlocal longest
+        while not ended:
+            wall, work = time.monotonic(), time.thread_time()
+            await asyncio.sleep(0.001)
+            wall, work = time.monotonic() - wall, time.thread_time() - work
+            if work < wall / 10:  # a loop that computes is busy and not blocked
+                longest = max(longest, wall)
+
+    beating = asyncio.ensure_future(heartbeat())  # type: ignore[no-untyped-call]
+    await asyncio.sleep(0.005)
+    longest, started = 0.0, time.monotonic()
+    await operation()
+    took, ended = time.monotonic() - started, True
+    await beating
+    return longest if longest > 0.7 * took else 0.0
+
+
+@contract(
+    "parity.loop_not_blocked",
+    level="should",
+    rule="While an asynchronous method waits for its store, the event loop serves others: it never "
+    f"stands still for {_STANDSTILL * 1000:g} ms or more in each of {_REPEATS} calls. Computing, "
+    "such as decoding messages, is not counted.",
+    source=f"{_ASYNC} in an executor, so that the loop is free meanwhile",
+    cause="an `async def` that calls a blocking client, or sleeps with `time.sleep`",
+    remedy="delete the override, the default uses an executor; or await an asynchronous client, or "
+    "`asyncio.to_thread`",
+    seen="langchain-ai/langchain#16728: a review notes that reading in `__str__` might block the "
+    "event loop; langchain-core 1.7.2, InMemoryChatMessageHistory.aadd_messages runs inline, which "
+    "is harmless there",
+    modes=(ASYNC,),
+    examples=1,
+)
+def async_methods_do_not_block_the_event_loop(s: Session, _: None) -> None:
+    a = s.open()
+    a.add([HumanMessage(f"m{number}") for number in range(_LONG)])
+    definition = re.sub(r"  # type: ignore\S*", "", inspect.getsource(stood_still))
+    s.steps.append(Step("", definition))
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("messages", ()),
+        ("add_messages", ([HumanMessage("again")],)),
+        ("clear", ()),
+    ]
+    for operation, args in calls:
+        least = _least_standstill(s, a, operation, args)
+        name = a.phrase(operation, args, "async").spelt.name
+        s.check(
+            least < _STANDSTILL,
+            "blocked_loop",
+            f"the event loop stood still for {least * 1000:.0f} ms or more during every call of "
+            f"`{name}`",
+            f"least < {_STANDSTILL}",
+        )
+
+
+def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ...]) -> float:
+    """The shortest standstill of several calls; one that is short enough ends it."""
+    phrase = a.phrase(operation, args, "async")
+    if not phrase.spelt.awaited:
+        return 0.0
+    history, spelt = s.rig.local.history(a.key), phrase.spelt
+    measured: list[float] = []
+
+    def measure() -> Any:
+        call = partial(getattr(history, spelt.name), *spelt.args, **spelt.kwargs)
+        return stood_still(call)  # type: ignore[no-untyped-call]
+
+    code = f"least = min(wait(stood_still(lambda: {phrase.bare()})) for _ in range({_REPEATS}))"
+    text = f"{phrase.text()}, up to {_REPEATS} times, beside a heartbeat on the same loop"
+    s.steps.append(Step(text, code))
+    for _ in range(_REPEATS):
+        measured.append(s.carry_out(spelt.name, lambda: s.rig.local.run(measure, "async")))
+        if measured[-1] < _STANDSTILL:
+            break
+    told = ", ".join(f"{seconds * 1000:.0f}" for seconds in measured)
+    s.steps[-1] = s.steps[-1].with_result(f"it stood still for {told} ms")
+    return min(measured)
+
+
+@contract(
+    "parity.cancellation",
+    level="should",
+    rule="An `aadd_messages` that is cancelled leaves the history usable: what was there before "
+    "and what is added afterwards is read, in order, and of the cancelled batch each message at "
+    "most once, in the order of the batch. Whether any of it is stored is left open.",
+    source="convention: web frameworks cancel the task of a request whose client is gone, in the "
+    "middle of any await",
+    cause="a lock, a transaction or a connection is not given back where CancelledError passes; "
+    "or it is taken for a failed attempt and tried again",
+    remedy="use `async with` and `finally`; shield what must not be cut in two",
+    seen="openai/openai-agents-python#1658: add_items is cancelled before the state is saved",
+    modes=(ASYNC,),
+    program=st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(0, 1)),
+    examples=16,
+)
+def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, int, int]) -> None:
+    turns, size, before = program
+    a = s.open()
+    kept = [f"before{number}" for number in range(before)]
+    if kept:
+        a.add([HumanMessage(text) for text in kept])
+    batch = [f"cancelled{number}" for number in range(size)]
+    _cancel_an_add(s, a, [HumanMessage(text) for text in batch], turns)
+    a.add([HumanMessage("after")])
+    kept.append("after")
+    told = [message.content for message in a.read()]
+    name = a.last_variable
+    rest = [text for text in told if text not in batch]
+    s.check(
+        rest == kept,
+        "lost" if len(rest) < len(kept) else "altered",
+        f"after a cancelled add {len(rest)} of the {len(kept)} other messages are there",
+        f"[m.content for m in {name} if m.content not in {batch!r}] == {kept!r}",
+        expected=kept,
+        returned=[show(text) for text in told],
+    )
+    stored = [str(text) for text in told if text in batch]
+    s.check(
+        len(set(stored)) == len(stored),
+        "duplicated",
+        f"{len(stored) - len(set(stored))} of {size} messages of a cancelled add are there twice",
+        f"len({{m.content for m in {name}}}) == len({name})",
+        returned=[show(text) for text in told],
+    )
+    s.check(
+        stored == sorted(stored),
+        "reordered",
+        "the messages of a cancelled add are in another order than its batch",
+        f"(c := [m.content for m in {name} if m.content in {batch!r}]) == sorted(c)",
+        returned=[show(text) for text in told],
+    )
+
+
+def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int) -> None:
+    phrase = a.phrase("add_messages", (batch,), "async")
+    history, spelt = s.rig.local.history(a.key), phrase.spelt
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(getattr(history, spelt.name)(*spelt.args))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # whatever it raised when it was cut short is its own affair
+
+    code = f"""async def cancelled():
+    task = asyncio.ensure_future({phrase.bare()})
+    for _ in range({turns}):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+wait(cancelled())"""
+    s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the loop", code))
+    s.carry_out(spelt.name, lambda: s.rig.local.run(cancelled, "async"))
+
+
+@contract(
+    "parity.handle_per_loop",
+    level="should",
+    rule="Histories that are opened, used and closed on one event loop after another work on each "
+    "of them, also when the earlier ones have ended, as `asyncio.run` does each time.",
+    source="convention: tests, notebooks, task queues and Streamlit start an event loop for each "
+    "piece of work",
+    cause="a client, a pool or a lock of the module is bound to the first loop that used it",
+    remedy="keep such things per running loop, or in the handle",
+    seen="langchain-ai/langgraph#6693: `Event loop is closed` under ASGI; bytedance/deer-flow#2302",
+    needs=("shared",),
+    modes=(ASYNC,),
+    program=st.integers(1, 2),
+    examples=2,
+)
+def each_event_loop_may_have_its_own_handles(s: Session, loops: int) -> None:
+    keeper = s.open()
+    keeper.add([HumanMessage("m0")])
+    for number in range(loops):
+        with s.another_loop():
+            handle = s.open()
+            handle.add([HumanMessage(f"m{number + 1}")])
+            handle.reads_back()
+            handle.release()
+    keeper.reads_back()
+
+
+@contract(
+    "parity.one_handle_over_loops",
+    level="may",
+    rule="One handle can be used from several event loops, one after the other.",
+    source="convention: an application keeps a handle and calls `asyncio.run` for each turn",
+    cause="the handle's client, pool or lock is bound to the loop that used it first; many "
+    "asynchronous clients are, and say so",
+    remedy="keep such things per running loop; or document that a handle belongs to one loop",
+    seen="langchain-ai/langgraph#6693; llama-index-storage-chat-store-azure 0.6.0, base.py: sync "
+    "methods run one async client on a fresh loop each",
+    modes=(ASYNC,),
+    program=st.booleans(),
+    examples=2,
+)
+def one_handle_works_on_several_event_loops(s: Session, used_before: bool) -> None:
+    a = s.open()
+    if used_before:
+        a.add([HumanMessage("m0")])
+    for number in range(2):
+        with s.another_loop():
+            a.add([HumanMessage(f"m{number + 1}")])
+            a.reads_back()
+
+
+@contract(
+    "parity.sync_inside_loop",
+    level="should",
+    rule="The synchronous methods work where an event loop is running in the same thread.",
+    source="convention: in notebooks every call is made under a running loop, and asynchronous "
+    "applications call synchronous libraries",
+    cause="the synchronous method runs its asynchronous twin with `asyncio.run` or "
+    "`run_until_complete`, which a running loop forbids",
+    remedy="use a synchronous client, or a loop in a thread of its own and "
+    "`asyncio.run_coroutine_threadsafe`",
+    seen="langchain-ai/langchain#22933: add_messages in an async mode raises RuntimeError, and "
+    "nothing is saved",
+    modes=(SYNC,),
+    program=strategies.batches(max_batches=1),
+    examples=2,
+)
+def the_sync_methods_work_under_a_running_loop(s: Session, batches: Batches) -> None:
+    a = s.open()
+    (batch,) = batches
+    phrase = a.phrase("add_messages", (batch,), "sync")
+    history, spelt = s.rig.local.history(a.key), phrase.spelt
+
+    def add() -> None:
+        getattr(history, spelt.name)(*spelt.args)
+
+    _under_a_loop(s, phrase.text(), phrase.bare(), spelt.name, add)
+    a.book.add(batch)
+    a.reads_back()
+    _under_a_loop(s, "a.clear()", "a.clear()", "clear", lambda: history.clear())
+    a.book.clear()
+    a.reads_back()
+
+
+def _under_a_loop(
+    s: Session, text: str, code: str, operation: str, action: Callable[[], None]
+) -> None:
+    lines = f"async def inside():\n    {code}\nwait(inside())"
+    s.steps.append(Step(f"{text}  under a running event loop", lines))
+    s.carry_out(operation, lambda: s.rig.local.run(action, "async"))

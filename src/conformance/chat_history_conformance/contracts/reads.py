@@ -1,0 +1,205 @@
+"""Reads: reading changes nothing, and shows what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.catalogue import ONE_HANDLE, PROCESS, SYNC, contract
+from chat_history_conformance.execution.session import Session
+
+Batches = list[list[BaseMessage]]
+
+_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
+_STR = "langchain_core/chat_history.py, BaseChatMessageHistory.__str__"
+_ENTER = "langchain_core/runnables/history.py, RunnableWithMessageHistory._enter_history"
+
+
+@contract(
+    "reads.repeatable",
+    rule="Reading changes nothing: read again, a conversation to which nothing was added is the "
+    "same, and after an addition it has that in addition.",
+    source=f"{_MESSAGES}: a property that returns a list of messages",
+    cause="`messages` consumes: it moves a cursor that the next read starts from",
+    remedy="read from the start each time, and offer a consuming read under another name; or give "
+    "up `whole_reads`",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: `messages` goes on from the "
+    "committed offset",
+    needs=("whole_reads",),
+    modes=ONE_HANDLE,
+    program=strategies.batches(max_batches=3),
+)
+def reading_can_be_repeated(s: Session, batches: Batches) -> None:
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+        a.reads_back()
+        a.reads_back()
+
+
+@contract(
+    "reads.unused_session",
+    rule="A session that was never written reads as an empty list, as often as it is read, and "
+    "also when other sessions have messages.",
+    source=f"{_MESSAGES}: returns a list of messages; langchain_core/chat_history.py, the example "
+    "of BaseChatMessageHistory returns an empty list where there is no file",
+    cause="reading looks up what only the first write makes",
+    remedy="treat `not found` as an empty conversation",
+    seen="langchain-ai/langchain#6141: DynamoDB without any chat history raised",
+    modes=ONE_HANDLE,
+    program=st.tuples(st.booleans(), st.integers(1, 2)),
+    examples=4,
+)
+def an_unused_session_reads_as_an_empty_list(s: Session, program: tuple[bool, int]) -> None:
+    others, times = program
+    if others:
+        s.open("{nonce}-2").add([HumanMessage("m0")])
+    a = s.open()
+    for _ in range(times):
+        a.reads_back()
+    a.add([HumanMessage("m1")])
+    a.reads_back()
+
+
+@contract(
+    "reads.returns_list",
+    rule="A read returns a `list` that the caller owns: it can be copied, appended to, sorted and "
+    "emptied, and the next read is not changed by that.",
+    source=f"{_MESSAGES}: returns a list; {_ENTER}: calls `copy` on it",
+    cause="a tuple, a generator or a view is returned; or the list in which the history keeps its "
+    "messages",
+    remedy="build a new list for each read",
+    seen="langchain-core 1.7.2, InMemoryChatMessageHistory.messages is the live list; "
+    "langchain-community 0.4.2, chat_message_histories/tidb.py returns its cache",
+    modes=ONE_HANDLE,
+    program=st.tuples(
+        strategies.batches(max_batches=2, max_size=3),
+        strategies.some_of(["append(None)", "reverse()", "pop()", "clear()"]),
+    ),
+)
+def a_read_returns_a_list_of_the_callers_own(
+    s: Session, program: tuple[Batches, list[str]]
+) -> None:
+    batches, changes = program
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+    for change in changes:
+        got = a.reads_back()
+        name = a.last_variable
+        s.check(
+            isinstance(got, list),
+            "other",
+            f"a read returned a {type(got).__name__} in place of a list",
+            f"isinstance({name}, list)",
+        )
+        s.do(f"{name}.{change}", _change(got, change))
+        again = a.read()
+        # By number and contents: what else could differ is told by the contracts on fidelity.
+        told = [None if item is None else item.content for item in again]
+        wanted = [kept.message.content for kept in a.book.kept]
+        s.check(
+            told == wanted,
+            "aliased",
+            f"`{change}` on the list that a read returned changed the history",
+            f"[m and m.content for m in {a.last_variable}] == {wanted!r}",
+            expected=[repr(item) for item in wanted],
+            returned=[repr(item) for item in told],
+        )
+
+
+def _change(messages: list[BaseMessage], change: str) -> Callable[[], object]:
+    method, _, argument = change.rstrip(")").partition("(")
+    return lambda: getattr(messages, method)(*([None] if argument else []))
+
+
+@contract(
+    "reads.printing",
+    rule="Printing a history (`str`, `repr`) changes nothing.",
+    source=f"{_STR}: returns a string representation; a debugger or a log line may ask for it",
+    cause="`__str__` reads in a way that consumes, or prepares the list it prints in place",
+    remedy="print from a copy, or only the session id",
+    seen="convention: loggers and debuggers print objects without being asked",
+    modes=(SYNC,),
+    program=st.tuples(
+        strategies.batches(max_batches=2), st.lists(st.sampled_from(["str", "repr"]), min_size=1)
+    ),
+)
+def printing_a_history_changes_nothing(s: Session, program: tuple[Batches, list[str]]) -> None:
+    batches, functions = program
+    a = s.open()
+    for batch in batches:
+        a.add(batch)
+    for function in functions[:3]:
+        a.text(function)
+        a.reads_back()
+
+
+@contract(
+    "reads.own_writes",
+    rule="A read that starts after an add has returned shows what was added, on the same handle.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds to the "
+    "store; a chat turn writes and the next one reads",
+    cause="the store makes writes visible later (an index that refreshes once a second, a "
+    "replica), or the write is still in a buffer",
+    remedy="wait for visibility when writing, or refresh before reading",
+    seen="langchain-community 0.4.2, chat_message_histories/rocksetdb.py: `sync=False` by default, "
+    "so a read may come before the write",
+    modes=ONE_HANDLE,
+    program=strategies.batches(max_batches=4, max_size=3),
+)
+def a_handle_reads_its_own_writes(s: Session, batches: Batches) -> None:
+    a = s.open()
+    for batch in batches:
+        if len(batch) == 1:
+            a.add_one(batch[0])
+        else:
+            a.add(batch)
+        a.reads_back()
+
+
+@contract(
+    "reads.other_handle",
+    rule="A read that starts after an add has returned shows what was added, through every handle "
+    "with that session id, also one that was opened and has read before.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds to the "
+    "store, which the handles of a session share",
+    cause="messages are loaded once, when the handle is made or first read",
+    remedy="read from the store on every access",
+    seen="langchain-community 0.4.2, chat_message_histories/firestore.py: messages are loaded in "
+    "the constructor only",
+    needs=("shared",),
+    modes=ONE_HANDLE,
+    program=strategies.batches(max_batches=3, max_size=2),
+)
+def another_handle_reads_what_was_written(s: Session, batches: Batches) -> None:
+    _write_and_read_elsewhere(s, batches)
+
+
+@contract(
+    "reads.other_process",
+    rule="A read that starts after an add has returned shows what was added, in every process, "
+    "also through a handle that was opened and has read before.",
+    source="convention: web servers run several processes, and each turn may be served by another",
+    cause="a cache of the process is not told what other processes write; or messages wait in a "
+    "buffer of the process that wrote them",
+    remedy="read from the store on every access, and write to it before the add returns",
+    seen="langchain-google-firestore 0.5.0: messages are loaded in the constructor only",
+    needs=("shared",),
+    modes=(PROCESS,),
+    program=strategies.batches(max_batches=3, max_size=2),
+)
+def another_process_reads_what_was_written(s: Session, batches: Batches) -> None:
+    _write_and_read_elsewhere(s, batches)
+
+
+def _write_and_read_elsewhere(s: Session, batches: Batches) -> None:
+    a, b = s.open(), s.open()
+    b.reads_back()
+    for number, batch in enumerate(batches):
+        writer, reader = (a, b) if number % 2 == 0 else (b, a)
+        writer.add(batch)
+        reader.reads_back()

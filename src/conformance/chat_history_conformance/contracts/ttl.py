@@ -1,0 +1,482 @@
+"""Time to live: messages are there until their time has passed, and not after it.
+
+Nothing here rests on a tight measure of time. Presence is demanded only of reads that ended a
+second before the earliest moment at which a message may expire (stores may count whole seconds),
+and absence only of reads that began well after the latest one. Where a slow machine misses the
+time between the two, the story is told again with a longer time to live.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from chat_history_conformance import strategies
+from chat_history_conformance.contracts.bounded import BEGINNING, CONSUMED, LAST
+from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, PROCESS, SYNC, contract
+from chat_history_conformance.diagnosis.compare import Kept
+from chat_history_conformance.execution.session import Handle, Session
+
+Batches = list[list[BaseMessage]]
+
+COARSE = 1.0
+"""Seconds by which a store that counts whole seconds may be early or late."""
+LATE = 1.5
+"""Seconds past its time after which a message must be gone: a coarse store, and some more."""
+LADDER = (0.12, 0.8, 4.0, 8.0, 16.0)
+"""Seconds to live: what the first do not show, for the store is coarse or slow, the others do."""
+LONG = 60.0
+"""Seconds to live that no contract lives to see the end of."""
+
+_FACTORY = "convention: with_ttl(session_id, ttl_ms) opens a history whose messages expire"
+_SWEEPER = "langchain-community 0.4.2, chat_message_histories/dynamodb.py, `messages`: no check of "
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _short(s: Session, session: str = "{nonce}-1") -> tuple[Handle, float]:
+    """A handle with the shortest time to live that the history takes, and that time."""
+    return next(_rungs(s, session))
+
+
+def _rungs(s: Session, session: str = "{nonce}-1") -> Iterator[tuple[Handle, float]]:
+    """Handles on sessions of their own with longer and longer times to live.
+
+    Whoever takes one more than there are has seen nothing: the contract is not applicable.
+    """
+    for number, seconds in enumerate(LADDER):
+        name = session if number == 0 else f"{session}.{number}"
+        handle, _ = s.try_open(name, ttl=(_ms(seconds),))
+        if handle is not None:
+            yield handle, seconds
+    s.not_applicable(
+        f"times to live of {LADDER[0]:g} to {LADDER[-1]:g} s were refused, or passed before a read "
+        "ended"
+    )
+
+
+def _expire(s: Session, handle: Handle, seconds: float) -> None:
+    """Wait until all of a session has expired, and fail if it does not in time."""
+    count = len(handle.book.kept)
+    got = handle.read_until(lambda got: not got, "not {got}", seconds + LATE)
+    s.check(
+        not got,
+        "stale",
+        f"{len(got)} of {count} messages came back {LATE:g} s past their time to live of "
+        f"{_ms(seconds)} ms",
+        f"not {handle.last_variable}",
+    )
+    handle.book.clear()
+
+
+@contract(
+    "ttl.expires",
+    rule="A message is not returned once its time to live has passed, and it does not come back. "
+    "(Allowed here: 1.5 seconds past it.)",
+    source=_FACTORY,
+    cause="expired records are left to a sweeper that runs now and then; or milliseconds were "
+    "taken for seconds",
+    remedy="leave out what has expired when reading, whatever the store removes by itself",
+    seen=f"{_SWEEPER}expireAt",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def nothing_is_returned_past_its_time(s: Session, _: None) -> None:
+    a, seconds = _short(s)
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    a.add([HumanMessage("m2")])
+    _expire(s, a, seconds)
+    got = a.read()
+    s.check(
+        not got,
+        "resurrected",
+        f"{len(got)} of 3 messages came back after all had expired",
+        f"not {a.last_variable}",
+    )
+
+
+@contract(
+    "ttl.reading_renews_nothing",
+    rule="The time to live runs from the write: a message that is read again and again expires all "
+    "the same. (Allowed here: 1.5 seconds past its time.)",
+    source=f"{_FACTORY}: by the age of the message, or by the last write of the session",
+    cause="each read begins the time anew, as a session cookie or a cache does",
+    remedy="set the time of expiry when writing, and only then",
+    seen="convention: else a conversation that somebody looks at never expires",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def reading_does_not_renew_the_time(s: Session, _: None) -> None:
+    for a, seconds in _rungs(s):
+        a.add([HumanMessage("m0"), HumanMessage("m1")])
+        moments = [time.monotonic()]
+
+        def gone(got: list[BaseMessage], moments: list[float] = moments) -> bool:
+            moments.append(time.monotonic())
+            return not got
+
+        got = a.read_until(gone, "not {got}", seconds + LATE)
+        s.check(
+            not got,
+            "stale",
+            f"{len(got)} of 2 messages that were read again and again were still there {LATE:g} s "
+            f"past their time to live of {_ms(seconds)} ms",
+            f"not {a.last_variable}",
+        )
+        pauses = (later - sooner for sooner, later in pairwise(moments))
+        if max(pauses) < seconds / 2:
+            return
+        # It was left alone for so long that it could expire between two reads.
+
+
+@contract(
+    "ttl.expires_elsewhere",
+    rule="A message expires for every handle of its session, in another process too, and also "
+    "after the handle that wrote it was closed.",
+    source=_FACTORY,
+    cause="expiry is kept or carried out by the handle that wrote: by a timer of its own, or a "
+    "table in its memory",
+    remedy="store the time of expiry with the message, and let every reader look at it",
+    seen="convention: whoever reads must be told the same",
+    needs=("with_ttl", "shared"),
+    modes=(SYNC, ASYNC, PROCESS),
+    examples=1,
+)
+def messages_expire_for_every_handle(s: Session, _: None) -> None:
+    a, seconds = _short(s)
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    b = s.open(a.session, ttl=(_ms(seconds),))
+    a.release()
+    _expire(s, b, seconds)
+
+
+@contract(
+    "ttl.kept_until",
+    rule="A message is returned until its time to live has passed (demanded here: until a second "
+    "before it).",
+    source=_FACTORY,
+    cause="milliseconds were taken for something smaller, or are added to a time in another unit",
+    remedy="name the unit in every variable, and convert once",
+    seen="convention: the argument is called ttl_ms",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def messages_are_kept_until_their_time(s: Session, _: None) -> None:
+    minute, month = s.open(ttl=(60_000,)), s.try_open("{nonce}-2", ttl=(2_592_000_000,))[0]
+    handles = [minute] if month is None else [minute, month]
+    started = time.monotonic()
+    for handle in handles:
+        handle.add([HumanMessage("m0"), HumanMessage("m1")])
+    for wait in (0.0, 0.1):
+        if wait:
+            s.sleep(wait)
+        for handle in handles:
+            got = handle.read()
+            if time.monotonic() < started + 60.0 - COARSE:
+                handle.expect(got, handle.book.kept)
+
+
+@contract(
+    "ttl.by_granularity",
+    rule="As `ttl_granularity` of the declaration says, each message expires by its own age "
+    "(`message`), or the session as a whole by its last write (`session`).",
+    source=f"{_FACTORY}; ttl_granularity of the declaration",
+    cause="expiry is set on the key of the session at each write, where `message` is declared; or "
+    "on each record, where `session` is",
+    remedy="declare what the backend does",
+    seen="langchain-community 0.4.2, chat_message_histories/redis.py: expire() on each add is "
+    "`session`; langchain-redis 0.2.6: a ttl for each document is `message`",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def messages_expire_by_the_declared_granularity(s: Session, _: None) -> None:
+    by_message = s.rig.backend.ttl_granularity == "message"
+    for a, seconds in _rungs(s):
+        strict = seconds > 2 * COARSE
+        coarse = COARSE if strict else 0.0
+        started = time.monotonic()
+        a.add([HumanMessage("old")])
+        old_gone = time.monotonic() + seconds + coarse
+        s.sleep(0.65 * seconds)
+        new_gone = time.monotonic() + seconds - coarse
+        a.add([HumanMessage("new")])
+        if time.monotonic() > started + seconds - coarse:
+            continue  # the older one may have been gone by then
+        wanted = a.book.kept[-1:] if by_message else a.book.kept
+        s.sleep(round(max(0.0, old_gone - time.monotonic()) + 0.01, 3))
+        while True:
+            got = a.read()
+            if time.monotonic() > new_gone:
+                break  # missed it: a longer time to live is tried
+            contents = [item.content for item in got]
+            if contents == [kept.message.content for kept in wanted]:
+                return
+            if strict:
+                _not_as_declared(s, a, got, wanted)
+            s.sleep(0.01)
+
+
+def _not_as_declared(s: Session, a: Handle, got: list[BaseMessage], wanted: list[Kept]) -> None:
+    if s.rig.backend.ttl_granularity == "message":
+        late = len(got) > len(wanted)
+        happened = "was returned past its time" if late else "was gone"
+        summary = f"the {'older' if late else 'newer'} message {happened}: not by its own age"
+    else:
+        late = False
+        summary = f"{len(got)} of 2 messages were there: not by the last write of the session"
+    wanted_contents = [kept.message.content for kept in wanted]
+    s.check(
+        False,
+        "stale" if late else "lost",
+        summary,
+        f"[m.content for m in {a.last_variable}] == {wanted_contents!r}",
+        expected=[str(wanted_contents)],
+        returned=[str([item.content for item in got])],
+    )
+
+
+@contract(
+    "ttl.sessions_independent",
+    rule="Messages of one session that expire take nothing of another session with them, whatever "
+    "times to live the two were opened with.",
+    source=_FACTORY,
+    cause="the time to live is a setting of the whole store, table or class, and the last one wins",
+    remedy="keep the time of expiry with the messages",
+    seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py: default_ttl is a setting "
+    "of the container",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def other_sessions_are_left_alone(s: Session, _: None) -> None:
+    before = s.open("{nonce}-2", ttl=(_ms(LONG),))
+    a, seconds = _short(s)
+    after = s.open("{nonce}-3", ttl=(_ms(LONG),))
+    started = time.monotonic()
+    for number, handle in enumerate((before, a, after)):
+        handle.add([HumanMessage(f"m{number}"), HumanMessage(f"n{number}")])
+    _expire(s, a, seconds)
+    for handle in (before, after):
+        got = handle.read()
+        if time.monotonic() < started + LONG - COARSE:
+            handle.expect(got, handle.book.kept)
+
+
+@contract(
+    "ttl.none_means_never",
+    rule="With `ttl_ms=None` messages never expire, also when other handles of the store have a "
+    "time to live.",
+    source=_FACTORY,
+    cause="None falls back to a default, or to what another handle was given",
+    remedy="write no time of expiry where none was asked for",
+    seen="langchain-community 0.4.2, chat_message_histories/momento.py: ttl=None means the cache's "
+    "default",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def without_a_time_to_live_messages_stay(s: Session, _: None) -> None:
+    never = s.open("{nonce}-2", ttl=(None,))
+    a, seconds = _short(s)
+    a.add([HumanMessage("m0")])
+    never.add([HumanMessage("m1"), HumanMessage("m2")])
+    _expire(s, a, seconds)
+    never.expect(never.read(), never.book.kept)
+
+
+@contract(
+    "ttl.nonsense_refused",
+    rule="A negative time to live and text in place of one are refused with an error, at opening "
+    "or at the first write.",
+    source="convention: a time that has passed already, or is none, is a mistake of the caller",
+    cause="the value goes to the store as it is, where a negative one deletes at once",
+    remedy="check it when the history is opened: an int of 1 or more, or None",
+    seen="convention: Redis deletes the key at EXPIRE with a negative time",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of([-1, -60_000, "60000", "soon"]),
+)
+def nonsense_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
+    for number, ttl_ms in enumerate(nonsense):
+        handle, _ = s.try_open(f"{{nonce}}-{number}", ttl=(ttl_ms,))
+        if handle is None:
+            continue
+        error = handle.try_add([HumanMessage("m0")])
+        s.check(
+            error is not None,
+            "wrong_bound",
+            f"a time to live of {ttl_ms!r} was taken, in place of refused",
+            "error is not None",
+        )
+
+
+@contract(
+    "ttl.reads_agree",
+    rule="What one read has found expired, no later read returns: not through the same handle, and "
+    "not through another one.",
+    source="convention: two reads within one turn agree unless a message expired between them",
+    cause="a handle caches what it read, or computes expiry by a clock of its own",
+    remedy="ask the store at each read, and compare with one clock",
+    seen="convention: a chat turn reads twice, at entry and at exit",
+    needs=("with_ttl", "shared"),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def what_has_expired_for_one_read_has_for_all(s: Session, _: None) -> None:
+    a, seconds = _short(s)
+    b = s.open(a.session, ttl=(_ms(seconds),))
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    b.read()
+    _expire(s, a, seconds)
+    for handle in (b, a, b):
+        got = handle.read()
+        s.check(
+            not got,
+            "resurrected",
+            f"{handle.name} returned {len(got)} of 2 messages after a had found them expired",
+            f"not {handle.last_variable}",
+        )
+
+
+@contract(
+    "ttl.usable_after_expiry",
+    rule="A session whose messages have expired can be written again: what is added then is "
+    "returned, and nothing of what had expired.",
+    source=_FACTORY,
+    cause="the next write renews the expiry of the whole session, with its old messages still "
+    "there; or the session stays marked as expired",
+    remedy="remove what has expired before a write, or keep the time with each message",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages: reads the "
+    "item without a look at expireAt, and writes it back with a new one",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_session_is_usable_after_its_messages_expired(s: Session, _: None) -> None:
+    for a, seconds in _rungs(s):
+        a.add([HumanMessage("old0"), HumanMessage("old1")])
+        _expire(s, a, seconds)
+        started = time.monotonic()
+        a.add([HumanMessage("new")])
+        got = a.read()
+        in_time = time.monotonic() < started + seconds - COARSE
+        old = [item for item in got if str(item.content).startswith("old")]
+        s.check(
+            not old,
+            "resurrected",
+            f"a write brought {len(old)} of 2 messages back that had expired",
+            f"not [m for m in {a.last_variable} if m.content.startswith('old')]",
+        )
+        if got or in_time:
+            a.expect(got, a.book.kept)
+            return
+
+
+@contract(
+    "ttl.bounded_reads_honour_it",
+    rule="Bounded and consuming reads return no expired message either.",
+    source=_FACTORY,
+    cause="only `messages` leaves out what has expired",
+    remedy="leave it out in the one place that all reads go through",
+    seen="convention: a message that is gone is gone for every read",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def bounded_reads_return_nothing_past_its_time(s: Session, _: None) -> None:
+    offered = _offered(s)
+    a, seconds = _short(s)
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    _expire(s, a, seconds)
+    for operation in offered:
+        bounds = (5,) if operation == LAST else (5, 5.0)
+        got = a.bounded(operation, *bounds)
+        s.check(
+            not got,
+            "stale",
+            f"`{operation}` returned {len(got)} of 2 messages that had expired",
+            f"not {a.last_variable}",
+        )
+
+
+def _offered(s: Session) -> list[str]:
+    offered = s.offered((CONSUMED, LAST, BEGINNING))
+    if not offered:
+        s.not_applicable(f"has none of {LAST}, {BEGINNING} and {CONSUMED}")
+    return offered
+
+
+@contract(
+    "ttl.bounds_count_the_living",
+    rule="Where each message expires by its own age, a bound counts only those that have not "
+    "expired: the n newest, oldest or next of them.",
+    source="convention: what has expired is not there, so it takes no place",
+    cause="the store is asked for n records, and those that have expired are left out afterwards",
+    remedy="leave out what has expired in the query, before the limit is applied",
+    seen="openai/openai-agents-python#3174: a limit can return fewer valid items when the latest "
+    "envelopes are invalid",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
+    if s.rig.backend.ttl_granularity != "message":
+        s.not_applicable("the session expires as a whole: ttl_granularity is session")
+    offered = _offered(s)
+    if "whole_reads" in s.rig.backend.lacks:
+        # The whole reads here may be ones that move the position past everything.
+        offered = [operation for operation in offered if operation != CONSUMED]
+    for a, seconds in _rungs(s):
+        started = time.monotonic()
+        a.add([HumanMessage("old0"), HumanMessage("old1")])
+        s.sleep(0.65 * seconds)
+        a.add([HumanMessage("new0"), HumanMessage("new1")])
+        if time.monotonic() > started + seconds:
+            continue  # the older ones may have been gone by then
+        living = ["new0", "new1"]
+        got = a.read_until(lambda got: len(got) <= 2, "len({got}) <= 2", seconds + LATE)
+        if [item.content for item in got] != living:
+            continue
+        reads = []
+        for operation in offered:
+            bounds = (2,) if operation == LAST else (2, 5.0)
+            reads.append((a.bounded(operation, *bounds), a.last_variable))
+        # Between two reads that agree nothing expired.
+        if [item.content for item in a.read()] != living:
+            continue
+        for returned, variable in reads:
+            a.last_variable = variable
+            a.expect_part(returned, a.book.kept[-2:], "2 messages, with 2 more expired")
+        return
+
+
+@contract(
+    "ttl.changes_nothing_else",
+    rule="A time to live that has not passed changes nothing: all messages come back, in order.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages",
+    cause="messages that expire are stored in another way, as keys of their own say, and read "
+    "without an order",
+    remedy="keep the order of acceptance beside the time of expiry",
+    seen="langchain-redis 0.2.6 stores a document for each message, with a ttl of its own",
+    needs=("with_ttl",),
+    modes=ONE_HANDLE,
+    program=strategies.batches(),
+)
+def a_time_to_live_changes_nothing_else(s: Session, batches: Batches) -> None:
+    a = s.open(ttl=(_ms(LONG),))
+    started = time.monotonic()
+    for batch in batches:
+        a.add(batch)
+    got = a.read()
+    if time.monotonic() < started + LONG - COARSE:
+        a.expect(got, a.book.kept)

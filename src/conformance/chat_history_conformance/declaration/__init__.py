@@ -1,0 +1,1 @@
+"""Declare a backend, and find a declared backend by name."""

@@ -1,0 +1,1 @@
+"""Find out what went wrong, and write the script that shows it."""

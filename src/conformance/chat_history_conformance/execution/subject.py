@@ -1,0 +1,111 @@
+"""A backend made ready to be judged: its hosts, what it can do, and ids that nobody else uses."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from functools import cached_property
+
+from chat_history_conformance.declaration import capabilities
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.capabilities import Capabilities
+from chat_history_conformance.drivers.local import How, Local, Peer, has_operation
+from chat_history_conformance.servers.handle import Server
+
+
+class Rig:
+    """What all contracts of one backend share in one run.
+
+    Args:
+        backend: The backend.
+        limit: Seconds that one operation may take before it counts as hung.
+        destructive: Whether ids may be tried that could meet somebody's data.
+        server: The server that it needs, where this process holds it.
+        owned: Whether that server was started by the run, in this process or in another.
+        faults: Whether the server may be paused, killed and restarted.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        limit: float = 30.0,
+        destructive: bool = False,
+        server: Server | None = None,
+        owned: bool = False,
+        faults: bool = False,
+    ) -> None:
+        self.backend = backend
+        self.limit = limit
+        self.server = server
+        self.disposable = backend.disposable or owned
+        self.destructive = destructive or self.disposable
+        self._faults = faults
+        self.local = Local(backend, limit)
+        self.notes: list[str] = []
+        self._peer: Peer | None = None
+        self._run = uuid.uuid4().hex[:8]
+        self._numbers = itertools.count(1)
+
+    @property
+    def how(self) -> How:
+        """The way of calling that the backend keeps, synchronous where it has both."""
+        return self.backend.modes[0]
+
+    @property
+    def peer(self) -> Peer:
+        """The second process, started when it is first needed and again after it ended."""
+        if self._peer is None or not self._peer.alive:
+            self._peer = Peer(self.backend, self.limit)
+        return self._peer
+
+    @property
+    def why_no_faults(self) -> str:
+        """Why the server cannot be paused, killed and restarted; empty where it can."""
+        if self.backend.server is None:
+            return "declares no server"
+        if not self._faults:
+            return "fault contracts pause, kill and restart the server: give --history-faults"
+        if self.server is None:
+            return "the server is held by another process"
+        return self.server.why_no_faults
+
+    def nonce(self) -> str:
+        """A prefix for the session ids of one example, unique among all runs."""
+        return f"chc{self._run}{next(self._numbers)}x"
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do: what it does not give up, and what is found on a history.
+
+        Opens a history of a session that nobody uses, and closes it. Raises what the factory
+        raises.
+        """
+        names = set(capabilities.assumed()) - set(self.backend.lacks)
+        self.local.open("probe", self.nonce(), self.how, None)
+        try:
+            history = self.local.history("probe")
+            names |= {
+                name
+                for name in (*capabilities.READS, "close")
+                if has_operation(self.backend, history, name)
+            }
+        finally:
+            self.local.release("probe", self.how)
+        if self.backend.with_ttl is not None:
+            names.add("with_ttl")
+        if self.backend.corrupt is not None:
+            names.add("corrupt")
+        if self.backend.server is not None:
+            names.add("server")
+        if not self.why_no_faults:
+            names.add("faults")
+        if self.destructive:
+            names.add("disposable")
+        return Capabilities(names)
+
+    def stop(self) -> None:
+        """End the threads and the second process."""
+        self.local.stop()
+        if self._peer is not None:
+            self._peer.stop()

@@ -1,0 +1,179 @@
+"""Histories that share objects with their callers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.faulty import INVENTED, faulty
+
+_kept: dict[str, list[BaseMessage]] = {}
+
+
+class _ListHistory(MemoryChatMessageHistory):
+    """Keeps the messages of all sessions as objects, in lists of this process."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return copy.deepcopy(self.kept)
+
+    @property
+    def kept(self) -> list[BaseMessage]:
+        """The live list of the session."""
+        return _kept.setdefault(self.session_id, [])
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self.kept.extend(copy.deepcopy(list(messages)))
+
+    def clear(self) -> None:
+        _kept.pop(self.session_id, None)
+
+
+@faulty(
+    "aliasing.id_written_into_input",
+    breaks="aliasing.inputs_unchanged",
+    kind="mutated_input",
+    seen="langchain-community 0.4.2, chat_message_histories/rocksetdb.py, add_message",
+)
+class IdWrittenIntoInput(MemoryChatMessageHistory):
+    """The key of the record is written into the caller's message, after it was stored."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        super().add_messages(messages)
+        for message in messages:
+            message.additional_kwargs["id"] = "key"
+
+
+@faulty(
+    "aliasing.input_emptied",
+    breaks="aliasing.inputs_unchanged",
+    kind="mutated_input",
+    seen=INVENTED,
+)
+class InputEmptied(MemoryChatMessageHistory):
+    """The list that is passed in is used up as a queue."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        super().add_messages(messages)
+        if isinstance(messages, list):
+            messages.clear()
+
+
+@faulty(
+    "aliasing.object_kept",
+    breaks="aliasing.later_input_changes",
+    kind="aliased",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message",
+)
+class ObjectKept(_ListHistory):
+    """The caller's objects are stored."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self.kept.extend(messages)
+
+
+@faulty(
+    "aliasing.shallow_copy_kept",
+    breaks="aliasing.later_input_changes",
+    kind="aliased",
+    seen="rocketride-org/rocketride-server#547 "
+    "https://github.com/rocketride-org/rocketride-server/pull/547",
+)
+class ShallowCopyKept(_ListHistory):
+    """Shallow copies are stored: what is nested in a message is still the caller's."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self.kept.extend(copy.copy(message) for message in messages)
+
+
+@faulty(
+    "aliasing.list_kept",
+    breaks="aliasing.list_passed_in",
+    kind="aliased",
+    seen="llama-index-core 0.14.25, simple_chat_store.py, set_messages; neo4j-graphrag 1.22.0, "
+    "message_history.py, InMemoryMessageHistory",
+)
+class ListKept(_ListHistory):
+    """The first list that is passed in becomes the store."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        if isinstance(messages, list) and messages and not self.kept:
+            _kept[self.session_id] = messages
+        else:
+            super().add_messages(messages)
+
+
+@faulty(
+    "aliasing.live_list",
+    breaks="aliasing.returned_list",
+    kind="aliased",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.messages; "
+    "yaalalabs/agent-kernel#739 https://github.com/yaalalabs/agent-kernel/issues/739",
+)
+class LiveList(_ListHistory):
+    """`messages` is the live list."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return self.kept
+
+
+@faulty(
+    "aliasing.cached_list",
+    breaks="aliasing.returned_list",
+    kind="aliased",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py and streamlit.py: the cache is "
+    "handed out",
+)
+class CachedList(MemoryChatMessageHistory):
+    """What a read returned is kept and returned again until something is written."""
+
+    _cache: Any = None
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        if self._cache is None:
+            self._cache = super().messages
+        cache: list[BaseMessage] = self._cache
+        return cache
+
+    def _append(self, texts: Sequence[str]) -> None:
+        self._cache = None
+        super()._append(texts)
+
+    def clear(self) -> None:
+        self._cache = None
+        super().clear()
+
+
+@faulty(
+    "aliasing.live_messages",
+    breaks="aliasing.returned_messages",
+    kind="aliased",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.messages",
+)
+class LiveMessages(_ListHistory):
+    """`messages` is a new list of the stored objects."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return list(self.kept)
+
+
+@faulty(
+    "aliasing.shallow_copies_returned",
+    breaks="aliasing.returned_messages",
+    kind="aliased",
+    seen="Lilly-Protocol/agentlily-runtime#260 "
+    "https://github.com/Lilly-Protocol/agentlily-runtime/issues/260",
+)
+class ShallowCopiesReturned(_ListHistory):
+    """`messages` are shallow copies: what is nested in them is the store's."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return [copy.copy(message) for message in self.kept]

@@ -1,0 +1,417 @@
+"""Histories whose bounded reads return something else than what the bounds say."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.faulty import INVENTED, faulty
+
+Messages = list[BaseMessage]
+
+
+@faulty(
+    "bounded.one_too_many",
+    breaks="bounded.count_from_beginning",
+    kind="wrong_bound",
+    seen="neo4j-graphrag 1.22.0, message_history.py, GET_MESSAGES_QUERY: 0..2k hops are 2k+1 nodes",
+)
+class OneTooMany(MemoryChatMessageHistory):
+    """A read of the n oldest messages returns n + 1."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        more = max_message_count + 1 if max_message_count else max_message_count
+        return super().messages_from_beginning(more, max_time_sec)
+
+
+@faulty(
+    "bounded.newest_from_beginning",
+    breaks="bounded.count_from_beginning",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class NewestFromBeginning(MemoryChatMessageHistory):
+    """A bounded read from the beginning returns the newest messages."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        messages = super().messages_from_beginning(None, max_time_sec)
+        return messages[-max_message_count:] if max_message_count else messages[:max_message_count]
+
+
+@faulty(
+    "bounded.limit_keeps_oldest",
+    breaks="bounded.count_of_last",
+    kind="wrong_bound",
+    seen="yaalalabs/agent-kernel#739 [BUG] OpenAISession.get_items(limit) returns oldest items "
+    "instead of latest, https://github.com/yaalalabs/agent-kernel/issues/739",
+)
+class LimitKeepsOldest(MemoryChatMessageHistory):
+    """`last_messages` returns the oldest messages."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        super().last_messages(max_message_count)
+        return self.messages[:max_message_count]
+
+
+@faulty(
+    "bounded.last_newest_first", breaks="bounded.count_of_last", kind="reordered", seen=INVENTED
+)
+class LastNewestFirst(MemoryChatMessageHistory):
+    """`last_messages` lists the newest message first."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        return super().last_messages(max_message_count)[::-1]
+
+
+@faulty(
+    "bounded.whole_pages",
+    breaks="bounded.count_of_consumed",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class WholePages(MemoryChatMessageHistory):
+    """A consuming read returns whole pages of two messages."""
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        odd = 0 if max_message_count is None else max_message_count % 2
+        return super().messages_from_last_consumed(
+            max_message_count and max_message_count + odd, max_time_sec
+        )
+
+
+@faulty(
+    "bounded.zero_is_unlimited",
+    breaks="bounded.zero",
+    kind="wrong_bound",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py: `if self.history_size:`",
+)
+class ZeroIsUnlimited(MemoryChatMessageHistory):
+    """A count of 0 means no bound."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        return super().last_messages(max_message_count) if max_message_count else self.messages
+
+
+@faulty(
+    "bounded.zero_is_one",
+    breaks="bounded.zero",
+    kind="wrong_bound",
+    seen="openai/openai-agents-python#3244 fix(sessions): return [] for non-positive limits, "
+    "https://github.com/openai/openai-agents-python/pull/3244",
+)
+class ZeroIsOne(MemoryChatMessageHistory):
+    """The count is compared after a message was taken, so that 0 gives one."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        return super().messages_from_beginning(
+            1 if max_message_count == 0 else max_message_count, max_time_sec
+        )
+
+
+@faulty(
+    "bounded.zero_consumes",
+    breaks="bounded.zero_consumes_nothing",
+    kind="lost",
+    seen=INVENTED,
+)
+class ZeroConsumes(MemoryChatMessageHistory):
+    """A consuming read of 0 messages fetches one, drops it and moves past it."""
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        if max_message_count == 0:
+            super().messages_from_last_consumed(1, max_time_sec)
+        return super().messages_from_last_consumed(max_message_count, max_time_sec)
+
+
+@faulty(
+    "bounded.negative_is_all",
+    breaks="bounded.nonsense_refused",
+    kind="wrong_bound",
+    seen="openai/openai-agents-python#4997 fix(memory): reject negative get_items limit, "
+    "https://github.com/openai/openai-agents-python/pull/4997",
+)
+class NegativeIsAll(MemoryChatMessageHistory):
+    """A negative count means all messages, as LIMIT -1 does in SQLite."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        if isinstance(max_message_count, int) and max_message_count < 0:
+            return self.messages
+        return super().last_messages(max_message_count)
+
+
+@faulty("bounded.nan_seconds", breaks="bounded.nonsense_refused", kind="wrong_bound", seen=INVENTED)
+class NaNSeconds(MemoryChatMessageHistory):
+    """A time that is not a number bounds nothing, for it is never reached."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        if isinstance(max_time_sec, float) and math.isnan(max_time_sec):
+            max_time_sec = None
+        return super().messages_from_beginning(max_message_count, max_time_sec)
+
+
+@faulty(
+    "bounded.own_time_out_when_empty",
+    breaks="bounded.time_on_empty",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class OwnTimeOutWhenEmpty(MemoryChatMessageHistory):
+    """A read of an empty history polls once with a time-out of its own."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        if not self.messages:
+            time.sleep(1.8)
+        return super().messages_from_beginning(max_message_count, max_time_sec)
+
+
+@faulty(
+    "bounded.in_time_the_newest",
+    breaks="bounded.time_on_long",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class InTimeTheNewest(MemoryChatMessageHistory):
+    """Pages are read from the newest back, so that what is there in time is not the oldest."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        messages = super().messages_from_beginning(max_message_count, None)
+        in_time = 10**9 if max_time_sec is None else int(max_time_sec * 100_000)
+        return messages[-in_time:] if in_time else []
+
+
+@faulty(
+    "bounded.deadline_between_pages",
+    breaks="bounded.time_on_long",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class DeadlineBetweenPages(MemoryChatMessageHistory):
+    """A slow page of hundreds of messages is decoded to its end, whatever the time."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        messages = super().messages_from_beginning(max_message_count, max_time_sec)
+        time.sleep(1.8 if len(self.last_messages(200)) == 200 else 0)
+        return messages
+
+
+@faulty(
+    "bounded.consumes_what_it_fetched",
+    breaks="bounded.time_consumes_what_it_gives",
+    kind="lost",
+    seen=INVENTED,
+)
+class ConsumesWhatItFetched(MemoryChatMessageHistory):
+    """A read whose time is up moves the position past all that was fetched."""
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        messages = super().messages_from_last_consumed(max_message_count, None)
+        in_time = 10**9 if max_time_sec is None else int(max_time_sec * 10_000)
+        return messages[:in_time]
+
+
+@faulty(
+    "bounded.waits_for_silence",
+    breaks="bounded.no_wait",
+    kind="wrong_bound",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: polls on "
+    "until the count or the time is reached",
+)
+class WaitsForSilence(MemoryChatMessageHistory):
+    """A consuming read waits its whole time for more where there are fewer than asked for."""
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 0.0
+    ) -> Messages:
+        messages = super().messages_from_last_consumed(max_message_count, max_time_sec or None)
+        if max_time_sec and max_message_count and len(messages) < max_message_count:
+            time.sleep(max_time_sec)
+        return messages
+
+
+@faulty(
+    "bounded.page_of_a_hundred", breaks="bounded.count_of_many", kind="wrong_bound", seen=INVENTED
+)
+class PageOfAHundred(MemoryChatMessageHistory):
+    """A count of over 100 is cut to one page of 100."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        return super().last_messages(min(max_message_count, 100))
+
+
+@faulty("bounded.time_hides_count", breaks="bounded.both_bounds", kind="wrong_bound", seen=INVENTED)
+class TimeHidesCount(MemoryChatMessageHistory):
+    """Where a time is given the count is not looked at."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = None
+    ) -> Messages:
+        if max_time_sec and max_time_sec > 5:
+            max_message_count = None
+        return super().messages_from_beginning(max_message_count, max_time_sec)
+
+
+@faulty("bounded.count_of_31_bits", breaks="bounded.unhit_bound", kind="wrong_bound", seen=INVENTED)
+class CountOf31Bits(MemoryChatMessageHistory):
+    """The count overflows the 32-bit number that the store takes."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        return super().last_messages(max_message_count % 2**31)
+
+
+@faulty(
+    "bounded.full_pages_only",
+    breaks="bounded.unhit_bound",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class FullPagesOnly(MemoryChatMessageHistory):
+    """A read with a large count returns only full pages of 100 messages."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        messages = super().messages_from_beginning(max_message_count, max_time_sec)
+        if (max_message_count or 0) > 1000:
+            return messages[: len(messages) // 100 * 100]
+        return messages
+
+
+@faulty(
+    "bounded.small_default_window",
+    breaks="bounded.no_bound",
+    kind="wrong_bound",
+    seen="langchain-neo4j 0.11.0: window=3 by default; haystack-experimental 0.19.0.post1: "
+    "last_k=10",
+)
+class SmallDefaultWindow(MemoryChatMessageHistory):
+    """No bound means a default one."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = None, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        return super().messages_from_beginning(
+            5 if max_message_count is None else max_message_count, max_time_sec
+        )
+
+
+@faulty("bounded.end_after_the_wait", breaks="bounded.latest_waits", kind="lost", seen=INVENTED)
+class EndAfterTheWait(MemoryChatMessageHistory):
+    """`messages_from_latest` waits a while first and looks up the end of the history after it."""
+
+    def messages_from_latest(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        time.sleep(min(max_time_sec or 0, 0.5))
+        return super().messages_from_latest(max_message_count, 0.0)
+
+    async def amessages_from_latest(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        await asyncio.sleep(min(max_time_sec or 0, 0.5))
+        return await super().amessages_from_latest(max_message_count, 0.0)
+
+
+@faulty(
+    "bounded.latest_from_position",
+    breaks="bounded.latest_skips_the_past",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class LatestFromPosition(MemoryChatMessageHistory):
+    """`messages_from_latest` goes on from the last consumed message."""
+
+    def messages_from_latest(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        unread = self.messages_from_last_consumed(max_message_count, None)
+        return unread or super().messages_from_latest(max_message_count, max_time_sec)
+
+
+@faulty(
+    "bounded.last_by_consuming",
+    breaks="bounded.last_moves_nothing",
+    kind="lost",
+    seen=INVENTED,
+)
+class LastByConsuming(MemoryChatMessageHistory):
+    """`last_messages` reads all with the consuming reader and takes the end of it."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        last = super().last_messages(max_message_count)
+        self.messages_from_beginning(None, None)
+        return last
+
+
+@faulty(
+    "bounded.bound_on_storage",
+    breaks="bounded.removes_nothing",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py add_messages: stores only "
+    "existing_messages[-self.history_size:]",
+)
+class BoundOnStorage(MemoryChatMessageHistory):
+    """`last_messages` cuts what is stored to what it returns."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        last = super().last_messages(max_message_count)
+        del self._store._sessions[self.session_id].records[: -len(last) or None]
+        return last
+
+
+@faulty(
+    "bounded.delivered_is_deleted",
+    breaks="bounded.removes_nothing",
+    kind="lost",
+    seen=INVENTED,
+)
+class DeliveredIsDeleted(MemoryChatMessageHistory):
+    """A consuming read takes the messages out, as from a queue."""
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        messages = super().messages_from_last_consumed(max_message_count, max_time_sec)
+        session = self._store._sessions.get(self.session_id)
+        if session:
+            session.records[:] = [r for r in session.records if r.position > session.position]
+        return messages
+
+
+@faulty(
+    "bounded.window_counts_all_sessions",
+    breaks="bounded.other_sessions",
+    kind="wrong_bound",
+    seen="langchain-ai/langchain-mongodb#12 Bug in MongoDBChatMessageHistory, "
+    "https://github.com/langchain-ai/langchain-mongodb/issues/12",
+)
+class WindowCountsAllSessions(MemoryChatMessageHistory):
+    """What `last_messages` skips is computed from the number of messages of all sessions."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        super().last_messages(max_message_count)
+        total = sum(len(session.records) for session in self._store._sessions.values())
+        return self.messages[max(0, total - max_message_count) :][:max_message_count]

@@ -1,0 +1,256 @@
+"""Histories that clear too little, too much, or the wrong thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_backends.sqlite import SQLiteChatMessageHistory
+from chat_history_conformance.faulty import faulty
+
+
+@faulty(
+    "clear.error_swallowed",
+    breaks="clear.empties",
+    kind="resurrected",
+    seen="langchain-couchbase 1.1.1, clear: except Exception: logger.error",
+)
+class ErrorSwallowed(MemoryChatMessageHistory):
+    """`clear` fails, logs that, and returns as if it had been done."""
+
+    def clear(self) -> None:
+        try:
+            raise OSError("no answer")
+        except OSError:
+            return
+
+
+@faulty(
+    "clear.leaves_derived_store",
+    breaks="clear.empties",
+    kind="resurrected",
+    seen="langchain-azure-ai 1.2.12, azure_ai_memory.py clear: only self._base.clear()",
+)
+class LeavesFirstMessage(MemoryChatMessageHistory):
+    """`clear` keeps the message that a second store holds, the first of the session."""
+
+    def clear(self) -> None:
+        first = super().messages[:1]
+        super().clear()
+        self.add_messages(first)
+
+
+@faulty(
+    "clear.leaves_other_handle_cache",
+    breaks="clear.every_handle",
+    kind="stale",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: `messages` returns self.cache "
+    "unless it is empty",
+)
+class LeavesOtherHandleCache(MemoryChatMessageHistory):
+    """A handle that has seen a session does not notice when another handle empties it."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._cache: list[BaseMessage] = []
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        self._cache = super().messages or self._cache
+        return list(self._cache)
+
+    def clear(self) -> None:
+        super().clear()
+        self._cache = []
+
+
+@faulty(
+    "clear.missing_raises",
+    breaks="clear.idempotent",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py clear: unguarded "
+    "delete_item",
+)
+class MissingRaises(MemoryChatMessageHistory):
+    """`clear` raises where there is nothing to delete."""
+
+    def clear(self) -> None:
+        del self._store._sessions[self.session_id]
+
+
+@faulty(
+    "clear.name_error",
+    breaks="clear.unused_session",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/zep.py: except NotFoundError, which is "
+    "imported under TYPE_CHECKING only",
+)
+class NameErrorOnUnused(MemoryChatMessageHistory):
+    """`clear` of a session that was never written raises NameError from its own handler."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        super().add_messages(messages)
+        self._known = True
+
+    def clear(self) -> None:
+        if not getattr(self, "_known", False) and not self.messages:
+            raise NameError("name 'NotFoundError' is not defined")
+        super().clear()
+
+
+@faulty(
+    "clear.drops_all_sessions",
+    breaks="clear.other_sessions",
+    kind="lost",
+    seen="langchain-redis 0.2.6, chat_message_history.py delete(): self.index.delete(drop=True)",
+)
+class DropsAllSessions(MemoryChatMessageHistory):
+    """`clear` drops the index that all sessions share."""
+
+    def clear(self) -> None:
+        self._store._sessions.clear()
+
+
+@faulty(
+    "clear.breaks_writer",
+    breaks="clear.add_after",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: clear deletes the topic, "
+    "which only __init__ makes",
+)
+class BreaksWriter(MemoryChatMessageHistory):
+    """After `clear` the next add of the same handle goes nowhere."""
+
+    _gone = False
+
+    def clear(self) -> None:
+        super().clear()
+        self._gone = True
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        if not self._gone:
+            super().add_messages(messages)
+        self._gone = False
+
+
+@faulty(
+    "clear.breaks_other_writer",
+    breaks="clear.add_after_by_other_handles",
+    kind="lost",
+    control="sqlite",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: other handles go on writing "
+    "to the topic that clear deleted",
+)
+class BreaksOtherWriter(SQLiteChatMessageHistory):
+    """What another handle adds after a `clear` belongs to the cleared generation and is lost."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._generation = _generations.get(session_id, 0)
+
+    def clear(self) -> None:
+        super().clear()
+        _generations[self.session_id] = self._generation = self._generation + 1
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        if self._generation >= _generations.get(self.session_id, 0):
+            super().add_messages(messages)
+
+
+_generations: dict[str, int] = {}
+
+
+@faulty(
+    "clear.cache_outlives_clear",
+    breaks="clear.add_after_by_other_handles",
+    kind="stale",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: the cache of other handles "
+    "stays",
+)
+class CacheOutlivesClear(MemoryChatMessageHistory):
+    """A handle reads the store again only when that holds more or nothing, not when it is new."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._cache: list[BaseMessage] = []
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        stored = super().messages
+        if not stored or len(stored) > len(self._cache):
+            self._cache = stored
+        return list(self._cache)
+
+
+@faulty(
+    "clear.resurrected_on_close",
+    breaks="clear.nothing_returns",
+    kind="resurrected",
+    seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py __exit__: always "
+    "upsert_messages()",
+)
+class ResurrectedOnClose(MemoryChatMessageHistory):
+    """Closing a handle writes back what it had read, where the session is empty by now."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._seen: list[BaseMessage] = []
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        self._seen = super().messages or self._seen
+        return super().messages
+
+    def clear(self) -> None:
+        super().clear()
+        self._seen = []
+
+    def close(self) -> None:
+        if not super().messages:
+            self.add_messages(self._seen)
+
+
+@faulty(
+    "clear.stale_handle_writes_back",
+    breaks="clear.nothing_returns",
+    kind="resurrected",
+    seen="langchain-community 0.4.2, chat_message_histories/firestore.py upsert_messages: writes "
+    "the cached list as the whole document",
+)
+class StaleHandleWritesBack(MemoryChatMessageHistory):
+    """The first add into an emptied session writes the handle's cached list back with it."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._seen: list[BaseMessage] = []
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        self._seen = super().messages
+        return list(self._seen)
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        emptied = not super().messages
+        super().add_messages([*(self._seen if emptied else []), *messages])
+        self._seen = super().messages
+
+    def clear(self) -> None:
+        super().clear()
+        self._seen = []
+
+
+@faulty(
+    "clear.first_page_only",
+    breaks="clear.long_history",
+    kind="resurrected",
+    seen="signalapp/Signal-Desktop#645: deleting a conversation deletes its newest part only",
+)
+class FirstPageOnly(MemoryChatMessageHistory):
+    """`clear` deletes the first 1,000 messages, which is what one query returns."""
+
+    def clear(self) -> None:
+        rest = self.messages[1000:]
+        super().clear()
+        self.add_messages(rest)

@@ -1,0 +1,350 @@
+"""Histories that work alone, and lose or mix up messages when several use them at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory, _Session, _Stored
+from chat_history_backends.sqlite import SQLiteChatMessageHistory
+from chat_history_backends.windows import Record
+from chat_history_conformance.faulty import INVENTED, faulty
+
+_PAUSE = 0.0005
+
+
+class _Rewriting(MemoryChatMessageHistory):
+    """Reads the conversation, extends it, and writes it back."""
+
+    def _write(self, records: Sequence[Record], texts: Sequence[str]) -> None:
+        positions = self._store._positions
+        rows = [*records, *((next(positions), text) for text in texts)]
+        stored = [_Stored(position, str(text), float("inf")) for position, text in rows]
+        self._store._sessions[self.session_id] = _Session(stored)
+
+
+@faulty(
+    "concurrency.read_modify_write",
+    breaks="concurrency.threads_one_handle",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py add_messages: get_item, "
+    "then update_item with the whole list",
+)
+class ReadModifyWrite(_Rewriting):
+    """An add reads the conversation, extends it and writes it back, without a lock."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        before = self._fetch()
+        time.sleep(_PAUSE)
+        self._write(before, texts)
+
+
+@faulty(
+    "concurrency.count_as_next_key",
+    breaks="concurrency.threads_one_handle",
+    kind="lost",
+    seen="llama-index-storage-chat-store-azure 0.6.0, base.py async_add_message: MessageCount is "
+    "read, then create_entity, then upsert(count + 1)",
+)
+class CountAsNextKey(MemoryChatMessageHistory):
+    """The key of a message is the number of those stored, and two writers take the same."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        count = len(self._fetch())
+        time.sleep(_PAUSE)
+        super()._append(texts)
+        with self._store._lock:
+            records = self._session().records
+            records[count:] = records[-len(texts) :]
+
+
+@faulty(
+    "concurrency.lock_per_call",
+    breaks="concurrency.threads_one_handle",
+    kind="lost",
+    seen="openai/openai-agents-python#1953 fix: Replace per-call Lock creation with shared lock, "
+    "https://github.com/openai/openai-agents-python/pull/1953",
+)
+class LockPerCall(_Rewriting):
+    """Each add makes a lock of its own, which excludes nobody."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        with threading.Lock():
+            before = self._fetch()
+            time.sleep(_PAUSE)
+            self._write(before, texts)
+
+
+@faulty(
+    "concurrency.lock_per_handle",
+    breaks="concurrency.handles",
+    kind="lost",
+    seen="openai/openai-agents-python#2843 fix: serialize SQLite session writes with shared file "
+    "locks, https://github.com/openai/openai-agents-python/pull/2843",
+)
+class LockPerHandle(_Rewriting):
+    """The lock around reading, extending and writing back belongs to the handle."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._own_lock = threading.Lock()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        with self._own_lock:
+            before = self._fetch()
+            time.sleep(_PAUSE)
+            self._write(before, texts)
+
+
+@faulty(
+    "concurrency.stale_copy_overwrites",
+    breaks="concurrency.handles",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/firestore.py upsert_messages: the "
+    "handle's own list becomes the document",
+)
+class StaleCopyOverwrites(_Rewriting):
+    """A handle writes back what it read a moment ago, if it has read at all."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        read_at, copy = getattr(self, "_copy", (0.0, []))
+        fresh = time.monotonic() < read_at + 0.01
+        self._write(copy if fresh else self._fetch(), texts)
+        self._copy = (time.monotonic(), self._fetch())
+
+
+@faulty(
+    "concurrency.locked_at_once",
+    breaks="concurrency.handles",
+    kind="other",
+    seen="openai/openai-agents-python#2854 fix: harden SQLAlchemySession against transient SQLite "
+    "locks, https://github.com/openai/openai-agents-python/pull/2854",
+)
+class LockedAtOnce(MemoryChatMessageHistory):
+    """A writer that meets another one does not wait for it, and raises."""
+
+    one_lock: ClassVar[Any] = threading.Lock()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if not self.one_lock.acquire(blocking=False):
+            raise RuntimeError("database is locked")
+        try:
+            time.sleep(_PAUSE)
+            super()._append(texts)
+        finally:
+            self.one_lock.release()
+
+
+@faulty(
+    "concurrency.lock_of_the_process",
+    breaks="concurrency.processes",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py add_message: reads the file, "
+    "appends, and writes the whole file",
+    control="sqlite",
+)
+class LockOfTheProcess(SQLiteChatMessageHistory):
+    """All rows are read, deleted and written back, under a lock that only this process has."""
+
+    process_lock: ClassVar[Any] = threading.Lock()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        with self.process_lock:
+            before = self._fetch()
+            time.sleep(4 * _PAUSE)
+            with self._transaction("IMMEDIATE") as connection:
+                connection.execute("DELETE FROM chat_messages WHERE session_id = ?", (self._key,))
+                connection.executemany(
+                    "INSERT INTO chat_messages (session_id, message) VALUES (?, ?)",
+                    [(self._key, text) for text in [*(text for _, text in before), *texts]],
+                )
+
+
+@faulty(
+    "concurrency.await_between",
+    breaks="concurrency.tasks",
+    kind="lost",
+    seen="llama-index-storage-chat-store-azure 0.6.0, base.py async_add_message: awaits between "
+    "reading the count and storing the next",
+)
+class AwaitBetween(_Rewriting):
+    """The async add awaits between reading the conversation and writing it back."""
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        before = self._fetch()
+        await asyncio.sleep(_PAUSE)
+        self.add_messages(messages)
+        added = self._fetch()[-len(messages) :]
+        self._write([*before, *added], [])
+
+
+@faulty(
+    "concurrency.overtaken",
+    breaks="concurrency.writer_order",
+    kind="reordered",
+    seen=INVENTED,
+)
+class Overtaken(MemoryChatMessageHistory):
+    """A batch that meets another one on its way is put in front of all."""
+
+    under_way: ClassVar[dict[str, int]] = {}
+
+    def _append(self, texts: Sequence[str]) -> None:
+        met = self.under_way.get(self.session_id, 0)
+        self.under_way[self.session_id] = met + 1
+        time.sleep(_PAUSE)
+        super()._append(texts)
+        with self._store._lock:
+            self.under_way[self.session_id] -= 1
+            records = self._session().records
+            if met > 0:
+                records.insert(0, records.pop())
+
+
+@faulty(
+    "concurrency.emptied_and_written_anew",
+    breaks="concurrency.reader_sees_prefixes",
+    kind="stale",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py: write_text over the old file",
+)
+class EmptiedAndWrittenAnew(_Rewriting):
+    """An add empties the conversation for a moment, and writes it anew with what is added."""
+
+    one_lock: ClassVar[Any] = threading.Lock()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        with self.one_lock:
+            before = self._fetch()
+            self.clear()
+            time.sleep(_PAUSE)
+            self._write(before, texts)
+
+
+@faulty(
+    "concurrency.last_of_batch_first",
+    breaks="concurrency.reader_sees_prefixes",
+    kind="lost",
+    seen=INVENTED,
+)
+class LastOfBatchFirst(MemoryChatMessageHistory):
+    """The messages of a batch become visible one by one, the last of them first."""
+
+    one_lock: ClassVar[Any] = threading.Lock()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        with self.one_lock:
+            end = len(self._fetch())
+            for text in reversed(texts):
+                super()._append([text])
+                with self._store._lock:
+                    records = self._session().records
+                    records.insert(end, records.pop())
+                time.sleep(_PAUSE)
+
+
+@faulty(
+    "concurrency.created_twice",
+    breaks="concurrency.first_use",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/elasticsearch.py: indices.exists, then "
+    "indices.create",
+)
+class CreatedTwice(MemoryChatMessageHistory):
+    """The first write looks whether the session exists, and then makes an empty one."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if self.session_id not in self._store._sessions:
+            time.sleep(random.uniform(0, 4 * _PAUSE))
+            self._store._sessions[self.session_id] = _Session()
+        super()._append(texts)
+
+
+@faulty(
+    "concurrency.created_by_each_process",
+    breaks="concurrency.first_use",
+    kind="lost",
+    seen="langchain-oracledb 1.6.0, create_tables: _table_exists, then CREATE TABLE",
+    control="sqlite",
+)
+class CreatedByEachProcess(SQLiteChatMessageHistory):
+    """Whoever finds a session empty makes it anew before writing, what came meanwhile included."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if not self._fetch():
+            time.sleep(random.uniform(0, 20 * _PAUSE))
+            self.clear()
+        super()._append(texts)
+
+
+@faulty(
+    "concurrency.add_undoes_clear",
+    breaks="concurrency.clear_races",
+    kind="resurrected",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py add_messages: the item is "
+    "written back unconditionally",
+)
+class AddUndoesClear(_Rewriting):
+    """Adds exclude one another, but not a clear between their read and their write."""
+
+    one_lock: ClassVar[Any] = threading.Lock()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        with self.one_lock:
+            before = self._fetch()
+            time.sleep(_PAUSE)
+            self._write(before, texts)
+
+
+@faulty(
+    "concurrency.clear_goes_on",
+    breaks="concurrency.clear_races",
+    kind="lost",
+    seen=INVENTED,
+)
+class ClearGoesOn(MemoryChatMessageHistory):
+    """A clear goes on in the background for a moment after it has returned."""
+
+    def clear(self) -> None:
+        super().clear()
+        threading.Timer(0.001, super().clear).start()
+
+
+@faulty(
+    "concurrency.one_cursor",
+    breaks="concurrency.readers",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py: one self.cursor for all",
+)
+class OneCursor(MemoryChatMessageHistory):
+    """All reads of a handle fetch from the one cursor that it has."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        self._cursor = iter(super().messages)
+        found = []
+        while (message := next(self._cursor, None)) is not None:
+            found.append(message)
+            time.sleep(_PAUSE / 10)
+        return found
+
+
+@faulty(
+    "concurrency.one_by_one",
+    breaks="concurrency.contiguous_batches",
+    kind="reordered",
+    seen="langchain-community 0.4.2: histories that implement add_message alone, called for each "
+    "message by BaseChatMessageHistory.add_messages",
+)
+class OneByOne(MemoryChatMessageHistory):
+    """A batch is stored message by message."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            super()._append([text])
+            time.sleep(_PAUSE)

@@ -1,0 +1,201 @@
+"""Histories that forget when a handle is closed, or a process ends."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.sqlite import SQLiteChatMessageHistory
+from chat_history_conformance.faulty import INVENTED, faulty
+
+SQLite = SQLiteChatMessageHistory
+
+
+class _Buffered(SQLiteChatMessageHistory):
+    """Keeps the newest batch in a buffer, which all handles of the process see."""
+
+    def _buffer(self) -> list[BaseMessage]:
+        return _buffers.setdefault(self.session_id, [])
+
+    def _flush(self) -> None:
+        super().add_messages(self._buffer())
+        self._buffer().clear()
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return [*super().messages, *self._buffer()]
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self._flush()
+        self._buffer().extend(messages)
+
+    def clear(self) -> None:
+        super().clear()
+        self._buffer().clear()
+
+
+_buffers: dict[str, list[BaseMessage]] = {}
+
+
+@faulty(
+    "durability.flush_timeout_warns",
+    breaks="durability.new_handle",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: only warns of "
+    "messages that are still in flight",
+    control="sqlite",
+)
+class FlushTimeoutWarns(_Buffered):
+    """The newest batch is in a buffer that closing a handle throws away."""
+
+    def close(self) -> None:
+        super().close()
+        self._buffer().clear()
+
+
+@faulty(
+    "durability.kept_by_process",
+    breaks="durability.new_process",
+    kind="lost",
+    seen="haystack-experimental 0.19.0.post1, chat_message_stores/in_memory.py: a module-level "
+    "dict",
+    control="sqlite",
+)
+def kept_by_process(session_id: str) -> SQLite:
+    """Each process keeps its histories in a file of its own."""
+    return SQLite(session_id, f"chat_history_{os.getpid()}.sqlite3")
+
+
+@faulty(
+    "durability.flushed_at_the_end",
+    breaks="durability.writer_killed",
+    kind="lost",
+    seen="devoxx/DevoxxGenieIDEAPlugin#1177: only a clean end persists",
+    control="sqlite",
+)
+class FlushedAtTheEnd(_Buffered):
+    """The newest batch reaches the file when a handle is closed."""
+
+    def close(self) -> None:
+        self._flush() if self._closer.alive else None
+        super().close()
+
+
+@faulty(
+    "durability.close_twice_raises",
+    breaks="durability.close_idempotent",
+    kind="other",
+    seen=INVENTED,
+    control="sqlite",
+)
+class CloseTwiceRaises(SQLiteChatMessageHistory):
+    """`close` raises where the handle is closed already."""
+
+    def close(self) -> None:
+        self._check_usable()
+        super().close()
+
+
+@faulty(
+    "durability.close_closes_shared",
+    breaks="durability.close_leaves_others",
+    kind="other",
+    seen="googleapis/langchain-google-memorystore-redis-python#10: closes its caller's client",
+    control="sqlite",
+)
+class CloseClosesShared(SQLiteChatMessageHistory):
+    """Closing a handle closes the client of every other one."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        _handles.append(self)
+
+    def close(self) -> None:
+        while _handles:
+            SQLite.close(_handles.pop())
+        super().close()
+
+
+_handles: list[SQLite] = []
+
+
+@faulty(
+    "durability.close_clears",
+    breaks="durability.close_leaves_others",
+    kind="lost",
+    seen=INVENTED,
+    control="sqlite",
+)
+class CloseEndsSession(SQLiteChatMessageHistory):
+    """Closing one handle ends the session for all: its messages are deleted."""
+
+    def close(self) -> None:
+        if self._closer.alive:
+            self.clear()
+        super().close()
+
+
+@faulty(
+    "durability.close_drops_buffer",
+    breaks="durability.close_loses_nothing",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: close waits for nothing that "
+    "is in flight",
+    control="sqlite",
+)
+class CloseDropsBuffer(FlushTimeoutWarns):
+    """`close` throws away what other handles could read until then."""
+
+
+@faulty(
+    "durability.connection_leak",
+    breaks="durability.resources_freed",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: an engine for each instance, "
+    "never closed",
+    control="sqlite",
+)
+class ConnectionLeak(SQLiteChatMessageHistory):
+    """Each handle opens a second connection, which `close` does not know of."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        _leaked.append(sqlite3.connect(self.path, check_same_thread=False))
+        _leaked[-1].execute("SELECT count(*) FROM chat_messages").fetchone()
+
+
+_leaked: list[sqlite3.Connection] = []
+
+
+@faulty(
+    "durability.close_passes",
+    breaks="durability.resources_freed",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, close: `pass`, with seven "
+    "threads for each instance",
+    control="sqlite",
+)
+class ClosePasses(SQLiteChatMessageHistory):
+    """`close` does nothing: the connection is there until the object is garbage."""
+
+    def close(self) -> None:
+        """Leave it to others."""
+
+
+@faulty(
+    "durability.thread_leak",
+    breaks="durability.resources_freed",
+    kind="other",
+    seen=INVENTED,
+    control="sqlite",
+)
+class ThreadLeak(SQLiteChatMessageHistory):
+    """Each handle starts a thread that waits for work for ever."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        threading.Thread(target=threading.Event().wait, daemon=True).start()

@@ -1,0 +1,182 @@
+"""Histories that hide errors, or are not usable after one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.codec import UndecodableRecordError, decode, encode_batch
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_backends.registered import _corrupt_sqlite
+from chat_history_backends.sqlite import SQLiteChatMessageHistory
+from chat_history_conformance.faulty import INVENTED, faulty
+
+
+@faulty(
+    "errors.half_batch",
+    breaks="errors.refused_batch_stores_nothing",
+    kind="foreign",
+    seen="langchain-core 1.7.2, chat_history.py BaseChatMessageHistory.add_messages: the default "
+    "loop",
+)
+class HalfBatch(MemoryChatMessageHistory):
+    """A batch is stored message by message, up to the one that is refused."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        for message in messages:
+            super().add_messages([message])
+
+
+@faulty(
+    "errors.truncate_then_fail",
+    breaks="errors.refused_batch_stores_nothing",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py: a message that cannot be "
+    "encoded leaves an empty file",
+)
+class TruncateThenFail(MemoryChatMessageHistory):
+    """The whole conversation is rewritten, and the old one emptied before the new is encoded."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        everything = [*self.messages, *messages]
+        self.clear()
+        super().add_messages(everything)
+
+
+@faulty(
+    "errors.poisoned_connection",
+    breaks="errors.usable_after_refusal",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py: add_message has no "
+    "rollback",
+)
+class PoisonedConnection(MemoryChatMessageHistory):
+    """After an error every write of the handle fails until a rollback that nobody does."""
+
+    _broken = False
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        if self._broken and messages:
+            raise RuntimeError("current transaction is aborted, commands are ignored")
+        self._broken = True
+        super().add_messages(messages)
+        self._broken = False
+
+
+@faulty(
+    "errors.write_error_swallowed",
+    breaks="errors.write_failure_raises",
+    kind="swallowed_error",
+    seen="langchain-mongodb 0.12.1 add_message: except WriteError: logger.error",
+)
+class WriteErrorSwallowed(MemoryChatMessageHistory):
+    """A write that fails is logged, and `add_messages` returns."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        with contextlib.suppress(Exception):
+            super().add_messages(messages)
+
+
+@faulty(
+    "errors.unwritable_skipped",
+    breaks="errors.write_failure_raises",
+    kind="swallowed_error",
+    seen="langchain-couchbase 1.1.1 add_message(s): except Exception",
+)
+class UnwritableSkipped(MemoryChatMessageHistory):
+    """The messages of a batch that cannot be written are left out."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        for message in messages:
+            with contextlib.suppress(TypeError, ValueError):
+                super().add_messages([message])
+
+
+@faulty(
+    "errors.corrupt_row_skipped",
+    breaks="errors.undecodable_record",
+    kind="swallowed_error",
+    seen="openai-agents 0.24.0, memory/sqlite_session.py _decode_rows: except JSONDecodeError: "
+    "continue",
+    control="sqlite",
+    corrupt=_corrupt_sqlite,
+)
+class CorruptRowSkipped(SQLiteChatMessageHistory):
+    """Rows that cannot be decoded are left out of what is read."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        try:
+            return super().messages
+        except UndecodableRecordError as error:
+            return error.messages
+
+
+@faulty(
+    "errors.clear_reads_first",
+    breaks="errors.undecodable_record",
+    kind="other",
+    seen=INVENTED,
+    control="sqlite",
+    corrupt=_corrupt_sqlite,
+)
+class ClearReadsFirst(SQLiteChatMessageHistory):
+    """`clear` reads what it deletes, and a session with a damaged record cannot be cleared."""
+
+    def clear(self) -> None:
+        if self.messages:
+            super().clear()
+
+
+@faulty(
+    "errors.corrupt_row_hides_session",
+    breaks="errors.undecodable_record_keeps_the_others",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: json.loads for each row with "
+    "no guard",
+    control="sqlite",
+    corrupt=_corrupt_sqlite,
+)
+class CorruptRowHidesSession(SQLiteChatMessageHistory):
+    """The first row that cannot be decoded ends the read, and the others with it."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return [decode(text, position) for position, text in self._fetch()]
+
+
+@faulty(
+    "errors.refusal_without_text",
+    breaks="errors.refusal_names_the_problem",
+    kind="wrong_error",
+    seen=INVENTED,
+)
+class RefusalWithoutText(MemoryChatMessageHistory):
+    """Whatever cannot be stored is refused with one and the same text."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        refused = False
+        try:
+            super().add_messages(messages)
+        except (TypeError, ValueError):
+            refused = True
+        if refused:
+            raise ValueError("invalid input")
+
+
+@faulty(
+    "errors.attribute_error",
+    breaks="errors.refusal_is_a_type_or_value_error",
+    kind="wrong_error",
+    seen=INVENTED,
+)
+class AttributeErrorForText(MemoryChatMessageHistory):
+    """What is no message is used as one, and raises AttributeError where that goes wrong."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        kinds = {message.type for message in messages}
+        assert kinds or not messages
+        encode_batch(messages)
+        super().add_messages(messages)

@@ -1,0 +1,312 @@
+"""Histories that lose, repeat or hang where their server stalls, is killed, or is not there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_conformance import servers
+from chat_history_conformance.faulty import INVENTED, faulty
+from chat_history_conformance.faulty.served import SERVED, ServedChatMessageHistory, ServedError
+
+logger = logging.getLogger(__name__)
+
+
+class _Served(ServedChatMessageHistory):
+    """On the server that the run started."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id, servers.address(SERVED))
+
+
+@faulty(
+    "faults.write_error_logged",
+    breaks="faults.unreachable_raises",
+    kind="swallowed_error",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py and redis.py __init__: the "
+    "error of the connection goes to logger.error",
+    control="served",
+)
+class WriteErrorLogged(_Served):
+    """What the connection says while writing goes to the log, and the add returns."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        try:
+            super()._append(texts)
+        except ServedError as error:
+            logger.error("adding failed: %s", error)
+
+
+@faulty(
+    "faults.empty_when_unreachable",
+    breaks="faults.unreachable_raises",
+    kind="swallowed_error",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py __read_messages: a consumer's "
+    "error is logged, and what came is returned",
+    control="served",
+)
+class EmptyWhenUnreachable(_Served):
+    """A server that does not answer reads as an empty conversation."""
+
+    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+        with contextlib.suppress(ServedError):
+            return super()._records(count, seconds)
+        return []
+
+
+@faulty(
+    "faults.retries_for_a_minute",
+    breaks="faults.unreachable_raises",
+    kind="hung",
+    seen=INVENTED,
+    control="served",
+)
+class RetriesForAMinute(_Served):
+    """A request that finds no server is made again until there is one, for a minute."""
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        deadline = time.monotonic() + 60.0
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ServedError):
+                return super()._ask(request, seconds)
+            time.sleep(0.1)
+        return super()._ask(request, seconds)
+
+
+@faulty(
+    "faults.nameless_error",
+    breaks="faults.unreachable_names_session_and_server",
+    kind="wrong_error",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: raises the "
+    "client's error as it is",
+    control="served",
+)
+class NamelessError(_Served):
+    """The error says that the connection failed, and not which, nor for which session."""
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        try:
+            return super()._ask(request, seconds)
+        except ServedError:
+            raise ConnectionError("the connection failed") from None
+
+
+@faulty(
+    "faults.session_not_named",
+    breaks="faults.unreachable_names_session_and_server",
+    kind="wrong_error",
+    seen=INVENTED,
+    control="served",
+)
+class SessionNotNamed(_Served):
+    """The error names the server, as clients do, and not the session."""
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        try:
+            return super()._ask(request, seconds)
+        except ServedError:
+            raise ConnectionError(f"no answer from {self.address}") from None
+
+
+@faulty(
+    "faults.acknowledged_before_stored",
+    breaks="faults.killed_server_keeps_acknowledged",
+    kind="lost",
+    seen=INVENTED,
+    control="served",
+)
+class AcknowledgedBeforeStored(_Served):
+    """The server is asked to acknowledge what it has in memory, and to write it in its own time."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        request = {"do": "append", "texts": texts, "identifier": uuid.uuid4().hex, "lazily": True}
+        self._ask(request, self.answer_seconds)
+
+
+@faulty(
+    "faults.never_reconnects",
+    breaks="faults.handle_survives_restart",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py: one psycopg.connect for "
+    "the life of the object",
+    control="served",
+)
+class NeverReconnects(_Served):
+    """There is one connection for the life of a handle."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._connection: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def _exchange(self, line: bytes, left: Callable[[], float | None]) -> dict[str, Any]:
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._connect(left)
+            return self._converse(self._connection, line, left)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+@faulty(
+    "faults.sent_behind_ones_back",
+    breaks="faults.in_flight_once",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: messages in "
+    "flight when the flush times out are only warned about",
+    control="served",
+)
+class SentBehindOnesBack(_Served):
+    """A thread sends what was added, and drops what it cannot send; only reading waits for it."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._waiting: queue.Queue[Sequence[str]] = queue.Queue()
+        threading.Thread(target=self._send, daemon=True).start()
+
+    def _send(self) -> None:
+        while True:
+            texts = self._waiting.get()
+            with contextlib.suppress(ServedError):
+                super()._append(texts)
+            self._waiting.task_done()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        self._waiting.put(texts)
+        time.sleep(0.001)
+
+    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+        self._waiting.join()
+        return super()._records(count, seconds)
+
+
+@faulty(
+    "faults.sent_again_after_reconnecting",
+    breaks="faults.in_flight_once",
+    kind="duplicated",
+    seen=INVENTED,
+    control="served",
+)
+class SentAgainAfterReconnecting(_Served):
+    """After an error the last batch is sent again, for it might not have been stored."""
+
+    _last: Sequence[str] = ()
+    _failed = False
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if self._failed:
+            super()._append(self._last)
+            self._failed = False
+        try:
+            super()._append(texts)
+            self._last = texts
+        except ServedError:
+            self._failed = True
+            raise
+
+
+@faulty(
+    "faults.no_timeout",
+    breaks="faults.paused_server",
+    kind="hung",
+    seen="langchain-community 0.4.2, chat_message_histories/redis.py __init__: "
+    "get_client(redis_url=url), without a socket_timeout",
+    control="served",
+)
+class NoTimeout(_Served):
+    """Nothing limits how long an answer is waited for."""
+
+    answer_seconds = None
+
+
+@faulty(
+    "faults.retried_as_new",
+    breaks="faults.paused_server",
+    kind="duplicated",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: a Producer that retries, "
+    "without enable.idempotence",
+    control="served",
+)
+class RetriedAsNew(_Served):
+    """A batch that got no answer is sent again with an id of its own, and both are stored."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        for attempt in (1, 2):
+            try:
+                self._ask(
+                    {"do": "append", "texts": texts, "identifier": uuid.uuid4().hex},
+                    self.answer_seconds,
+                )
+            except ServedError:
+                if attempt == 2:
+                    raise
+            else:
+                return
+
+
+@faulty(
+    "faults.timeout_is_success",
+    breaks="faults.paused_server",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: the flush's "
+    "time-out is a warning, and the add returns",
+    control="served",
+)
+class TimeoutIsSuccess(_Served):
+    """A server that cannot be reached in time is asked no more, and the add returns."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        try:
+            self._ask({"do": "read", "count": 0}, self.answer_seconds)
+        except ServedError as error:
+            logger.warning("the messages are still in flight: %s", error)
+        else:
+            super()._append(texts)
+
+
+@faulty(
+    "faults.time_bounds_the_loop",
+    breaks="faults.paused_bounded_read",
+    kind="wrong_bound",
+    seen=INVENTED,
+    control="served",
+)
+class TimeBoundsTheLoop(_Served):
+    """A read's time is compared between messages only, and the client has its own time-out."""
+
+    def _patience(self, seconds: float | None) -> float | None:
+        return 5.0
+
+
+@faulty(
+    "faults.silence_ends_the_read",
+    breaks="faults.paused_bounded_read",
+    kind="swallowed_error",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py __read_messages: returns what "
+    "came when the time is over",
+    control="served",
+)
+class SilenceEndsTheRead(_Served):
+    """When the time of a read is over without an answer, what came is returned: nothing."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = None, max_time_sec: float | None = None
+    ) -> list[BaseMessage]:
+        try:
+            return super().messages_from_beginning(max_message_count, max_time_sec)
+        except ServedError:
+            if max_time_sec is None:
+                raise
+            return []

@@ -1,0 +1,189 @@
+"""Histories whose asynchronous methods are missing, disagree, or get in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage, message_to_dict
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.faulty import INVENTED, faulty
+
+
+@faulty(
+    "parity.async_not_implemented",
+    breaks="parity.async_methods",
+    kind="other",
+    seen="langchain-postgres 0.0.19: aadd_messages raises ValueError without async_connection",
+)
+class AsyncNotImplemented(MemoryChatMessageHistory):
+    """`aadd_messages` is overridden and raises where the default would have worked."""
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        raise ValueError("made without async_connection")
+
+
+@faulty(
+    "parity.coroutine_returned",
+    breaks="parity.async_methods",
+    kind="resurrected",
+    seen="llama-index-storage-chat-store-dynamodb 0.6.0, base.py adelete_last_message: returns a "
+    "coroutine without awaiting it",
+)
+class CoroutineReturned(MemoryChatMessageHistory):
+    """`aclear` makes the coroutine that clears, and does not await it."""
+
+    async def aclear(self) -> None:
+        super().aclear().close()
+
+
+@faulty(
+    "parity.raw_records",
+    breaks="parity.agree",
+    kind="altered",
+    seen="llama-index-storage-chat-store-redis 0.8.0, base.py: siblings return raw items",
+)
+class RawRecords(MemoryChatMessageHistory):
+    """`aget_messages` returns dicts, `messages` returns messages."""
+
+    async def aget_messages(self) -> Any:
+        return [message_to_dict(message) for message in self.messages]
+
+
+@faulty(
+    "parity.two_buffers",
+    breaks="parity.agree",
+    kind="stale",
+    seen="microsoft/semantic-kernel#14017: add_message skips what add_message_async does",
+)
+class TwoBuffers(MemoryChatMessageHistory):
+    """What `aadd_messages` adds is kept for `aget_messages`, and `messages` does not have it."""
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        other = MemoryChatMessageHistory(f"{self.session_id}-async")
+        other.add_messages([*(self.messages if not other.messages else []), *messages])
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        return MemoryChatMessageHistory(f"{self.session_id}-async").messages or self.messages
+
+
+@faulty(
+    "parity.blocks_the_loop",
+    breaks="parity.loop_not_blocked",
+    kind="blocked_loop",
+    seen="langchain-ai/langchain#16728: a review notes that reading may block the event loop",
+)
+class BlocksTheLoop(MemoryChatMessageHistory):
+    """`aadd_messages` waits for its store with a blocking call."""
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        time.sleep(0.08)
+        self.add_messages(messages)
+
+
+@faulty(
+    "parity.blocking_read",
+    breaks="parity.loop_not_blocked",
+    kind="blocked_loop",
+    seen=INVENTED,
+)
+class BlockingRead(MemoryChatMessageHistory):
+    """`aget_messages` reads a long history page by page with a blocking client."""
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        messages = self.messages
+        for _ in range(0, len(messages), 10):
+            time.sleep(0.05)
+        return messages
+
+
+@faulty(
+    "parity.cancel_keeps_lock",
+    breaks="parity.cancellation",
+    kind="other",
+    seen="openai/openai-agents-python#1658: add_items is cancelled before the state is saved",
+)
+class CancelKeepsLock(MemoryChatMessageHistory):
+    """A cancelled add leaves the handle marked as busy, and every later one is refused."""
+
+    _busy = False
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        if self._busy:
+            raise RuntimeError("another operation is in progress")
+        self._busy = True
+        await super().aadd_messages(messages)
+        self._busy = False
+
+
+@faulty("parity.cancel_repeats", breaks="parity.cancellation", kind="duplicated", seen=INVENTED)
+class CancelRepeats(MemoryChatMessageHistory):
+    """A cancelled add is taken for a failed one and carried out again."""
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self.add_messages(messages)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.add_messages(messages)
+            raise
+
+
+@faulty(
+    "parity.client_of_first_loop",
+    breaks="parity.handle_per_loop",
+    kind="other",
+    seen="langchain-ai/langgraph#6693: RuntimeError: Event loop is closed",
+)
+class ClientOfFirstLoop(MemoryChatMessageHistory):
+    """The client of a session is bound to the event loop that used it first."""
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        loop = asyncio.get_running_loop()
+        if _loops.setdefault(self.session_id, loop) is not loop:
+            raise RuntimeError("attached to a different loop")
+        await super().aadd_messages(messages)
+
+
+_loops: dict[str, asyncio.AbstractEventLoop] = {}
+
+
+@faulty(
+    "parity.handle_of_first_loop",
+    breaks="parity.one_handle_over_loops",
+    kind="other",
+    seen="bytedance/deer-flow#2302: a client is used on another loop than its own",
+)
+class HandleOfFirstLoop(MemoryChatMessageHistory):
+    """A handle is bound to the event loop that used it first."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self._loop = self._loop or asyncio.get_running_loop()
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("attached to a different loop")
+        await super().aadd_messages(messages)
+
+
+@faulty(
+    "parity.sync_by_asyncio_run",
+    breaks="parity.sync_inside_loop",
+    kind="other",
+    seen="langchain-ai/langchain#22933: add_messages in async mode raises RuntimeError",
+)
+class SyncByAsyncioRun(MemoryChatMessageHistory):
+    """`add_messages` runs `aadd_messages` with `asyncio.run`."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        coroutine = self.aadd_messages(messages)
+        try:
+            asyncio.run(coroutine)
+        finally:
+            coroutine.close()
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        super().add_messages(messages)

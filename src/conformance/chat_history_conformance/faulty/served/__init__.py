@@ -1,0 +1,112 @@
+"""The control of the contracts on faults: a small real server, and a history on it that is right.
+
+It serves the self-test alone, which starts a server for each history: broken ones are this one with
+one defect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chat_history_conformance import servers
+from chat_history_conformance.declaration.backend import Backend, Origin
+from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
+from chat_history_conformance.servers import ServerError, process
+from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Wishes
+
+__all__ = [
+    "BACKEND",
+    "LIMIT",
+    "SERVED",
+    "ServedChatMessageHistory",
+    "ServedError",
+    "open_served",
+    "serving",
+    "start",
+]
+
+SERVED = "served"
+
+LIMIT = 8.0
+"""Seconds after which a call hangs: the control's own time-outs are over after half of them."""
+
+
+class _Served(Kind):
+    """Runs on the Python that runs the suite."""
+
+    name = SERVED
+    title = "the served control"
+    version = "1"
+    has_mock = False
+    image = image_licence = ""
+    java = 0
+    ports = 1
+    taken = "Address already in use"
+
+    def process(
+        self,
+        java: Path,
+        files: Sequence[Path],
+        directory: Path,
+        ports: Sequence[int],
+        wishes: Wishes,
+    ) -> Launch:
+        program = Path(__file__).with_name("server.py")
+        file = directory / "sessions.sqlite3"
+        return Launch(
+            command=[sys.executable, "-I", "-S", str(program), str(ports[0]), str(file)],
+            address=f"127.0.0.1:{ports[0]}",
+            identity="",
+        )
+
+    def container(self, port: int, wishes: Wishes) -> Launch:
+        raise ServerError("the served control has no image")
+
+    def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
+        try:
+            ServedChatMessageHistory("", address)._records(0, seconds)
+        except ServedError as error:
+            raise NotReady(str(error)) from error
+
+
+def start() -> Server:
+    """Start a server of the control on a free port of loopback.
+
+    Raises:
+        ServerError: It did not start.
+    """
+    server = process.start(_Served(), Path(sys.executable), [], Wishes())
+    server.way = "process"
+    return server
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """A server of the control that is there for this process and its children for a while."""
+    name = servers.variable(SERVED)
+    before = os.environ.get(name)
+    with start() as server:
+        os.environ[name] = server.address
+        try:
+            yield server
+        finally:
+            os.environ.pop(name)
+            if before is not None:
+                os.environ[name] = before
+
+
+def open_served(session_id: str) -> ServedChatMessageHistory:
+    """A history on the server that the run started."""
+    return ServedChatMessageHistory(session_id, servers.address(SERVED))
+
+
+BACKEND = Backend(
+    name=SERVED, factory=open_served, origin=Origin(__name__, "open_served"), server=SERVED
+)
+"""The control, as a declaration would state it."""

@@ -1,0 +1,286 @@
+"""Histories whose messages outlive their time, or do not live to see it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar, Self
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_backends.windows import Record
+from chat_history_conformance.faulty import INVENTED, faulty
+
+Messages = list[BaseMessage]
+
+
+class _WithTTL(MemoryChatMessageHistory):
+    @classmethod
+    def with_ttl(cls, session_id: str, ttl_ms: int | None) -> Self:
+        return cls(session_id, ttl_ms=ttl_ms)
+
+    def _until(self, seconds: float) -> None:
+        """Make what is stored in this session expire so many seconds from now."""
+        session, expires_at = self._session(), time.monotonic() + seconds
+        session.records[:] = [record._replace(expires_at=expires_at) for record in session.records]
+
+
+@faulty(
+    "ttl.left_to_a_sweeper",
+    breaks="ttl.expires",
+    kind="stale",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, `messages`: get_item with "
+    "no check of expireAt",
+)
+class LeftToASweeper(_WithTTL):
+    """Reading returns what has expired until the next write removes it."""
+
+    def _fetch(self, last: int | None = None) -> list[Record]:
+        records: list[Record] = [(item.position, item.text) for item in self._session().records]
+        return records if last is None else records[max(0, len(records) - last) :]
+
+
+@faulty(
+    "ttl.ignored",
+    breaks="ttl.expires",
+    kind="stale",
+    seen="FlowiseAI/Flowise#2131 Bugfix/Add missing TTL implementation for Redis, "
+    "https://github.com/FlowiseAI/Flowise/pull/2131",
+)
+class Ignored(_WithTTL):
+    """A time to live is taken and has no effect."""
+
+    def add_messages(self, messages: Any) -> None:
+        super().add_messages(messages)
+        self._until(1000.0)
+
+
+@faulty("ttl.renewed_by_reading", breaks="ttl.reading_renews_nothing", kind="stale", seen=INVENTED)
+class RenewedByReading(_WithTTL):
+    """Each read begins the time to live anew."""
+
+    @property
+    def messages(self) -> Messages:  # type: ignore[override]
+        found = super().messages
+        if self.ttl_ms and found:
+            self._until(self.ttl_ms / 1000)
+        return found
+
+
+@faulty("ttl.known_to_the_writer", breaks="ttl.expires_elsewhere", kind="stale", seen=INVENTED)
+class KnownToTheWriter(_WithTTL):
+    """When messages expire is known only to the handle that wrote them."""
+
+    def add_messages(self, messages: Any) -> None:
+        super().add_messages(messages)
+        self._until(1000.0)
+        self._gone_at = time.monotonic() + (self.ttl_ms or 1e9) / 1000
+
+    @property
+    def messages(self) -> Messages:  # type: ignore[override]
+        gone = getattr(self, "_gone_at", time.monotonic() + 1) <= time.monotonic()
+        return [] if gone else super().messages
+
+
+@faulty("ttl.microseconds", breaks="ttl.kept_until", kind="lost", seen=INVENTED)
+class Microseconds(_WithTTL):
+    """Milliseconds are taken for microseconds."""
+
+    def add_messages(self, messages: Any) -> None:
+        super().add_messages(messages)
+        if self.ttl_ms:
+            self._until(self.ttl_ms / 1_000_000)
+
+
+@faulty("ttl.last_digits", breaks="ttl.kept_until", kind="lost", seen=INVENTED)
+class LastDigits(_WithTTL):
+    """Only what is left of the last whole second counts, as of `timedelta.microseconds`."""
+
+    def add_messages(self, messages: Any) -> None:
+        super().add_messages(messages)
+        if self.ttl_ms:
+            self._until(self.ttl_ms % 1000 / 1000)
+
+
+@faulty(
+    "ttl.session_though_message",
+    breaks="ttl.by_granularity",
+    kind="stale",
+    seen="langchain-community 0.4.2, chat_message_histories/redis.py: expire() on each add",
+)
+class SessionThoughMessage(_WithTTL):
+    """Each write begins the time of the whole session anew, and `message` is declared."""
+
+    def add_messages(self, messages: Any) -> None:
+        super().add_messages(messages)
+        if self.ttl_ms:
+            self._until(self.ttl_ms / 1000)
+
+
+@faulty(
+    "ttl.message_though_session",
+    breaks="ttl.by_granularity",
+    kind="lost",
+    seen="langchain-redis 0.2.6: index.load(..., ttl=self.ttl) for each document",
+    ttl_granularity="session",
+)
+class MessageThoughSession(_WithTTL):
+    """Each message expires by its own age, and `session` is declared."""
+
+
+@faulty(
+    "ttl.whole_store_expires",
+    breaks="ttl.sessions_independent",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py: default_ttl of the "
+    "container",
+)
+class WholeStoreExpires(_WithTTL):
+    """The time to live is one setting of the store, and the shortest that was asked for wins."""
+
+    shortest: ClassVar[dict[str, int]] = {}
+
+    def add_messages(self, messages: Any) -> None:
+        super().add_messages(messages)
+        run = self.session_id.partition("-")[0]  # a store for each example
+        known = (self.shortest.get(run), self.ttl_ms)
+        asked = [ttl_ms for ttl_ms in known if ttl_ms]
+        if asked:
+            self.shortest[run] = min(asked)
+            self._until(self.shortest[run] / 1000)
+
+
+@faulty(
+    "ttl.none_is_the_last_given",
+    breaks="ttl.none_means_never",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/momento.py: ttl=None means the cache's "
+    "default ttl",
+)
+class NoneIsTheLastGiven(_WithTTL):
+    """Without a time to live the one that another handle was given is used."""
+
+    default: ClassVar[list[int]] = []
+
+    def add_messages(self, messages: Any) -> None:
+        super().add_messages(messages)
+        if self.ttl_ms:
+            self.default[:] = [self.ttl_ms]
+        elif self.default:
+            self._until(self.default[0] / 1000)
+
+
+@faulty("ttl.negative_is_past", breaks="ttl.nonsense_refused", kind="wrong_bound", seen=INVENTED)
+class NegativeIsPast(_WithTTL):
+    """A negative time to live is taken, and deletes at once what is written."""
+
+    def __init__(self, session_id: str, *, ttl_ms: int | None = None) -> None:
+        negative = isinstance(ttl_ms, int) and ttl_ms < 0
+        super().__init__(session_id, ttl_ms=1 if negative else ttl_ms)
+
+
+@faulty("ttl.text_is_converted", breaks="ttl.nonsense_refused", kind="wrong_bound", seen=INVENTED)
+class TextIsConverted(_WithTTL):
+    """Text in place of a time to live means none."""
+
+    def __init__(self, session_id: str, *, ttl_ms: int | None = None) -> None:
+        super().__init__(session_id, ttl_ms=None if isinstance(ttl_ms, str) else ttl_ms)
+
+
+@faulty("ttl.cached_by_handle", breaks="ttl.reads_agree", kind="resurrected", seen=INVENTED)
+class CachedByHandle(_WithTTL):
+    """Every second handle returns what it read last for a second more."""
+
+    opened: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, session_id: str, *, ttl_ms: int | None = None) -> None:
+        super().__init__(session_id, ttl_ms=ttl_ms)
+        self.opened[session_id] = self.opened.get(session_id, 0) + 1
+        self._second = self.opened[session_id] % 2 == 0
+        self._cached: tuple[float, Messages] = (0.0, [])
+
+    @property
+    def messages(self) -> Messages:  # type: ignore[override]
+        now = time.monotonic()
+        if self._second and now < self._cached[0] + 1.0 and self._cached[1]:
+            return self._cached[1]
+        self._cached = (now, super().messages)
+        return self._cached[1]
+
+
+@faulty(
+    "ttl.write_revives",
+    breaks="ttl.usable_after_expiry",
+    kind="resurrected",
+    seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages: "
+    "expireAt = now + ttl for the item with all its messages",
+)
+class WriteRevives(_WithTTL):
+    """A write gives the whole session a new time to live, what had expired included."""
+
+    def _append(self, texts: Any) -> None:
+        self._until(1000.0)
+        self._store._expiries.clear()
+        super()._append(texts)
+        if self.ttl_ms:
+            self._until(self.ttl_ms / 1000)
+
+
+@faulty("ttl.stays_expired", breaks="ttl.usable_after_expiry", kind="lost", seen=INVENTED)
+class StaysExpired(_WithTTL):
+    """A session that has expired once reads as empty for ever."""
+
+    expired: ClassVar[set[str]] = set()
+
+    @property
+    def messages(self) -> Messages:  # type: ignore[override]
+        records = self._session().records
+        if records and records[0].expires_at <= time.monotonic():
+            self.expired.add(self.session_id)
+        return [] if self.session_id in self.expired else super().messages
+
+
+@faulty(
+    "ttl.only_whole_reads",
+    breaks="ttl.bounded_reads_honour_it",
+    kind="stale",
+    seen=INVENTED,
+)
+class OnlyWholeReads(_WithTTL):
+    """`last_messages` returns what has expired."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        records = list(self._session().records)
+        self._until(1000.0)
+        found = super().last_messages(max_message_count)
+        self._session().records[:] = records
+        return found
+
+
+@faulty(
+    "ttl.limit_before_filter",
+    breaks="ttl.bounds_count_the_living",
+    kind="wrong_bound",
+    seen="openai/openai-agents-python#3174 EncryptedSession limit can return fewer valid items, "
+    "https://github.com/openai/openai-agents-python/issues/3174",
+)
+class LimitBeforeFilter(_WithTTL):
+    """A bounded read takes the oldest n records and leaves out those that have expired."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        found = super().messages_from_beginning(max_message_count, max_time_sec)
+        oldest = self._session().records[:max_message_count]
+        return found[: sum(record.expires_at > time.monotonic() for record in oldest)]
+
+
+@faulty(
+    "ttl.newest_expiry_first", breaks="ttl.changes_nothing_else", kind="reordered", seen=INVENTED
+)
+class NewestExpiryFirst(_WithTTL):
+    """Messages with a time to live are read in the order of a key, newest first."""
+
+    @property
+    def messages(self) -> Messages:  # type: ignore[override]
+        return super().messages[:: -1 if self.ttl_ms else 1]

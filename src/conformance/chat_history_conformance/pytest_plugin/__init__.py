@@ -1,0 +1,1 @@
+"""Everything that knows pytest: options, the run, contracts and benchmarks as items."""

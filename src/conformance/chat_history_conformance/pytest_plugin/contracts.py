@@ -1,0 +1,357 @@
+"""The contracts as pytest items, and the run that collects, judges and reports them."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+from collections.abc import Generator, Iterable, Sequence
+from importlib.metadata import packages_distributions
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest._code.code import ExceptionInfo, ReprFileLocation, TerminalRepr
+from _pytest._io import TerminalWriter
+
+import chat_history_conformance
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.diagnosis.compare import ConformanceFailure
+from chat_history_conformance.execution import engine
+from chat_history_conformance.execution.probes import surprises
+from chat_history_conformance.plugin import invocation_directory, setting
+from chat_history_conformance.pytest_plugin.run import (
+    BackendCollector,
+    HistoryRun,
+    chosen,
+    is_worker,
+)
+from chat_history_conformance.reports import check_path, terminal, write_report
+from chat_history_conformance.results.model import (
+    LEVELS,
+    BackendReport,
+    ContractResult,
+    Mode,
+    RunReport,
+)
+from chat_history_conformance.results.verdict import count, judge
+
+ATTRIBUTE = "chat_history_result"
+"""Where a test report carries the contract's result, as JSON; it crosses to an xdist controller."""
+
+
+class UnexpectedPass(Exception):
+    """A contract that is declared as a deviation holds."""
+
+
+class NotJudged(Exception):
+    """A contract could not be judged because the server was not there."""
+
+
+class ContractRun(HistoryRun):
+    """The plugin object of a run that judges: from the command line to the verdicts.
+
+    Args:
+        config: pytest's.
+        specs: What `--history-backend` named.
+
+    Raises:
+        pytest.UsageError: A backend cannot be found, or an option makes no sense.
+    """
+
+    judges = "contract"
+
+    def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
+        super().__init__(config, specs)
+        self.level = chosen(config, "level", "should", LEVELS)
+        self.since = self._since()
+        self.seed = _seed(config)
+        self.reports = self._report_paths()
+        self.told: dict[tuple[str, str], str] = {}
+        self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
+        self.backend_reports: list[BackendReport] = []
+        self.verdict_required = False
+
+    # -- options -----------------------------------------------------------------------------
+
+    def _since(self) -> str | None:
+        since = str(setting(self.config, "since") or "")
+        if not since:
+            return None
+        try:
+            catalogue.version(since)
+        except ValueError:
+            raise pytest.UsageError(
+                f"history_since = {since}: it is a version of the catalogue such as 0.1"
+            ) from None
+        return since
+
+    def _report_paths(self) -> list[Path]:
+        given = setting(self.config, "report")
+        paths = [
+            invocation_directory(self.config) / str(path)
+            for path in (given if isinstance(given, list) else [])
+        ]
+        for path in paths:
+            try:
+                check_path(path)
+            except ValueError as error:
+                raise pytest.UsageError(f"--history-report: {error}") from error
+        return paths
+
+    # -- running -----------------------------------------------------------------------------
+
+    def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
+        """An item for each contract in each of its modes."""
+        for contract, mode in engine.each(self.contracts.values()):
+            label = f"{contract.id}[{mode}]"
+            yield ContractItem.from_parent(
+                collector,
+                name=label,
+                nodeid=f"{collector.backend.name}::{label}",
+                run=self,
+                contract=contract,
+                mode=mode,
+            )
+
+    def run_item(self, item: ContractItem) -> ContractResult:
+        """Run one contract in the workspace and judge it by the declaration."""
+        with self.workspace.inside():
+            return engine.run_declared(
+                item.contract,
+                self.rig(item.backend),
+                item.mode,
+                self.profile,
+                self.seed,
+                level=self.level,
+                since=self.since,
+            )
+
+    # -- reporting ---------------------------------------------------------------------------
+
+    def headline(self) -> str:
+        """What is judged, and with what."""
+        contracts = len(self.contracts)
+        items = sum(len(contract.modes) for contract in self.contracts.values())
+        return (
+            f"chat history: {', '.join(self.backends)}; {contracts} contracts in {items} modes, "
+            f"profile {self.profile.name}, seed {self.seed}"
+        )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Let the test report carry the contract's result."""
+        report = yield
+        if isinstance(item, ContractItem) and call.when == "call":
+            result = item.result
+            if result is None and call.excinfo is not None:
+                reason = f"the suite failed: {call.excinfo.typename}: {call.excinfo.value}"
+                result = item.blank("error", reason)
+            if result is not None:
+                # ASCII, because what crosses to an xdist controller must be UTF-8, and messages
+                # may hold lone surrogates.
+                data = json.dumps({"backend": item.backend.name, **result.to_json()})
+                setattr(report, ATTRIBUTE, data)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the results, wherever they ran."""
+        carried = getattr(report, ATTRIBUTE, None)
+        if carried is not None:
+            data = json.loads(carried)
+            name = data.pop("backend")
+            result = ContractResult.from_json(data)
+            self.results[name][result.label] = result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """Reach the verdicts and write the reports."""
+        if not is_worker(self.config) and not self.config.option.collectonly:
+            self._finish(session)
+        return (yield)
+
+    def _finish(self, session: pytest.Session) -> None:
+        for backend in self.backends.values():
+            self.backend_reports.append(self._report_on(backend))
+        for path in self.reports:
+            write_report(self.run_report(), path, catalogue.rule_texts())
+        unsettled = any(report.verdict == "incomplete" for report in self.backend_reports)
+        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if setting(self.config, "require-verdict") and unsettled and ended_well:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.verdict_required = True
+
+    def _report_on(self, backend: Backend) -> BackendReport:
+        results = self.results[backend.name]
+        all_results = [
+            results.get(f"{contract.id}[{mode}]")
+            or ContractResult(contract.id, contract.level, contract.since, mode, "not_run")
+            for contract, mode in engine.each(self.contracts.values())
+        ]
+        notes = list(self.rig(backend).notes)
+        if results:
+            with self.workspace.inside():
+                notes += surprises(self.rig(backend))
+        unsettled = self.servers.why_no_verdict(backend.server)
+        return BackendReport(
+            name=backend.name,
+            verdict=judge(all_results, unsettled=unsettled),
+            lacks=dict(backend.lacks),
+            counts=count(all_results),
+            contracts=tuple(all_results),
+            notes=tuple(notes),
+            unsettled=unsettled,
+        )
+
+    def run_report(self) -> RunReport:
+        """The whole run as a value."""
+        packages = {"pytest", "hypothesis", "langchain-core"}
+        owners = packages_distributions()
+        packages |= {owner for module in self.judged for owner in owners.get(module, ())}
+        packages.discard("chat-history-conformance")  # its version is the suite's
+        used = self.servers.described()
+        return RunReport(
+            suite={
+                "version": chat_history_conformance.__version__,
+                "profile": self.profile.name,
+                "seed": self.seed,
+            },
+            environment={
+                "python": platform.python_version(),
+                "platform": platform.system(),
+                **{package: version_of(package) for package in sorted(packages)},
+                **({"server": dict(used)} if used else {}),
+            },
+            backends=tuple(self.backend_reports),
+        )
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the verdicts, last."""
+        if not self.backend_reports:
+            return
+        terminalreporter.section("chat history conformance")
+        for report in self.backend_reports:
+            good = report.verdict in ("conformant", "conformant_with_deviations")
+            colour = {"green": good, "red": report.verdict == "not_conformant"}
+            colour["yellow"] = report.verdict == "incomplete"
+            for line in terminal.summary(report):
+                terminalreporter.write_line(line)
+            terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
+        if self.verdict_required:
+            terminalreporter.write_line(
+                "--history-require-verdict: a verdict that is INCOMPLETE fails the run", red=True
+            )
+        if setting(self.config, "write-deviations"):
+            for report in self.backend_reports:
+                terminalreporter.write_line("")
+                for line in terminal.deviations_block(report):
+                    terminalreporter.write_line(line)
+        for path in self.reports:
+            terminalreporter.write_line(f"report: {path}")
+
+
+class ContractItem(pytest.Item):
+    """One contract in one mode on one backend."""
+
+    def __init__(
+        self,
+        *,
+        run: ContractRun,
+        contract: Contract,
+        mode: Mode,
+        parent: BackendCollector,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(parent=parent, **kwargs)
+        self.run = run
+        self.contract = contract
+        self.mode: Mode = mode
+        self.backend = parent.backend
+        self.result: ContractResult | None = None
+        self.add_marker(
+            pytest.mark.history(
+                backend=self.backend.name, family=contract.family, level=contract.level, mode=mode
+            )
+        )
+
+    def blank(self, outcome: Any, reason: str) -> ContractResult:
+        """A result without examples."""
+        contract = self.contract
+        return ContractResult(
+            contract.id, contract.level, contract.since, self.mode, outcome, reason=reason
+        )
+
+    def runtest(self) -> None:
+        """Run the contract and end as its outcome says."""
+        self.result = None
+        result = self.result = self.run.run_item(self)
+        match result.outcome:
+            case "not_applicable":
+                pytest.skip(f"not applicable: {result.reason}")
+            case "deviation":
+                pytest.xfail(f"deviation: {result.reason}")
+            case "error":
+                raise NotJudged(result.reason)
+            case "unexpected_pass" if not result.informs:
+                raise UnexpectedPass(result.reason)
+            case "failed" if result.informs:
+                pytest.xfail(f"for information: {result.reason}")
+            case "failed" if result.finding is not None:
+                raise ConformanceFailure(result.finding)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """The contract's place in the suite, and the headline of a failure."""
+        code = self.contract.body.__code__
+        # A headline that ended the node id would be printed twice by pytest -v.
+        headline = f"{self.backend.name} {self.name}: {self.contract.title}"
+        return Path(code.co_filename), code.co_firstlineno - 1, headline
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """A failure told about messages; whatever else goes wrong as pytest tells it."""
+        error = excinfo.value
+        if isinstance(error, UnexpectedPass | NotJudged):
+            return FailureText(str(error), self._location(str(error)))
+        if not isinstance(error, ConformanceFailure):
+            return super().repr_failure(excinfo, style)
+        finding, same_as = error.finding, None
+        if finding.cause:
+            key = (self.backend.name, finding.cause)
+            first = self.run.told.setdefault(key, self.nodeid)
+            same_as = first if first != self.nodeid else None
+        text = terminal.failure(self.contract, finding, same_as=same_as)
+        return FailureText(text, self._location(finding.summary))
+
+    def _location(self, message: str) -> ReprFileLocation:
+        path, line, _ = self.reportinfo()
+        return ReprFileLocation(str(path), line + 1, message)
+
+
+class FailureText(TerminalRepr):
+    """A failure's text, with the first line where pytest's short summary looks for it."""
+
+    def __init__(self, text: str, reprcrash: ReprFileLocation) -> None:
+        self.text = text
+        self.reprcrash = reprcrash
+
+    def toterminal(self, tw: TerminalWriter) -> None:
+        """Write the text as it is, its first line marked."""
+        first, _, rest = self.text.partition("\n")
+        tw.line(first, red=True, bold=True)
+        if rest:
+            tw.line(rest)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _seed(config: pytest.Config) -> int:
+    """Hypothesis' own option where it is given; else 0, so that a red run is red again."""
+    given = config.getoption("hypothesis_seed", None)
+    if given is None:
+        return 0
+    return random.getrandbits(32) if given == "random" else int(given)

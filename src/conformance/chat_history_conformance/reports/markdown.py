@@ -1,0 +1,265 @@
+"""A run as Markdown (GitHub's), for a comment on a pull request or a report that is checked in."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+from chat_history_conformance.reports import wording as telling
+from chat_history_conformance.reports.wording import Group, Rules, Status
+from chat_history_conformance.results.model import (
+    BackendReport,
+    ContractResult,
+    Finding,
+    RunReport,
+    VerdictName,
+)
+from chat_history_conformance.results.verdict import headline
+
+LIMIT = 60_000
+"""Characters after which findings are told in one line; GitHub refuses more than 65,536."""
+
+_WIDE = 110
+_LONG_LINE = 2_000
+_MARKS: dict[VerdictName, str] = {
+    "conformant": "✅",
+    "conformant_with_deviations": "🟡",
+    "not_conformant": "❌",
+    "incomplete": "⚪",
+}
+_TOLD_BRIEFLY: frozenset[Status] = frozenset({"not_applicable", "not_run"})
+
+
+def render(report: RunReport, rules: Rules | None = None, *, limit: int | None = LIMIT) -> str:
+    """`report` as Markdown.
+
+    Args:
+        report: What to tell.
+        rules: The catalogue's texts by contract id; without them, ids stand alone.
+        limit: Characters after which a finding is told by its first line alone, so that the text
+            stays one that a comment can hold. None tells everything.
+    """
+    text = "\n".join([*_opening(report), *_families(report.backends)])
+    for backend in report.backends:
+        text += f"\n## {_code(backend.name)}\n\n{_verdict(backend)}\n"
+        for paragraph in _stated(backend):
+            text += f"\n{paragraph}\n"
+        for status, groups in telling.sections(backend).items():
+            text += f"\n### {telling.STATUSES[status].heading}\n\n"
+            left_out = 0
+            for group in groups:
+                full = _reason(group) if status in _TOLD_BRIEFLY else _told(group, rules or {})
+                brief = _one_line(group)
+                if limit is None or len(text) + len(full) <= limit:
+                    text += full
+                elif len(text) + len(brief) <= limit + limit // 20:
+                    text += brief
+                else:
+                    left_out += 1
+            if left_out:
+                text += f"- {left_out} more, cut here\n"
+    return text
+
+
+def _opening(report: RunReport) -> Iterator[str]:
+    yield "# Chat history conformance\n"
+    for backend in report.backends:
+        yield f"- {_code(backend.name)}: {_verdict(backend)}"
+    if not report.backends:
+        yield "No backend was run."
+    facts = [*telling.facts(report.suite), *telling.facts(report.environment)]
+    if facts:
+        yield f"\n{_text(', '.join(f'{name} {value}' for name, value in facts))}"
+
+
+def _verdict(backend: BackendReport) -> str:
+    line = headline(backend)
+    verdict, _, counts = line.rpartition(": ")
+    return f"{_MARKS[backend.verdict]} **{_text(verdict)}**: {counts}"
+
+
+def _families(backends: Sequence[BackendReport]) -> Iterator[str]:
+    families = list(
+        dict.fromkeys(telling.family(result.id) for b in backends for result in b.contracts)
+    )
+    if not families:
+        yield ""
+        return
+    yield f"\n| family | {' | '.join(_in_table(_code(b.name)) for b in backends)} |"
+    yield "|---" * (len(backends) + 1) + "|"
+    seen: set[Status] = set()
+    for name in families:
+        tallies = [
+            telling.tally(r for r in backend.contracts if telling.family(r.id) == name)
+            for backend in backends
+        ]
+        seen.update(*tallies)
+        yield f"| {_in_table(_code(name))} | {' | '.join(map(_cell, tallies))} |"
+    words = (f"{word.symbol} {word.one}" for name, word in telling.STATUSES.items() if name in seen)
+    yield f"\n{', '.join(words)}\n"
+
+
+def _cell(tally: dict[Status, int]) -> str:
+    return ", ".join(f"{telling.STATUSES[name].symbol} {number}" for name, number in tally.items())
+
+
+def _stated(backend: BackendReport) -> Iterator[str]:
+    if backend.lacks:
+        given_up = (f"- {_code(name)}: {_text(why)}" for name, why in backend.lacks.items())
+        yield "Given up:\n\n" + "\n".join(given_up)
+    if backend.notes:
+        yield "\n".join(f"- {_text(note)}" for note in backend.notes)
+
+
+def _reason(group: Group) -> str:
+    return (
+        f"- {telling.contracts(len(group.results))}: {_text(group.title)}<br>\n"
+        f"  {_labels(group.results)}\n"
+    )
+
+
+def _told(group: Group, rules: Rules) -> str:
+    parts = [f"#### {_title(group)}", _labels(group.results)]
+    parts += [f"Reason: {_text(why)}" for why in _given_reasons(group)]
+    if group.finding is not None:
+        parts += _finding(group.finding, group)
+    if not group.shared:
+        parts += _rule(group.results[0].id, rules)
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _title(group: Group) -> str:
+    kind = group.finding.kind.replace("_", " ") if group.finding else ""
+    # Most summaries begin with it: lost 1 of 3 messages.
+    kind = f" ({kind})" if kind and kind not in group.title else ""
+    if group.shared or len({result.id for result in group.results}) > 1:
+        return f"{telling.contracts(len(group.results))}: {_text(group.title)}{kind}"
+    return f"{_text(group.title)}{kind}"
+
+
+def _one_line(group: Group) -> str:
+    return (
+        f"- {_title(group)}: {_labels(group.results[:3])} (cut here; other formats tell it all)\n"
+    )
+
+
+def _given_reasons(group: Group) -> list[str]:
+    reasons = dict.fromkeys(result.reason for result in group.results if result.reason)
+    return [reason for reason in reasons if reason != group.title]
+
+
+def _finding(finding: Finding, group: Group) -> Iterator[str]:
+    if group.shared:
+        yield f"Seen in {_labels(group.results[:1])}: {_text(finding.summary)}"
+    if finding.steps:
+        yield "\n".join(
+            f"{number}. {_code(_line(step))}" for number, step in enumerate(finding.steps, 1)
+        )
+    if finding.expected or finding.returned:
+        yield _side_by_side(finding)
+    if finding.notes:
+        yield "\n".join(f"- {_text(note)}" for note in finding.notes)
+    if finding.reproducer:
+        snippet = telling.visible(finding.reproducer.strip("\n"), keep="\n\t")
+        yield "<details><summary>Reproducer</summary>"
+        yield _block(snippet, "python")
+        yield "</details>"
+
+
+def _rule(contract: str, rules: Rules) -> Iterator[str]:
+    text = rules.get(contract)
+    if text is None:
+        return
+    source = f" ({_text(text.source)})" if text.source else ""
+    yield f"> **Rule:** {_prose(text.rule)}{source}"
+    if text.cause:
+        yield f"Usual cause: {_prose(text.cause)}"
+    if text.remedy:
+        yield f"What to do: {_prose(text.remedy)}"
+
+
+def _prose(text: str) -> str:
+    """A text of the catalogue, whose lines are broken where its source file breaks them."""
+    return _text(" ".join(text.split()))
+
+
+def _side_by_side(finding: Finding) -> str:
+    """Two columns with a mark between; where they would be too wide, one below the other."""
+    rows = [
+        (row.mark, _line(row.expected or ""), _line(row.returned or ""))
+        for row in telling.aligned(finding.expected, finding.returned)
+    ]
+    left = max(_width("expected"), *(_width(expected) for _, expected, _ in rows))
+    right = max(_width("returned"), *(_width(returned) for _, _, returned in rows))
+    if left + right <= _WIDE:
+        columns = [(" ", "expected", "returned"), *rows]
+        lines = (f"{a}{' ' * (left - _width(a))}  {mark}  {b}".rstrip() for mark, a, b in columns)
+        return _block("\n".join(lines))
+    stacked = ["--- expected", "+++ returned"]
+    for mark, expected, returned in rows:
+        if mark == " ":
+            stacked.append(f"  {expected}")
+        stacked += [f"- {expected}"] * (mark in "-≠") + [f"+ {returned}"] * (mark in "+≠")
+    return _block("\n".join(stacked), "diff")
+
+
+def _line(text: str) -> str:
+    shown = telling.visible(text)
+    return shown if len(shown) <= _LONG_LINE else f"{shown[:_LONG_LINE]} …"
+
+
+def _width(text: str) -> int:
+    """The columns that `text` takes where every character is as wide as its neighbours."""
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def _labels(results: Iterable[ContractResult]) -> str:
+    return ", ".join(_code(label) for label in telling.labels(results))
+
+
+def _block(text: str, language: str = "") -> str:
+    fence = "`" * max(3, 1 + _longest_run(text))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _code(text: str) -> str:
+    shown = telling.visible(text) or " "
+    fence = "`" * (1 + _longest_run(shown))
+    blank = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{blank}{shown}{blank}{fence}"
+
+
+def _in_table(markdown: str) -> str:
+    # A pipe parts cells even within code.
+    return re.sub(r"(?<!\\)\|", r"\|", markdown)
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _text(text: str) -> str:
+    """`text` as Markdown that shows it as it is, on one line of source, mentioning nobody.
+
+    What stands between single backticks stays code, as the suite's own texts write it.
+    """
+    return "<br>".join(map(_one_line_of_text, text.strip("\n").split("\n")))
+
+
+def _one_line_of_text(text: str) -> str:
+    pieces = re.split(r"((?<!`)`[^`]+`(?!`))", _line(text).strip(" "))
+    return "".join(
+        _code(piece[1:-1]) if index % 2 else _escaped(piece) for index, piece in enumerate(pieces)
+    )
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", text)
+    # The start of a list or a heading, where the text is the first of its line.
+    text = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", text)
+    # A message that says @name or #1 must not notify a person or link an issue.
+    return re.sub(r"(@|#)(?=\w)", r"\1<!-- -->", text)

@@ -1,0 +1,1 @@
+"""Results as frozen values, and the verdict computed from them."""

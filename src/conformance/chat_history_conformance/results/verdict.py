@@ -1,0 +1,79 @@
+"""Outcomes to a verdict. Pure: a list of results in, a verdict and its counts out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from chat_history_conformance.results.model import (
+    BackendReport,
+    ContractResult,
+    Counts,
+    VerdictName,
+)
+
+
+def count(results: Iterable[ContractResult]) -> Counts:
+    """How many of `results` had which outcome; an unexpected pass is counted as a failure."""
+    results = list(results)
+    outcomes = Counter(result.outcome for result in results)
+    broken = [result for result in results if result.outcome in ("failed", "unexpected_pass")]
+    informing = sum(result.informs for result in broken)
+    return Counts(
+        declared=len(results),
+        exercised=outcomes["passed"] + outcomes["deviation"] + len(broken),
+        passed=outcomes["passed"],
+        failed=len(broken) - informing,
+        deviations=outcomes["deviation"],
+        not_applicable=outcomes["not_applicable"],
+        errors=outcomes["error"],
+        not_run=outcomes["not_run"],
+        informing=informing,
+    )
+
+
+def judge(results: Iterable[ContractResult], *, unsettled: str | None = None) -> VerdictName:
+    """The verdict on a backend from the results of every declared contract.
+
+    A failure that counts decides. Without one, a MUST that was left unexercised by an error or by
+    the run leaves the verdict open; so does a run in which nothing at all was exercised.
+
+    Args:
+        results: Those of every declared contract.
+        unsettled: Why the run as a whole can say no more than that something is broken.
+    """
+    results = list(results)
+    counts = count(results)
+    if counts.failed:
+        return "not_conformant"
+    unexercised = any(
+        result.outcome in ("error", "not_run") and result.level == "must" for result in results
+    )
+    if unexercised or not counts.exercised or unsettled:
+        return "incomplete"
+    return "conformant_with_deviations" if counts.deviations else "conformant"
+
+
+def headline(report: BackendReport) -> str:
+    """The verdict in one line: `CONFORMANT (without durable): 78 of 80 contracts exercised`."""
+    verdict, counts = report.verdict, report.counts
+    if verdict == "conformant_with_deviations":
+        word = f"CONFORMANT WITH {counts.deviations} DEVIATION{'S'[: counts.deviations != 1]}"
+    else:
+        word = verdict.replace("_", " ").upper()
+    qualified = [f"without {', '.join(sorted(report.lacks))}"] if report.lacks else []
+    if verdict == "incomplete" and report.unsettled:
+        qualified.append(report.unsettled)
+    without = f" ({'; '.join(qualified)})" if qualified else ""
+    tail = "".join(
+        f", {number} {label}"
+        for number, label in (
+            (counts.failed, "failed"),
+            (counts.errors, "error" if counts.errors == 1 else "errors"),
+            (counts.not_applicable, "not applicable"),
+            (counts.not_run, "not run"),
+            (counts.informing, "failed for information"),
+        )
+        if number
+    )
+    return f"{word}{without}: {counts.exercised} of {counts.declared} contracts exercised{tail}"

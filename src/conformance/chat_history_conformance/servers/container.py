@@ -1,0 +1,285 @@
+"""A server that runs in a container, whatever its kind; the engine is found by testcontainers."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chat_history_conformance.servers import ServerError
+from chat_history_conformance.servers.keeping import Keeping
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+from chat_history_conformance.servers.process import (
+    READY_SECONDS,
+    PortTaken,
+    StartedServer,
+    free_ports,
+    until_free,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testcontainers.core.docker_client import DockerClient
+
+_ENGINE_SECONDS = 10
+_PROMPT_READY_SECONDS = 60.0
+_PROMPT_PULL_SECONDS = (10.0, 120.0)
+_PULL_SECONDS = (60.0, 1800.0)
+"""Without a sign of progress, and altogether."""
+_LAST_LINES = 20
+_TAKEN = ("port is already allocated", "address already in use")
+
+
+class ContainerServer(StartedServer):
+    """A container that goes when this process does.
+
+    Its keeper removes it: a reaper of its own would be one more image that can be missing.
+
+    Args:
+        kind: What runs in it.
+        engine: Where it is run.
+        image: Of which image.
+        launch: How.
+        ready_seconds: How long it may take to be ready.
+    """
+
+    way = "container"
+
+    def __init__(
+        self, kind: Kind, engine: DockerClient, image: str, launch: Launch, ready_seconds: float
+    ) -> None:
+        super().__init__(kind, launch)
+        tag = image.rpartition("/")[2].partition(":")[2]
+        self.version = tag if re.fullmatch(r"\d+(\.\d+)+", tag) else ""
+        self._engine = engine
+        self._image = image
+        self._ready_seconds = ready_seconds
+        self._container: Any = None
+        self._name = f"history-{self.kind}-{uuid.uuid4().hex[:12]}"
+        program = (sys.executable, "-P", str(Path(__file__).with_name("removal.py")))
+        self._keeping = Keeping(self.kind, [*program, self._name])
+
+    @property
+    def why_no_faults(self) -> str:
+        return ""
+
+    @property
+    def log(self) -> str:
+        from docker.errors import NotFound
+
+        if self._container is None:
+            return ""
+        try:
+            with _engine_errors(but=NotFound):
+                text: bytes = self._container.logs(tail=_LAST_LINES)
+        except NotFound:
+            return ""
+        return text.decode("utf-8", "replace").rstrip()
+
+    def start(self) -> None:
+        with _engine_errors():
+            if self._container is None:
+                port = int(self.address.rpartition(":")[2])
+                self._container = self._engine.run(
+                    self._image,
+                    detach=True,
+                    name=self._name,
+                    environment=dict(self._launch.environment),
+                    ports={f"{self._launch.port_inside}/tcp": ("127.0.0.1", port)},
+                )
+            else:
+                self._container.start()
+        try:
+            self._wait_until_ready(self._ready_seconds)
+        except (NotReady, Refused) as error:
+            raise ServerError(
+                f"{self._of_kind.title} in a container of {self._image} did not start: {error}. "
+                "The end of its log:\n" + textwrap.indent(self.log, "    ")
+            ) from None
+
+    def ended(self) -> str:
+        with _engine_errors():
+            self._container.reload()
+        state = self._container.attrs["State"]
+        return "" if state["Running"] else f"the container ended with status {state['ExitCode']}"
+
+    def pause(self) -> None:
+        with _engine_errors():
+            self._container.pause()
+
+    def resume(self) -> None:
+        with _engine_errors():
+            self._container.reload()
+            if self._container.status == "paused":
+                self._container.unpause()
+
+    def kill(self) -> None:
+        self.resume()  # an engine kills no paused container
+        with _engine_errors():
+            self._container.reload()
+            if self._container.status == "running":
+                self._container.kill()
+            self._container.wait(timeout=_ENGINE_SECONDS)
+
+    def stop(self) -> None:
+        try:
+            self._keeping.stop()
+        finally:
+            self._engine.client.close()
+
+
+def start(
+    kind: Kind,
+    image: str,
+    wishes: Wishes,
+    announce: Callable[[str], None],
+    *,
+    offline: bool,
+    promptly: bool,
+) -> ContainerServer:
+    """Start a server of a kind in a container, at a free port of loopback.
+
+    Args:
+        kind: What to start.
+        image: Of which image; pulled where the engine does not have it.
+        wishes: What is wanted beyond the defaults.
+        announce: Told what is pulled.
+        offline: Pull nothing.
+        promptly: Give up early: another way is waiting.
+
+    Raises:
+        ServerError: There is no engine or no image, or the server did not start.
+    """
+    engine = find_engine(kind.name)
+    try:
+        _have_image(engine, kind, image, announce, offline=offline, promptly=promptly)
+    except BaseException:
+        engine.client.close()
+        raise
+    ready_seconds = _PROMPT_READY_SECONDS if promptly else READY_SECONDS
+
+    def attempt() -> ContainerServer:
+        launch = kind.container(free_ports(1, wishes.port)[0], wishes)
+        server = ContainerServer(kind, engine, image, launch, ready_seconds)
+        try:
+            server.start()
+        except BaseException:
+            server.stop()
+            raise
+        return server
+
+    return until_free(attempt, wishes)
+
+
+def find_engine(extra: str) -> DockerClient:
+    """A running Docker engine.
+
+    Args:
+        extra: The extra of this distribution that brings the client.
+
+    Raises:
+        ServerError: There is none, or no client for it.
+    """
+    try:
+        from docker.constants import DEFAULT_UNIX_SOCKET
+        from docker.errors import DockerException
+        from testcontainers.core.docker_client import DockerClient, get_docker_host
+    except ImportError:
+        raise ServerError(
+            "the package testcontainers is not installed: "
+            f"pip install 'chat-history-conformance[{extra}]'"
+        ) from None
+    try:
+        host = get_docker_host() or (DEFAULT_UNIX_SOCKET if os.name == "posix" else "")
+        if host.startswith(("unix:", "http+unix:")):
+            # The client leaves its socket open where nothing listens, and pytest tells on it.
+            with closing(socket.socket(socket.AF_UNIX)) as knocking:
+                knocking.connect(host.partition("//")[2])
+        engine = DockerClient(timeout=_ENGINE_SECONDS)
+        engine.client.ping()
+    except (DockerException, OSError) as error:
+        raise ServerError(f"no Docker engine answers: {error}") from None
+    return engine
+
+
+def _have_image(
+    engine: DockerClient,
+    kind: Kind,
+    image: str,
+    announce: Callable[[str], None],
+    *,
+    offline: bool,
+    promptly: bool,
+) -> None:
+    """Pull an image that is not there, as long as the pull gets ahead.
+
+    Raises:
+        ServerError: It cannot be pulled, or not soon enough.
+    """
+    import docker
+    from docker.errors import DockerException, ImageNotFound
+    from docker.utils import kwargs_from_env, parse_repository_tag
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        with _engine_errors(but=ImageNotFound):
+            engine.client.images.get(image)
+    except ImageNotFound:
+        terms = f" ({kind.image_licence})" if image == kind.image else ""
+    else:
+        return
+    if offline:
+        raise ServerError(
+            f"the image {image}{terms} would have to be pulled, which offline mode forbids"
+        )
+    announce(f"pulling the image {image}{terms}")
+    repository, tag = parse_repository_tag(image)
+    silence, whole = _PROMPT_PULL_SECONDS if promptly else _PULL_SECONDS
+    deadline = time.monotonic() + whole
+
+    class Impatient(docker.APIClient):
+        """The client, whose own pull waits for ever; the engine talks all the time it gets on."""
+
+        def post(self, url: Any, *positional: Any, **named: Any) -> Any:
+            return super().post(url, *positional, **{**named, "timeout": silence})
+
+    try:
+        with closing(Impatient(**kwargs_from_env())) as client:
+            for event in client.pull(repository, tag or "latest", stream=True, decode=True):
+                if "error" in event:
+                    raise ServerError(f"the image {image} cannot be pulled: {event['error']}")
+                if time.monotonic() > deadline:
+                    raise ServerError(f"the image {image} comes too slowly: docker pull {image}")
+    except DockerException as error:
+        reason = getattr(error, "explanation", None) or error
+        raise ServerError(f"the image {image} cannot be pulled: {reason}") from None
+    except (RequestException, HTTPError):
+        raise ServerError(
+            f"the image {image} cannot be pulled: nothing came for {silence:.0f} s"
+        ) from None
+
+
+@contextmanager
+def _engine_errors(but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    """What goes wrong between the engine and us, in our words; a port that is taken for itself."""
+    from docker.errors import DockerException
+    from requests import RequestException
+
+    try:
+        yield
+    except but:
+        raise
+    except (DockerException, RequestException) as error:
+        if any(sign in str(error) for sign in _TAKEN):
+            raise PortTaken from None
+        raise ServerError(f"the Docker engine: {error}") from None

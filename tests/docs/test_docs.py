@@ -1,0 +1,77 @@
+"""What the pages say is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from chat_history_conformance import faulty
+from chat_history_conformance.cli import main as cli
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration import capabilities
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_of_contracts_is_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["contracts", "--md"]) == 0
+    assert (ROOT / "docs" / "contracts.md").read_text("utf-8") == capsys.readouterr().out
+
+
+def test_the_readme_counts_what_there_is() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    contracts = catalogue.load().values()
+    modes = sum(len(contract.modes) for contract in contracts)
+    assert f"{len(contracts)} contracts in all, {modes} with each mode counted" in readme
+    assert f"shows {len(faulty.load())} broken histories" in readme
+    for family in {contract.family for contract in contracts}:
+        number = sum(contract.family == family for contract in contracts)
+        assert f"| {family} | {number} |" in readme
+
+
+def test_every_capability_and_option_is_documented() -> None:
+    page = (ROOT / "docs" / "adopting.md").read_text("utf-8")
+    for name in capabilities.catalogue():
+        assert f"`{name}" in page, name
+    plugin = (ROOT / "src" / "conformance" / "plugin.py").read_text("utf-8")
+    for name in re.findall(r'^        "([a-z-]+)",\n        "', plugin, re.MULTILINE):
+        assert f"--history-{name}" in page, name
+
+
+def test_explain_tells_a_contract_with_its_broken_histories(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["explain", "clear.empties"]) == 0
+    told = capsys.readouterr().out
+    assert catalogue.load()["clear.empties"].title in told
+    for part in ("Rule:", "From:", "Usual cause:", "What to do:", "Seen in:", "Broken by:"):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["explain", "clear.emptys"], "did you mean 'clear.empties'?"),
+        (["contracts", "orderin"], "did you mean 'ordering'?"),
+        (["report", "missing.json"], "missing.json"),
+    ],
+)
+def test_wrong_use_is_told_with_the_next_step(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_no_page_and_no_module_names_a_place_of_the_machine_it_was_made_on() -> None:
+    places = [re.escape(f"{one}/") for one in (ROOT, Path.home()) if one != Path(one.anchor)]
+    named = re.compile(rf"(?<![\w.~*-])(?:{'|'.join(places)})")
+    for folder in ("src", "docs", "reports", "tests"):
+        for path in (ROOT / folder).rglob("*"):
+            if (
+                path.suffix in (".py", ".md", ".json", ".html", ".svg")
+                and path.name != Path(__file__).name
+            ):
+                assert not named.search(path.read_text("utf-8")), path

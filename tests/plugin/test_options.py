@@ -1,0 +1,593 @@
+"""Opting in, the options and their ini twins, and what is a usage error."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chat_history_conformance.contracts.catalogue import Contract
+
+Run = Callable[..., pytest.RunResult]
+
+ONE = "ordering.within_batch[sync]"
+
+
+def usage_error(result: pytest.RunResult) -> str:
+    """The text of a usage error, on one line."""
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    errors = [line for line in result.errlines + result.outlines if line.strip()]
+    text = " ".join(errors)
+    assert "ERROR: " in text
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    return text
+
+
+def conformant(result: pytest.RunResult, name: str) -> None:
+    result.stdout.fnmatch_lines([f"{name}: CONFORMANT*: 6 of 6 contracts exercised"])
+    assert result.ret == pytest.ExitCode.OK
+
+
+# -- opting in -----------------------------------------------------------------------------------
+
+SHAPES = """
+    import contextlib
+    import functools
+
+    from histories import Mine
+
+    def function(session_id):
+        return Mine(session_id)
+
+    def generator(session_id):
+        yield Mine(session_id)
+
+    async def coroutine(session_id):
+        return Mine(session_id)
+
+    async def async_generator(session_id):
+        yield Mine(session_id)
+
+    manager = contextlib.contextmanager(generator)
+    async_manager = contextlib.asynccontextmanager(async_generator)
+    partial = functools.partial(Mine)
+
+    class Opener:
+        def __call__(self, session_id):
+            return Mine(session_id)
+
+    an_object = Opener()
+    a_lambda = lambda session_id: Mine(session_id)
+    """
+
+
+@pytest.mark.parametrize("name", ["memory", "sqlite"])
+def test_a_registered_name_is_judged(run: Run, name: str) -> None:
+    conformant(run(f"--history-backend={name}"), name)
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "Mine",
+        "function",
+        "generator",
+        "coroutine",
+        "async_generator",
+        "manager",
+        "async_manager",
+        "partial",
+        "an_object",
+        "a_lambda",
+    ],
+)
+def test_any_callable_is_judged_by_its_path(
+    run: Run, pytester: pytest.Pytester, attribute: str
+) -> None:
+    pytester.makepyfile(shapes=SHAPES)
+    conformant(run(f"--history-backend=shapes:{attribute}"), f"shapes:{attribute}")
+
+
+DECLARING = """
+    from chat_history_conformance import history_backend
+    from langchain_core.messages import HumanMessage
+
+    STORE = {}
+
+    @history_backend("declared", lacks={"durable": "kept in memory"})
+    class Declared:
+        def __init__(self, session_id):
+            self.kept = STORE.setdefault(session_id, [])
+
+        @property
+        def messages(self):
+            return list(self.kept)
+
+        def add_messages(self, messages):
+            self.kept.extend(messages)
+
+        def clear(self):
+            self.kept.clear()
+
+        async def aget_messages(self):
+            return self.messages
+
+        async def aadd_messages(self, messages):
+            self.add_messages(messages)
+
+        async def aclear(self):
+            self.clear()
+    """
+
+
+def test_a_conftest_of_the_working_directory_declares(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(DECLARING)
+    result = run("--history-backend=declared")
+    conformant(result, "declared")
+    result.stdout.fnmatch_lines(["declared: CONFORMANT (without durable): 6 of 6 *"])
+
+
+@pytest.mark.parametrize("folder", ["tests", "testing"])
+def test_a_conftest_below_declares(run: Run, pytester: pytest.Pytester, folder: str) -> None:
+    pytester.mkdir(folder).joinpath("conftest.py").write_text(textwrap.dedent(DECLARING))
+    conformant(run("--history-backend=declared"), "declared")
+
+
+def test_a_conftest_of_a_parent_directory_declares(
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeconftest(DECLARING)
+    pytester.makeini("[pytest]")
+    below = pytester.mkdir("below")
+    monkeypatch.chdir(below)
+    conformant(run("--history-backend=declared"), "declared")
+
+
+def test_a_conftest_in_testpaths_declares(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.mkdir("checks").joinpath("conftest.py").write_text(textwrap.dedent(DECLARING))
+    pytester.makeini("[pytest]\ntestpaths = checks")
+    conformant(run("--history-backend=declared"), "declared")
+
+
+def test_several_backends_are_judged_in_one_run(run: Run) -> None:
+    result = run("--history-backend=memory", "--history-backend=histories:Backwards")
+    result.assert_outcomes(passed=6, failed=6)
+    result.stdout.fnmatch_lines(
+        ["memory: CONFORMANT*", "histories:Backwards: NOT CONFORMANT: 6 of 6 *, 6 failed"]
+    )
+
+
+def test_a_backend_that_is_named_twice_is_judged_once(run: Run) -> None:
+    run("--history-backend=memory", "--history-backend=memory").assert_outcomes(passed=6)
+
+
+# -- what is collected -----------------------------------------------------------------------------
+
+
+def test_the_contracts_run_alone_in_an_empty_directory(
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pytester.mkdir("empty"))
+    run("--history-backend=memory").assert_outcomes(passed=6)
+
+
+def test_the_contracts_run_alone_beside_tests(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_mine="def test_mine(): assert False")
+    run("--history-backend=memory").assert_outcomes(passed=6)
+
+
+def test_paths_on_the_command_line_are_collected_too(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    run("--history-backend=memory", "test_mine.py").assert_outcomes(passed=7)
+    run("--history-backend=memory", ".").assert_outcomes(passed=7)
+
+
+def test_the_ini_option_adds_the_contracts_to_what_is_collected(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    pytester.makeini("[pytest]\nhistory_backend = memory sqlite")
+    run().assert_outcomes(passed=13)
+
+
+def test_a_run_without_a_backend_is_what_it_was(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    result = run()
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*chat history*")
+
+
+# -- the options and their twins -------------------------------------------------------------------
+
+
+def test_every_option_has_an_ini_twin_and_a_help_text(run: Run) -> None:
+    text = run("--help").stdout.str()
+    options = [
+        "backend",
+        "report",
+        "profile",
+        "level",
+        "since",
+        "require-verdict",
+        "allow-destructive",
+        "write-deviations",
+    ]
+    for option in options:
+        assert f"--history-{option}" in text
+        assert f"history_{option.replace('-', '_')} (" in text
+
+
+def test_a_profile_can_be_chosen_either_way(run: Run, pytester: pytest.Pytester) -> None:
+    run("--history-backend=memory", "--history-profile=ci", "--co").stdout.fnmatch_lines(
+        ["chat history: memory; 2 contracts in 6 modes, profile ci, seed 0"]
+    )
+    pytester.makeini("[pytest]\nhistory_profile = thorough")
+    run("--history-backend=memory", "--co").stdout.fnmatch_lines(["*profile thorough, *"])
+
+
+def test_the_profile_is_quick_and_ci_in_a_ci(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("--history-backend=memory", "--co").stdout.fnmatch_lines(["*profile quick, *"])
+    monkeypatch.setenv("CI", "true")
+    run("--history-backend=memory", "--co").stdout.fnmatch_lines(["*profile ci, *"])
+
+
+def test_the_seed_is_hypothesis_own(run: Run) -> None:
+    result = run("--history-backend=memory", "--hypothesis-seed=7", "--co")
+    result.stdout.fnmatch_lines(["*, seed 7"])
+
+
+def make_should(catalogue: dict[str, Contract], **changes: str) -> None:
+    from dataclasses import replace
+
+    for name in catalogue:
+        catalogue[name] = replace(catalogue[name], **changes)  # type: ignore[arg-type]
+
+
+def test_below_the_level_of_the_run_contracts_inform(
+    run: Run, pytester: pytest.Pytester, small_catalogue: dict[str, Contract]
+) -> None:
+    make_should(small_catalogue, level="should")
+    backend = "--history-backend=histories:Backwards"
+    assert run(backend).ret == pytest.ExitCode.TESTS_FAILED
+    result = run(backend, "--history-level=must", "-rx")
+    result.assert_outcomes(xfailed=6)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["*: CONFORMANT: 6 of 6 *, 6 failed for information", "XFAIL *for information: reordered *"]
+    )
+    pytester.makeini("[pytest]\nhistory_level = must")
+    assert run(backend).ret == pytest.ExitCode.OK
+
+
+def test_contracts_newer_than_the_pinned_catalogue_inform(
+    run: Run, pytester: pytest.Pytester, small_catalogue: dict[str, Contract]
+) -> None:
+    make_should(small_catalogue, since="0.2")
+    backend = "--history-backend=histories:Backwards"
+    assert run(backend, "--history-since=0.2").ret == pytest.ExitCode.TESTS_FAILED
+    assert run(backend, "--history-since=0.1").ret == pytest.ExitCode.OK
+    pytester.makeini("[pytest]\nhistory_since = 0.1")
+    assert run(backend).ret == pytest.ExitCode.OK
+
+
+def test_an_incomplete_run_can_be_made_a_failure(run: Run, pytester: pytest.Pytester) -> None:
+    narrowed = ["--history-backend=memory", "-k", "within_batch"]
+    assert run(*narrowed).ret == pytest.ExitCode.OK
+    result = run(*narrowed, "--history-require-verdict")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*--history-require-verdict*"])
+    pytester.makeini("[pytest]\nhistory_require_verdict = true")
+    assert run(*narrowed).ret == pytest.ExitCode.TESTS_FAILED
+    assert run("--history-backend=memory").ret == pytest.ExitCode.OK
+
+
+def test_reports_are_written_relative_to_where_pytest_was_started(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    result = run("--history-backend=memory", "--history-report=one.json", "--history-report=two.md")
+    assert result.ret == pytest.ExitCode.OK
+    assert '"verdict": "conformant"' in Path("one.json").read_text()
+    assert Path("two.md").exists()
+    result.stdout.fnmatch_lines(["report: *one.json", "report: *two.md"])
+    pytester.makeini("[pytest]\nhistory_report = three.json")
+    run("--history-backend=memory")
+    assert Path("three.json").exists()
+
+
+def test_destructive_ids_can_be_allowed_either_way(
+    run: Run, pytester: pytest.Pytester, small_catalogue: dict[str, Contract]
+) -> None:
+    make_should(small_catalogue, needs=("disposable",))
+    backend = "--history-backend=histories:Mine"
+    run(backend).assert_outcomes(skipped=6)
+    run(backend, "--history-allow-destructive").assert_outcomes(passed=6)
+    pytester.makeini("[pytest]\nhistory_allow_destructive = true")
+    run(backend).assert_outcomes(passed=6)
+
+
+# -- usage errors ----------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_is_a_usage_error_with_the_nearest(run: Run) -> None:
+    text = usage_error(run("--history-backend=memroy"))
+    assert "there is no history backend 'memroy' (did you mean 'memory'?)" in text
+    assert "sqlite" in text
+    assert "conftest.py" in text
+
+
+def test_an_import_that_fails_is_a_usage_error(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(broken="import no_such_package")
+    text = usage_error(run("--history-backend=broken:open"))
+    assert "No module named 'no_such_package'" in text
+    text = usage_error(run("--history-backend=no_such_module:open"))
+    assert "below the directory pytest is run from" in text
+
+
+def test_a_module_with_a_syntax_error_is_a_usage_error(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.path.joinpath("broken.py").write_text("def open(:")
+    assert "SyntaxError" in usage_error(run("--history-backend=broken:open"))
+
+
+def test_a_module_that_exits_on_import_is_a_usage_error(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(exiting="raise SystemExit('set DATABASE_URL')")
+    assert "set DATABASE_URL" in usage_error(run("--history-backend=exiting:open"))
+
+
+def test_a_missing_attribute_is_a_usage_error(run: Run) -> None:
+    text = usage_error(run("--history-backend=histories:mine"))
+    assert "did you mean 'Mine'?" in text
+
+
+FACTORIES = """
+    value = 7
+
+    def no_argument():
+        ...
+
+    def two_arguments(session_id, url):
+        ...
+
+    def raising(session_id):
+        raise LookupError("no url is set")
+
+    def nothing(session_id):
+        ...
+
+    def number(session_id):
+        return 7
+
+    async def later_nothing(session_id):
+        ...
+
+    def generator(session_id):
+        return
+        yield
+    """
+
+
+@pytest.mark.parametrize(
+    ("attribute", "text"),
+    [
+        ("value", "leads to int 7, which cannot be called"),
+        ("no_argument", "cannot be called with one session id"),
+        ("two_arguments", "def open_history(session_id): return two_arguments(session_id, ...)"),
+        ("raising", "opening a history raises LookupError: no url is set"),
+        ("nothing", "NoneType is no chat history"),
+        ("number", "int is no chat history"),
+        ("later_nothing", "NoneType is no chat history"),
+        ("generator", "a generator that yielded nothing is no chat history"),
+    ],
+)
+def test_a_callable_that_cannot_open_a_history_is_a_usage_error(
+    run: Run, pytester: pytest.Pytester, attribute: str, text: str
+) -> None:
+    pytester.makepyfile(factories=FACTORIES)
+    assert text in usage_error(run(f"--history-backend=factories:{attribute}"))
+
+
+@pytest.mark.parametrize(
+    ("stated", "text"),
+    [
+        ("deviations={'ordering.within_bach': 'r'}", "did you mean 'ordering.within_batch'?"),
+        ("deviations={'ordering.within_batch': ''}", "gives no reason for"),
+        ("lacks={'durabel': 'r'}", "did you mean 'durable'?"),
+        ("lacks={'durable': None}", "gives no reason for 'durable'"),
+        ("lacks={'sync': 'r', 'async': 'r'}", "gives up both sync and async"),
+        ("methods={'tail': 'tail'}", "which is no read"),
+    ],
+)
+def test_a_wrong_declaration_is_a_usage_error(
+    run: Run, pytester: pytest.Pytester, stated: str, text: str
+) -> None:
+    pytester.makeconftest(
+        f"""
+        from chat_history_conformance import history_backend
+        from histories import Mine
+        history_backend("mine", {stated})(Mine)
+        """
+    )
+    assert text in usage_error(run("--history-backend=mine"))
+
+
+def test_two_declarations_with_one_name_stop_the_start(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from chat_history_conformance import history_backend
+        from histories import Backwards, Mine
+        history_backend("mine")(Mine)
+        history_backend("mine")(Backwards)
+        """
+    )
+    result = run("--history-backend=mine")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*two backends are declared as 'mine': Mine in *"])
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["report=r.json", "write-deviations", "require-verdict", "allow-destructive"],
+)
+def test_an_option_that_does_nothing_without_a_backend_is_a_usage_error(
+    run: Run, option: str
+) -> None:
+    text = usage_error(run(f"--history-{option}"))
+    assert f"--history-{option.partition('=')[0]} does nothing without --history-backend" in text
+
+
+def test_a_report_with_an_unknown_ending_is_a_usage_error(run: Run) -> None:
+    text = usage_error(run("--history-backend=memory", "--history-report=report.pdf"))
+    assert ".json" in text
+    assert ".svg" in text
+
+
+@pytest.mark.parametrize(
+    ("ini", "text"),
+    [
+        ("history_since = new", "history_since = new: it is a version"),
+        ("history_level = most", "history_level = most: it is must, should or may"),
+        ("history_profile = fast", "history_profile = fast: it is quick, ci or thorough"),
+    ],
+)
+def test_a_bad_ini_value_is_a_usage_error(
+    run: Run, pytester: pytest.Pytester, ini: str, text: str
+) -> None:
+    pytester.makeini(f"[pytest]\n{ini}")
+    assert text in usage_error(run("--history-backend=memory"))
+
+
+@pytest.mark.parametrize("option", ["profile=fast", "level=most", "since=new"])
+def test_a_bad_value_on_the_command_line_is_a_usage_error(run: Run, option: str) -> None:
+    assert run("--history-backend=memory", f"--history-{option}").ret == pytest.ExitCode.USAGE_ERROR
+
+
+# -- selecting -------------------------------------------------------------------------------------
+
+
+def test_one_contract_is_selected_by_its_node_id(run: Run) -> None:
+    result = run("--history-backend=memory", f"memory::{ONE}", "-v")
+    result.assert_outcomes(passed=1, deselected=5)
+    assert any(line.startswith(f"memory::{ONE} PASSED") for line in result.outlines)
+
+
+@pytest.mark.parametrize(
+    ("selector", "passed"),
+    [("memory::ordering", 6), ("memory::ordering.across_calls", 3), (f"memory::{ONE}", 1)],
+)
+def test_a_family_a_contract_or_a_mode_is_selected(run: Run, selector: str, passed: int) -> None:
+    run("--history-backend=memory", selector).assert_outcomes(passed=passed, deselected=6 - passed)
+
+
+def test_a_contract_is_selected_of_a_backend_that_is_named_by_a_path(run: Run) -> None:
+    result = run("--history-backend=histories:Mine", f"histories:Mine::{ONE}")
+    result.assert_outcomes(passed=1, deselected=5)
+
+
+def test_a_contract_is_selected_where_the_ini_file_names_the_backend(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeini("[pytest]\nhistory_backend = memory")
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    run(f"memory::{ONE}").assert_outcomes(passed=1, deselected=5)
+    run(f"memory::{ONE}", "test_mine.py").assert_outcomes(passed=2, deselected=5)
+
+
+def test_an_unknown_contract_is_a_usage_error_with_the_nearest(run: Run) -> None:
+    text = usage_error(run("--history-backend=memory", "memory::ordering.within_bach[sync]"))
+    assert "no contract is 'memory::ordering.within_bach[sync]'" in text
+    assert "did you mean 'memory::ordering.within_batch[sync]'?" in text
+
+
+# -- a user's own package called backends ----------------------------------------------------------
+
+
+@pytest.fixture
+def own_backends(pytester: pytest.Pytester) -> None:
+    """A package `backends` of the user's, with a history in it."""
+    package = pytester.mkpydir("backends")
+    package.joinpath("mine.py").write_text("from histories import Mine as open\n")
+
+
+@pytest.mark.parametrize("module", [False, True], ids=["pytest", "python -m pytest"])
+def test_a_package_called_backends_does_not_get_in_the_way(
+    run_apart: Run, own_backends: None, module: bool
+) -> None:
+    names = ["memory", "sqlite", "chat_history_backends.mine:open"]
+    arguments = [f"--history-backend={name}" for name in names]
+    result = run_apart(*arguments, module=module)
+    result.assert_outcomes(passed=18)
+    for name in names:
+        result.stdout.fnmatch_lines([f"{name}: CONFORMANT*: 6 of 6 *"])
+
+
+def test_a_conftest_beside_a_package_called_backends_does_not_get_in_the_way(
+    run_apart: Run, pytester: pytest.Pytester, own_backends: None
+) -> None:
+    pytester.makeconftest(
+        """
+        import chat_history_backends.mine
+        from chat_history_conformance import history_backend
+        history_backend("mine")(chat_history_backends.mine.open)
+        """
+    )
+    result = run_apart("--history-backend=sqlite", "--history-backend=mine")
+    result.assert_outcomes(passed=12)
+
+
+def test_where_the_name_backends_is_taken_by_ours_the_error_names_both_places(
+    run_apart: Run, pytester: pytest.Pytester, own_backends: None
+) -> None:
+    # A plugin that is loaded early imports ours before the working directory is importable.
+    result = run_apart("-p", "backends", "--history-backend=chat_history_backends.mine:open")
+    text = usage_error(result)
+    assert "The name `backends` is taken by " in text
+    assert str(pytester.path / "backends") in text
+
+
+# -- the cost of being installed -------------------------------------------------------------------
+
+
+def test_a_start_without_a_backend_imports_nothing_of_weight(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeconftest(
+        """
+        import sys
+
+        def pytest_sessionstart(session):
+            heavy = ("hypothesis", "langchain_core", "pydantic", "chat_history_conformance.pytest_plugin.contracts",
+                     "chat_history_backends")
+            assert session.config.pluginmanager.has_plugin("chat_history_conformance.plugin")
+            assert not [name for name in heavy if name in sys.modules]
+        """
+    )
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    result = pytester.runpytest_subprocess("-p", "chat_history_conformance.plugin")
+    result.assert_outcomes(passed=1)
+
+
+def test_declaring_a_backend_imports_nothing_of_weight(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeconftest(
+        """
+        import sys
+
+        from chat_history_conformance import history_backend
+
+        @history_backend("mine", lacks={"durable": "no"})
+        def mine(session_id):
+            ...
+
+        def pytest_sessionstart(session):
+            assert not [name for name in ("hypothesis", "langchain_core") if name in sys.modules]
+        """
+    )
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    pytester.runpytest_subprocess("-p", "chat_history_conformance.plugin").assert_outcomes(passed=1)

@@ -1,0 +1,509 @@
+"""Runs that need a server: how it is chosen, started once, told to everybody, always stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_history_conformance import servers
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.faulty import served
+from chat_history_conformance.servers import ServerError, ladder
+from chat_history_conformance.servers.choice import Choice
+from chat_history_conformance.servers.handle import Server
+
+Run = Callable[..., pytest.RunResult]
+
+MINE = "--history-backend=mine"
+VARIABLE = servers.variable("kafka")
+
+DECLARED = """
+from chat_history_conformance import history_backend
+from chat_history_conformance.faulty.served import ServedChatMessageHistory
+from chat_history_conformance.servers import address
+
+@history_backend("mine", server="kafka")
+def mine(session_id):
+    return ServedChatMessageHistory(session_id, address("kafka"))
+"""
+
+
+class Theirs(Server):
+    """A server that somebody else runs, or a mock: there is nothing to stop."""
+
+    kind = "kafka"
+
+    def __init__(self, way: str, address: str) -> None:
+        self.way = way
+        self.address = address
+        self.version = "1"
+
+    def stop(self) -> None:
+        pass
+
+
+@dataclass
+class Ladder:
+    """In the ladder's place: starts the served control for Kafka, and keeps what was asked."""
+
+    asked: list[tuple[str, Choice, bool, dict[str, Any]]] = field(default_factory=list)
+    started: list[Server] = field(default_factory=list)
+    instead: Callable[[Server], Server] = lambda server: server
+    trouble: ServerError | None = None
+
+    def start(
+        self,
+        kind: str,
+        way: Choice,
+        *,
+        offline: bool,
+        announce: Callable[[str], None],
+        config: Any,
+    ) -> Server:
+        self.asked.append((kind, way, offline, dict(config)))
+        if self.trouble is not None:
+            raise self.trouble
+        announce(f"{kind} is started here")
+        self.started.append(served.start())
+        return self.instead(self.started[-1])
+
+    @property
+    def running(self) -> list[str]:
+        return [server.address for server in self.started if listens(server.address)]
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), 2.0):
+            return True
+    except ConnectionError:
+        return False
+
+
+@pytest.fixture
+def rungs(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> Iterator[Ladder]:
+    """The ladder's place, and a conftest that declares `mine` on what it starts."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(servers.CONFIG_VARIABLE, raising=False)
+    pytester.makeconftest(DECLARED)
+    place = Ladder()
+    monkeypatch.setattr(ladder, "start", place.start)
+    yield place
+    for server in place.started:
+        server.stop()
+
+
+def only(small_catalogue: dict[str, Contract], *names: str) -> None:
+    """Make these contracts the whole catalogue."""
+    small_catalogue.clear()
+    small_catalogue.update({name: WHOLE[name] for name in names})
+
+
+WHOLE = dict(catalogue.load())
+
+
+# -- one server a run --------------------------------------------------------------------------
+
+
+def test_a_server_is_started_once_for_all_and_named_in_the_header_and_the_reports(
+    run: Run, rungs: Ladder, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        f"{DECLARED}\nhistory_backend('other', server='kafka')(lambda i: mine(i))"
+    )
+    result = run(
+        *(MINE, "--history-backend=other"),
+        *(f"--history-report=report.{ending}" for ending in ("json", "md", "html")),
+    )
+    result.assert_outcomes(passed=12)
+    assert len(rungs.started) == 1
+    address = rungs.started[0].address
+    lines = result.outlines
+    assert lines.index("kafka is started here") < lines.index(f"kafka: 1 (process) at {address}")
+    report = json.loads(Path("report.json").read_text("utf-8"))
+    assert report["environment"]["server"] == {"kafka": "1 (process)"}
+    for ending in ("md", "html"):
+        text = Path(f"report.{ending}").read_text("utf-8")
+        assert "server kafka" in text
+        assert "1 (process)" in text
+        assert address not in text
+
+
+def test_the_server_is_stopped_and_the_environment_is_as_before(run: Run, rungs: Ladder) -> None:
+    assert run(MINE).ret == pytest.ExitCode.OK
+    assert rungs.started
+    assert rungs.running == []
+    assert VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["mine::no.such_contract"], pytest.ExitCode.USAGE_ERROR),
+        (["test_broken.py"], pytest.ExitCode.INTERRUPTED),
+        (["test_interrupting.py"], pytest.ExitCode.INTERRUPTED),
+        (["test_failing.py", "-x"], pytest.ExitCode.TESTS_FAILED),
+        (["-p", "exploding"], pytest.ExitCode.INTERNAL_ERROR),
+        (["--history-backend=raising"], pytest.ExitCode.USAGE_ERROR),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_server_is_stopped_however_the_run_ends(
+    arguments: list[str],
+    status: int,
+    run: Run,
+    rungs: Ladder,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, "as-before:1")
+    monkeypatch.syspath_prepend(pytester.path)
+    pytester.makeconftest(
+        f"""{DECLARED}
+@history_backend("raising", server="kafka")
+def raising(session_id):
+    raise RuntimeError("cannot be opened")
+"""
+    )
+    pytester.makepyfile(
+        test_broken="this is no Python",
+        test_interrupting="def test_it(): raise KeyboardInterrupt",
+        test_failing="def test_it(): assert False",
+        exploding="def pytest_collection(session): raise RuntimeError('a plugin of the test')",
+    )
+    result = run(MINE, *arguments, no_reraise_ctrlc=True)
+    assert result.ret == status
+    assert len(rungs.started) == 1
+    assert rungs.running == []
+    assert os.environ[VARIABLE] == "as-before:1"
+
+
+def test_listing_the_contracts_starts_nothing(run: Run, rungs: Ladder) -> None:
+    result = run(MINE, "--co", "-q")
+    assert result.ret == pytest.ExitCode.OK
+    assert rungs.asked == []
+
+
+def test_a_backend_that_needs_no_server_starts_none(run: Run, rungs: Ladder) -> None:
+    run("--history-backend=memory").assert_outcomes(passed=6)
+    assert rungs.asked == []
+
+
+def test_a_server_that_cannot_be_had_is_a_usage_error_with_the_ways_to_one(
+    run: Run, rungs: Ladder
+) -> None:
+    rungs.trouble = ServerError("no kafka server can be had here:\n  do this or that")
+    result = run(MINE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: no kafka server can be had here:", "  do this or that"])
+    assert VARIABLE not in os.environ
+
+
+def test_what_was_chosen_reaches_the_ladder(
+    run: Run, rungs: Ladder, pytester: pytest.Pytester
+) -> None:
+    Path("secrets.toml").write_text('[kafka]\n"sasl.password" = "hush"\n', encoding="utf-8")
+    pytester.makeini("[pytest]\nhistory_server = jvm\n")
+    result = run(MINE, "--history-offline", "--history-server-config=secrets.toml")
+    assert result.ret == pytest.ExitCode.OK
+    assert rungs.asked == [("kafka", Choice("", "jvm"), True, {"sasl.password": "hush"})]
+    assert "hush" not in result.stdout.str() + result.stderr.str()
+    run(MINE, "--history-server=container", "--history-server=kafka=mock")
+    assert rungs.asked[1:] == [("kafka", Choice("kafka", "mock"), False, {})]
+
+
+def test_client_settings_are_there_for_factories_and_gone_afterwards(
+    run: Run, rungs: Ladder, pytester: pytest.Pytester
+) -> None:
+    Path("client.toml").write_text("[kafka]\nacks = 'all'\n", encoding="utf-8")
+    pytester.makeconftest(
+        DECLARED.replace(
+            "    return",
+            "    from chat_history_conformance.servers import settings\n"
+            "    assert settings('kafka') == {'acks': 'all'}\n"
+            "    return",
+        )
+    )
+    run(MINE, "--history-server-config=client.toml").assert_outcomes(passed=6)
+    assert servers.CONFIG_VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "the client settings in * cannot be read: *No such file*"),
+        ("kafka = ", "the client settings in * cannot be read: Invalid value*"),
+        ("kafka = 1", "*client.toml: [[]kafka[]] must be a table of client settings"),
+    ],
+)
+def test_client_settings_that_cannot_be_read_are_a_usage_error_at_the_start(
+    text: str | None, told: str, run: Run, rungs: Ladder
+) -> None:
+    if text is not None:
+        Path("client.toml").write_text(text, encoding="utf-8")
+    for backend in (MINE, "--history-backend=memory"):
+        result = run(backend, "--history-server-config=client.toml")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: {told}"])
+    assert rungs.asked == []
+    assert servers.CONFIG_VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--history-server=redis=jvm", "*server redis=...*the kinds are kafka, elasticsearch*"),
+        ("--history-server=somewhere", "*server 'somewhere' is not understood*"),
+    ],
+)
+def test_a_way_that_makes_no_sense_is_a_usage_error(
+    argument: str, told: str, run: Run, rungs: Ladder
+) -> None:
+    result = run(MINE, argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {told}"])
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--history-server=jvm",
+        "--history-server-config=client.toml",
+        "--history-offline",
+        "--history-faults",
+    ],
+)
+def test_an_option_on_servers_without_a_backend_is_a_usage_error(argument: str, run: Run) -> None:
+    result = run(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    name = argument.partition("=")[0]
+    result.stderr.fnmatch_lines([f"ERROR: {name} does nothing without --history-backend=NAME*"])
+
+
+def test_a_kind_of_server_that_does_not_exist_is_refused_with_the_nearest(
+    run: Run, rungs: Ladder, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(DECLARED.replace('server="kafka"', 'server="kafak"'))
+    result = run(MINE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*server='kafak'*did you mean 'kafka'?*kafka, elasticsearch."])
+
+
+def test_an_address_is_told_without_its_user_and_password(run: Run, rungs: Ladder) -> None:
+    rungs.instead = lambda server: Theirs("address", f"x://me:hush@{server.address}")
+    result = run(MINE, "-k", "nothing")
+    address = rungs.started[0].address
+    result.stdout.fnmatch_lines([f"kafka: 1 (address) at x://{address}"])
+    assert "hush" not in result.stdout.str() + result.stderr.str()
+
+
+# -- whose server it is ------------------------------------------------------------------------
+
+
+def test_what_is_stored_on_a_server_of_the_run_is_disposable(
+    run: Run, rungs: Ladder, small_catalogue: dict[str, Contract]
+) -> None:
+    only(small_catalogue, "isolation.empty_id")
+    run(MINE).assert_outcomes(passed=2)
+    rungs.instead = lambda server: Theirs("address", server.address)
+    result = run(MINE)
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["*not applicable: 2 contracts: such ids could meet somebody's*"])
+
+
+def test_a_mock_gives_no_verdict_and_the_line_says_why(run: Run, rungs: Ladder) -> None:
+    rungs.instead = lambda server: Theirs("mock", server.address)
+    result = run(MINE, "--history-report=report.json", "--history-report=report.md")
+    assert result.ret == pytest.ExitCode.OK
+    line = "INCOMPLETE (a mock server gives no verdict): 6 of 6 contracts exercised"
+    result.stdout.fnmatch_lines([f"mine: {line}"])
+    (backend,) = json.loads(Path("report.json").read_text("utf-8"))["backends"]
+    assert (backend["verdict"], backend["unsettled"]) == (
+        "incomplete",
+        "a mock server gives no verdict",
+    )
+    assert "a mock server gives no verdict" in Path("report.md").read_text("utf-8")
+    assert run(MINE, "--history-require-verdict").ret == pytest.ExitCode.TESTS_FAILED
+
+
+# -- faults ------------------------------------------------------------------------------------
+
+
+def not_applicable(result: pytest.RunResult) -> str:
+    (line,) = [
+        line for line in result.outlines if "not applicable: " in line and "SKIP" not in line
+    ]
+    return line.partition("contracts: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("way", "arguments", "reason"),
+    [
+        (
+            "process",
+            [],
+            "fault contracts pause, kill and restart the server: give --history-faults",
+        ),
+        ("address", ["--history-faults"], "a server named by its address is not ours to stop"),
+        ("mock", ["--history-faults"], "a server named by its mock is not ours to stop"),
+    ],
+)
+def test_faults_that_are_not_made_are_not_applicable_with_the_reason(
+    way: str,
+    arguments: list[str],
+    reason: str,
+    run: Run,
+    rungs: Ladder,
+    small_catalogue: dict[str, Contract],
+) -> None:
+    only(small_catalogue, "faults.killed_server_keeps_acknowledged")
+    if way != "process":
+        rungs.instead = lambda server: Theirs(way, server.address)
+    result = run(MINE, *arguments)
+    result.assert_outcomes(skipped=2)
+    assert not_applicable(result) == reason
+
+
+def test_a_backend_without_a_server_has_no_faults(
+    run: Run, small_catalogue: dict[str, Contract]
+) -> None:
+    only(small_catalogue, "faults.paused_server", "faults.unreachable_raises")
+    result = run("--history-backend=sqlite", "--history-faults")
+    result.assert_outcomes(skipped=4)
+    assert not_applicable(result) == "the history has no server"
+
+
+def test_with_faults_the_server_is_killed_and_runs_again(
+    run: Run, rungs: Ladder, small_catalogue: dict[str, Contract]
+) -> None:
+    only(small_catalogue, "faults.killed_server_keeps_acknowledged", "ordering.within_batch")
+    run(MINE, "--history-faults").assert_outcomes(passed=5)
+    assert len(rungs.started) == 1
+
+
+def test_a_history_that_loses_what_it_acknowledged_is_found(
+    run: Run, rungs: Ladder, small_catalogue: dict[str, Contract], pytester: pytest.Pytester
+) -> None:
+    only(small_catalogue, "faults.killed_server_keeps_acknowledged")
+    pytester.makeconftest(
+        """
+        import uuid
+        from chat_history_conformance import history_backend
+        from chat_history_conformance.faulty.served import ServedChatMessageHistory
+        from chat_history_conformance.servers import address
+
+        class Mine(ServedChatMessageHistory):
+            def _append(self, texts):
+                identifier = uuid.uuid4().hex
+                request = {"do": "append", "texts": texts, "identifier": identifier, "lazily": True}
+                self._ask(request, 2.0)
+
+        @history_backend("mine", server="kafka")
+        def mine(session_id):
+            return Mine(session_id, address("kafka"))
+        """
+    )
+    result = run(MINE, "--history-faults", "-k", "sync and not async")
+    result.assert_outcomes(failed=1, deselected=1)
+    told = result.stdout.str()
+    for line in ("lost 4 of 4 messages", "the server is killed", "please('kill the server')"):
+        assert line in told
+    assert f"os.environ['{VARIABLE}']" in told
+
+
+def test_a_server_that_vanishes_leaves_the_verdict_open(
+    run: Run, rungs: Ladder, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        DECLARED.replace(
+            "    return",
+            "    if opened:\n        opened.pop().kill()\n    return",
+        ).replace("@history", "opened = []\n\n@history")
+        + "\ndef pytest_collection_finish(session):\n"
+        "    run = session.config.pluginmanager.get_plugin('history-contracts')\n"
+        "    opened.append(run.servers.running['kafka'])\n"
+    )
+    result = run(MINE)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["mine: INCOMPLETE: 0 of 6 contracts exercised, 6 errors"])
+
+
+# -- several processes -------------------------------------------------------------------------
+
+
+STARTING = """
+from pathlib import Path
+from chat_history_conformance.faulty import served
+from chat_history_conformance.servers import ladder
+
+def start(kind, way, **others):
+    server = served.start()
+    with Path("started.txt").open("a") as file:
+        print(server.address, file=file)
+    return server
+
+ladder.start = start
+"""
+
+
+def test_a_controller_starts_the_server_for_its_workers(
+    run_apart: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    pytester.makeconftest(STARTING + DECLARED)
+    result = run_apart("-n2", MINE)
+    result.assert_outcomes(passed=6)
+    (address,) = Path("started.txt").read_text("utf-8").split()
+    result.stdout.fnmatch_lines([f"kafka: 1 (process) at {address}", "mine: CONFORMANT: 6 of 6 *"])
+    assert not listens(address)
+
+
+def test_workers_know_that_the_server_is_the_run_s_own(
+    run_apart: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    pytester.makeconftest(
+        f"{STARTING}{DECLARED}"
+        "\ndef pytest_collection_finish(session):\n"
+        "    if hasattr(session.config, 'workerinput'):\n"
+        "        run = session.config.pluginmanager.get_plugin('history-contracts')\n"
+        "        rig = run.rig(run.backends['mine'])\n"
+        "        assert rig.disposable and rig.server is None\n"
+        "        Path(f'seen-{session.config.workerinput[\"workerid\"]}').touch()\n"
+    )
+    run_apart("-n2", MINE, "-k", "within_batch").assert_outcomes(passed=3)
+    assert len(list(pytester.path.glob("seen-gw*"))) == 2
+
+
+def test_faults_beside_other_workers_are_refused(run_apart: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(STARTING + DECLARED)
+    result = run_apart("-n2", MINE, "--history-faults")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --history-faults cannot be combined with pytest-xdist's *"]
+    )
+    assert not Path("started.txt").exists()
+
+
+# -- a real server -----------------------------------------------------------------------------
+
+
+def test_a_real_broker_is_started_for_the_run_and_its_workers_and_is_gone_afterwards(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    result = run_apart("-n2", "--history-backend=kafka", "--history-server=kafka=jvm")
+    result.assert_outcomes(passed=6)
+    (line,) = [line for line in result.outlines if line.startswith("kafka: ") and " at " in line]
+    assert "(jvm)" in line
+    assert not listens(line.rpartition(" at ")[2])
+    assert "kafka: CONFORMANT: 6 of 6 contracts exercised" in result.outlines

@@ -1,0 +1,20 @@
+"""A real Kafka broker for the tests that need one, started when the first of them asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from chat_history_conformance.servers import ladder
+from chat_history_conformance.servers.handle import Server
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Server]:
+    """One broker for the whole run, or for each worker of it; tests keep to topics of their own.
+
+    A test that pauses or kills its broker starts one for itself.
+    """
+    with ladder.start("kafka", "jvm", announce=print) as server:
+        yield server

@@ -1,0 +1,229 @@
+"""The keeper: whatever happens to the process that wanted a server, nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chat_history_conformance.servers import ServerError
+from chat_history_conformance.servers.keeping import Keeping
+
+BEATING = """
+import time
+while True:
+    with open("beats", "a") as beats:
+        beats.write(".")
+    time.sleep(0.02)
+"""
+"""A server that shows that it runs."""
+
+PARENT = """
+import os, signal, subprocess, sys, time
+from chat_history_conformance.servers.keeping import Keeping
+keeping = Keeping("test")
+keeping.start([sys.executable, "-c", sys.argv[1]], {})
+def tell(other=0):
+    print(keeping.directory, other, flush=True)
+"""
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and processes")
+
+
+def beats(directory: Path) -> int:
+    try:
+        return (directory / "beats").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def beating(directory: Path) -> bool:
+    before = beats(directory)
+    time.sleep(0.3)
+    return beats(directory) > before
+
+
+def started() -> Keeping:
+    keeping = Keeping("test")
+    keeping.start([sys.executable, "-c", BEATING], {})
+    until(lambda: beats(keeping.directory) > 0, "it does not run")
+    return keeping
+
+
+def parent(script: str) -> tuple[subprocess.Popen[str], Path, int]:
+    """A process that has a server, and another process of which the script tells."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT + textwrap.dedent(script), BEATING],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    directory, other = process.stdout.readline().split()
+    until(lambda: beats(Path(directory)) > 0, "it does not run")
+    return process, Path(directory), int(other)
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    process.wait(20)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_stop_ends_the_server_and_removes_its_directory() -> None:
+    keeping = started()
+    keeping.stop()
+    assert not keeping.directory.exists()
+    keeping.stop()
+    with pytest.raises(ServerError, match="was stopped"):
+        keeping.ended()
+
+
+def test_a_killed_server_can_be_started_again_with_what_it_had() -> None:
+    keeping = started()
+    keeping.kill()
+    assert not beating(keeping.directory)
+    assert keeping.ended() == f"its process ended with status {-signal.SIGKILL}"
+    before = beats(keeping.directory)
+    keeping.start([sys.executable, "-c", BEATING], {})
+    until(lambda: beats(keeping.directory) > before, "it does not run again")
+    assert keeping.ended() == ""
+    keeping.stop()
+
+
+@posix
+def test_a_paused_server_does_nothing_until_it_may_go_on() -> None:
+    keeping = started()
+    keeping.pause()
+    assert not beating(keeping.directory)
+    assert keeping.ended() == ""
+    keeping.resume()
+    assert beating(keeping.directory)
+    keeping.pause()
+    keeping.stop()
+    assert not keeping.directory.exists()
+
+
+@posix
+def test_a_server_of_two_processes_is_paused_and_killed_as_a_whole() -> None:
+    keeping = Keeping("test")
+    launching = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    keeping.start([sys.executable, "-c", launching, BEATING], {})
+    until(lambda: beats(keeping.directory) > 0, "it does not run")
+    keeping.pause()
+    assert not beating(keeping.directory)
+    keeping.resume()
+    assert beating(keeping.directory)
+    keeping.kill()
+    assert not beating(keeping.directory)
+    keeping.stop()
+
+
+def test_what_a_server_says_is_in_its_log_without_frames_of_stack_traces() -> None:
+    keeping = Keeping("test")
+    lines = [f"line {n}" for n in range(30)] + ["\tat a.Main", "\t\tat a.B", "\t... 9 more"]
+    keeping.start(
+        [sys.executable, "-c", f"print({chr(10).join(lines)!r}); raise SystemExit(3)"], {}
+    )
+    until(lambda: keeping.ended() != "", "it does not end")
+    assert keeping.ended() == "its process ended with status 3"
+    assert keeping.log.splitlines() == [f"line {n}" for n in range(10, 30)]
+    kept = keeping.keep_log()
+    keeping.stop()
+    assert kept.read_text().splitlines() == lines
+    kept.unlink()
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    keeping = Keeping("test")
+    with pytest.raises(ServerError, match=r"/no/such/java cannot be run"):
+        keeping.start(["/no/such/java"], {})
+    keeping.stop()
+
+
+def test_something_left_behind_is_an_error_that_says_where() -> None:
+    keeping = Keeping("test", [sys.executable, "-c", "raise SystemExit('no engine answers')"])
+    with pytest.raises(ServerError, match="could not be removed altogether"):
+        keeping.stop()
+    assert "no engine answers" in keeping.log
+    (keeping.directory / "server.log").unlink()
+    keeping.directory.rmdir()
+
+
+@posix
+@pytest.mark.parametrize(
+    "script",
+    [
+        "tell(); time.sleep(60)",
+        # What another process inherits must not keep the stream to the keeper open,
+        "tell(subprocess.Popen(['sleep', '60']).pid); time.sleep(60)",
+        # and a copy of this process, which does keep it open, must not count for the parent.
+        "copy = os.fork()\nif copy: tell(copy)\ntime.sleep(60)",
+    ],
+    ids=["alone", "beside another process", "beside a copy of itself"],
+)
+def test_a_server_does_not_outlive_a_parent_that_is_killed(script: str) -> None:
+    process, directory, other = parent(script)
+    process.kill()
+    try:
+        until(lambda: not directory.exists(), "its directory is still there")
+        if other:
+            os.kill(other, 0)
+    finally:
+        if other:
+            os.kill(other, signal.SIGKILL)
+        ended(process)
+
+
+@posix
+def test_a_server_does_not_outlive_a_parent_that_just_ends() -> None:
+    process, directory, _ = parent("tell(); time.sleep(0.5)")
+    ended(process)
+    until(lambda: not directory.exists(), "its directory is still there")
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_that_runs_in_a_terminal_is_not_for_the_server(
+    number: signal.Signals,
+) -> None:
+    process, directory, _ = parent(
+        f"signal.signal({number.value}, signal.SIG_IGN); tell(); time.sleep(60)"
+    )
+    os.killpg(process.pid, number)
+    assert beating(directory)
+    process.kill()
+    ended(process)
+    until(lambda: not directory.exists(), "its directory is still there")
+
+
+@posix
+def test_a_copy_of_the_parent_stops_nothing() -> None:
+    process, directory, _ = parent(
+        """
+        if not (child := os.fork()):
+            keeping.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        tell()
+        time.sleep(60)
+        """
+    )
+    assert beating(directory)
+    process.kill()
+    ended(process)
+    until(lambda: not directory.exists(), "its directory is still there")
