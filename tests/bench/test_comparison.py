@@ -667,23 +667,23 @@ STORE = {}
 
 class History(BaseChatMessageHistory):
     def __init__(self, session_id):
-        self.kept = STORE.setdefault(session_id, [])
+        self.stored = STORE.setdefault(session_id, [])
 
     @property
     def messages(self):
-        return [message.model_copy(deep=True) for message in self.kept]
+        return [message.model_copy(deep=True) for message in self.stored]
 
     def add_messages(self, messages):
-        self.kept.extend(message.model_copy(deep=True) for message in messages)
+        self.stored.extend(message.model_copy(deep=True) for message in messages)
 
     def clear(self):
-        self.kept.clear()
+        self.stored.clear()
 """
 
 SLOWER = """
     def add_messages(self, messages):
         time.sleep(0.02)
-        self.kept.extend(message.model_copy(deep=True) for message in messages)
+        self.stored.extend(message.model_copy(deep=True) for message in messages)
 
     def last_messages(self, max_message_count=None):
         return self.messages[-max_message_count:] if max_message_count else self.messages

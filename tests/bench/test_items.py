@@ -217,14 +217,14 @@ def test_a_floor_without_async_twins_is_called(measure: Measure, pytester: pytes
 
         class Bare:
             def __init__(self, session_id):
-                self.kept = []
+                self.stored = []
             @property
             def messages(self):
-                return list(self.kept)
+                return list(self.stored)
             def add_messages(self, messages):
-                self.kept.extend(messages)
+                self.stored.extend(messages)
             def clear(self):
-                self.kept.clear()
+                self.stored.clear()
 
         kept = {}
 

@@ -15,7 +15,7 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.canonical import dump
 from chat_history_conformance.diagnosis.compare import (
     Difference,
-    Kept,
+    Snapshot,
     compare,
     is_server_error,
     lines,
@@ -42,8 +42,8 @@ def letters(text: str) -> list[BaseMessage]:
     return [HumanMessage(letter) for letter in text]
 
 
-def kept(messages: Sequence[BaseMessage]) -> list[Kept]:
-    return [Kept(message) for message in messages]
+def kept(messages: Sequence[BaseMessage]) -> list[Snapshot]:
+    return [Snapshot(message) for message in messages]
 
 
 def kind(difference: Difference | None) -> str | None:
@@ -124,7 +124,7 @@ def test_what_is_no_message_is_altered() -> None:
 
 def test_the_model_keeps_a_message_as_it_was_when_it_was_added() -> None:
     message = HumanMessage("before", additional_kwargs={"a": [1]})
-    model = [Kept(message)]
+    model = [Snapshot(message)]
     message.content = "after"
     message.additional_kwargs["a"].append(2)
     assert kind(compare(model, [message])) == "altered"
@@ -179,8 +179,8 @@ def test_what_langchain_itself_rebuilds_on_reading_is_no_difference() -> None:
     message.tool_calls = []
     rebuilt = AIMessage("", additional_kwargs={"tool_calls": [call]})
     assert rebuilt.tool_calls
-    assert compare([Kept(message)], [rebuilt]) is None
-    assert compare([Kept(message)], [message]) is None
+    assert compare([Snapshot(message)], [rebuilt]) is None
+    assert compare([Snapshot(message)], [message]) is None
 
 
 def test_equal_causes_are_equal_whatever_ids_and_numbers_the_texts_hold() -> None:

@@ -23,9 +23,9 @@ from chat_history_conformance.drivers.local import (
     Hung,
     Local,
     LoopThread,
-    Peer,
-    PeerLost,
     RemoteError,
+    SecondProcess,
+    SecondProcessLost,
     SyncThread,
     has_operation,
     invocation,
@@ -46,32 +46,32 @@ class Placed:
     """Writes down where each call is carried out."""
 
     def __init__(self, session_id: str) -> None:
-        self.kept: list[BaseMessage] = []
+        self.stored: list[BaseMessage] = []
 
     @property
     def messages(self) -> list[BaseMessage]:
         here("messages")
-        return list(self.kept)
+        return list(self.stored)
 
     def add_messages(self, messages: list[BaseMessage]) -> None:
         here("add_messages")
-        self.kept.extend(messages)
+        self.stored.extend(messages)
 
     def clear(self) -> None:
         here("clear")
-        self.kept.clear()
+        self.stored.clear()
 
     async def aget_messages(self) -> list[BaseMessage]:
         here("aget_messages")
-        return list(self.kept)
+        return list(self.stored)
 
     async def aadd_messages(self, messages: list[BaseMessage]) -> None:
         here("aadd_messages")
-        self.kept.extend(messages)
+        self.stored.extend(messages)
 
     async def aclear(self) -> None:
         here("aclear")
-        self.kept.clear()
+        self.stored.clear()
 
 
 def generator(session_id: str) -> Iterator[Placed]:
@@ -100,7 +100,7 @@ def local(request: pytest.FixtureRequest) -> Iterator[Local]:
     host.stop()
 
 
-def use(host: Local | Peer, how: Any) -> None:
+def use(host: Local | SecondProcess, how: Any) -> None:
     host.open("a", "session", how, None)
     host.call(Call("a", "add_messages", ([HumanMessage("0")],), how))
     assert [m.content for m in host.call(Call("a", "messages", (), how))] == ["0"]
@@ -333,13 +333,13 @@ def test_a_lane_ends_at_its_first_error(local: Local) -> None:
 
 class Mapped(Placed):
     def tail(self, max_message_count: int) -> list[BaseMessage]:
-        return self.kept[-max_message_count:]
+        return self.stored[-max_message_count:]
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> list[BaseMessage]:
         assert max_time_sec is None
-        return self.kept[:max_message_count]
+        return self.stored[:max_message_count]
 
 
 def test_a_mapped_read_is_called_by_its_own_name() -> None:
@@ -465,9 +465,9 @@ def declaring(
 
 
 @pytest.fixture
-def peer(request: pytest.FixtureRequest, declaring: None) -> Iterator[Peer]:
+def second_process(request: pytest.FixtureRequest, declaring: None) -> Iterator[SecondProcess]:
     """A second process for the backend that the test is parametrised with."""
-    host = Peer(resolve(request.param), limit=1.0)
+    host = SecondProcess(resolve(request.param), limit=1.0)
     yield host
     host.stop()
     assert not host.alive
@@ -476,7 +476,7 @@ def peer(request: pytest.FixtureRequest, declaring: None) -> Iterator[Peer]:
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("name", NAMED)
 def test_a_second_process_opens_every_shape_by_its_name(declaring: None, name: str) -> None:
-    peer = Peer(resolve(name), limit=20.0)
+    peer = SecondProcess(resolve(name), limit=20.0)
     try:
         use(peer, "sync")
     finally:
@@ -486,7 +486,7 @@ def test_a_second_process_opens_every_shape_by_its_name(declaring: None, name: s
 @pytest.mark.parametrize("declaring", ["module"], indirect=True)
 @pytest.mark.parametrize("name", ["class", "closure"])
 def test_a_second_process_imports_the_declaring_module(declaring: None, name: str) -> None:
-    peer = Peer(resolve(name), limit=20.0)
+    peer = SecondProcess(resolve(name), limit=20.0)
     try:
         use(peer, "sync")
     finally:
@@ -498,7 +498,7 @@ def test_a_second_process_sees_what_this_one_stored(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     backend = resolve("sqlite")
-    local, peer = Local(backend, limit=20.0), Peer(backend, limit=20.0)
+    local, peer = Local(backend, limit=20.0), SecondProcess(backend, limit=20.0)
     try:
         for host in (local, peer):
             host.open("a", "session", "sync", None)
@@ -513,7 +513,7 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    peer = Peer(resolve("sqlite"), limit=20.0)
+    peer = SecondProcess(resolve("sqlite"), limit=20.0)
     try:
         peer.open("a", "session", "sync", None)
         peer.begin([[Call("a", "add_messages", ([HumanMessage("0")],))]])
@@ -527,19 +527,19 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("peer", ["dying"], indirect=True)
-def test_a_second_process_that_dies_is_an_error_at_once(peer: Peer) -> None:
+def test_a_second_process_that_dies_is_an_error_at_once(peer: SecondProcess) -> None:
     peer.open("a", "session", "sync", None)
     started = time.monotonic()
-    with pytest.raises(PeerLost, match="the second process ended with status 3"):
+    with pytest.raises(SecondProcessLost, match="the second process ended with status 3"):
         peer.call(Call("a", "add_messages", ([],)))
-    with pytest.raises(PeerLost):
+    with pytest.raises(SecondProcessLost):
         peer.call(Call("a", "messages"))
     assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("peer", ["failing"], indirect=True)
-def test_what_is_raised_in_a_second_process_is_told_by_name(peer: Peer) -> None:
+def test_what_is_raised_in_a_second_process_is_told_by_name(peer: SecondProcess) -> None:
     peer.open("a", "session", "sync", None)
     with pytest.raises(RemoteError) as raised:
         peer.call(Call("a", "add_messages", ([],)))
@@ -552,7 +552,7 @@ def test_what_is_raised_in_a_second_process_is_told_by_name(peer: Peer) -> None:
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("peer", ["sleeping"], indirect=True)
-def test_a_call_that_hangs_in_a_second_process_is_hung(peer: Peer) -> None:
+def test_a_call_that_hangs_in_a_second_process_is_hung(peer: SecondProcess) -> None:
     peer.open("a", "session", "sync", None)
     with pytest.raises((Hung, RemoteError)) as raised:
         peer.call(Call("a", "add_messages", ([],)))
@@ -564,16 +564,18 @@ def test_a_function_inside_a_function_has_no_second_process() -> None:
         return Placed(session_id)
 
     backend = Backend("mine", inner, declaration.origin_of(inner))
-    with pytest.raises(PeerLost, match="move it to module level"):
-        Peer(backend, limit=1.0)
+    with pytest.raises(SecondProcessLost, match="move it to module level"):
+        SecondProcess(backend, limit=1.0)
 
 
 def test_a_backend_that_a_second_process_cannot_import_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "conftest.py"
     file.write_text(textwrap.dedent("raise LookupError('only at home')"))
     backend = Backend("mine", Placed, Origin("conftest", "mine", str(file)))
-    with pytest.raises(PeerLost, match="cannot import the backend: LookupError: only at home"):
-        Peer(backend, limit=5.0)
+    with pytest.raises(
+        SecondProcessLost, match="cannot import the backend: LookupError: only at home"
+    ):
+        SecondProcess(backend, limit=5.0)
 
 
 def test_stopping_ends_threads_and_processes() -> None:

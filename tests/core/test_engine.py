@@ -25,7 +25,7 @@ from chat_history_conformance.execution.engine import (
     run_declared,
 )
 from chat_history_conformance.execution.session import Session
-from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import ContractResult
 
 BRIEF = Profile("brief", examples=20, seconds=5.0, shrink_seconds=5.0, limit=5.0)
@@ -80,15 +80,15 @@ def contract(body: Any = adds_batches, **changes: Any) -> Contract:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes rigs for factories and stops them at the end."""
+def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Makes subjects for factories and stops them at the end."""
     monkeypatch.setattr(
         "chat_history_conformance.execution.session.STALE_WAIT", 0.0
     )  # nothing here comes late
-    made: list[Rig] = []
+    made: list[Subject] = []
 
-    def make(factory: Any = Mine, *, limit: float = 5.0, **declared: Any) -> Rig:
-        made.append(Rig(Backend("mine", factory, **declared), limit=limit))
+    def make(factory: Any = Mine, *, limit: float = 5.0, **declared: Any) -> Subject:
+        made.append(Subject(Backend("mine", factory, **declared), limit=limit))
         return made[-1]
 
     yield make
@@ -97,21 +97,21 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     assert not STORE, "every session that was written is cleared at the end"
 
 
-def judged(rig: Rig, tested: Contract, mode: Any = "sync", seed: int = 0) -> ContractResult:
-    return run(tested, rig, mode, BRIEF, seed)
+def judged(subject: Subject, tested: Contract, mode: Any = "sync", seed: int = 0) -> ContractResult:
+    return run(tested, subject, mode, BRIEF, seed)
 
 
 @pytest.mark.parametrize("mode", ONE_HANDLE)
-def test_a_correct_history_passes_with_every_example(rig: Any, mode: Any) -> None:
-    result = judged(rig(), contract(), mode)
+def test_a_correct_history_passes_with_every_example(subject: Any, mode: Any) -> None:
+    result = judged(subject(), contract(), mode)
     assert (result.outcome, result.reason, result.finding) == ("passed", None, None)
     assert result.examples == BRIEF.examples
     assert result.label == f"ordering.tested[{mode}]"
 
 
 @pytest.mark.parametrize("mode", ONE_HANDLE)
-def test_the_shortest_story_of_a_known_defect_is_found(rig: Any, mode: Any) -> None:
-    result = judged(rig(Forgetful), contract(), mode)
+def test_the_shortest_story_of_a_known_defect_is_found(subject: Any, mode: Any) -> None:
+    result = judged(subject(Forgetful), contract(), mode)
     assert result.outcome == "failed"
     assert result.reason == "lost 1 of 3 messages"
     finding = result.finding
@@ -122,44 +122,44 @@ def test_the_shortest_story_of_a_known_defect_is_found(rig: Any, mode: Any) -> N
     assert finding.notes == ()
 
 
-def test_the_same_seed_draws_the_same_examples(rig: Any) -> None:
+def test_the_same_seed_draws_the_same_examples(subject: Any) -> None:
     def drawn(seed: int) -> list[int]:
         sizes: list[int] = []
 
         def body(s: Session, batches: Any) -> None:
             sizes.append(sum(map(len, batches)))
 
-        judged(rig(), contract(body), seed=seed)
+        judged(subject(), contract(body), seed=seed)
         return sizes
 
     assert drawn(0) == drawn(0)
     assert drawn(0) != drawn(1)
 
 
-def test_two_contracts_do_not_draw_in_step(rig: Any) -> None:
+def test_two_contracts_do_not_draw_in_step(subject: Any) -> None:
     drawn: dict[str, list[int]] = {}
 
     def body(s: Session, batches: Any) -> None:
         drawn.setdefault(s.label, []).append(sum(map(len, batches)))
 
     for name in ("ordering.one", "ordering.other"):
-        judged(rig(), contract(body, id=name))
+        judged(subject(), contract(body, id=name))
     one, other = drawn.values()
     assert one != other
 
 
-def test_a_contract_without_a_program_has_one_example(rig: Any) -> None:
+def test_a_contract_without_a_program_has_one_example(subject: Any) -> None:
     def body(s: Session, nothing: None) -> None:
         assert nothing is None
 
-    assert judged(rig(), contract(body, program=None)).examples == 1
+    assert judged(subject(), contract(body, program=None)).examples == 1
 
 
-def test_a_contract_may_ask_for_fewer_examples(rig: Any) -> None:
-    assert judged(rig(), contract(examples=4)).examples == 4
+def test_a_contract_may_ask_for_fewer_examples(subject: Any) -> None:
+    assert judged(subject(), contract(examples=4)).examples == 4
 
 
-def test_shrinking_keeps_to_the_kind_that_was_found_first(rig: Any) -> None:
+def test_shrinking_keeps_to_the_kind_that_was_found_first(subject: Any) -> None:
     class TwoDefects(Mine):
         """Reverses three messages and more; loses the second of two."""
 
@@ -168,14 +168,14 @@ def test_shrinking_keeps_to_the_kind_that_was_found_first(rig: Any) -> None:
 
     kinds = {}
     for seed in range(8):
-        finding = judged(rig(TwoDefects), contract(), seed=seed).finding
+        finding = judged(subject(TwoDefects), contract(), seed=seed).finding
         kinds.setdefault(finding.kind, finding)
     assert set(kinds) == {"lost", "reordered"}
     assert kinds["reordered"].expected == ("Human 'm0'", "Human 'm1'", "Human 'm2'")
     assert kinds["lost"].expected == ("Human 'm0'", "Human 'm1'")
 
 
-def test_a_search_that_is_cut_says_that_its_story_is_not_minimal(rig: Any) -> None:
+def test_a_search_that_is_cut_says_that_its_story_is_not_minimal(subject: Any) -> None:
     class Slow(Forgetful):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             time.sleep(0.05)
@@ -183,40 +183,42 @@ def test_a_search_that_is_cut_says_that_its_story_is_not_minimal(rig: Any) -> No
 
     started = time.monotonic()
     hasty = replace(BRIEF, seconds=1.0, shrink_seconds=0.2)
-    result = run(contract(), rig(Slow), "sync", hasty, 0)
+    result = run(contract(), subject(Slow), "sync", hasty, 0)
     assert result.outcome == "failed"
     assert "not minimal: the time for finding a shorter story was up" in result.finding.notes
     assert time.monotonic() - started < 2.5
 
 
-def test_a_defect_that_comes_and_goes_is_called_flaky(rig: Any) -> None:
+def test_a_defect_that_comes_and_goes_is_called_flaky(subject: Any) -> None:
     calls = iter(range(1_000))
 
     class Moody(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             super().add_messages(messages[1:] if next(calls) == 3 else messages)
 
-    result = judged(rig(Moody), contract())
+    result = judged(subject(Moody), contract())
     assert result.outcome == "failed"
     assert result.finding.kind == "lost"
     assert "flaky: the same steps did not fail every time" in result.finding.notes
 
 
-def test_a_race_is_told_as_it_was_met(rig: Any) -> None:
-    result = judged(rig(Forgetful), contract(racy=True))
+def test_a_race_is_told_as_it_was_met(subject: Any) -> None:
+    result = judged(subject(Forgetful), contract(racy=True))
     assert result.outcome == "failed"
     assert "not minimal: a race is told as it was met" in result.finding.notes
     assert "for _ in range(" in result.finding.reproducer
 
 
-def test_a_slow_history_gets_fewer_examples_but_at_least_three(rig: Any) -> None:
+def test_a_slow_history_gets_fewer_examples_but_at_least_three(subject: Any) -> None:
     class Slow(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             time.sleep(0.1)
             super().add_messages(messages)
 
     hasty = replace(BRIEF, seconds=0.05)
-    result = run(contract(program=strategies.batches(max_batches=1)), rig(Slow), "sync", hasty, 0)
+    result = run(
+        contract(program=strategies.batches(max_batches=1)), subject(Slow), "sync", hasty, 0
+    )
     assert result.outcome == "passed"
     assert result.examples == MIN_EXAMPLES == 3
 
@@ -230,47 +232,47 @@ def test_every_profile_tries_more_than_the_one_before() -> None:
 # -- what is no finding about messages -----------------------------------------------------------
 
 
-def test_what_an_operation_raises_is_a_finding_with_its_cause(rig: Any) -> None:
+def test_what_an_operation_raises_is_a_finding_with_its_cause(subject: Any) -> None:
     class Missing(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             raise NotImplementedError("use another class")
 
-    finding = judged(rig(Missing), contract()).finding
+    finding = judged(subject(Missing), contract()).finding
     assert finding.kind == "other"
     assert finding.summary == "`add_messages` raises NotImplementedError: use another class"
     assert finding.cause.startswith("`add_messages` raises NotImplementedError")
 
 
-def test_what_a_constructor_raises_is_a_finding(rig: Any) -> None:
+def test_what_a_constructor_raises_is_a_finding(subject: Any) -> None:
     class Refusing(Mine):
         def __init__(self, session_id: str) -> None:
             raise ValueError("no url given")
 
-    finding = judged(rig(Refusing), contract()).finding
+    finding = judged(subject(Refusing), contract()).finding
     assert finding.summary == "`Refusing(session_id)` raises ValueError: no url given"
 
 
-def test_a_connection_that_is_refused_is_an_error_and_no_finding(rig: Any) -> None:
+def test_a_connection_that_is_refused_is_an_error_and_no_finding(subject: Any) -> None:
     class Gone(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             raise ConnectionRefusedError("nobody listens")
 
-    result = judged(rig(Gone), contract())
+    result = judged(subject(Gone), contract())
     assert (result.outcome, result.finding) == ("error", None)
     assert result.reason == ("server: `add_messages`: ConnectionRefusedError: nobody listens")
 
 
-def test_what_is_declared_as_a_server_error_is_an_error(rig: Any) -> None:
+def test_what_is_declared_as_a_server_error_is_an_error(subject: Any) -> None:
     class Gone(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             raise LookupError("no broker")
 
-    assert judged(rig(Gone, server_errors=(LookupError,)), contract()).outcome == "error"
-    assert judged(rig(Gone), contract()).outcome == "failed"
+    assert judged(subject(Gone, server_errors=(LookupError,)), contract()).outcome == "error"
+    assert judged(subject(Gone), contract()).outcome == "failed"
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_a_call_that_does_not_return_is_hung(rig: Any, mode: Any) -> None:
+def test_a_call_that_does_not_return_is_hung(subject: Any, mode: Any) -> None:
     release = threading.Event()
 
     class Stuck(Mine):
@@ -278,7 +280,7 @@ def test_a_call_that_does_not_return_is_hung(rig: Any, mode: Any) -> None:
             release.wait(3)
 
     hasty = replace(BRIEF, shrink_seconds=0.1)
-    result = run(contract(), rig(Stuck, limit=0.1), mode, hasty, 0)
+    result = run(contract(), subject(Stuck, limit=0.1), mode, hasty, 0)
     release.set()
     assert result.outcome == "failed"
     assert result.finding.kind == "hung"
@@ -286,29 +288,29 @@ def test_a_call_that_does_not_return_is_hung(rig: Any, mode: Any) -> None:
 
 
 @pytest.mark.parametrize("returned", [None, 7, "text", b"bytes", object()])
-def test_a_read_that_returns_no_list_is_told_so(rig: Any, returned: Any) -> None:
+def test_a_read_that_returns_no_list_is_told_so(subject: Any, returned: Any) -> None:
     class Odd(Mine):
         @property
         def messages(self) -> Any:
             return returned
 
-    finding = judged(rig(Odd), contract()).finding
+    finding = judged(subject(Odd), contract()).finding
     assert finding.kind == "other"
     assert finding.summary.startswith("`messages` returned ")
     assert finding.summary.endswith(" in place of a list of messages")
 
 
-def test_a_read_that_returns_a_generator_is_told_so(rig: Any) -> None:
+def test_a_read_that_returns_a_generator_is_told_so(subject: Any) -> None:
     class Lazy(Mine):
         @property
         def messages(self) -> Any:
             return (1 / 0 for _ in range(1))
 
-    finding = judged(rig(Lazy), contract()).finding
+    finding = judged(subject(Lazy), contract()).finding
     assert "<generator object" in finding.summary
 
 
-def test_a_read_that_returns_strings_or_none_in_its_list_is_altered(rig: Any) -> None:
+def test_a_read_that_returns_strings_or_none_in_its_list_is_altered(subject: Any) -> None:
     for stray in ("text", None, 7, {"content": "0"}):
 
         class Odd(Mine):
@@ -316,13 +318,13 @@ def test_a_read_that_returns_strings_or_none_in_its_list_is_altered(rig: Any) ->
             def messages(self, stray: Any = stray) -> Any:
                 return [stray for _ in super().messages]
 
-        finding = judged(rig(Odd), contract()).finding
+        finding = judged(subject(Odd), contract()).finding
         assert finding.kind == "altered"
         assert "in place of messages" in finding.summary
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-def test_a_read_that_returns_a_coroutine_is_told_so(rig: Any) -> None:
+def test_a_read_that_returns_a_coroutine_is_told_so(subject: Any) -> None:
     class Async(Mine):
         @property
         def messages(self) -> Any:
@@ -331,7 +333,9 @@ def test_a_read_that_returns_a_coroutine_is_told_so(rig: Any) -> None:
         async def aget_messages(self) -> list[BaseMessage]:
             return []
 
-    finding = judged(rig(Async), contract(program=None, body=lambda s, _: s.open().read())).finding
+    finding = judged(
+        subject(Async), contract(program=None, body=lambda s, _: s.open().read())
+    ).finding
     assert "coroutine object" in finding.summary
     gc.collect()  # it is never awaited: the warning belongs to this test
 
@@ -352,34 +356,34 @@ class Unprintable:
     ],
     ids=["long", "surrogate", "nan", "unprintable", "quotes"],
 )
-def test_a_finding_survives_any_message(rig: Any, nasty: HumanMessage) -> None:
+def test_a_finding_survives_any_message(subject: Any, nasty: HumanMessage) -> None:
     def body(s: Session, _: None) -> None:
         a = s.open()
         a.add([HumanMessage("0"), HumanMessage("1"), nasty])
         a.reads_back()
 
-    result = judged(rig(Forgetful), contract(body, program=None))
+    result = judged(subject(Forgetful), contract(body, program=None))
     assert result.reason == "lost 1 of 3 messages"
     assert max(map(len, result.finding.expected)) <= 100
     assert len(result.finding.reproducer) < 20_000
     compile(result.finding.reproducer, "reproducer", "exec") if nasty.content else None
 
 
-def test_equal_messages_with_nan_are_no_finding(rig: Any) -> None:
+def test_equal_messages_with_nan_are_no_finding(subject: Any) -> None:
     def body(s: Session, _: None) -> None:
         a = s.open()
         a.add([HumanMessage("", response_metadata={"nan": float("nan")})])
         a.reads_back()
 
-    assert judged(rig(), contract(body, program=None)).outcome == "passed"
+    assert judged(subject(), contract(body, program=None)).outcome == "passed"
 
 
-def test_a_defect_of_closing_is_a_finding(rig: Any) -> None:
+def test_a_defect_of_closing_is_a_finding(subject: Any) -> None:
     class Closing(Mine):
         def close(self) -> None:
             raise ValueError("already closed")
 
-    finding = judged(rig(Closing), contract()).finding
+    finding = judged(subject(Closing), contract()).finding
     assert finding.summary == "`close` raises ValueError: already closed"
 
 
@@ -402,29 +406,29 @@ class Closing(Mine):
 
 
 @pytest.mark.parametrize("how", ["close", "release"])
-def test_a_session_whose_handles_are_closed_is_cleared_all_the_same(rig: Any, how: str) -> None:
+def test_a_session_whose_handles_are_closed_is_cleared_all_the_same(subject: Any, how: str) -> None:
     def body(s: Session, _: None) -> None:
         a = s.open()
         a.add([HumanMessage("0")])
         getattr(a, how)()
 
-    result = judged(rig(Closing), contract(body, program=None))
+    result = judged(subject(Closing), contract(body, program=None))
     assert (result.outcome, result.reason) == ("passed", None)
 
 
-def test_a_session_that_cannot_be_cleared_is_noted(rig: Any) -> None:
+def test_a_session_that_cannot_be_cleared_is_noted(subject: Any) -> None:
     class Lasting(Mine):
         def clear(self) -> None:
             raise NotImplementedError
 
-    lasting = rig(Lasting)
+    lasting = subject(Lasting)
     assert judged(lasting, contract()).outcome == "passed"
     note = "what was stored could not be cleared (NotImplementedError)"
     assert lasting.notes == [note]
     STORE.clear()
 
 
-def test_a_session_is_removed_as_declared_after_its_handles_are_closed(rig: Any) -> None:
+def test_a_session_is_removed_as_declared_after_its_handles_are_closed(subject: Any) -> None:
     closed: list[str] = []
     removed: list[str] = []
 
@@ -437,25 +441,25 @@ def test_a_session_is_removed_as_declared_after_its_handles_are_closed(rig: Any)
         STORE.pop(session_id, None)
         removed.append(session_id)
 
-    tested = rig(Logged, remove=remove)
+    tested = subject(Logged, remove=remove)
     assert judged(tested, contract()).outcome == "passed"
     assert set(removed) == set(closed)
     assert tested.notes == []
 
 
-def test_a_session_that_cannot_be_removed_is_noted(rig: Any) -> None:
+def test_a_session_that_cannot_be_removed_is_noted(subject: Any) -> None:
     def remove(session_id: str) -> None:
         raise PermissionError
 
-    tested = rig(remove=remove)
+    tested = subject(remove=remove)
     assert judged(tested, contract()).outcome == "passed"
     assert tested.notes == ["what was stored could not be removed (PermissionError)"]
     STORE.clear()
 
 
-def test_nothing_is_removed_where_all_that_is_stored_goes_by_itself(rig: Any) -> None:
+def test_nothing_is_removed_where_all_that_is_stored_goes_by_itself(subject: Any) -> None:
     removed: list[str] = []
-    assert judged(rig(remove=removed.append, disposable=True), contract()).outcome == "passed"
+    assert judged(subject(remove=removed.append, disposable=True), contract()).outcome == "passed"
     assert removed == []
     STORE.clear()
 
@@ -463,8 +467,8 @@ def test_nothing_is_removed_where_all_that_is_stored_goes_by_itself(rig: Any) ->
 # -- what can be asked of a backend --------------------------------------------------------------
 
 
-def test_what_is_given_up_is_not_asked_and_the_reason_is_told(rig: Any) -> None:
-    given_up = rig(Mine, lacks={"async": "no driver"})
+def test_what_is_given_up_is_not_asked_and_the_reason_is_told(subject: Any) -> None:
+    given_up = subject(Mine, lacks={"async": "no driver"})
     for mode in ("async", "mixed"):
         result = judged(given_up, contract(), mode)
         assert (result.outcome, result.reason) == ("not_applicable", "gives up async: no driver")
@@ -472,19 +476,19 @@ def test_what_is_given_up_is_not_asked_and_the_reason_is_told(rig: Any) -> None:
     assert judged(given_up, contract(needs=("threads",))).outcome == "passed"
 
 
-def test_what_a_history_does_not_have_is_not_asked(rig: Any) -> None:
-    result = judged(rig(), contract(needs=("last_messages",)))
+def test_what_a_history_does_not_have_is_not_asked(subject: Any) -> None:
+    result = judged(subject(), contract(needs=("last_messages",)))
     assert (result.outcome, result.reason) == ("not_applicable", "has no last_messages")
-    result = judged(rig(), contract(needs=("with_ttl",)))
+    result = judged(subject(), contract(needs=("with_ttl",)))
     assert "with_ttl(session_id, ttl_ms)" in result.reason
 
 
-def test_a_function_inside_a_function_cannot_be_asked_from_a_second_process(rig: Any) -> None:
+def test_a_function_inside_a_function_cannot_be_asked_from_a_second_process(subject: Any) -> None:
     def body(s: Session, _: Any) -> None:
         s.open()
         s.open().read()
 
-    result = judged(rig(), contract(body, modes=HANDLES), "process")
+    result = judged(subject(), contract(body, modes=HANDLES), "process")
     assert result.outcome == "not_applicable"
     assert "move it to module level" in result.reason
 
@@ -492,39 +496,41 @@ def test_a_function_inside_a_function_cannot_be_asked_from_a_second_process(rig:
 # -- deviations, levels and pins ---------------------------------------------------------------
 
 
-def declared(rig: Rig, tested: Contract, mode: Any = "sync", **stated: Any) -> ContractResult:
-    return run_declared(tested, rig, mode, BRIEF, 0, **stated)
+def declared(
+    subject: Subject, tested: Contract, mode: Any = "sync", **stated: Any
+) -> ContractResult:
+    return run_declared(tested, subject, mode, BRIEF, 0, **stated)
 
 
-def test_a_deviation_that_shows_is_one(rig: Any) -> None:
-    deviating = rig(Forgetful, deviations={"ordering.tested": "keeps two"})
+def test_a_deviation_that_shows_is_one(subject: Any) -> None:
+    deviating = subject(Forgetful, deviations={"ordering.tested": "keeps two"})
     result = declared(deviating, contract())
     assert (result.outcome, result.reason) == ("deviation", "keeps two")
     assert result.finding.kind == "lost"
 
 
-def test_a_deviation_that_holds_is_an_unexpected_pass(rig: Any) -> None:
-    result = declared(rig(Mine, deviations={"ordering.tested": "keeps two"}), contract())
+def test_a_deviation_that_holds_is_an_unexpected_pass(subject: Any) -> None:
+    result = declared(subject(Mine, deviations={"ordering.tested": "keeps two"}), contract())
     assert result.outcome == "unexpected_pass"
     assert "Delete this line" in result.reason
 
 
-def test_a_deviation_that_shows_in_one_mode_is_enough_for_the_others(rig: Any) -> None:
+def test_a_deviation_that_shows_in_one_mode_is_enough_for_the_others(subject: Any) -> None:
     class HalfForgetful(Mine):
         async def aadd_messages(self, messages: list[BaseMessage]) -> None:
             self.add_messages(messages[:2])
 
-    deviating = rig(HalfForgetful, deviations={"ordering.tested": "keeps two"})
+    deviating = subject(HalfForgetful, deviations={"ordering.tested": "keeps two"})
     assert declared(deviating, contract(), "sync").outcome == "passed"
     assert declared(deviating, contract(), "async").outcome == "deviation"
 
 
-def test_a_server_error_is_no_deviation(rig: Any) -> None:
+def test_a_server_error_is_no_deviation(subject: Any) -> None:
     class Gone(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             raise ConnectionError("gone")
 
-    deviating = rig(Gone, deviations={"ordering.tested": "keeps two"})
+    deviating = subject(Gone, deviations={"ordering.tested": "keeps two"})
     assert declared(deviating, contract()).outcome == "error"
 
 
@@ -539,17 +545,17 @@ def test_a_server_error_is_no_deviation(rig: Any) -> None:
     ],
 )
 def test_a_contract_below_the_level_of_the_run_informs(
-    rig: Any, level: Any, of_run: Any, informs: bool
+    subject: Any, level: Any, of_run: Any, informs: bool
 ) -> None:
-    result = declared(rig(Forgetful), contract(level=level), level=of_run)
+    result = declared(subject(Forgetful), contract(level=level), level=of_run)
     assert (result.outcome, result.informs) == ("failed", informs)
 
 
-def test_a_contract_newer_than_the_pinned_catalogue_informs(rig: Any) -> None:
+def test_a_contract_newer_than_the_pinned_catalogue_informs(subject: Any) -> None:
     newer = contract(since="0.10")
-    assert declared(rig(Forgetful), newer, since="0.9").informs
-    assert not declared(rig(Forgetful), newer, since="0.10").informs
-    assert not declared(rig(Forgetful), newer).informs
+    assert declared(subject(Forgetful), newer, since="0.9").informs
+    assert not declared(subject(Forgetful), newer, since="0.10").informs
+    assert not declared(subject(Forgetful), newer).informs
 
 
 # -- the catalogue ---------------------------------------------------------------------------------
@@ -560,12 +566,12 @@ def test_each_contract_comes_in_each_of_its_modes() -> None:
     assert [mode for _, mode in each([tested])] == ["sync", "async"]
 
 
-def test_a_history_that_gives_up_all_it_can_is_still_asked_the_core(rig: Any) -> None:
+def test_a_history_that_gives_up_all_it_can_is_still_asked_the_core(subject: Any) -> None:
     from chat_history_conformance.declaration.capabilities import assumed
     from chat_history_conformance.execution.engine import why_not_applicable
 
     lacks = dict.fromkeys(set(assumed()) - {"sync"}, "a reason")
-    minimal = rig(Mine, lacks=lacks, methods={"messages": "messages"})
+    minimal = subject(Mine, lacks=lacks, methods={"messages": "messages"})
     asked = {
         tested.family
         for tested, mode in each(catalogue.load().values())
@@ -574,7 +580,7 @@ def test_a_history_that_gives_up_all_it_can_is_still_asked_the_core(rig: Any) ->
     assert {"ordering", "fidelity", "isolation", "clear"} <= asked
 
 
-def test_session_ids_carry_a_nonce_of_the_run_and_the_example(rig: Any) -> None:
+def test_session_ids_carry_a_nonce_of_the_run_and_the_example(subject: Any) -> None:
     seen: list[str] = []
 
     class Seeing(Mine):
@@ -582,7 +588,7 @@ def test_session_ids_carry_a_nonce_of_the_run_and_the_example(rig: Any) -> None:
             seen.append(session_id)
             super().__init__(session_id)
 
-    one, other = rig(Seeing), rig(Seeing)
+    one, other = subject(Seeing), subject(Seeing)
     judged(one, contract(examples=3))
     judged(other, contract(examples=3))
     assert len(set(seen)) == 6

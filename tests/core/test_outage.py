@@ -17,7 +17,7 @@ from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution import engine, outage
 from chat_history_conformance.execution.session import Session
-from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.faulty import served
 from chat_history_conformance.results.model import ContractResult
 from chat_history_conformance.servers.handle import Server
@@ -46,19 +46,19 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def judge(server: Server) -> Iterator[Judge]:
     """Run a body as a contract on the control, or on another history."""
-    rigs = []
+    subjects = []
 
     def run(
         body: Callable[[Session, None], None], factory: Any = Prompt, **declared: Any
     ) -> ContractResult:
         backend = Backend("tested", factory, server=served.SERVED, **declared)
-        rig = Rig(backend, limit=PROFILE.limit, server=server, owned=True, faults=True)
-        rigs.append(rig)
-        return engine.run(contract(body), rig, "sync", PROFILE, 0)
+        subject = Subject(backend, limit=PROFILE.limit, server=server, owned=True, faults=True)
+        subjects.append(subject)
+        return engine.run(contract(body), subject, "sync", PROFILE, 0)
 
     yield run
-    for rig in rigs:
-        rig.stop()
+    for subject in subjects:
+        subject.stop()
 
 
 def contract(body: Any) -> Contract:
@@ -240,7 +240,7 @@ def test_adds_go_on_during_a_fault_and_each_is_known_as_returned_or_raised(
             s.restart_server()
 
         outage.adds_during(s, a, "m", restart)
-        counted["returned"], counted["raised"] = len(a.book.kept), len(a.book.refused)
+        counted["returned"], counted["raised"] = len(a.model.stored), len(a.model.refused)
         outage.expect_acknowledged(s, a, outage.read_when_back(s, a))
 
     result = judge(adds)
@@ -254,7 +254,7 @@ def test_what_raised_may_be_there_once_and_not_twice(judge: Judge) -> None:
         def body(s: Session, _: None) -> None:
             a = s.open()
             outage.add_kept(s, a, "m0", "m1")
-            a.book.refused.append(outage.Kept(HumanMessage("u")))
+            a.model.refused.append(outage.Snapshot(HumanMessage("u")))
             a.read()
             outage.expect_acknowledged(s, a, [HumanMessage(content) for content in contents])
 
@@ -304,7 +304,7 @@ def test_a_hung_call_is_a_finding_whose_script_ends(judge: Judge, server: Server
 
     def waits(s: Session, _: None) -> None:
         a = s.open()
-        s.rig.local.limit = 0.5
+        s.subject.local.limit = 0.5
         s.pause_server()
         a.read()
 

@@ -100,17 +100,17 @@ DECLARING = """
     @history_backend("declared", lacks={"durable": "kept in memory"})
     class Declared:
         def __init__(self, session_id):
-            self.kept = STORE.setdefault(session_id, [])
+            self.stored = STORE.setdefault(session_id, [])
 
         @property
         def messages(self):
-            return list(self.kept)
+            return list(self.stored)
 
         def add_messages(self, messages):
-            self.kept.extend(messages)
+            self.stored.extend(messages)
 
         def clear(self):
-            self.kept.clear()
+            self.stored.clear()
 
         async def aget_messages(self):
             return self.messages
@@ -560,8 +560,8 @@ def test_a_start_without_a_backend_imports_nothing_of_weight(
         import sys
 
         def pytest_sessionstart(session):
-            heavy = ("hypothesis", "langchain_core", "pydantic", "chat_history_conformance.pytest_plugin.contracts",
-                     "chat_history_backends")
+            heavy = ("hypothesis", "langchain_core", "pydantic",
+                     "chat_history_conformance.pytest_plugin.contracts", "chat_history_backends")
             assert session.config.pluginmanager.has_plugin("chat_history_conformance.plugin")
             assert not [name for name in heavy if name in sys.modules]
         """

@@ -476,8 +476,8 @@ def test_workers_know_that_the_server_is_the_run_s_own(
         "\ndef pytest_collection_finish(session):\n"
         "    if hasattr(session.config, 'workerinput'):\n"
         "        run = session.config.pluginmanager.get_plugin('history-contracts')\n"
-        "        rig = run.rig(run.backends['mine'])\n"
-        "        assert rig.disposable and rig.server is None\n"
+        "        subject = run.subject(run.backends['mine'])\n"
+        "        assert subject.disposable and subject.server is None\n"
         "        Path(f'seen-{session.config.workerinput[\"workerid\"]}').touch()\n"
     )
     run_apart("-n2", MINE, "-k", "within_batch").assert_outcomes(passed=3)

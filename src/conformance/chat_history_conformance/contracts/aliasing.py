@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
-from chat_history_conformance.diagnosis.compare import Kept, compare
+from chat_history_conformance.diagnosis.compare import Snapshot, compare
 from chat_history_conformance.execution.session import Ref, Session
 
 Messages = list[BaseMessage]
@@ -100,7 +100,7 @@ def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bo
     messages, singly = program
     a = s.open()
     batch = s.let("batch", messages)
-    before = [Kept(message) for message in messages]
+    before = [Snapshot(message) for message in messages]
     s.do("import copy; before = copy.deepcopy(batch)", lambda: None)
     if singly:
         for number, message in enumerate(list(messages)):
@@ -220,7 +220,7 @@ def a_list_that_was_read_does_not_change_with_the_history(
     for batch in batches:
         a.add(batch)
     first = a.reads_back()
-    name, before = a.last_variable, list(a.book.kept)
+    name, before = a.last_variable, list(a.model.stored)
     if clear:
         a.clear()
     else:

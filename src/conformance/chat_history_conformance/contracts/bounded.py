@@ -85,7 +85,7 @@ def a_counted_read_from_the_beginning_gives_the_oldest(s: Session, program: Wind
     for count in counts:
         got = a.bounded(BEGINNING, count)
         if a.took < DEFAULT_SECONDS:
-            a.expect_part(got, a.book.kept[:count], _of(count, batches))
+            a.expect_part(got, a.model.stored[:count], _of(count, batches))
 
 
 @contract(
@@ -106,7 +106,7 @@ def a_read_of_the_last_gives_the_newest_oldest_first(s: Session, program: Window
     a = _filled(s, batches)
     for count in counts:
         got = a.last(count)
-        a.expect_part(got, a.book.kept[-count:], _of(count, batches, "newest"))
+        a.expect_part(got, a.model.stored[-count:], _of(count, batches, "newest"))
 
 
 @contract(
@@ -128,8 +128,8 @@ def a_counted_consuming_read_gives_the_next(s: Session, program: Windows) -> Non
         got = a.bounded(CONSUMED, count)
         if a.took >= DEFAULT_SECONDS:
             return
-        wanted = a.book.kept[position : position + count]
-        a.expect_part(got, wanted, f"{count} of {len(a.book.kept) - position} unread messages")
+        wanted = a.model.stored[position : position + count]
+        a.expect_part(got, wanted, f"{count} of {len(a.model.stored) - position} unread messages")
         position += len(wanted)
 
 
@@ -177,7 +177,7 @@ def a_count_of_zero_consumes_nothing(s: Session, program: tuple[Batches, int]) -
     a.bounded_unless_refused(CONSUMED, 0)
     got = a.bounded(CONSUMED, 1000)
     if a.took < DEFAULT_SECONDS:
-        wanted = a.book.kept[position:]
+        wanted = a.model.stored[position:]
         a.expect_part(got, wanted, f"the {len(wanted)} unread messages", otherwise="lost")
 
 
@@ -287,7 +287,7 @@ def a_time_bound_on_a_long_history_gives_its_beginning(s: Session, times: list[f
     tolerance = _tolerance(a)
     for seconds in times:
         got = a.bounded_unless_refused(BEGINNING, None, seconds) or []
-        a.expect_part(got, a.book.kept[: len(got)], f"the oldest of 300 within {seconds:g} s")
+        a.expect_part(got, a.model.stored[: len(got)], f"the oldest of 300 within {seconds:g} s")
         _keeps_time(s, a, BEGINNING, seconds, tolerance)
 
 
@@ -307,7 +307,7 @@ def a_time_bound_on_a_long_history_gives_its_beginning(s: Session, times: list[f
 def a_time_bound_consumes_only_what_it_gives(s: Session, times: list[float]) -> None:
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(300)])
-    kept, position = a.book.kept, 0
+    kept, position = a.model.stored, 0
     for seconds in times:
         got = a.bounded_unless_refused(CONSUMED, None, seconds) or []
         wanted = kept[position : position + len(got)]
@@ -363,7 +363,7 @@ def a_count_larger_than_a_page_is_exact(s: Session, _: None) -> None:
     offered = _offered(s, LAST, BEGINNING, CONSUMED)
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(260)])
-    kept = a.book.kept
+    kept = a.model.stored
     for operation in offered[::-1]:
         for count in (129,) if operation == CONSUMED else (51, 101, 257):
             got = a.bounded(operation, *_bounds(operation, count, 60.0))
@@ -394,8 +394,8 @@ def a_count_and_a_time_hold_together(s: Session, program: tuple[Windows, float])
             got = a.bounded(operation, count, seconds)
             if a.took >= seconds:
                 return
-            wanted = a.book.kept[start : start + count]
-            what = f"{count} of {len(a.book.kept) - start} messages within {seconds:g} s"
+            wanted = a.model.stored[start : start + count]
+            what = f"{count} of {len(a.model.stored) - start} messages within {seconds:g} s"
             a.expect_part(got, wanted, what)
             position = start + len(wanted)
 
@@ -422,11 +422,11 @@ def a_bound_that_is_not_reached_changes_nothing(
     a = _filled(s, batches)
     if CONSUMED in offered:
         got = a.bounded(CONSUMED, counts[0], seconds)
-        a.expect_part(got, a.book.kept, f"at most {counts[0]} of {len(a.book.kept)} messages")
+        a.expect_part(got, a.model.stored, f"at most {counts[0]} of {len(a.model.stored)} messages")
     for operation in (name for name in offered if name != CONSUMED):
         for count in counts:
             got = a.bounded(operation, *_bounds(operation, count, seconds))
-            a.expect_part(got, a.book.kept, f"at most {count} of {len(a.book.kept)} messages")
+            a.expect_part(got, a.model.stored, f"at most {count} of {len(a.model.stored)} messages")
 
 
 @contract(
@@ -445,7 +445,7 @@ def no_bound_means_the_whole_conversation(s: Session, length: int) -> None:
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(length)])
     got = a.bounded(BEGINNING, None, None)
-    a.expect_part(got, a.book.kept, f"all {length} messages")
+    a.expect_part(got, a.model.stored, f"all {length} messages")
 
 
 _WAITS = ((0.2, 1.5), (2.0, 5.0))
@@ -469,7 +469,7 @@ _WAITS = ((0.2, 1.5), (2.0, 5.0))
 )
 def messages_from_latest_waits_for_what_comes(s: Session, before: int) -> None:
     reader, writer = s.open(), s.open()
-    if s.mode == "async" and not hasattr(s.rig.local.history(reader.key), f"a{LATEST}"):
+    if s.mode == "async" and not hasattr(s.subject.local.history(reader.key), f"a{LATEST}"):
         s.not_applicable(f"has no a{LATEST}")
     old = [HumanMessage(f"old{number}") for number in range(before + 1)]
     writer.add(old)
@@ -480,8 +480,8 @@ def messages_from_latest_waits_for_what_comes(s: Session, before: int) -> None:
             [(writer, "wait", (delay,)), (writer, "add_messages", (new,))],
         ]
         done = s.together(lanes)
-        writer.book.add(new)
-        wanted, reader.last_variable = writer.book.kept[-2:], "lane1_got[0]"
+        writer.model.add(new)
+        wanted, reader.last_variable = writer.model.stored[-2:], "lane1_got[0]"
         got = list(done[0][0].value)
         if got and got != new[-len(got) :]:
             break
@@ -528,7 +528,7 @@ def reading_the_last_moves_no_position(
 ) -> None:
     batches, reads = program
     a = _filled(s, batches)
-    kept, position = a.book.kept, 0
+    kept, position = a.model.stored, 0
     for last, count in [*reads, (1, 1000)]:
         a.last(last)
         got = a.bounded(CONSUMED, count)
@@ -580,7 +580,7 @@ def a_bound_counts_its_own_session_only(s: Session, program: tuple[Windows, int]
         b.add([HumanMessage(f"other{number}") for number in range(others)])
         a.add(batch)
     b.add([HumanMessage("other")])
-    kept = a.book.kept
+    kept = a.model.stored
     for operation in offered[::-1]:
         got = a.bounded(operation, *_bounds(operation, counts[0], 10.0))
         wanted = kept[-counts[0] :] if operation == LAST else kept[: counts[0]]

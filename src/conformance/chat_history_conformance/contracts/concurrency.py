@@ -15,7 +15,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, PROCESS, SYNC, contract
-from chat_history_conformance.diagnosis.compare import Kept, compare, lines, returned_lines
+from chat_history_conformance.diagnosis.compare import Snapshot, compare, lines, returned_lines
 from chat_history_conformance.drivers.local import Done
 from chat_history_conformance.execution.session import Handle, Lane, Session
 
@@ -79,10 +79,10 @@ def _whole(variable: str, written: Sequence[Sequence[BaseMessage]]) -> str:
     )
 
 
-def _merged(written: Sequence[Sequence[BaseMessage]], got: Sequence[Any]) -> list[Kept]:
+def _merged(written: Sequence[Sequence[BaseMessage]], got: Sequence[Any]) -> list[Snapshot]:
     """All that was written, in the order of `got` as far as each writer's own order allows it."""
-    left = [[Kept(message) for message in messages] for messages in written]
-    order: list[Kept] = []
+    left = [[Snapshot(message) for message in messages] for messages in written]
+    order: list[Snapshot] = []
     for item in got:
         for queue in left:
             if queue and compare(queue[:1], [item]) is None:
@@ -95,7 +95,7 @@ def _all_there(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessag
     """Fail unless everything is there exactly once, unaltered, each writer's in its order."""
     got = reader.read()
     merged = _merged(written, got)
-    reader.book.kept = merged
+    reader.model.stored = merged
     difference = compare(merged, got)
     if difference is not None:
         s.check(
@@ -254,7 +254,7 @@ def a_reader_sees_a_prefix_of_what_each_wrote(s: Session, sizes: Sizes) -> None:
     ]
     done = s.together([*readers, *lanes])
     adds = done[2:]
-    kept = [[Kept(message) for message in messages] for messages in written]
+    kept = [[Snapshot(message) for message in messages] for messages in written]
     for number, reads in enumerate(done[:2], 1):
         before = [0] * len(written)
         for read in (item for item in reads if item.call.operation == "messages"):
@@ -376,7 +376,7 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
     clearing: list[Any] = [(handles[0], "wait", (delay,)), (handles[0], "clear", ())]
     clearing += [_add(handles[0], after), (handles[0], "wait", (0.002,))]
     s.together([clearing, *lanes])
-    handles[0].book.clear()
+    handles[0].model.clear()
     got = handles[0].read()
     variable = handles[0].last_variable
     contents = [str(item.content) for item in got]
@@ -433,19 +433,19 @@ def readers_at_once_get_the_same(s: Session, batches: list[list[BaseMessage]]) -
     for batch in batches:
         a.add(batch)
     done = s.together([[(a, "messages", ())] * 6] * 3)
-    reads = [(compare(a.book.kept, item.value), item.value) for lane in done for item in lane]
+    reads = [(compare(a.model.stored, item.value), item.value) for lane in done for item in lane]
     wrong = [(found, got) for found, got in reads if found is not None]
     if wrong:
         # A shared cursor gives one reader too much and another too little: the loss is told.
         found, got = next((pair for pair in wrong if pair[0].kind == "lost"), wrong[0])
-        wanted = [kept.message.content for kept in a.book.kept]
+        wanted = [kept.message.content for kept in a.model.stored]
         s.check(
             False,
             found.kind,
             f"{found.summary}, in {len(wrong)} of {len(reads)} reads at once",
             f"all([m.content for m in got] == {wanted!r} "
             "for got in [*lane1_got, *lane2_got, *lane3_got])",
-            expected=lines(a.book.kept),
+            expected=lines(a.model.stored),
             returned=returned_lines(list(got)),
         )
 

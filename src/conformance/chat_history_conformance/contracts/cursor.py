@@ -46,7 +46,7 @@ class _Position:
 
     def read(self, handle: Handle, count: int | None = None) -> None:
         """Consume up to `count` messages, all that is left where there is none."""
-        kept = handle.book.kept
+        kept = handle.model.stored
         got = handle.bounded(CONSUMED, count, DEFAULT_SECONDS)
         wanted = kept[self.reached :][:count]
         if handle.took >= DEFAULT_SECONDS:  # cut by its time: a part of it must do
@@ -172,12 +172,12 @@ def after_a_clear_reading_goes_on_with_what_is_new(
         position.read(a, count)
     a.clear()
     if look:
-        a.expect(a.bounded(CONSUMED, 100, DEFAULT_SECONDS), a.book.kept)
+        a.expect(a.bounded(CONSUMED, 100, DEFAULT_SECONDS), a.model.stored)
     for number, batch in enumerate(after):
         a.add([type(item)(f"new{number}.{place}") for place, item in enumerate(batch)])
     got = a.bounded(CONSUMED, 100, DEFAULT_SECONDS)
     if a.took < DEFAULT_SECONDS:
-        a.expect(got, a.book.kept)
+        a.expect(got, a.model.stored)
 
 
 @contract(
@@ -256,7 +256,7 @@ def a_read_from_the_beginning_always_does_the_same_to_the_position(
     length, reads = program
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(length)])
-    kept, rules, position = a.book.kept, list(_AFTER_A_RESET), 0
+    kept, rules, position = a.model.stored, list(_AFTER_A_RESET), 0
     for oldest, count in reads:
         end = len(a.bounded(BEGINNING, oldest))
         starts = {rule: _AFTER_A_RESET[rule](position, end) for rule in rules}
@@ -378,7 +378,7 @@ _OVERLAPS = st.tuples(st.integers(20, 40), st.lists(st.integers(1, 4), min_size=
 )
 def overlapping_readers_lose_nothing(s: Session, program: tuple[int, list[int]]) -> None:
     got, reader = _overlapping(s, program)
-    wanted = {item.message.content for item in reader.book.kept}
+    wanted = {item.message.content for item in reader.model.stored}
     missing = sorted(wanted - {item.content for item in got}, key=lambda text: int(str(text)[1:]))
     s.check(
         not missing,
@@ -412,7 +412,7 @@ def overlapping_readers_share(s: Session, program: tuple[int, list[int]]) -> Non
     s.check(
         not twice,
         "duplicated",
-        f"{len(twice)} of {len(reader.book.kept)} messages were delivered twice to readers that "
+        f"{len(twice)} of {len(reader.model.stored)} messages were delivered twice to readers that "
         "overlap",
         f"len(set({_delivered(reader)})) == len({_delivered(reader)})",
         expected=["each message once"],

@@ -238,7 +238,7 @@ def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
         handle.add([HumanMessage("m0")])
         handle.read()
         if s.offered(["close"]):
-            closed.append(s.rig.local.history(handle.key))
+            closed.append(s.subject.local.history(handle.key))
             s.steps.append(Step("", f"closed.append({handle.name})"))
         handle.release()
         if number == 0:

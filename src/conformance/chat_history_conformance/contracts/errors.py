@@ -90,7 +90,7 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
         return
     a.add(_numbered("after", 2))
     handles = [a]
-    if "shared" not in s.rig.backend.lacks:
+    if "shared" not in s.subject.backend.lacks:
         handles.append(s.open())
         handles[1].add(_numbered("other", 1))
     a.clear()
@@ -157,7 +157,7 @@ def an_undecodable_record_is_no_silent_loss(s: Session, size: int) -> None:
     if a.try_bounded("messages") is None:
         got = a.read()
         s.check(
-            compare(a.book.kept, got) is None,
+            compare(a.model.stored, got) is None,
             "swallowed_error",
             f"a record cannot be decoded, and the read returned {len(got)} of {size} messages "
             "without an error",

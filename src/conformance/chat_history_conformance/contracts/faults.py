@@ -246,7 +246,7 @@ def a_bounded_read_of_a_paused_server_ends_in_time(s: Session, _: None) -> None:
     a.add([HumanMessage("m3")])
     s.pause_server()
     for operation in reversed(offered):  # the one from the beginning may move the position
-        wanted = a.book.kept[-1 if operation == "messages_from_last_consumed" else 0 :]
+        wanted = a.model.stored[-1 if operation == "messages_from_last_consumed" else 0 :]
         got = a.bounded_unless_refused(operation, None, _BOUND)
         s.check(
             a.took <= _BOUND + _TOLERANCE,

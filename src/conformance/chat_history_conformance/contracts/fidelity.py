@@ -803,7 +803,7 @@ def a_class_that_cannot_be_read_back_is_kept_or_refused(
     others = [HumanMessage("m1")] if with_others else []
     a.try_add([*others, BaseMessage(content="m2", type=kind)])
     error = a.try_bounded("messages")
-    kept = len(a.book.kept)
+    kept = len(a.model.stored)
     s.check(
         error is None,
         "lost",

@@ -41,7 +41,7 @@ def an_empty_batch_stores_nothing(s: Session, sizes: list[int]) -> None:
     a = s.open()
     for size in sizes:
         a.add([])
-        a.add([HumanMessage(f"m{len(a.book.kept) + n}") for n in range(size)])
+        a.add([HumanMessage(f"m{len(a.model.stored) + n}") for n in range(size)])
     a.add(())
     a.reads_back()
 
@@ -71,7 +71,7 @@ _SEQUENCES: dict[str, Callable[[Messages], Sequence[BaseMessage]]] = {
 def any_sequence_can_be_added(s: Session, batches: list[tuple[str, int]]) -> None:
     a = s.open()
     for kind, size in batches:
-        messages: Messages = [HumanMessage(f"m{len(a.book.kept) + n}") for n in range(size)]
+        messages: Messages = [HumanMessage(f"m{len(a.model.stored) + n}") for n in range(size)]
         if kind == "list":
             a.add(messages)
         else:
@@ -100,7 +100,7 @@ def an_iterator_is_stored_whole_or_refused(s: Session, sizes: tuple[int, int]) -
     messages: Messages = [HumanMessage(f"m{there + n}") for n in range(added)]
     error = a.try_add(_named(s, "iter", messages, iter(messages)))
     if error is None:
-        a.book.add(messages)
+        a.model.add(messages)
     a.reads_back()
 
 

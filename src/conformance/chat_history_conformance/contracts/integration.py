@@ -23,7 +23,7 @@ from langchain_core.messages import (
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
-from chat_history_conformance.diagnosis.compare import Kept
+from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.session import Handle, Session
@@ -71,7 +71,7 @@ class Chat:
         self._keyed = keyed
         made = "chat = RunnableWithMessageHistory(RunnableGenerator(model, amodel), "
         made += f"lambda session_id: {handle.name}{', ' + _KEYS if keyed else ''})"
-        self._names: dict[str, Any] = {handle.name: s.rig.local.history(handle.key)}
+        self._names: dict[str, Any] = {handle.name: s.subject.local.history(handle.key)}
         s.steps.append(Step(made, f"{_MODEL}{made}"))
         exec(_MODEL, self._names)
         with warnings.catch_warnings():  # adopters run with -W error
@@ -81,8 +81,8 @@ class Chat:
     def turn(self, question: Messages, answer: Messages, *, streamed: bool = False) -> None:
         """One turn: a question, and the parts of the model's answer (one, unless streamed)."""
         s, handle, how = self._s, self._handle, self._handle.how
-        asked = [Kept(message) for message in question]
-        wanted = [*handle.book.kept, *([] if self._keyed else asked)]
+        asked = [Snapshot(message) for message in question]
+        wanted = [*handle.model.stored, *([] if self._keyed else asked)]
         method = "stream" if streamed else "invoke"
         awaited = how == "async"
         call = f"chat.{'a' if awaited else ''}{method}({{}}, config)"
@@ -101,12 +101,12 @@ class Chat:
         done = call.format(given.format("question"))
         s.carry_out(
             f"RunnableWithMessageHistory.{'a' * awaited}{method}",
-            lambda: s.rig.local.run(lambda: eval(done, self._names), how),
+            lambda: s.subject.local.run(lambda: eval(done, self._names), how),
         )
         variable = "seen[-1]['history']" if self._keyed else "seen[-1]"
         handle.expect(eval(variable, self._names), wanted, variable=variable)
-        handle.book.kept += asked
-        handle.book.add([functools.reduce(operator.add, answer)])
+        handle.model.stored += asked
+        handle.model.add([functools.reduce(operator.add, answer)])
 
 
 def _questions() -> st.SearchStrategy[list[int]]:
@@ -226,7 +226,7 @@ def what_is_returned_can_be_trimmed(s: Session, program: tuple[Messages, int, st
     call = f"trim_messages({{}}, max_tokens={count}, token_counter=len, {options})"
     trimmed = _apply(s, call, "trimmed", a.last_variable, returned)
     expected = eval(call.format("kept"), {**_FUNCTIONS, "kept": _originals(a)})
-    a.expect(trimmed, [Kept(message) for message in expected], variable="trimmed")
+    a.expect(trimmed, [Snapshot(message) for message in expected], variable="trimmed")
     a.reads_back()
 
 
@@ -271,4 +271,4 @@ def _apply(s: Session, call: str, name: str, variable: str, returned: Any) -> An
 
 
 def _originals(handle: Handle) -> Messages:
-    return [kept.message for kept in handle.book.kept]
+    return [kept.message for kept in handle.model.stored]

@@ -433,7 +433,7 @@ def the_empty_id_is_an_id_or_is_refused(s: Session, session: str) -> None:
         a.clear()  # such an id cannot carry a nonce, and may have been used before
         b.reads_back()
         a.add([HumanMessage("m2")])
-        (s.open(session) if "shared" not in s.rig.backend.lacks else a).reads_back()
+        (s.open(session) if "shared" not in s.subject.backend.lacks else a).reads_back()
     b.reads_back()
 
 

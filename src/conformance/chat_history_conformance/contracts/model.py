@@ -45,7 +45,7 @@ _STORIES = st.lists(st.sampled_from([None, *_MOVES]), min_size=30, max_size=30).
     program=_STORIES,
 )
 def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move]) -> None:
-    lacks = s.rig.backend.lacks
+    lacks = s.subject.backend.lacks
     shared = "shared" not in lacks
     handles: dict[int, Handle] = {}
     number = 0
@@ -69,7 +69,7 @@ def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move])
             case "clear":
                 handle.clear()
             case "rewrite":  # as is done to trim or to summarise: another list of some length
-                length = len(handle.book.kept) or 1
+                length = len(handle.model.stored) or 1
                 handle.clear()
                 handle.add([HumanMessage(f"m{number + index}") for index in range(length)])
                 number += length

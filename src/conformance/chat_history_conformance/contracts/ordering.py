@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, MIXED, SYNC, contract
-from chat_history_conformance.diagnosis.compare import Kept
+from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.execution.session import Handle, Ref, Session
 
 Batches = list[list[BaseMessage]]
@@ -199,12 +199,12 @@ def equal_messages_keep_their_places(s: Session, words: list[list[str]]) -> None
 )
 def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
     a = s.open()
-    earlier: list[Kept] = []
+    earlier: list[Snapshot] = []
     for batch in batches:
         a.add(batch)
         later = a.read()
         a.expect(later[: len(earlier)], earlier, variable=f"{a.last_variable}[:{len(earlier)}]")
-        earlier = [Kept(message) for message in later]
+        earlier = [Snapshot(message) for message in later]
 
 
 @contract(

@@ -152,7 +152,7 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
     phrase = a.phrase(operation, args, "async")
     if not phrase.spelt.awaited:
         return 0.0
-    history, spelt = s.rig.local.history(a.key), phrase.spelt
+    history, spelt = s.subject.local.history(a.key), phrase.spelt
     measured: list[float] = []
 
     def measure() -> Any:
@@ -163,7 +163,7 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
     text = f"{phrase.text()}, up to {_REPEATS} times, beside a heartbeat on the same loop"
     s.steps.append(Step(text, code))
     for _ in range(_REPEATS):
-        measured.append(s.carry_out(spelt.name, lambda: s.rig.local.run(measure, "async")))
+        measured.append(s.carry_out(spelt.name, lambda: s.subject.local.run(measure, "async")))
         if measured[-1] < _STANDSTILL:
             break
     told = ", ".join(f"{seconds * 1000:.0f}" for seconds in measured)
@@ -227,7 +227,7 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
 
 def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int) -> None:
     phrase = a.phrase("add_messages", (batch,), "async")
-    history, spelt = s.rig.local.history(a.key), phrase.spelt
+    history, spelt = s.subject.local.history(a.key), phrase.spelt
 
     async def cancelled() -> None:
         task = asyncio.ensure_future(getattr(history, spelt.name)(*spelt.args))
@@ -246,7 +246,7 @@ def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int)
     await asyncio.wait([task])
 wait(cancelled())"""
     s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the loop", code))
-    s.carry_out(spelt.name, lambda: s.rig.local.run(cancelled, "async"))
+    s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
 
 
 @contract(
@@ -320,16 +320,16 @@ def the_sync_methods_work_under_a_running_loop(s: Session, batches: Batches) -> 
     a = s.open()
     (batch,) = batches
     phrase = a.phrase("add_messages", (batch,), "sync")
-    history, spelt = s.rig.local.history(a.key), phrase.spelt
+    history, spelt = s.subject.local.history(a.key), phrase.spelt
 
     def add() -> None:
         getattr(history, spelt.name)(*spelt.args)
 
     _under_a_loop(s, phrase.text(), phrase.bare(), spelt.name, add)
-    a.book.add(batch)
+    a.model.add(batch)
     a.reads_back()
     _under_a_loop(s, "a.clear()", "a.clear()", "clear", lambda: history.clear())
-    a.book.clear()
+    a.model.clear()
     a.reads_back()
 
 
@@ -338,4 +338,4 @@ def _under_a_loop(
 ) -> None:
     lines = f"async def inside():\n    {code}\nwait(inside())"
     s.steps.append(Step(f"{text}  under a running event loop", lines))
-    s.carry_out(operation, lambda: s.rig.local.run(action, "async"))
+    s.carry_out(operation, lambda: s.subject.local.run(action, "async"))

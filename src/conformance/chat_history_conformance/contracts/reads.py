@@ -100,7 +100,7 @@ def a_read_returns_a_list_of_the_callers_own(
         again = a.read()
         # By number and contents: what else could differ is told by the contracts on fidelity.
         told = [None if item is None else item.content for item in again]
-        wanted = [kept.message.content for kept in a.book.kept]
+        wanted = [kept.message.content for kept in a.model.stored]
         s.check(
             told == wanted,
             "aliased",

@@ -18,7 +18,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.bounded import BEGINNING, CONSUMED, LAST
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, PROCESS, SYNC, contract
-from chat_history_conformance.diagnosis.compare import Kept
+from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
@@ -63,7 +63,7 @@ def _rungs(s: Session, session: str = "{nonce}-1") -> Iterator[tuple[Handle, flo
 
 def _expire(s: Session, handle: Handle, seconds: float) -> None:
     """Wait until all of a session has expired, and fail if it does not in time."""
-    count = len(handle.book.kept)
+    count = len(handle.model.stored)
     got = handle.read_until(lambda got: not got, "not {got}", seconds + LATE)
     s.check(
         not got,
@@ -72,7 +72,7 @@ def _expire(s: Session, handle: Handle, seconds: float) -> None:
         f"{_ms(seconds)} ms",
         f"not {handle.last_variable}",
     )
-    handle.book.clear()
+    handle.model.clear()
 
 
 @contract(
@@ -182,7 +182,7 @@ def messages_are_kept_until_their_time(s: Session, _: None) -> None:
         for handle in handles:
             got = handle.read()
             if time.monotonic() < started + 60.0 - COARSE:
-                handle.expect(got, handle.book.kept)
+                handle.expect(got, handle.model.stored)
 
 
 @contract(
@@ -200,7 +200,7 @@ def messages_are_kept_until_their_time(s: Session, _: None) -> None:
     examples=1,
 )
 def messages_expire_by_the_declared_granularity(s: Session, _: None) -> None:
-    by_message = s.rig.backend.ttl_granularity == "message"
+    by_message = s.subject.backend.ttl_granularity == "message"
     for a, seconds in _rungs(s):
         strict = seconds > 2 * COARSE
         coarse = COARSE if strict else 0.0
@@ -212,7 +212,7 @@ def messages_expire_by_the_declared_granularity(s: Session, _: None) -> None:
         a.add([HumanMessage("new")])
         if time.monotonic() > started + seconds - coarse:
             continue  # the older one may have been gone by then
-        wanted = a.book.kept[-1:] if by_message else a.book.kept
+        wanted = a.model.stored[-1:] if by_message else a.model.stored
         s.sleep(round(max(0.0, old_gone - time.monotonic()) + 0.01, 3))
         while True:
             got = a.read()
@@ -226,8 +226,8 @@ def messages_expire_by_the_declared_granularity(s: Session, _: None) -> None:
             s.sleep(0.01)
 
 
-def _not_as_declared(s: Session, a: Handle, got: list[BaseMessage], wanted: list[Kept]) -> None:
-    if s.rig.backend.ttl_granularity == "message":
+def _not_as_declared(s: Session, a: Handle, got: list[BaseMessage], wanted: list[Snapshot]) -> None:
+    if s.subject.backend.ttl_granularity == "message":
         late = len(got) > len(wanted)
         happened = "was returned past its time" if late else "was gone"
         summary = f"the {'older' if late else 'newer'} message {happened}: not by its own age"
@@ -269,7 +269,7 @@ def other_sessions_are_left_alone(s: Session, _: None) -> None:
     for handle in (before, after):
         got = handle.read()
         if time.monotonic() < started + LONG - COARSE:
-            handle.expect(got, handle.book.kept)
+            handle.expect(got, handle.model.stored)
 
 
 @contract(
@@ -291,7 +291,7 @@ def without_a_time_to_live_messages_stay(s: Session, _: None) -> None:
     a.add([HumanMessage("m0")])
     never.add([HumanMessage("m1"), HumanMessage("m2")])
     _expire(s, a, seconds)
-    never.expect(never.read(), never.book.kept)
+    never.expect(never.read(), never.model.stored)
 
 
 @contract(
@@ -378,7 +378,7 @@ def a_session_is_usable_after_its_messages_expired(s: Session, _: None) -> None:
             f"not [m for m in {a.last_variable} if m.content.startswith('old')]",
         )
         if got or in_time:
-            a.expect(got, a.book.kept)
+            a.expect(got, a.model.stored)
             return
 
 
@@ -430,10 +430,10 @@ def _offered(s: Session) -> list[str]:
     examples=1,
 )
 def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
-    if s.rig.backend.ttl_granularity != "message":
+    if s.subject.backend.ttl_granularity != "message":
         s.not_applicable("the session expires as a whole: ttl_granularity is session")
     offered = _offered(s)
-    if "whole_reads" in s.rig.backend.lacks:
+    if "whole_reads" in s.subject.backend.lacks:
         # The whole reads here may be ones that move the position past everything.
         offered = [operation for operation in offered if operation != CONSUMED]
     for a, seconds in _rungs(s):
@@ -456,7 +456,7 @@ def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
             continue
         for returned, variable in reads:
             a.last_variable = variable
-            a.expect_part(returned, a.book.kept[-2:], "2 messages, with 2 more expired")
+            a.expect_part(returned, a.model.stored[-2:], "2 messages, with 2 more expired")
         return
 
 
@@ -479,4 +479,4 @@ def a_time_to_live_changes_nothing_else(s: Session, batches: Batches) -> None:
         a.add(batch)
     got = a.read()
     if time.monotonic() < started + LONG - COARSE:
-        a.expect(got, a.book.kept)
+        a.expect(got, a.model.stored)

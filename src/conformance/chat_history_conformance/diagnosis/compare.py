@@ -41,7 +41,7 @@ class NotApplicable(Exception):
     """Met while running: this history cannot be asked this; the text says why."""
 
 
-class Kept:
+class Snapshot:
     """One message of the model: as it was when it was added, whatever becomes of the object."""
 
     __slots__ = ("keys", "message")
@@ -63,12 +63,12 @@ class Difference:
 
 
 def compare(
-    expected: Sequence[Kept],
+    expected: Sequence[Snapshot],
     returned: Sequence[Any],
     *,
-    foreign: Iterable[Kept] = (),
-    cleared: Iterable[Kept] = (),
-    refused: Iterable[Kept] = (),
+    foreign: Iterable[Snapshot] = (),
+    cleared: Iterable[Snapshot] = (),
+    refused: Iterable[Snapshot] = (),
 ) -> Difference | None:
     """What is wrong with `returned`, or None.
 
@@ -161,7 +161,7 @@ def cause_key(cause: str, text: str) -> str:
     return f"{cause}: {stable}" if stable else cause
 
 
-def lines(kept: Sequence[Kept]) -> tuple[str, ...]:
+def lines(kept: Sequence[Snapshot]) -> tuple[str, ...]:
     """The messages of a model as a listing."""
     return listing([item.message for item in kept])
 
@@ -177,12 +177,12 @@ def _no_message(item: Any) -> Canonical:
     return ("no message", type(item).__name__)
 
 
-def _all_keys(kept: Iterable[Kept]) -> frozenset[Canonical]:
+def _all_keys(kept: Iterable[Snapshot]) -> frozenset[Canonical]:
     return frozenset(key for item in kept for key in item.keys)
 
 
 def _unmatched(
-    expected: Sequence[Kept], keys: Sequence[Canonical]
+    expected: Sequence[Snapshot], keys: Sequence[Canonical]
 ) -> tuple[list[int], list[Canonical]]:
     """Indices of expected messages and keys of returned ones that have no partner."""
     open_places: dict[Canonical, list[int]] = {}
@@ -202,7 +202,7 @@ def _unmatched(
     return [index for index in range(len(expected)) if index not in taken], extra
 
 
-def _reordering(expected: Sequence[Kept], keys: Sequence[Canonical]) -> str:
+def _reordering(expected: Sequence[Snapshot], keys: Sequence[Canonical]) -> str:
     for index, (kept, key) in enumerate(zip(expected, keys, strict=True)):
         if key not in kept.keys:
             place = next(number for number in range(index, len(keys)) if keys[number] in kept.keys)
@@ -214,7 +214,7 @@ def _reordering(expected: Sequence[Kept], keys: Sequence[Canonical]) -> str:
 
 
 def _alteration(
-    expected: Sequence[Kept], missing: Sequence[int], unknown: Sequence[Canonical]
+    expected: Sequence[Snapshot], missing: Sequence[int], unknown: Sequence[Canonical]
 ) -> str:
     index = missing[0]
     exact = dump(expected[index].message)

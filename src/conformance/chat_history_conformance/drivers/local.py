@@ -1,8 +1,8 @@
 """One body, many ways in: where operations on a history are really carried out.
 
 A `Local` host carries them out in this process, synchronously on a thread of its own or on an
-event loop in another; a `Peer` is a `Local` in a second process. Every call has a time limit, so
-that a history that waits for ever is a finding and not a hung run.
+event loop in another; a `SecondProcess` is a `Local` in a second process. Every call has a time
+limit, so that a history that waits for ever is a finding and not a hung run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RemoteError(Exception):
         return self.text
 
 
-class PeerLost(Exception):
+class SecondProcessLost(Exception):
     """The second process could not be started, or ended."""
 
 
@@ -468,13 +468,13 @@ class Local:
         return await _awaited(history, spelt) if spelt.awaited else _plain(history, spelt)
 
 
-class Peer:
+class SecondProcess:
     """A second process with a `Local` of its own, started anew: nothing is forked or pickled
     but messages and plain values. It imports the declaring file again and opens by name."""
 
     def __init__(self, backend: Backend, limit: float) -> None:
         if backend.importable is None:
-            raise PeerLost(
+            raise SecondProcessLost(
                 f"backend {backend.name!r} is a function inside a function, which a second process "
                 "cannot import; move it to module level"
             )
@@ -493,7 +493,7 @@ class Peer:
             self.request("start", backend.name, backend.importable, sys.path, limit)
         except RemoteError as error:
             self.stop()
-            raise PeerLost(
+            raise SecondProcessLost(
                 f"the second process cannot import the backend: {error.type_name}: {error}"
             ) from error
 
@@ -517,7 +517,7 @@ class Peer:
         try:
             write_frame(self._process.stdin, (what, args))
         except OSError as error:
-            raise PeerLost(f"the second process ended ({error})") from error
+            raise SecondProcessLost(f"the second process ended ({error})") from error
         self._asked += 1
 
     def _receive(self, weight: float) -> Any:
@@ -532,7 +532,9 @@ class Peer:
             except queue.Empty:
                 raise Hung(f"no answer from the second process within {limit:g} s") from None
             if answer is None:
-                raise PeerLost(f"the second process ended with status {self._process.wait()}")
+                raise SecondProcessLost(
+                    f"the second process ended with status {self._process.wait()}"
+                )
             self._answered += 1
             verdict, value = answer
         if verdict == "error":

@@ -1,4 +1,4 @@
-"""The second process: answers requests from a `Peer` on its standard input and output."""
+"""The second process: answers requests from a `SecondProcess` on its standard input and output."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from chat_history_conformance.diagnosis.compare import (
     ServerFailure,
 )
 from chat_history_conformance.execution.session import Session
-from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import LEVELS, ContractResult, Finding, Level, Mode
 
 MIN_EXAMPLES = 3
@@ -76,9 +76,9 @@ class _Decided(BaseException):
 class _Telling:
     """The examples of one contract: counted, timed, and the smallest failure kept."""
 
-    def __init__(self, contract: Contract, rig: Rig, mode: Mode, profile: Profile) -> None:
+    def __init__(self, contract: Contract, subject: Subject, mode: Mode, profile: Profile) -> None:
         self.contract = contract
-        self.rig = rig
+        self.subject = subject
         self.mode = mode
         self.profile = profile
         self.examples = 0
@@ -90,7 +90,7 @@ class _Telling:
         if self.examples >= MIN_EXAMPLES:
             self.check_budget()
         session = Session(
-            self.rig,
+            self.subject,
             self.mode,
             f"{self.contract.id}[{self.mode}]",
             racy=self.contract.racy,
@@ -139,22 +139,24 @@ class _Telling:
         raise failure
 
 
-def run(contract: Contract, rig: Rig, mode: Mode, profile: Profile, seed: int) -> ContractResult:
+def run(
+    contract: Contract, subject: Subject, mode: Mode, profile: Profile, seed: int
+) -> ContractResult:
     """Run a contract and say what became of it, leaving deviations and levels aside.
 
     Args:
         contract: The contract.
-        rig: The backend, ready to be used.
+        subject: The backend, ready to be used.
         mode: One of the contract's modes.
         profile: How much is tried.
         seed: Seeds the examples; the same seed draws the same.
     """
     started = time.monotonic()
     blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
-    reason = why_not_applicable(contract, rig, mode)
+    reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
-    telling = _Telling(contract, rig, mode, profile)
+    telling = _Telling(contract, subject, mode, profile)
     notes: list[str] = []
     decided: Exception | None = None
     try:
@@ -183,9 +185,9 @@ def run(contract: Contract, rig: Rig, mode: Mode, profile: Profile, seed: int) -
     return result
 
 
-def why_not_applicable(contract: Contract, rig: Rig, mode: Mode) -> str | None:
+def why_not_applicable(contract: Contract, subject: Subject, mode: Mode) -> str | None:
     """Why a contract cannot be asked of a backend in a mode, or None if it can."""
-    lacks = rig.backend.lacks
+    lacks = subject.backend.lacks
     needs = (*NEEDS_OF_MODE[mode], *contract.needs)
     for name in needs:
         if name in lacks:
@@ -194,12 +196,14 @@ def why_not_applicable(contract: Contract, rig: Rig, mode: Mode) -> str | None:
     if not found:
         return None
     try:
-        able = rig.capabilities.names
+        able = subject.capabilities.names
     except Exception as error:  # opening is judged by the contracts that need nothing else
         return f"needs {found[0]}, and no history could be opened ({type(error).__name__})"
     for name in found:
         if name not in able:
-            return rig.why_no_faults if name == "faults" else _MISSING.get(name, f"has no {name}")
+            return (
+                subject.why_no_faults if name == "faults" else _MISSING.get(name, f"has no {name}")
+            )
     return None
 
 
@@ -214,7 +218,7 @@ _MISSING = {
 
 def run_declared(
     contract: Contract,
-    rig: Rig,
+    subject: Subject,
     mode: Mode,
     profile: Profile,
     seed: int,
@@ -226,7 +230,7 @@ def run_declared(
 
     Args:
         contract: The contract.
-        rig: The backend; its deviations turn a failure into a deviation, and a contract that
+        subject: The backend; its deviations turn a failure into a deviation, and a contract that
             holds in every mode into an unexpected pass.
         mode: One of the contract's modes.
         profile: How much is tried.
@@ -234,19 +238,19 @@ def run_declared(
         level: Contracts below it inform.
         since: Contracts newer than this catalogue inform; None pins nothing.
     """
-    result = run(contract, rig, mode, profile, seed)
+    result = run(contract, subject, mode, profile, seed)
     informs = LEVELS.index(result.level) > LEVELS.index(level)
     if since is not None:
         informs = informs or catalogue.version(result.since) > catalogue.version(since)
     result = replace(result, informs=informs)
-    reason = rig.backend.deviations.get(contract.id)
+    reason = subject.backend.deviations.get(contract.id)
     if reason is None:
         return result
     if result.outcome == "failed":
         return replace(result, outcome="deviation", reason=reason)
     # A deviation names a contract: one mode that shows it is enough, wherever the modes are run.
     if result.outcome == "passed" and not any(
-        run(contract, rig, other, profile, seed).outcome == "failed"
+        run(contract, subject, other, profile, seed).outcome == "failed"
         for other in contract.modes
         if other != mode
     ):

@@ -20,8 +20,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import servers
 from chat_history_conformance.diagnosis.canonical import dump
 from chat_history_conformance.diagnosis.compare import (
-    Kept,
     ServerFailure,
+    Snapshot,
     compare,
     lines,
     returned_lines,
@@ -33,7 +33,7 @@ from chat_history_conformance.servers.handle import Server, Unsupported
 
 if TYPE_CHECKING:
     from chat_history_conformance.execution.session import Handle, Session
-    from chat_history_conformance.execution.subject import Rig
+    from chat_history_conformance.execution.subject import Subject
 
 _BREATH = 0.02
 """Seconds between calls that are made again and again."""
@@ -50,7 +50,7 @@ class Outage:
         astray: Whether handles that are opened now are led to where nothing listens.
     """
 
-    rig: Rig
+    subject: Subject
     steps: list[Step]
     disturbed = False
     astray = False
@@ -84,7 +84,7 @@ class Outage:
         Yields:
             That address.
         """
-        kind = self.rig.backend.server
+        kind = self.subject.backend.server
         assert kind is not None  # the contract needs "server"
         name, address = servers.variable(kind), servers.address(kind)
         with socket.socket() as kept:  # bound, so that nobody else listens there meanwhile
@@ -119,14 +119,14 @@ class Outage:
             elif self._paused:
                 self._server.resume()
         except (ServerError, Unsupported) as error:
-            self.rig.notes.append(f"the server did not come back after a fault: {error}")
+            self.subject.notes.append(f"the server did not come back after a fault: {error}")
             if not failed:
                 raise ServerFailure(str(error)) from error
 
     @property
     def _server(self) -> Server:
-        assert self.rig.server is not None  # the contract needs "faults"
-        return self.rig.server
+        assert self.subject.server is not None  # the contract needs "faults"
+        return self.subject.server
 
     def _fault(self, text: str, what: str, action: Callable[[], None]) -> None:
         self.steps.append(Step(text, f"please({f'{what} the server'!r})"))
@@ -190,18 +190,18 @@ def adds_during(s: Session, a: Handle, stem: str, fault: Callable[[], None]) -> 
     try:
         s.sleep(0.2)
         fault()
-        enough, deadline = len(returned) + _AFTERWARDS, time.monotonic() + s.rig.limit
+        enough, deadline = len(returned) + _AFTERWARDS, time.monotonic() + s.subject.limit
         while len(returned) < enough and time.monotonic() < deadline:
             time.sleep(_BREATH)
     finally:
         ended.set()
-        adding.join(2 * s.rig.limit)
+        adding.join(2 * s.subject.limit)
     told = f"{len(returned)} returned, {len(raised)} raised"
     told += f", {type(errors[0]).__name__} first" if errors else ""
     s.steps[number] = s.steps[number].with_result(told)
     s.steps.append(Step("the adding ends", "time.sleep(1); ended.set(); adding.join()"))
-    a.book.add(returned)
-    a.book.refused.extend(map(Kept, raised))
+    a.model.add(returned)
+    a.model.refused.extend(map(Snapshot, raised))
     for error in errors:
         if isinstance(error, Hung):
             s.explain(one.spelt.name, error)
@@ -214,7 +214,7 @@ def read_when_back(s: Session, a: Handle) -> list[BaseMessage]:
         What the read gave. Where all of them raise until the limit has passed, the last one's error
         is the finding.
     """
-    deadline, number = time.monotonic() + s.rig.limit, len(s.steps)
+    deadline, number = time.monotonic() + s.subject.limit, len(s.steps)
     while (got := a.bounded_unless_refused("messages")) is None:
         del s.steps[number:]
         if time.monotonic() > deadline:
@@ -224,7 +224,7 @@ def read_when_back(s: Session, a: Handle) -> list[BaseMessage]:
 
     def script_lines() -> str:
         return (
-            f"until = time.monotonic() + {s.rig.limit:g}\n"
+            f"until = time.monotonic() + {s.subject.limit:g}\n"
             "while True:\n"
             f"{textwrap.indent(told.source(), '    ')}\n"
             "    if error is None or time.monotonic() > until:\n"
@@ -232,7 +232,7 @@ def read_when_back(s: Session, a: Handle) -> list[BaseMessage]:
             f"    time.sleep({10 * _BREATH})"
         )
 
-    text = f"{now(told.text)}, again while it raises, for {s.rig.limit:g} s at most"
+    text = f"{now(told.text)}, again while it raises, for {s.subject.limit:g} s at most"
     s.steps[number] = Step(text, script_lines, told.result)
     return got
 
@@ -245,8 +245,8 @@ def expect_acknowledged(s: Session, a: Handle, returned: Sequence[Any]) -> None:
         a: The handle that was read.
         returned: What the read gave.
     """
-    waiting, unsure = list(a.book.kept), list(a.book.refused)
-    expected: list[Kept] = []
+    waiting, unsure = list(a.model.stored), list(a.model.refused)
+    expected: list[Snapshot] = []
     for item in returned:
         key = dump(item) if isinstance(item, BaseMessage) else ()
         if waiting and key in waiting[0].keys:

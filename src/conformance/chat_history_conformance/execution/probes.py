@@ -11,40 +11,40 @@ from dataclasses import replace
 from langchain_core.messages import HumanMessage
 
 from chat_history_conformance.declaration.capabilities import assumed
-from chat_history_conformance.diagnosis.compare import Kept, compare
-from chat_history_conformance.drivers.local import Call, How, Local, Peer
-from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.diagnosis.compare import Snapshot, compare
+from chat_history_conformance.drivers.local import Call, How, Local, SecondProcess
+from chat_history_conformance.execution.subject import Subject
 
 _MESSAGES = [HumanMessage(content=f"probe {number}") for number in range(3)]
 
 
-def surprises(rig: Rig) -> list[str]:
+def surprises(subject: Subject) -> list[str]:
     """A sentence for each capability that the backend gives up and that worked when probed."""
     return [
         f"gives up {name} ({reason}), yet it worked when it was probed: perhaps it can be kept"
-        for name, reason in rig.backend.lacks.items()
-        if name in _PROBES and _works(_PROBES[name], rig)
+        for name, reason in subject.backend.lacks.items()
+        if name in _PROBES and _works(_PROBES[name], subject)
     ]
 
 
-def _works(probe: Callable[[Rig], bool], rig: Rig) -> bool:
+def _works(probe: Callable[[Subject], bool], subject: Subject) -> bool:
     try:
-        return probe(rig)
+        return probe(subject)
     except Exception:  # whatever goes wrong, the capability is rightly given up
         return False
 
 
-def _keeps(local: Local | Peer, key: str, how: How) -> bool:
-    kept = [Kept(message) for message in _MESSAGES]
+def _keeps(local: Local | SecondProcess, key: str, how: How) -> bool:
+    kept = [Snapshot(message) for message in _MESSAGES]
     return compare(kept, local.call(Call(key, "messages", (), how))) is None
 
 
-def _one_way(how: How) -> Callable[[Rig], bool]:
-    def probe(rig: Rig) -> bool:
-        lacks = {name: why for name, why in rig.backend.lacks.items() if name != how}
-        local = Local(replace(rig.backend, lacks=lacks), rig.limit)
+def _one_way(how: How) -> Callable[[Subject], bool]:
+    def probe(subject: Subject) -> bool:
+        lacks = {name: why for name, why in subject.backend.lacks.items() if name != how}
+        local = Local(replace(subject.backend, lacks=lacks), subject.limit)
         try:
-            local.open("probe", rig.nonce(), how, None)
+            local.open("probe", subject.nonce(), how, None)
             local.call(Call("probe", "add_messages", (list(_MESSAGES),), how))
             kept = _keeps(local, "probe", how)
             local.call(Call("probe", "clear", (), how))
@@ -56,36 +56,36 @@ def _one_way(how: How) -> Callable[[Rig], bool]:
     return probe
 
 
-def _shared(rig: Rig) -> bool:
-    session, how = rig.nonce(), rig.how
+def _shared(subject: Subject) -> bool:
+    session, how = subject.nonce(), subject.how
     for key in ("one", "other"):
-        rig.local.open(key, session, how, None)
+        subject.local.open(key, session, how, None)
     try:
-        rig.local.call(Call("one", "add_messages", (list(_MESSAGES),), how))
-        return _keeps(rig.local, "other", how)
+        subject.local.call(Call("one", "add_messages", (list(_MESSAGES),), how))
+        return _keeps(subject.local, "other", how)
     finally:
-        rig.local.call(Call("one", "clear", (), how))
+        subject.local.call(Call("one", "clear", (), how))
         for key in ("one", "other"):
-            rig.local.release(key, how)
+            subject.local.release(key, how)
 
 
-def _durable(rig: Rig) -> bool:
-    session, how = rig.nonce(), rig.how
-    rig.local.open("one", session, how, None)
+def _durable(subject: Subject) -> bool:
+    session, how = subject.nonce(), subject.how
+    subject.local.open("one", session, how, None)
     try:
-        rig.local.call(Call("one", "add_messages", (list(_MESSAGES),), how))
-        rig.peer.open("other", session, how, None)
-        kept = _keeps(rig.peer, "other", how)
-        rig.peer.release("other", how)
+        subject.local.call(Call("one", "add_messages", (list(_MESSAGES),), how))
+        subject.second_process.open("other", session, how, None)
+        kept = _keeps(subject.second_process, "other", how)
+        subject.second_process.release("other", how)
         return kept
     finally:
-        rig.local.call(Call("one", "clear", (), how))
-        rig.local.release("one", how)
+        subject.local.call(Call("one", "clear", (), how))
+        subject.local.release("one", how)
 
 
-def _threads(rig: Rig) -> bool:
-    how = rig.how
-    rig.local.open("one", rig.nonce(), how, None)
+def _threads(subject: Subject) -> bool:
+    how = subject.how
+    subject.local.open("one", subject.nonce(), how, None)
     try:
         lanes = [
             [
@@ -94,29 +94,29 @@ def _threads(rig: Rig) -> bool:
             ]
             for lane in range(4)
         ]
-        done = rig.local.together(lanes)
-        kept = rig.local.call(Call("one", "messages", (), how))
+        done = subject.local.together(lanes)
+        kept = subject.local.call(Call("one", "messages", (), how))
         return all(item.error is None for lane in done for item in lane) and len(kept) == 80
     finally:
-        rig.local.call(Call("one", "clear", (), how))
-        rig.local.release("one", how)
+        subject.local.call(Call("one", "clear", (), how))
+        subject.local.release("one", how)
 
 
-def _whole_reads(rig: Rig) -> bool:
-    lacks = {name: why for name, why in rig.backend.lacks.items() if name != "whole_reads"}
-    local = Local(replace(rig.backend, lacks=lacks), rig.limit)
+def _whole_reads(subject: Subject) -> bool:
+    lacks = {name: why for name, why in subject.backend.lacks.items() if name != "whole_reads"}
+    local = Local(replace(subject.backend, lacks=lacks), subject.limit)
     try:
-        local.open("probe", rig.nonce(), rig.how, None)
-        local.call(Call("probe", "add_messages", (list(_MESSAGES),), rig.how))
-        kept = all([_keeps(local, "probe", rig.how), _keeps(local, "probe", rig.how)])
-        local.call(Call("probe", "clear", (), rig.how))
-        local.release("probe", rig.how)
+        local.open("probe", subject.nonce(), subject.how, None)
+        local.call(Call("probe", "add_messages", (list(_MESSAGES),), subject.how))
+        kept = all([_keeps(local, "probe", subject.how), _keeps(local, "probe", subject.how)])
+        local.call(Call("probe", "clear", (), subject.how))
+        local.release("probe", subject.how)
         return kept
     finally:
         local.stop()
 
 
-_PROBES: Mapping[str, Callable[[Rig], bool]] = {
+_PROBES: Mapping[str, Callable[[Subject], bool]] = {
     "shared": _shared,
     "durable": _durable,
     "threads": _threads,

@@ -21,9 +21,9 @@ from chat_history_conformance.declaration.capabilities import READS
 from chat_history_conformance.diagnosis.canonical import dump
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
-    Kept,
     NotApplicable,
     ServerFailure,
+    Snapshot,
     compare,
     is_server_error,
     lines,
@@ -41,13 +41,13 @@ from chat_history_conformance.drivers.local import (
     Hung,
     Invocation,
     Local,
-    Peer,
-    PeerLost,
     RemoteError,
+    SecondProcess,
+    SecondProcessLost,
     invocation,
 )
 from chat_history_conformance.execution.outage import Outage
-from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
 
 _POLL = 0.02
@@ -58,22 +58,22 @@ STALE_WAIT = 1.0
 Lane = Sequence[tuple["Handle", str, tuple[Any, ...]]]
 
 
-class Book:
+class Model:
     """What a plain list would hold for one session id, and what it held before."""
 
     def __init__(self) -> None:
-        self.kept: list[Kept] = []
-        self.cleared: list[Kept] = []
-        self.refused: list[Kept] = []
+        self.stored: list[Snapshot] = []
+        self.cleared: list[Snapshot] = []
+        self.refused: list[Snapshot] = []
 
     def add(self, messages: Sequence[BaseMessage]) -> None:
         """Messages were added."""
-        self.kept.extend(Kept(message) for message in messages)
+        self.stored.extend(Snapshot(message) for message in messages)
 
     def clear(self) -> None:
         """The session was cleared."""
-        self.cleared.extend(self.kept)
-        self.kept = []
+        self.cleared.extend(self.stored)
+        self.stored = []
 
 
 class Ref:
@@ -91,7 +91,7 @@ class Session(Outage):
     """One telling of one contract on one backend in one mode.
 
     Args:
-        rig: The backend, ready to be used.
+        subject: The backend, ready to be used.
         mode: `sync`, `async`, `mixed` (alternating) or `process` (every other handle in a second
             process).
         label: The contract and mode, for reproducers.
@@ -102,7 +102,7 @@ class Session(Outage):
 
     def __init__(
         self,
-        rig: Rig,
+        subject: Subject,
         mode: Mode,
         label: str = "",
         *,
@@ -110,7 +110,7 @@ class Session(Outage):
         pinned: Kind | None = None,
         check_budget: Callable[[], None] = lambda: None,
     ) -> None:
-        self.rig = rig
+        self.subject = subject
         self.mode = mode
         self.label = label
         self.racy = racy
@@ -119,13 +119,13 @@ class Session(Outage):
         """The name of, and the items of, a read that returned what are no messages."""
         self.steps: list[Step] = []
         self.notes: list[str] = []
-        self.nonce = rig.nonce()
+        self.nonce = subject.nonce()
         self.number = str(
             int.from_bytes(hashlib.blake2b(self.nonce.encode(), digest_size=6).digest())
         )
         self.handles: list[Handle] = []
         self._check_budget = check_budget
-        self._books: dict[str, Book] = {}
+        self._models: dict[str, Model] = {}
         self._left: list[str] = []
         self._operations = 0
         self._variables = 0
@@ -149,7 +149,7 @@ class Session(Outage):
             near: Keep it in this process in every mode.
         """
         handle = self._new_handle(session, near)
-        code = opener(self.rig.backend, id_source(session), handle.how, ttl)
+        code = opener(self.subject.backend, id_source(session), handle.how, ttl)
         text = (
             f"{handle.name} = open({show(session.replace('{nonce}', 'N').replace('{number}', '1'))}"
         )
@@ -160,7 +160,7 @@ class Session(Outage):
         else:
             code = f"{handle.name} = {code}"
         self.steps.append(Step(text, code))
-        name = getattr(self.rig.backend.factory, "__name__", "the factory")
+        name = getattr(self.subject.backend.factory, "__name__", "the factory")
         self.carry_out(
             f"{name}(session_id)",
             lambda: self.host(handle).open(handle.key, handle.id, handle.how, ttl),
@@ -207,16 +207,16 @@ class Session(Outage):
         """Carry out what is asynchronous on an event loop of its own, which ends afterwards."""
         code = 'globals()["wait"] = asyncio.new_event_loop().run_until_complete'
         self.steps.append(Step("on another event loop:", code))
-        with self.rig.local.another_loop():
+        with self.subject.local.another_loop():
             yield
 
     def corrupt(self, handle: Handle) -> None:
         """Make the last stored record of a handle's session undecodable."""
-        corrupt = self.rig.backend.corrupt
+        corrupt = self.subject.backend.corrupt
         assert corrupt is not None  # the contract needs "corrupt"
         text = f"the last stored record of {handle.name}'s session is damaged"
         self.steps.append(Step(text, f"corrupt({id_source(handle.session)})"))
-        self.carry_out("corrupt", lambda: self.rig.local.run(lambda: corrupt(handle.id)))
+        self.carry_out("corrupt", lambda: self.subject.local.run(lambda: corrupt(handle.id)))
 
     @contextlib.contextmanager
     def clock(self, handle: Handle, seconds: float) -> Iterator[None]:
@@ -227,14 +227,14 @@ class Session(Outage):
                 f"clock = SetClock({handle.name}, {seconds!r}).__enter__()",
             )
         )
-        with SetClock(self.rig.local.history(handle.key), seconds):  # type: ignore[no-untyped-call]
+        with SetClock(self.subject.local.history(handle.key), seconds):  # type: ignore[no-untyped-call]
             yield
         self.steps.append(Step("the wall clock is right again", "clock.__exit__()"))
 
     def second_process_dies(self) -> None:
         """Kill the second process; the handles in it are gone with it."""
         self.steps.append(Step("the second process is killed", "elsewhere.kill()"))
-        self.rig.peer.die()
+        self.subject.second_process.die()
         for handle in self.handles:
             if handle.far:
                 handle.is_open = False
@@ -265,9 +265,11 @@ class Session(Outage):
 
         def carry_out() -> list[list[Done]]:
             done: dict[int, list[Done]] = {}
-            wait = self.rig.peer.begin([calls[index] for index in far]) if far else list
+            wait = (
+                self.subject.second_process.begin([calls[index] for index in far]) if far else list
+            )
             if near:
-                answers = self.rig.local.together([calls[index] for index in near])
+                answers = self.subject.local.together([calls[index] for index in near])
                 done.update(zip(near, answers, strict=True))
             done.update(zip(far, wait(), strict=True))
             return [done[index] for index in range(len(lanes))]
@@ -297,7 +299,7 @@ class Session(Outage):
     def offered(self, names: Sequence[str]) -> list[str]:
         """Those of `names`, found capabilities, that the history has."""
         try:
-            able = self.rig.capabilities.names
+            able = self.subject.capabilities.names
         except Exception:
             self.open()  # tells what is wrong as a finding, with its step
             raise
@@ -316,9 +318,9 @@ class Session(Outage):
             template = template.replace(token, value)
         return template
 
-    def book(self, session: str = "{nonce}-1") -> Book:
+    def model(self, session: str = "{nonce}-1") -> Model:
         """The plain list of one session id."""
-        return self._books.setdefault(session, Book())
+        return self._models.setdefault(session, Model())
 
     def check(
         self,
@@ -361,7 +363,9 @@ class Session(Outage):
             steps=tuple(line for step in self.steps if (line := step.line())),
             expected=tuple(expected),
             returned=tuple(returned),
-            reproducer=script(self.rig.backend, self.label, summary, self.steps, racy=self.racy),
+            reproducer=script(
+                self.subject.backend, self.label, summary, self.steps, racy=self.racy
+            ),
             cause=cause,
             notes=tuple(self.notes),
         )
@@ -382,9 +386,9 @@ class Session(Outage):
         except Exception as error:
             self.explain(operation, error)
 
-    def host(self, handle: Handle) -> Local | Peer:
+    def host(self, handle: Handle) -> Local | SecondProcess:
         """Where the operations on a handle are carried out."""
-        return self.rig.peer if handle.far else self.rig.local
+        return self.subject.second_process if handle.far else self.subject.local
 
     def explain_body(self, error: Exception) -> NoReturn:
         """Turn what a contract's own code raised into a finding, if a history led to it.
@@ -406,13 +410,13 @@ class Session(Outage):
             raise error
         if isinstance(error, Hung):
             summary = f"`{operation}` did not return: {error}"
-            self.steps.insert(-1, Step("", f"give_up_after({self.rig.limit:g}, {summary!r})"))
+            self.steps.insert(-1, Step("", f"give_up_after({self.subject.limit:g}, {summary!r})"))
             self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
-        if isinstance(error, PeerLost):
-            if self.rig.backend.importable is None:
+        if isinstance(error, SecondProcessLost):
+            if self.subject.backend.importable is None:
                 raise NotApplicable(str(error)) from error
             raise ServerFailure(str(error)) from error
-        if is_server_error(error, self.rig.backend) and not self.disturbed:
+        if is_server_error(error, self.subject.backend) and not self.disturbed:
             raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
         summary, cause = raised(operation, error)
         self.fail("other", summary, cause=cause, error=error)
@@ -421,7 +425,7 @@ class Session(Outage):
         """How the next operation on a handle is called: alternating in mixed mode."""
         if self.mode == "mixed" and not handle.far:
             return "sync" if self._operations % 2 == 0 else "async"
-        return "async" if self.mode == "async" else self.rig.how
+        return "async" if self.mode == "async" else self.subject.how
 
     def variable(self, stem: str) -> str:
         """A fresh name for a value in the steps."""
@@ -436,8 +440,8 @@ class Session(Outage):
         """
         self.end_outage(failed=failed)
         opened = [handle.session for handle in self.handles if handle.is_open and not handle.astray]
-        stored = [] if self.rig.disposable else list(dict.fromkeys([*opened, *self._left]))
-        if self.rig.backend.remove is None:
+        stored = [] if self.subject.disposable else list(dict.fromkeys([*opened, *self._left]))
+        if self.subject.backend.remove is None:
             for session in stored:
                 self._tidy(session)
         trouble: Exception | None = None
@@ -447,18 +451,18 @@ class Session(Outage):
             try:
                 self.host(handle).release(handle.key, handle.opened_how)
             except Exception as error:
-                if not (handle.astray and is_server_error(error, self.rig.backend)):
+                if not (handle.astray and is_server_error(error, self.subject.backend)):
                     trouble = trouble or error
-        if self.rig.backend.remove is not None:
+        if self.subject.backend.remove is not None:
             for session in stored:
-                self._remove(self.rig.backend.remove, self.id_of(session))
+                self._remove(self.subject.backend.remove, self.id_of(session))
         if trouble is not None and not failed:
             self.explain("close", trouble)
 
     def _remove(self, remove: Callable[[str], None], session_id: str) -> None:
         """Remove all trace of a session, the way its backend declares."""
         try:
-            self.rig.local.run(lambda: remove(session_id))
+            self.subject.local.run(lambda: remove(session_id))
         except Exception as error:
             self._note_once(f"what was stored could not be removed ({type(error).__name__})")
 
@@ -469,7 +473,7 @@ class Session(Outage):
                 with contextlib.suppress(Exception):  # clearing is judged by contracts, not here
                     self.host(handle).call(Call(handle.key, "clear", (), handle.opened_how))
                     return
-        local, how, key = self.rig.local, self.rig.how, f"{self.nonce}:tidy"
+        local, how, key = self.subject.local, self.subject.how, f"{self.nonce}:tidy"
         try:
             local.open(key, self.id_of(session), how, None)
             try:
@@ -480,8 +484,8 @@ class Session(Outage):
             self._note_once(f"what was stored could not be cleared ({type(error).__name__})")
 
     def _note_once(self, note: str) -> None:
-        if note not in self.rig.notes:
-            self.rig.notes.append(note)
+        if note not in self.subject.notes:
+            self.subject.notes.append(note)
 
     def _new_handle(self, session: str, near: bool) -> Handle:
         number = len(self.handles)
@@ -581,36 +585,36 @@ class Handle:
         return self._session.how(self)
 
     @property
-    def book(self) -> Book:
+    def model(self) -> Model:
         """The plain list of this handle's session."""
-        return self._session.book(self.session)
+        return self._session.model(self.session)
 
     # -- adding ------------------------------------------------------------------------------
 
     def add(self, messages: Sequence[BaseMessage] | Ref) -> None:
         """Add a batch with `add_messages`."""
         value = messages.value if isinstance(messages, Ref) else messages
-        before = [Kept(message) for message in value]
+        before = [Snapshot(message) for message in value]
         shown = messages if isinstance(messages, Ref) else _as_added(value, before)
         self._do("add_messages", (messages,), shown=(shown,))
-        self.book.kept.extend(before)
+        self.model.stored.extend(before)
 
     def add_one(self, message: BaseMessage | Ref) -> None:
         """Add one message with `add_message`."""
-        before = Kept(message.value if isinstance(message, Ref) else message)
+        before = Snapshot(message.value if isinstance(message, Ref) else message)
         shown = message if isinstance(message, Ref) else before.message
         self._do("add_message", (message,), shown=(shown,))
-        self.book.kept.append(before)
+        self.model.stored.append(before)
 
     def add_user(self, message: str | HumanMessage) -> None:
         """Add with `add_user_message`, which exists only synchronously."""
         self._do("add_user_message", (message,), "sync")
-        self.book.add([HumanMessage(message) if isinstance(message, str) else message])
+        self.model.add([HumanMessage(message) if isinstance(message, str) else message])
 
     def add_ai(self, message: str | AIMessage) -> None:
         """Add with `add_ai_message`, which exists only synchronously."""
         self._do("add_ai_message", (message,), "sync")
-        self.book.add([AIMessage(message) if isinstance(message, str) else message])
+        self.model.add([AIMessage(message) if isinstance(message, str) else message])
 
     def try_add(self, messages: Any, *, operation: str = "add_messages") -> Exception | None:
         """Add what may be refused.
@@ -622,9 +626,9 @@ class Handle:
         value = messages.value if isinstance(messages, Ref) else messages
         batch = value if isinstance(value, Sequence) else [value]
         storable = all(isinstance(item, BaseMessage) for item in batch)
-        before = [Kept(item) for item in batch] if storable else []
+        before = [Snapshot(item) for item in batch] if storable else []
         error = self._attempt(operation, (messages,), (messages,))
-        (self.book.kept if error is None else self.book.refused).extend(before)
+        (self.model.stored if error is None else self.model.refused).extend(before)
         return error
 
     # -- reading -----------------------------------------------------------------------------
@@ -726,7 +730,7 @@ class Handle:
     def expect(
         self,
         returned: Sequence[Any],
-        expected: Sequence[Kept] | None = None,
+        expected: Sequence[Snapshot] | None = None,
         *,
         variable: str | None = None,
         late: bool = True,
@@ -742,16 +746,16 @@ class Handle:
             called: What any difference is called where the contract knows its cause: the kind,
                 and words to follow the summary.
         """
-        book = self.book
-        wanted = book.kept if expected is None else list(expected)
+        model = self.model
+        wanted = model.stored if expected is None else list(expected)
         foreign = [
             kept
-            for name, other in self._session._books.items()
+            for name, other in self._session._models.items()
             if name != self.session
-            for kept in (*other.kept, *other.cleared)
+            for kept in (*other.stored, *other.cleared)
         ]
         difference = compare(
-            wanted, returned, foreign=foreign, cleared=book.cleared, refused=book.refused
+            wanted, returned, foreign=foreign, cleared=model.cleared, refused=model.refused
         )
         if difference is None:
             return
@@ -771,10 +775,10 @@ class Handle:
     def expect_part(
         self,
         returned: Sequence[Any],
-        expected: Sequence[Kept],
+        expected: Sequence[Snapshot],
         what: str,
         *,
-        delivered: Sequence[Kept] = (),
+        delivered: Sequence[Snapshot] = (),
         otherwise: Kind = "wrong_bound",
     ) -> None:
         """Fail unless `returned` is `expected`, which is a part of the conversation.
@@ -791,7 +795,7 @@ class Handle:
             return
         keys = [dump(item) for item in returned if isinstance(item, BaseMessage)]
         again = [key for key in keys if any(key in kept.keys for kept in delivered)]
-        own = all(any(key in kept.keys for kept in self.book.kept) for key in keys)
+        own = all(any(key in kept.keys for kept in self.model.stored) for key in keys)
         kind, summary = difference.kind, ""
         if again:
             kind = "duplicated"
@@ -816,7 +820,7 @@ class Handle:
     def clear(self) -> None:
         """Clear the session."""
         self._do("clear", ())
-        self.book.clear()
+        self.model.clear()
 
     def close(self) -> None:
         """Close the handle with its own `close` or `aclose`."""
@@ -826,19 +830,19 @@ class Handle:
     def release(self) -> None:
         """Be rid of the handle as its factory's shape asks for; it is not usable after that."""
         self._session.steps.append(Step(f"{self.name} is closed", self._closing_code()))
-        host = self._session.rig.peer if self.far else self._session.rig.local
+        host = self._session.subject.second_process if self.far else self._session.subject.local
         self.is_open = False
         self._session._left.append(self.session)
         self._session.carry_out("close", lambda: host.release(self.key, self.opened_how))
 
     def phrase(self, operation: str, args: tuple[Any, ...], how: How) -> Phrase:
         """An operation on this handle, to be written down as text or as source."""
-        rig = self._session.rig
+        subject = self._session.subject
         keys = (handle.key for handle in self._session.handles if handle.is_open and not handle.far)
         key = next(keys, None) if self.far or not self.is_open else self.key
-        history = None if key is None else rig.local.history(key)
+        history = None if key is None else subject.local.history(key)
         values = tuple(item.value if isinstance(item, Ref) else item for item in args)
-        spelt = invocation(rig.backend, history, Call(self.key, operation, values, how))
+        spelt = invocation(subject.backend, history, Call(self.key, operation, values, how))
         if how == "async" and operation == "add_message":
             args = ([args[0]],)
         return Phrase(self.name, self.far, spelt, args)
@@ -915,12 +919,12 @@ class Handle:
         if pinned is not None:
             return pinned == "stale"  # the search for a shorter story need not wait again
         deadline = time.monotonic() + STALE_WAIT
-        rig, session = self._session.rig, self._session
-        host = rig.peer if self.far else rig.local
+        subject, session = self._session.subject, self._session
+        host = subject.second_process if self.far else subject.local
         fresh = f"{self.key}:fresh"
         while True:
             for key in (self.key, fresh):
-                if key == fresh and "shared" in rig.backend.lacks:
+                if key == fresh and "shared" in subject.backend.lacks:
                     continue
                 with contextlib.suppress(Exception):  # what cannot be read is not there yet
                     if key == fresh:
@@ -930,14 +934,14 @@ class Handle:
                     finally:
                         if key == fresh:
                             host.release(fresh, self.how)
-                    if compare(session.book(self.session).kept, again) is None:
+                    if compare(session.model(self.session).stored, again) is None:
                         return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(STALE_WAIT / 4)
 
     def _closing_code(self) -> str:
-        history = None if self.far else self._session.rig.local.history(self.key)
+        history = None if self.far else self._session.subject.local.history(self.key)
         if self.far or callable(getattr(history, "close", None)):
             call = f"{self.name}.close()"
         elif hasattr(history, "aclose"):
@@ -983,7 +987,7 @@ def _tell_item(handle: Handle, name: str, args: tuple[Any, ...], how: How) -> tu
         text = f"wait {args[0]:g} s"
         return text, f"await asyncio.sleep({args[0]:g})" if awaited else f"time.sleep({args[0]:g})"
     if name == "open":
-        code = opener(handle._session.rig.backend, id_source(handle.session), how, None)
+        code = opener(handle._session.subject.backend, id_source(handle.session), how, None)
         if awaited:
             code = f"await {code.removeprefix('wait(').removesuffix(')')}"
         code = f"{handle.name} = {code}"
@@ -1012,7 +1016,7 @@ def type_name(error: BaseException | None) -> str:
     return error.type_name if isinstance(error, RemoteError) else type(error).__name__
 
 
-def _as_added(value: Sequence[BaseMessage], before: Sequence[Kept]) -> Sequence[BaseMessage]:
+def _as_added(value: Sequence[BaseMessage], before: Sequence[Snapshot]) -> Sequence[BaseMessage]:
     """The batch as it was when it was added, in a sequence of the same kind."""
     messages = [kept.message for kept in before]
     return tuple(messages) if isinstance(value, tuple) else messages

@@ -9,11 +9,11 @@ from functools import cached_property
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.capabilities import Capabilities
-from chat_history_conformance.drivers.local import How, Local, Peer, has_operation
+from chat_history_conformance.drivers.local import How, Local, SecondProcess, has_operation
 from chat_history_conformance.servers.handle import Server
 
 
-class Rig:
+class Subject:
     """What all contracts of one backend share in one run.
 
     Args:
@@ -43,7 +43,7 @@ class Rig:
         self._faults = faults
         self.local = Local(backend, limit)
         self.notes: list[str] = []
-        self._peer: Peer | None = None
+        self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
 
@@ -53,11 +53,11 @@ class Rig:
         return self.backend.modes[0]
 
     @property
-    def peer(self) -> Peer:
+    def second_process(self) -> SecondProcess:
         """The second process, started when it is first needed and again after it ended."""
-        if self._peer is None or not self._peer.alive:
-            self._peer = Peer(self.backend, self.limit)
-        return self._peer
+        if self._second_process is None or not self._second_process.alive:
+            self._second_process = SecondProcess(self.backend, self.limit)
+        return self._second_process
 
     @property
     def why_no_faults(self) -> str:
@@ -107,5 +107,5 @@ class Rig:
     def stop(self) -> None:
         """End the threads and the second process."""
         self.local.stop()
-        if self._peer is not None:
-            self._peer.stop()
+        if self._second_process is not None:
+            self._second_process.stop()

@@ -23,7 +23,7 @@ from chat_history_conformance.declaration import backend as declaration
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.engine import PROFILES
-from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
 from chat_history_conformance.faulty import Faulty, served
 from chat_history_conformance.results.model import ContractResult, Mode
@@ -199,23 +199,23 @@ def results_on(
         server, limit = None, profile.limit
         if backend.server is not None:
             server, limit = stack.enter_context(served.serving()), served.LIMIT
-        rig = Rig(backend, limit=limit, server=server, owned=True, faults=True)
-        stack.callback(rig.stop)
+        subject = Subject(backend, limit=limit, server=server, owned=True, faults=True)
+        stack.callback(subject.stop)
         with workspace.inside():
             for contract in contracts:
                 for mode in contract.modes:
-                    result = _run(contract, rig, mode, profile, seed)
+                    result = _run(contract, subject, mode, profile, seed)
                     yield result
                     if result.outcome != "not_applicable" and not in_all_modes(contract):
                         break
 
 
 def _run(
-    contract: Contract, rig: Rig, mode: Mode, profile: engine.Profile, seed: int
+    contract: Contract, subject: Subject, mode: Mode, profile: engine.Profile, seed: int
 ) -> ContractResult:
     """As `engine.run`; a failure of the suite itself is an error of this pair, not of the proof."""
     try:
-        return engine.run(contract, rig, mode, profile, seed)
+        return engine.run(contract, subject, mode, profile, seed)
     except Exception as error:
         reason = f"the suite failed: {type(error).__name__}: {error}"
         blank = ContractResult(contract.id, contract.level, contract.since, mode, "error")

@@ -122,7 +122,7 @@ class ContractRun(HistoryRun):
         with self.workspace.inside():
             return engine.run_declared(
                 item.contract,
-                self.rig(item.backend),
+                self.subject(item.backend),
                 item.mode,
                 self.profile,
                 self.seed,
@@ -193,10 +193,10 @@ class ContractRun(HistoryRun):
             or ContractResult(contract.id, contract.level, contract.since, mode, "not_run")
             for contract, mode in engine.each(self.contracts.values())
         ]
-        notes = list(self.rig(backend).notes)
+        notes = list(self.subject(backend).notes)
         if results:
             with self.workspace.inside():
-                notes += surprises(self.rig(backend))
+                notes += surprises(self.subject(backend))
         unsettled = self.servers.why_no_verdict(backend.server)
         return BackendReport(
             name=backend.name,

@@ -18,7 +18,7 @@ from chat_history_conformance.declaration.backend import Backend, DeclarationErr
 from chat_history_conformance.diagnosis.compare import is_server_error
 from chat_history_conformance.drivers.opening import NotAHistory
 from chat_history_conformance.execution import engine
-from chat_history_conformance.execution.subject import Rig
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
 from chat_history_conformance.plugin import invocation_directory, setting
 from chat_history_conformance.servers import ServerError
@@ -47,7 +47,7 @@ class HistoryRun:
         self.profile = engine.PROFILES[chosen(config, "profile", usual, list(engine.PROFILES))]
         self.selectors = self._take_selectors()
         self.servers = self._servers()
-        self._rigs: dict[str, Rig] = {}
+        self._rigs: dict[str, Subject] = {}
         self._workspace: Workspace | None = None
         self.judged: set[str] = set()
         # Not at the end of the session, which is not reached where its start fails.
@@ -159,10 +159,10 @@ class HistoryRun:
             self._workspace = Workspace()
         return self._workspace
 
-    def rig(self, backend: Backend) -> Rig:
+    def subject(self, backend: Backend) -> Subject:
         """The backend, ready to be used; one for the whole run."""
         if backend.name not in self._rigs:
-            self._rigs[backend.name] = Rig(
+            self._rigs[backend.name] = Subject(
                 backend,
                 limit=self.profile.limit,
                 destructive=bool(setting(self.config, "allow-destructive")),
@@ -207,10 +207,10 @@ class HistoryRun:
             terminalreporter.flush()
 
     def _try_to_open(self, backend: Backend) -> None:
-        rig = self.rig(backend)
+        subject = self.subject(backend)
         named = f"--history-backend={backend.name}"
         try:
-            rig.local.open("first", rig.nonce(), rig.how, None)
+            subject.local.open("first", subject.nonce(), subject.how, None)
         except NotAHistory as error:
             raise pytest.UsageError(f"{named} leads to no chat history: {error}.") from error
         except Exception as error:
@@ -221,12 +221,12 @@ class HistoryRun:
             raise pytest.UsageError(
                 f"{named}: opening a history raises {type(error).__name__}: {error}"
             ) from error
-        kinds = type(rig.local.history("first")).__mro__
+        kinds = type(subject.local.history("first")).__mro__
         self.judged |= {kind.__module__.partition(".")[0] for kind in kinds}
         try:
-            rig.local.release("first", rig.how)
+            subject.local.release("first", subject.how)
         except Exception as error:
-            rig.notes.append(f"closing a fresh history raised {type(error).__name__}: {error}")
+            subject.notes.append(f"closing a fresh history raised {type(error).__name__}: {error}")
 
     def pytest_report_header(self) -> list[str]:
         """Say what is done, and with what."""
@@ -235,8 +235,8 @@ class HistoryRun:
     def _end(self) -> None:
         """End what was started, whatever became of the run."""
         try:
-            for rig in self._rigs.values():
-                rig.stop()
+            for subject in self._rigs.values():
+                subject.stop()
             if self._workspace is not None:
                 self._workspace.remove()
         finally:

@@ -16,8 +16,8 @@ _LOCK = threading.Lock()
 class MemoryFloor:
     """A conversation in the memory of this process.
 
-    It keeps text, as `chat_history_backends.memory` does: a list of the message objects would change
-    when their owner changes them.
+    It keeps text, as `memory` does: a list of the message objects would change when their owner
+    changes them.
 
     Args:
         session_id: Whose conversation.
