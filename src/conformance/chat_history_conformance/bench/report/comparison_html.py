@@ -1,6 +1,7 @@
 """A comparison as one HTML page that needs nothing beside itself: a plot for every operation.
 
-It shares colours and fonts with the reports of a run, in `reports`. It has no script, and the page's content security policy lets none run.
+It shares colours and fonts with the reports of a run, in `reports`. It has no
+script, and the page's content security policy lets none run.
 """
 
 from __future__ import annotations
