@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from elastic_transport import AiohttpHttpNode, Urllib3HttpNode
-from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
-
 from elasticsearch import AsyncElasticsearch, Elasticsearch
+from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
 MAPPING = {
     "session_id": {"type": "keyword"},

@@ -19,12 +19,12 @@ from benchmarking import (
     need,
     timed,
 )
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_elasticsearch import AsyncElasticsearchChatMessageHistory as AsyncUpstream
 from langchain_elasticsearch import ElasticsearchChatMessageHistory as Upstream
 
 from chat_history_backends.elasticsearch import AsyncElasticsearchChatMessageHistory as AsyncOurs
 from chat_history_backends.elasticsearch import ElasticsearchChatMessageHistory as Ours
-from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 THREADS = 8
 MANY = 20_000

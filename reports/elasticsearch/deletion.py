@@ -6,9 +6,8 @@ call this from code of their own that is not touched.
 
 from typing import Any
 
-from elasticsearch.helpers import async_bulk, async_scan, bulk, scan
-
 from elasticsearch import AsyncElasticsearch, Elasticsearch
+from elasticsearch.helpers import async_bulk, async_scan, bulk, scan
 
 Found = dict[str, Any]
 

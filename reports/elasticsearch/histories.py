@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import AsyncIterator
 from functools import cache
 
+import elasticsearch
 from deletion import AsyncDeleting, Deleting
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_elasticsearch import (
     AsyncElasticsearchChatMessageHistory,
     ElasticsearchChatMessageHistory,
 )
 
-import elasticsearch
 from chat_history_conformance import history_backend
 from chat_history_conformance.servers import address
-from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 INDEX = "chat-history"
 """One for all sessions, as in upstream's documentation."""

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import elasticsearch as package
 import pytest
 from elastic_transport import ApiResponseMeta, HttpHeaders
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
-import elasticsearch as package
 from chat_history_backends.codec import UndecodableRecordError
 from chat_history_backends.elasticsearch import (
     AsyncElasticsearchChatMessageHistory,
@@ -39,7 +40,6 @@ from chat_history_backends.elasticsearch import (
 from chat_history_backends.elasticsearch.index import MAPPING, Known
 from chat_history_backends.ids import ENCODED
 from chat_history_conformance.servers.handle import Server
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
 Open = Callable[..., ElasticsearchChatMessageHistory]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
+from elasticsearch import Elasticsearch
 from langchain_core.messages import HumanMessage
 
 from chat_history_backends.elasticsearch import (
@@ -28,7 +29,6 @@ from chat_history_backends.elasticsearch import (
 )
 from chat_history_backends.elasticsearch.index import MAPPING
 from chat_history_conformance.servers.handle import Server
-from elasticsearch import Elasticsearch
 from tests.conftest import Run
 from tests.servers.elasticsearch_node import Secured
 

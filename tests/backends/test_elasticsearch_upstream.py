@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import elasticsearch as package
 import pytest
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-import elasticsearch as package
 from chat_history_backends.elasticsearch import (
     AsyncElasticsearchChatMessageHistory,
     AsyncPreviousMajorNode,
@@ -18,7 +19,6 @@ from chat_history_backends.elasticsearch import (
     conversation,
 )
 from chat_history_conformance.servers.handle import Server
-from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 if int(package.__version__[0]) < 9:
     from langchain_elasticsearch import AsyncElasticsearchChatMessageHistory as AsyncUpstream

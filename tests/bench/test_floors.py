@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from elasticsearch import ApiError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from chat_history_backends.benchmarks.floors import elasticsearch as on_elasticsearch
@@ -22,7 +23,6 @@ from chat_history_backends.benchmarks.floors.kafka import KafkaFloor
 from chat_history_backends.codec import encode
 from chat_history_conformance.declaration.backend import Backend, resolve
 from chat_history_conformance.servers import ServerError
-from elasticsearch import ApiError
 
 MESSAGES: list[BaseMessage] = [
     SystemMessage("be kind"),

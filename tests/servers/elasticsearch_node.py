@@ -48,8 +48,9 @@ def elasticsearch() -> Iterator[Server]:
 @pytest.fixture
 def client(elasticsearch: Server) -> Iterator[Elasticsearch]:
     """A client of the node, past the code that is tested."""
-    from chat_history_backends.elasticsearch import PreviousMajorNode
     from elasticsearch import Elasticsearch
+
+    from chat_history_backends.elasticsearch import PreviousMajorNode
 
     with Elasticsearch(
         elasticsearch.address, node_class=PreviousMajorNode, request_timeout=30

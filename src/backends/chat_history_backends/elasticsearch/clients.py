@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
-
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from .index import Asker

@@ -28,9 +28,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elastic_transport import ApiResponseMeta
-from langchain_core.messages import BaseMessage
-
 from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportError
+from langchain_core.messages import BaseMessage
 
 from ..codec import decode_batch, encode_batch
 from ..ids import ENCODED, encoded_id

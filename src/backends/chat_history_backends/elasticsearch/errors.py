@@ -7,7 +7,6 @@ import logging
 from typing import TypeVar
 
 from elastic_transport import ApiResponseMeta, TlsError
-
 from elasticsearch import ApiError, ConnectionError, ConnectionTimeout, TransportError
 
 from .requests import Steps

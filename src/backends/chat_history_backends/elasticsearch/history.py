@@ -8,10 +8,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
-
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
 
 from ..closing import Closing
 from ..codec import check_bounds, check_seconds, check_ttl

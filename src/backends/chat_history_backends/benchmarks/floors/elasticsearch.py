@@ -9,11 +9,11 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch
 from langchain_core.messages import BaseMessage
 
 from chat_history_backends.benchmarks.floors import decoded, encoded
 from chat_history_conformance import servers
-from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch
 
 _INDEX = "chat-history-floor"
 _MAPPING = {
