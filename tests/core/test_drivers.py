@@ -476,21 +476,21 @@ def second_process(request: pytest.FixtureRequest, declaring: None) -> Iterator[
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("name", NAMED)
 def test_a_second_process_opens_every_shape_by_its_name(declaring: None, name: str) -> None:
-    peer = SecondProcess(resolve(name), limit=20.0)
+    second_process = SecondProcess(resolve(name), limit=20.0)
     try:
-        use(peer, "sync")
+        use(second_process, "sync")
     finally:
-        peer.stop()
+        second_process.stop()
 
 
 @pytest.mark.parametrize("declaring", ["module"], indirect=True)
 @pytest.mark.parametrize("name", ["class", "closure"])
 def test_a_second_process_imports_the_declaring_module(declaring: None, name: str) -> None:
-    peer = SecondProcess(resolve(name), limit=20.0)
+    second_process = SecondProcess(resolve(name), limit=20.0)
     try:
-        use(peer, "sync")
+        use(second_process, "sync")
     finally:
-        peer.stop()
+        second_process.stop()
 
 
 def test_a_second_process_sees_what_this_one_stored(
@@ -498,64 +498,64 @@ def test_a_second_process_sees_what_this_one_stored(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     backend = resolve("sqlite")
-    local, peer = Local(backend, limit=20.0), SecondProcess(backend, limit=20.0)
+    local, second_process = Local(backend, limit=20.0), SecondProcess(backend, limit=20.0)
     try:
-        for host in (local, peer):
+        for host in (local, second_process):
             host.open("a", "session", "sync", None)
         local.call(Call("a", "add_messages", ([HumanMessage("0")],)))
-        assert [m.content for m in peer.call(Call("a", "messages"))] == ["0"]
+        assert [m.content for m in second_process.call(Call("a", "messages"))] == ["0"]
     finally:
         local.stop()
-        peer.stop()
+        second_process.stop()
 
 
 def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    peer = SecondProcess(resolve("sqlite"), limit=20.0)
+    second_process = SecondProcess(resolve("sqlite"), limit=20.0)
     try:
-        peer.open("a", "session", "sync", None)
-        peer.begin([[Call("a", "add_messages", ([HumanMessage("0")],))]])
-        assert [m.content for m in peer.call(Call("a", "messages"))] == ["0"]
-        wait = peer.begin([[Call("a", "messages")]])
+        second_process.open("a", "session", "sync", None)
+        second_process.begin([[Call("a", "add_messages", ([HumanMessage("0")],))]])
+        assert [m.content for m in second_process.call(Call("a", "messages"))] == ["0"]
+        wait = second_process.begin([[Call("a", "messages")]])
         ((done,),) = wait()
         assert [m.content for m in done.value] == ["0"]
     finally:
-        peer.stop()
+        second_process.stop()
 
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
-@pytest.mark.parametrize("peer", ["dying"], indirect=True)
-def test_a_second_process_that_dies_is_an_error_at_once(peer: SecondProcess) -> None:
-    peer.open("a", "session", "sync", None)
+@pytest.mark.parametrize("second_process", ["dying"], indirect=True)
+def test_a_second_process_that_dies_is_an_error_at_once(second_process: SecondProcess) -> None:
+    second_process.open("a", "session", "sync", None)
     started = time.monotonic()
     with pytest.raises(SecondProcessLost, match="the second process ended with status 3"):
-        peer.call(Call("a", "add_messages", ([],)))
+        second_process.call(Call("a", "add_messages", ([],)))
     with pytest.raises(SecondProcessLost):
-        peer.call(Call("a", "messages"))
+        second_process.call(Call("a", "messages"))
     assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
-@pytest.mark.parametrize("peer", ["failing"], indirect=True)
-def test_what_is_raised_in_a_second_process_is_told_by_name(peer: SecondProcess) -> None:
-    peer.open("a", "session", "sync", None)
+@pytest.mark.parametrize("second_process", ["failing"], indirect=True)
+def test_what_is_raised_in_a_second_process_is_told_by_name(second_process: SecondProcess) -> None:
+    second_process.open("a", "session", "sync", None)
     with pytest.raises(RemoteError) as raised:
-        peer.call(Call("a", "add_messages", ([],)))
+        second_process.call(Call("a", "add_messages", ([],)))
     error = raised.value
     assert (error.type_name, str(error), error.server) == ("LookupError", "no such table", False)
     with pytest.raises(RemoteError) as raised:
-        peer.call(Call("a", "clear"))
+        second_process.call(Call("a", "clear"))
     assert raised.value.server
 
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
-@pytest.mark.parametrize("peer", ["sleeping"], indirect=True)
-def test_a_call_that_hangs_in_a_second_process_is_hung(peer: SecondProcess) -> None:
-    peer.open("a", "session", "sync", None)
+@pytest.mark.parametrize("second_process", ["sleeping"], indirect=True)
+def test_a_call_that_hangs_in_a_second_process_is_hung(second_process: SecondProcess) -> None:
+    second_process.open("a", "session", "sync", None)
     with pytest.raises((Hung, RemoteError)) as raised:
-        peer.call(Call("a", "add_messages", ([],)))
+        second_process.call(Call("a", "add_messages", ([],)))
     assert isinstance(raised.value, Hung)
 
 

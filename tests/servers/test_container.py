@@ -13,7 +13,6 @@ from pathlib import Path
 
 import docker
 import pytest
-import test_servers_elasticsearch
 from langchain_core.messages import AIMessage, HumanMessage
 
 from chat_history_backends.elasticsearch import ElasticsearchChatMessageHistory, PreviousMajorNode
@@ -21,6 +20,7 @@ from chat_history_conformance.servers import ServerError, container, elasticsear
 from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.kind import Wishes
 from tests.servers import elasticsearch_image, kafka_image
+from tests.servers import test_elasticsearch as test_servers_elasticsearch
 from tests.servers.test_kafka import answers, consume, new_topic, produce, until
 
 
