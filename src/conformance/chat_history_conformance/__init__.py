@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chat_history_conformance.declaration.capabilities import Capabilities
     from chat_history_conformance.diagnosis.compare import ConformanceFailure
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Capabilities",
