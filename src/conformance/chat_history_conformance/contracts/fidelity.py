@@ -1,7 +1,7 @@
 """Fidelity: a message comes back as it was added, with its type and every field.
 
-Where JSON cannot carry a value, the rule is: keep it exactly, or refuse it with an error before
-anything of the batch is stored.
+If JSON cannot represent a value, a history keeps it exactly, or refuses it with an error before it
+stores any message of the batch.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _AI = "langchain_core/messages/ai.py, AIMessage"
 _TOOL = "langchain_core/messages/tool.py, ToolMessage"
 
 _KEEP_OR_REFUSE = (
-    "convention: what was accepted without an error counts as said; a caller can act on a refusal, "
-    "and not on a message that was changed"
+    "convention: a message that is accepted without an error is part of the conversation; a caller "
+    "can react to a refusal, but not to a message that was changed"
 )
 _USE_CORE = (
-    "store `message_to_dict(message)` as one JSON document and read it with `messages_from_dict`"
+    "Store `message_to_dict(message)` as one JSON document and read it with `messages_from_dict`."
 )
 _REFUSE = (
-    "write the whole batch as text before storing any of it, compare what that text reads back as, "
-    "and raise an error that names the value"
+    "Serialise the whole batch before storing any of it, parse the text again, and raise an error "
+    "that names the value if it changed."
 )
 
 
@@ -96,15 +96,16 @@ def _kept_or_refused(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.message_types",
-    rule="A message of any type of langchain-core (human, AI, system, chat, function, tool) comes "
-    "back as that type: the class, not a base class or another role.",
-    source=f"{_ADD_MESSAGES}: takes any BaseMessage",
-    cause="roles are mapped to those that the store knows (human and AI), with one of them for all "
-    "the rest; or a field that a type needs, such as `tool_call_id`, has no column, so that "
-    "reading raises; or system messages are left out",
+    rule="A message of any langchain-core type (human, AI, system, chat, function, tool) comes "
+    "back as the same type: the same class, not a base class and not another role.",
+    source=f"{_ADD_MESSAGES}: accepts any BaseMessage",
+    cause="Roles are mapped to the two that the store knows (human and AI), so that every other "
+    "role becomes one of them. Or a field that a type needs, such as `tool_call_id`, has no "
+    "column, so that reading raises. Or system messages are left out.",
     remedy=_USE_CORE,
-    seen="langchain-community 0.4.2, chat_message_histories/zep.py: whatever is not AI comes back "
-    "as human; chat_message_histories/xata.py: a tool message makes the session unreadable",
+    seen="langchain-community 0.4.2, chat_message_histories/zep.py: every message that is not AI "
+    "comes back as human; chat_message_histories/xata.py: a tool message makes the session "
+    "unreadable",
     modes=BOTH,
     program=_some(
         [
@@ -123,13 +124,13 @@ def messages_come_back_as_the_type_that_they_were(s: Session, messages: Messages
 
 @contract(
     "fidelity.chunks",
-    rule="A message chunk, as streaming leaves it, comes back as the chunk that it was.",
+    rule="A message chunk, for example one from a stream, comes back as the same chunk.",
     source="langchain_core/messages/utils.py, messages_from_dict: reads every chunk type",
-    cause="the reader's table of types does not know the chunk types",
+    cause="The reader's table of types does not include the chunk types.",
     remedy=_USE_CORE,
     seen="langchain-ai/langchain#15327 https://github.com/langchain-ai/langchain/pull/15327 and "
-    "#17022 https://github.com/langchain-ai/langchain/issues/17022: a chunk was stored and reading "
-    "raised",
+    "#17022 https://github.com/langchain-ai/langchain/issues/17022: a chunk was stored, and "
+    "reading it raised",
     modes=BOTH,
     program=_some(
         [
@@ -168,16 +169,18 @@ _TEXTS = (
 
 @contract(
     "fidelity.text",
-    rule="Text comes back character by character: empty, blank, of any script, composed or "
-    "decomposed, beyond the basic plane. A message with empty content is a message.",
+    rule="Text comes back character by character, whether it is empty, blank, in any script, "
+    "composed or decomposed, or outside the Basic Multilingual Plane. A message with empty "
+    "content is a message.",
     source=f"{_BASE}.content: a str",
-    cause="text passes through an encoding that is not UTF-8, is normalised, or a column of three "
-    "bytes a character; messages without text are taken for no messages",
-    remedy="UTF-8 everywhere, named and not the platform's; in MySQL utf8mb4; no normalisation",
-    seen="langchain-community 0.4.2, chat_message_histories/file.py: the platform's encoding; "
-    "langchain-ai/langchain-postgres#248 "
+    cause="Text passes through an encoding other than UTF-8, through normalisation, or through a "
+    "column with three bytes per character. Or messages without text are skipped.",
+    remedy="Use UTF-8 everywhere, and name it instead of relying on the platform's encoding. In "
+    "MySQL use utf8mb4. Do not normalise text.",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py: uses the platform's "
+    "encoding; langchain-ai/langchain-postgres#248 "
     "https://github.com/langchain-ai/langchain-postgres/issues/248; juspay/neurolink#986 "
-    "https://github.com/juspay/neurolink/pull/986: empty content is left out",
+    "https://github.com/juspay/neurolink/pull/986: messages with empty content are left out",
     modes=BOTH,
     program=st.tuples(strategies.some_of(_TEXTS), st.lists(strategies.texts(), max_size=2)).map(
         lambda parts: _in_content([*parts[0], *parts[1]])
@@ -200,13 +203,13 @@ _CONTROLS = (
 
 @contract(
     "fidelity.control_characters",
-    rule="Control and format characters are text: line ends stay the ones that they were, and "
-    "tabs, separators, byte order marks and escape sequences are kept.",
-    source=f"{_BASE}.content: a str; convention: JSON carries all of them",
-    cause="text is written line by line or through text-mode files, is cleaned, or is split with "
-    "`str.splitlines`, which splits at ten characters",
-    remedy="store one JSON document a message, escaped; open files with newline=''",
-    seen="convention: tool output is full of them (terminals, Windows files)",
+    rule="Control and format characters are part of the text. Every line end keeps its form, and "
+    "tabs, separators, byte order marks and escape sequences come back unchanged.",
+    source=f"{_BASE}.content: a str; convention: JSON can represent all of them",
+    cause="Text is written line by line or through a text-mode file, is cleaned, or is split with "
+    "`str.splitlines`, which splits at ten different characters.",
+    remedy="Store each message as one escaped JSON document. Open files with newline=''.",
+    seen="convention: tool output is full of such characters (terminals, Windows files)",
     modes=BOTH,
     program=strategies.some_of(_CONTROLS).map(_in_content),
 )
@@ -216,14 +219,14 @@ def control_characters_are_kept(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.nul",
-    rule="Text with a NUL character is kept exactly, or refused with an error before anything of "
-    "the batch is stored. It is never cut short or cleaned.",
+    rule="Text with a NUL character is kept exactly, or refused with an error before any message "
+    "of the batch is stored. It is never truncated or cleaned.",
     source=_KEEP_OR_REFUSE,
-    cause="NUL ends a string in C, and PostgreSQL does not store it: text is cut there, or "
-    "cleaned in front of the database",
-    remedy="store JSON with ASCII escapes in a column that is not JSONB, or refuse the message",
+    cause="NUL ends a string in C, and PostgreSQL does not store it. So text is cut off there, or "
+    "NUL is removed before the text reaches the database.",
+    remedy="Store JSON with ASCII escapes in a column that is not JSONB, or refuse the message.",
     seen="ZJU-REAL/HugAgentOS#93 https://github.com/ZJU-REAL/HugAgentOS/pull/93 and "
-    "Runfusion/Fusion#2366 https://github.com/Runfusion/Fusion/pull/2366: stripped",
+    "Runfusion/Fusion#2366 https://github.com/Runfusion/Fusion/pull/2366: NUL is stripped",
     modes=BOTH,
     program=strategies.some_of(("a\x00b", "\x00", "ends\x00", "\x00begins", "\\u0000")).map(
         _in_content
@@ -235,14 +238,14 @@ def nul_is_kept_or_refused(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.lone_surrogates",
-    rule="Text with half a surrogate pair, which no UTF-8 can carry, is kept exactly, or refused "
-    "with an error before anything of the batch is stored. It is never replaced.",
+    rule="Text with half a surrogate pair, which UTF-8 cannot encode, is kept exactly, or refused "
+    "with an error before any message of the batch is stored. It is never replaced.",
     source=_KEEP_OR_REFUSE,
-    cause="text is encoded with errors='replace' or 'ignore'; or encoding fails when part of the "
-    "batch is stored",
-    remedy="store JSON with ASCII escapes, or refuse the message before storing",
+    cause="Text is encoded with errors='replace' or 'ignore'. Or encoding fails after part of the "
+    "batch is stored.",
+    remedy="Store JSON with ASCII escapes, or refuse the message before storing anything.",
     seen="langchain-community 0.4.2, chat_message_histories/file.py with ensure_ascii=False: the "
-    "write fails when the file is already emptied",
+    "write fails after the file has been emptied",
     modes=BOTH,
     program=strategies.some_of(("a\ud800b", "\udfff", "\ude00\ud83d", "file\udcff.txt")).map(
         _in_content
@@ -254,11 +257,11 @@ def lone_surrogates_are_kept_or_refused(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.surrounding_blanks",
-    rule="Blanks and line ends at the beginning and end of a text are kept.",
+    rule="Whitespace and line ends at the beginning and the end of a text are kept.",
     source=f"{_BASE}.content: a str",
-    cause="text is stripped when it is stored, or when it is read line by line",
-    remedy="never strip; where a message has to be one line, escape it",
-    seen="convention: code and tokens of a stream begin and end with blanks",
+    cause="Text is stripped when it is stored, or when it is read line by line.",
+    remedy="Never strip text. If a message must fit on one line, escape it.",
+    seen="convention: code and streamed tokens begin and end with whitespace",
     modes=BOTH,
     program=strategies.some_of((" m", "m ", "\nm", "m\n", "\tm\t", "\u00a0m\u3000", " \n ")).map(
         _in_content
@@ -270,13 +273,14 @@ def surrounding_blanks_are_kept(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.long_content",
-    rule="A long text (up to 256 KiB here) is kept whole, or refused with an error before anything "
-    "of the batch is stored. It is never cut off.",
+    rule="A long text (tested up to 256 KiB) is kept whole, or refused with an error before any "
+    "message of the batch is stored. It is never truncated.",
     source=_KEEP_OR_REFUSE,
-    cause="a column of bounded length (64 KiB for MySQL's TEXT), a field that is not indexed "
-    "beyond 32 KiB, or an item bound of the store (400 KB) and an error nobody looks at",
-    remedy="use a type without a bound; check the size before writing, and the result after it",
-    seen="convention: documents and tool results are pasted into conversations",
+    cause="A column has a maximum length (64 KiB for MySQL's TEXT), a field is not indexed beyond "
+    "32 KiB, or the store limits the size of an item (400 KB) and its error is ignored.",
+    remedy="Use a type without a maximum length. Check the size before writing, and the result "
+    "after it.",
+    seen="convention: users paste documents and tool results into conversations",
     modes=BOTH,
     examples=1,
 )
@@ -290,12 +294,12 @@ def long_content_is_kept_whole_or_refused(s: Session, program: None) -> None:
 @contract(
     "fidelity.lookalikes",
     rule="Text that looks like something else (JSON, numbers, null, SQL, format strings, paths, "
-    "escapes, markup) is text and comes back as it is.",
+    "escapes, markup) is still text and comes back unchanged.",
     source=f"{_BASE}.content: a str",
-    cause="what is read is parsed once more than it was written; values are pasted into queries, "
-    "templates or markup",
-    remedy="bind values as parameters; parse exactly what was written, once",
-    seen="convention: models write code and JSON all day",
+    cause="Stored text is parsed more often than it was serialised. Or values are pasted into "
+    "queries, templates or markup.",
+    remedy="Bind values as parameters. Parse stored text exactly once.",
+    seen="convention: models write code and JSON all the time",
     modes=BOTH,
     program=strategies.some_of(
         (
@@ -328,11 +332,11 @@ _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBOR
 @contract(
     "fidelity.content_blocks",
     rule="Content that is a list of texts and blocks (text, images, files, blocks of a provider) "
-    "comes back as that list, an empty one included.",
+    "comes back as the same list, even if it is empty.",
     source=f"{_BASE}.content: `str | list[str | dict]`",
-    cause="content is written with `str()`, its text blocks are joined, or unknown blocks are left "
-    "out",
-    remedy="store content as JSON, whatever its type",
+    cause="Content is written with `str()`, its text blocks are joined, or unknown blocks are "
+    "left out.",
+    remedy="Store content as JSON, whatever its type.",
     seen="langchain-community 0.4.2, chat_message_histories/zep_cloud.py and langchain-azure-ai "
     "1.2.12, azure_ai_memory.py: `str(message.content)`",
     modes=BOTH,
@@ -362,10 +366,10 @@ def content_blocks_come_back_as_blocks(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.identifiers",
-    rule="`id` and `name` come back as they were; the empty string is not None.",
+    rule="`id` and `name` come back unchanged. An empty string does not become None.",
     source=f"{_BASE}.id and .name: `str | None`",
-    cause="there is no column for them; the store's own key is put in the place of `id`; or `if "
-    "message.name:` leaves out the empty string",
+    cause="There is no column for them. Or the store's own key replaces `id`. Or `if "
+    "message.name:` leaves out the empty string.",
     remedy=_USE_CORE,
     seen="langchain-redis 0.2.6, chat_message_history.py: neither is stored",
     modes=BOTH,
@@ -391,11 +395,10 @@ def _call(args: dict[str, Any], id: str | None = "c1", name: str = "search") -> 
 
 @contract(
     "fidelity.tool_calls",
-    rule="The tool calls of an AI message come back, all of them, in order, with their names, ids "
-    "and arguments.",
+    rule="All tool calls of an AI message come back, in order, with their names, ids and "
+    "arguments.",
     source=f"{_AI}.tool_calls: part of the message",
-    cause="only content and `additional_kwargs` are stored, while tool calls are a field of their "
-    "own",
+    cause="Only content and `additional_kwargs` are stored, but tool calls are a separate field.",
     remedy=_USE_CORE,
     seen="langchain-ai/langchain-redis#185 "
     "https://github.com/langchain-ai/langchain-redis/pull/185; run-llama/llama_index#12313 "
@@ -416,10 +419,10 @@ def tool_calls_come_back_whole(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.invalid_tool_calls",
-    rule="The tool calls that could not be parsed come back as they were, with the raw text of "
-    "their arguments.",
+    rule="Tool calls that could not be parsed come back unchanged, with the raw text of their "
+    "arguments.",
     source=f"{_AI}.invalid_tool_calls: part of the message",
-    cause="they are not stored, or their arguments are parsed",
+    cause="They are not stored, or their arguments are parsed.",
     remedy=_USE_CORE,
     seen="langchain-redis 0.2.6, chat_message_history.py, _build_message_entry: not stored",
     modes=BOTH,
@@ -461,7 +464,7 @@ def invalid_tool_calls_come_back_as_they_were(s: Session, messages: Messages) ->
     "fidelity.tool_results",
     rule="A tool message comes back with its `tool_call_id`, `status` and `artifact`.",
     source=f"{_TOOL}: tool_call_id, status, artifact",
-    cause="there is no column for one of them; `status` falls back to `success`",
+    cause="One of them has no column, or `status` falls back to `success`.",
     remedy=_USE_CORE,
     seen="langchain-community 0.4.2, chat_message_histories/xata.py: no tool_call_id; "
     "langchain-redis 0.2.6, chat_message_history.py, _build_message_entry: no artifact",
@@ -482,11 +485,11 @@ def tool_results_come_back_whole(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.usage_metadata",
-    rule="The usage metadata of an AI message come back, details included.",
+    rule="The usage metadata of an AI message comes back, including its details.",
     source=f"{_AI}.usage_metadata: part of the message",
-    cause="they are not stored, or their numbers come back as floats or strings",
+    cause="It is not stored, or its numbers come back as floats or strings.",
     remedy=_USE_CORE,
-    seen="langchain-community 0.4.2, chat_message_histories/xata.py: no column for them",
+    seen="langchain-community 0.4.2, chat_message_histories/xata.py: no column for it",
     modes=BOTH,
     program=_some(
         [
@@ -526,12 +529,12 @@ _NESTED: dict[str, Any] = {
 
 @contract(
     "fidelity.response_metadata",
-    rule="The response metadata of a message come back as they were, nested values, nulls and "
-    "empty ones included.",
+    rule="The response metadata of a message comes back unchanged, including nested values, nulls "
+    "and empty values.",
     source=f"{_BASE}.response_metadata: part of the message",
-    cause="they are not stored; nulls and empty values are left out; nested values become text",
+    cause="It is not stored. Or nulls and empty values are left out. Or nested values become text.",
     remedy=_USE_CORE,
-    seen="langchain-community 0.4.2, chat_message_histories/xata.py: no column for them",
+    seen="langchain-community 0.4.2, chat_message_histories/xata.py: no column for it",
     modes=BOTH,
     program=_some(
         [
@@ -548,11 +551,11 @@ def response_metadata_come_back(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.additional_kwargs",
-    rule="`additional_kwargs` come back as they were, nested values, nulls and empty ones "
-    "included, and with nothing added.",
+    rule="`additional_kwargs` comes back unchanged, including nested values, nulls and empty "
+    "values. Nothing is added to it.",
     source=f"{_BASE}.additional_kwargs: additional payload data of the message",
-    cause="only role and content are stored; nulls and empty values are left out; the store's own "
-    "fields (a key, a time) are put among them",
+    cause="Only role and content are stored. Or nulls and empty values are left out. Or the "
+    "store's own fields (a key, a time) are added to it.",
     remedy=_USE_CORE,
     seen="langchain-neo4j 0.11.0, chat_message_histories/neo4j.py: not stored; langchain-community "
     "0.4.2, chat_message_histories/zep.py: replaced by the store's own",
@@ -580,9 +583,10 @@ _EXTRA = {"example": True, "confidence": 0.5, "sources": [{"page": 1}]}
 
 @contract(
     "fidelity.extra_fields",
-    rule="Fields that a message has beyond those of its class come back: BaseMessage allows them.",
+    rule="Fields that a message has in addition to those of its class come back, because "
+    "BaseMessage allows them.",
     source=f"{_BASE}.model_config: `extra='allow'`",
-    cause="the fields are listed by name when a message is stored or read",
+    cause="The code lists the fields to store or to read by name.",
     remedy=_USE_CORE,
     seen="langchain-redis 0.2.6, chat_message_history.py, _build_message_entry: stores a list of "
     "named fields",
@@ -601,10 +605,10 @@ def extra_fields_come_back(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.roles",
-    rule="The role of a chat message and the name of a function message come back, whatever they "
-    "are: a role that looks like another type does not change the type.",
+    rule="The role of a chat message and the name of a function message come back unchanged, "
+    "whatever they are. A role that looks like another type does not change the type.",
     source="langchain_core/messages/chat.py, ChatMessage.role: an arbitrary speaker",
-    cause="the role column holds the type, or the type is guessed from the role",
+    cause="The role column holds the type, or the type is guessed from the role.",
     remedy=_USE_CORE,
     seen="langchain-community 0.4.2, chat_message_histories/zep_cloud.py: an unknown role becomes "
     "`system`",
@@ -630,13 +634,14 @@ def roles_and_names_of_speakers_come_back(s: Session, messages: Messages) -> Non
 
 @contract(
     "fidelity.big_integers",
-    rule="Integers of up to 64 bits come back digit by digit; a larger one is kept exactly too, or "
-    "refused with an error before anything of the batch is stored. None is rounded.",
-    source=f"{_BASE}.additional_kwargs: a dict; convention: JSON carries integers of any size, and "
-    "identifiers of 64 bits are common",
-    cause="numbers pass through a double (JavaScript, some JSON columns), which has 53 bits",
-    remedy="store the JSON as text",
-    seen="convention: identifiers of 64 bits that passed through JavaScript end in zeros",
+    rule="An integer of up to 64 bits comes back digit by digit. A larger one is kept exactly "
+    "too, or refused with an error before any message of the batch is stored. No integer is "
+    "rounded.",
+    source=f"{_BASE}.additional_kwargs: a dict; convention: JSON can represent integers of any "
+    "size, and 64-bit identifiers are common",
+    cause="Numbers pass through a double (JavaScript, some JSON columns), which has 53 bits.",
+    remedy="Store the JSON as text.",
+    seen="convention: 64-bit identifiers that passed through JavaScript end in zeros",
     modes=BOTH,
     program=st.tuples(
         _some(_in_kwargs([2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**31])),
@@ -654,12 +659,13 @@ def integers_are_not_rounded(s: Session, messages: tuple[Messages, Messages]) ->
 
 @contract(
     "fidelity.floats",
-    rule="Floats come back with all their digits and their sign, and numbers keep their type: 1.0 "
-    "is not 1, and True is neither.",
-    source=f"{_BASE}.response_metadata: a dict; convention: Python's json carries them all",
-    cause="floats become decimals or strings; a JSON column normalises numbers; 1.0 is written as "
-    "1; booleans are stored as 0 and 1",
-    remedy="store the JSON as text, written with `repr` of the float, as Python's json does",
+    rule="Floats come back with all their digits and their sign, and numbers keep their type: "
+    "1.0, 1 and True are three different values.",
+    source=f"{_BASE}.response_metadata: a dict; convention: Python's json module can represent "
+    "them all",
+    cause="Floats become decimals or strings. Or a JSON column normalises numbers. Or 1.0 is "
+    "written as 1. Or booleans are stored as 0 and 1.",
+    remedy="Store the JSON as text, and write floats with `repr`, as Python's json module does.",
     seen="langchain-ai/langchain#26562 https://github.com/langchain-ai/langchain/pull/26562 and "
     "langchain-community 0.4.2, chat_message_histories/dynamodb.py: floats become Decimal",
     modes=BOTH,
@@ -689,11 +695,13 @@ def numbers_keep_their_digits_sign_and_type(s: Session, messages: Messages) -> N
 
 @contract(
     "fidelity.non_finite_numbers",
-    rule="NaN and the infinities, which JSON has no form for, are kept exactly, or refused with an "
-    "error before anything of the batch is stored. They never become null.",
+    rule="NaN and the infinities, which JSON cannot represent, are kept exactly, or refused with "
+    "an error before any message of the batch is stored. They never become null.",
     source=_KEEP_OR_REFUSE,
-    cause="the JSON writer or the database turns them into null, or writes what cannot be read",
-    remedy="write with `allow_nan=False` and refuse, or keep text that Python's json reads",
+    cause="The JSON writer or the database turns them into null, or writes text that cannot be "
+    "read.",
+    remedy="Write with `allow_nan=False` and refuse them, or keep text that Python's json module "
+    "reads.",
     seen="langchain-community 0.4.2, chat_message_histories/sql.py and langchain-postgres 0.0.19: "
     "a bare NaN is written",
     modes=BOTH,
@@ -703,17 +711,17 @@ def non_finite_numbers_are_kept_or_refused(s: Session, messages: Messages) -> No
     _kept_or_refused(s, messages)
 
 
-# -- what JSON has no form for, and everything -----------------------------------------------
+# -- values that JSON cannot represent, and whole conversations ------------------------------
 
 
 @contract(
     "fidelity.equal_messages_kept",
-    rule="Equal messages are kept as many times as they were added, with and without an id, in "
-    "one batch and in several.",
-    source=f"{_ADD_MESSAGES}: adds what it is given; nothing says that messages are a set",
-    cause="a hash of the content, or the id of the message, is the key of the record, or decides "
-    "whether it is new",
-    remedy="a key of its own for each stored message, made from nothing in the message",
+    rule="Equal messages are kept as many times as they were added, with or without an id, in one "
+    "batch or in several.",
+    source=f"{_ADD_MESSAGES}: adds the messages it receives; nothing says that they form a set",
+    cause="The key of a record is a hash of the content or the id of the message, or one of them "
+    "decides whether the message is new.",
+    remedy="Give each stored message its own key, and do not derive the key from the message.",
     seen="microsoft/agent-framework#7242 "
     "https://github.com/microsoft/agent-framework/pull/7242; haystack-experimental 0.19.0.post1, "
     "in_memory.py write_messages",
@@ -756,12 +764,12 @@ def _unstorable(choice: tuple[str, Any]) -> BaseMessage:
 
 @contract(
     "fidelity.unstorable_values",
-    rule="A value that JSON has no form for (bytes, sets, decimals, dates, objects, integers of "
+    rule="A value that JSON cannot represent (bytes, sets, decimals, dates, objects, integers of "
     "more than 4,300 digits) is kept exactly, or the whole batch is refused with an error before "
-    "anything of it is stored. It is never stored as something else, its `repr` say.",
+    "any of it is stored. The value is never stored as something else, such as its `repr`.",
     source=_KEEP_OR_REFUSE,
-    cause="`json.dumps(..., default=str)` stores the text of the value; or messages are stored one "
-    "after the other, and the error comes when some are",
+    cause="`json.dumps(..., default=str)` stores the text of the value. Or messages are stored "
+    "one after the other, and the error comes after some of them are stored.",
     remedy=_REFUSE,
     seen="langchain-community 0.4.2, chat_message_histories/sql.py and redis.py: json.dumps "
     "without a default raises; the silent form (default=str) is invented",
@@ -782,14 +790,14 @@ def unstorable_values_are_kept_or_refused(s: Session, choices: list[tuple[str, A
 @contract(
     "fidelity.unreadable_class",
     rule="A message of a class that langchain-core cannot read back is kept, or refused with an "
-    "error. It is never accepted so that then every read of the session raises.",
+    "error. The history never accepts a message that makes every later read of the session raise.",
     source="langchain_core/messages/utils.py, messages_from_dict: raises on a type that it does "
-    f"not know, while {_ADD_MESSAGES} takes any BaseMessage",
-    cause="the type of a message is not looked at when it is stored",
-    remedy="read back what is about to be stored, `messages_from_dict([message_to_dict(m)])`, and "
-    "refuse the message where that raises",
-    seen="langchain-community 0.4.2, chat_message_histories/sql.py and file.py: run with a "
-    "BaseMessage of a type of its own, both accept it and then raise on every read",
+    f"not know, while {_ADD_MESSAGES} accepts any BaseMessage",
+    cause="The history does not check the type of a message when it stores the message.",
+    remedy="Read each message back before storing it, with "
+    "`messages_from_dict([message_to_dict(m)])`, and refuse the message if that raises.",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py and file.py: both accept a "
+    "BaseMessage of an unknown type and then raise on every read",
     modes=BOTH,
     program=st.tuples(st.sampled_from(["note", "agent", "", "HUMAN"]), st.booleans()),
     examples=4,
@@ -816,12 +824,12 @@ def a_class_that_cannot_be_read_back_is_kept_or_refused(
 
 @contract(
     "fidelity.any_conversation",
-    rule="Any conversation whose values JSON carries comes back as it was: every type and field "
-    "together.",
-    source=f"{_ADD_MESSAGES}: takes any BaseMessage",
-    cause="see the contract of the field that the finding names",
+    rule="Any conversation whose values JSON can represent comes back unchanged, with all types "
+    "and fields in combination.",
+    source=f"{_ADD_MESSAGES}: accepts any BaseMessage",
+    cause="See the contract of the field that the finding names.",
     remedy=_USE_CORE,
-    seen="convention: fields are lost in combinations that nobody listed",
+    seen="convention: some fields are lost only in combinations that no list of examples contains",
     modes=BOTH,
     program=strategies.conversations(),
 )

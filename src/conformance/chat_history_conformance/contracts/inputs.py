@@ -1,4 +1,4 @@
-"""Inputs: what the methods that add must take, and what they must refuse."""
+"""Inputs: values that the methods for adding must accept, and values that they must refuse."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _ADD_MESSAGES = f"{_HISTORY}.add_messages"
 
 @contract(
     "inputs.empty_batch",
-    rule="Adding an empty sequence stores nothing, removes nothing and raises nothing, in a "
-    "session never written and in one with messages.",
+    rule="Adding an empty sequence stores nothing, removes nothing and raises nothing, both in a "
+    "session that was never written and in one with messages.",
     source=f"{_ADD_MESSAGES}: takes a sequence and adds each of its messages; the inherited "
-    "implementation loops over none",
-    cause="the store's client refuses a write of nothing; or the empty batch replaces the "
-    "conversation, or stores an empty record that cannot be read",
-    remedy="return at once where there is nothing to add",
+    "implementation loops over nothing",
+    cause="The store's client refuses a write of nothing. Or the empty batch replaces the "
+    "conversation, or is stored as an empty record that cannot be read.",
+    remedy="Return at once if there is nothing to add.",
     seen="run-llama/llama_index#22963 https://github.com/run-llama/llama_index/pull/22963: an "
     "empty push, which Redis refuses; langchain-community 0.4.2, "
-    "chat_message_histories/dynamodb.py: writes without new messages",
+    "chat_message_histories/dynamodb.py: writes even if there are no new messages",
     modes=ONE_HANDLE,
     program=st.lists(st.integers(0, 2), min_size=1, max_size=4),
 )
@@ -54,12 +54,12 @@ _SEQUENCES: dict[str, Callable[[Messages], Sequence[BaseMessage]]] = {
 
 @contract(
     "inputs.any_sequence",
-    rule="A batch may be any sequence: a tuple, or one of a class of its own, works as a list "
-    "does.",
+    rule="A batch may be any sequence: a tuple or an instance of a custom sequence class works as "
+    "a list does.",
     source=f"{_ADD_MESSAGES}: `messages: Sequence[BaseMessage]`",
-    cause="the batch is joined to a list with `+`, checked with `isinstance(..., list)`, or "
-    "written by a JSON encoder",
-    remedy="`list(messages)` first",
+    cause="The batch is joined to a list with `+`, checked with `isinstance(..., list)`, or "
+    "passed to a JSON encoder.",
+    remedy="Call `list(messages)` first.",
     seen="convention: the annotation of the parameter",
     modes=BOTH,
     program=st.lists(
@@ -81,13 +81,13 @@ def any_sequence_can_be_added(s: Session, batches: list[tuple[str, int]]) -> Non
 
 @contract(
     "inputs.iterator",
-    rule="An iterator, which can be gone through once only, is stored whole, or refused with an "
-    "error before anything is stored.",
-    source=f"{_ADD_MESSAGES}: `Sequence` demands no iterator; convention: what was accepted "
-    "without an error counts as said",
-    cause="the batch is gone through twice, to check it and to store it: nothing is left for the "
-    "second time",
-    remedy="`list(messages)` first, or a TypeError",
+    rule="An iterator, which can be consumed only once, is stored whole, or refused with an error "
+    "before anything is stored.",
+    source=f"{_ADD_MESSAGES}: `Sequence` does not include iterators; convention: a message that "
+    "is accepted without an error is part of the conversation",
+    cause="The batch is iterated twice, once to check it and once to store it, and nothing is "
+    "left for the second time.",
+    remedy="Call `list(messages)` first, or raise a TypeError.",
     seen="haystack-experimental 0.19.0.post1, in_memory.py, write_messages: checks with any(), "
     "then loops again",
     modes=BOTH,
@@ -106,12 +106,13 @@ def an_iterator_is_stored_whole_or_refused(s: Session, sizes: tuple[int, int]) -
 
 @contract(
     "inputs.strings",
-    rule="`add_user_message` and `add_ai_message` take a text, an empty one too, and add it as a "
-    "human or an AI message with that content and nothing else.",
+    rule="`add_user_message` and `add_ai_message` accept a text, even an empty one, and add it as "
+    "a human or an AI message with that content and nothing else.",
     source=f"{_HISTORY}.add_user_message and .add_ai_message: `message: HumanMessage | str`",
-    cause="the two are overridden and go another way than `add_messages`; or roles are swapped",
-    remedy="inherit both methods",
-    seen="convention: they are the methods that tutorials begin with",
+    cause="Both methods are overridden and take another path than `add_messages`. Or the roles "
+    "are swapped.",
+    remedy="Inherit both methods.",
+    seen="convention: tutorials begin with these methods",
     modes=(SYNC,),
     program=st.lists(
         st.tuples(st.booleans(), strategies.some_of(["hello", "", " ", "ü 😀", "null"])),
@@ -132,11 +133,12 @@ def strings_become_human_and_ai_messages(s: Session, turns: list[tuple[bool, lis
 
 @contract(
     "inputs.message_objects",
-    rule="`add_user_message` and `add_ai_message` take a message too, and keep it as it is: its "
-    "id, name and other fields are not lost to a new message made from its content.",
+    rule="`add_user_message` and `add_ai_message` also accept a message and keep it unchanged. "
+    "They do not build a new message from its content, which would lose its id, name and other "
+    "fields.",
     source=f"{_HISTORY}.add_user_message and .add_ai_message: `message: HumanMessage | str`",
-    cause="they are overridden and wrap whatever they get: `HumanMessage(content=message)`",
-    remedy="inherit both methods",
+    cause="Both methods are overridden and wrap every argument: `HumanMessage(content=message)`.",
+    remedy="Inherit both methods.",
     seen="langchain-community 0.4.2, chat_message_histories/zep.py and zep_cloud.py, "
     "add_user_message",
     modes=(SYNC,),
@@ -178,14 +180,15 @@ _NO_MESSAGES: tuple[Any, ...] = (
 
 @contract(
     "inputs.not_a_message",
-    rule="What is no message (a string, None, a dict, a tuple, a number) is refused with an error "
-    "by `add_messages` and `add_message`, and nothing is stored.",
-    source=f"{_ADD_MESSAGES} and .add_message: take BaseMessage objects, and strings are for "
+    rule="`add_messages` and `add_message` refuse a value that is not a message (a string, None, "
+    "a dict, a tuple, a number) with an error, and store nothing.",
+    source=f"{_ADD_MESSAGES} and .add_message: take BaseMessage objects; strings are for "
     "add_user_message",
-    cause="nothing looks at what is stored; the mistake shows when somebody reads",
-    remedy="raise a TypeError that names what was given and its place in the batch",
+    cause="Values are not checked when they are stored, so that the mistake appears only when "
+    "somebody reads.",
+    remedy="Raise a TypeError that names the value and its position in the batch.",
     seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message: appends "
-    "whatever it gets",
+    "any value",
     modes=BOTH,
     program=st.lists(
         st.tuples(

@@ -1,4 +1,4 @@
-"""Integration: what langchain-core itself does with a history."""
+"""Integration: the features of langchain-core that use a history work with it."""
 
 from __future__ import annotations
 
@@ -122,16 +122,17 @@ def _turns(chat: Chat, sizes: list[int]) -> None:
 
 @contract(
     "integration.turns",
-    rule="`RunnableWithMessageHistory` on the history, over several turns, gives the model the "
-    "whole conversation each time, and leaves exactly the conversation in the history.",
-    source=f"{_RUNNABLE}: reads the history before a turn and adds question and answer behind it",
-    cause="the runnable reads twice in a turn and cuts the question off by the length of the "
-    "second read, so that reads that consume, are bounded or lag behind lose it or store it "
-    "twice; it needs a list with `copy`; and it only logs what adding raises",
-    remedy="make `messages` a new list of the whole conversation each time; then look into the log "
-    "for what adding raised",
+    rule="`RunnableWithMessageHistory` gives the model the whole conversation in every turn, and "
+    "afterwards the history holds exactly the conversation.",
+    source=f"{_RUNNABLE}: reads the history before a turn and appends question and answer after it",
+    cause="The runnable reads twice in a turn and cuts off the question by the length of the "
+    "second read. So if reads consume, are bounded or lag behind, the question is lost or stored "
+    "twice. The runnable also needs a list with `copy`, and it only logs an error that adding "
+    "raises.",
+    remedy="Make `messages` return a new list of the whole conversation each time. If the finding "
+    "remains, look in the log for an error that adding raised.",
     seen="langchain-ai/langchain#14629 https://github.com/langchain-ai/langchain/pull/14629, "
-    "#15385 https://github.com/langchain-ai/langchain/issues/15385: stored twice",
+    "#15385 https://github.com/langchain-ai/langchain/issues/15385: messages are stored twice",
     needs=("whole_reads",),
     modes=ONE_HANDLE,
     program=_questions(),
@@ -145,13 +146,13 @@ def turns_leave_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
 
 @contract(
     "integration.keyed_turns",
-    rule="The same where the model is given history and question under two keys: then the "
-    "history is read in another thread than the one that runs the chain.",
+    rule="`RunnableWithMessageHistory` gives the model the whole conversation, and leaves exactly "
+    "the conversation in the history, also if history and question have separate keys. The "
+    "history is then read in another thread than the one that runs the chain.",
     source=f"{_RUNNABLE}: `history_messages_key`",
-    cause="the history works only on the thread that opened it",
-    remedy="let a handle be used from any thread (for sqlite3, `check_same_thread=False` and a "
-    "lock)",
-    seen="convention: the form that prompts with a MessagesPlaceholder need",
+    cause="The history works only on the thread that opened it.",
+    remedy="Allow any thread to use a handle (for sqlite3, `check_same_thread=False` and a lock).",
+    seen="convention: prompts with a MessagesPlaceholder need this form",
     needs=("whole_reads", "threads"),
     modes=BOTH,
     program=_questions(),
@@ -168,9 +169,9 @@ def turns_with_two_keys_leave_exactly_the_conversation(s: Session, sizes: list[i
     rule="A streamed answer is kept as one message, the sum of its chunks, and the next turn can "
     "read it.",
     source=f"{_RUNNABLE}: adds the merged output when a stream has ended",
-    cause="the merged answer is an AIMessageChunk, which the history cannot store or read",
-    remedy="store `message_to_dict(message)` and read it with `messages_from_dict`, which knows "
-    "chunks",
+    cause="The merged answer is an AIMessageChunk, which the history cannot store or read.",
+    remedy="Store `message_to_dict(message)` and read it with `messages_from_dict`, which "
+    "supports chunks.",
     seen="langchain-ai/langchain#15327 https://github.com/langchain-ai/langchain/pull/15327",
     needs=("whole_reads",),
     modes=BOTH,
@@ -203,12 +204,12 @@ _CONVERSATION: Messages = [
 
 @contract(
     "integration.trimming",
-    rule="`trim_messages` on what the history returns gives what it gives on the messages that "
-    "were added, and changes nothing in the history.",
+    rule="`trim_messages` gives the same result for the messages that the history returns as for "
+    "the messages that were added, and changes nothing in the history.",
     source=f"{_MESSAGES}: returns messages; langchain_core/messages/utils.py, trim_messages",
-    cause="what is returned are no messages of their classes, but BaseMessage objects, subclasses "
-    "or dicts, by whose type trimming goes",
-    remedy="read with `messages_from_dict`",
+    cause="The returned objects are not of the original message classes, but BaseMessage objects, "
+    "subclasses or dicts, and trimming depends on the class.",
+    remedy="Read with `messages_from_dict`.",
     seen="langchain-ai/langchain#27454 https://github.com/langchain-ai/langchain/issues/27454",
     needs=("whole_reads",),
     modes=BOTH,
@@ -232,11 +233,13 @@ def what_is_returned_can_be_trimmed(s: Session, program: tuple[Messages, int, st
 
 @contract(
     "integration.buffer_string",
-    rule="`get_buffer_string` on what the history returns gives the text that it gives on the "
-    "messages that were added.",
-    source=f"{_MESSAGES}: returns messages; BaseChatMessageHistory.__str__ is made of it",
-    cause="what is returned are no messages of their classes, but BaseMessage objects or dicts",
-    remedy="read with `messages_from_dict`",
+    rule="`get_buffer_string` gives the same text for the messages that the history returns as "
+    "for the messages that were added.",
+    source=f"{_MESSAGES}: returns messages; BaseChatMessageHistory.__str__ calls "
+    "`get_buffer_string`",
+    cause="The returned objects are not of the original message classes, but BaseMessage objects "
+    "or dicts.",
+    remedy="Read with `messages_from_dict`.",
     seen="langchain-ai/langchain#27454 https://github.com/langchain-ai/langchain/issues/27454",
     needs=("whole_reads",),
     modes=BOTH,

@@ -1,8 +1,8 @@
-"""Isolation: histories with different session ids have nothing to do with each other.
+"""Isolation: histories with different session ids share nothing.
 
-One rule for all ids: a history keeps two ids apart, or refuses one of them with an error before it
-stores anything, when the handle is opened or when the first message is added. Once a message was
-accepted under an id, it can be read and cleared under that id.
+One rule applies to all ids. A history keeps two ids apart, or refuses one of them with an error
+before it stores anything: when the handle is opened, or when the first message is added. After a
+history has accepted a message under an id, the message can be read and cleared under that id.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _EXAMPLE = (
     "session_id"
 )
 _APART = (
-    "Either the history keeps such ids apart, or it refuses one of them with an error before "
-    "anything is stored."
+    "The history either keeps such ids apart, or refuses one of them with an error before anything "
+    "is stored."
 )
 
 
@@ -60,10 +60,10 @@ def _beside(session: str, *others: str) -> list[Pair]:
     "isolation.distinct_ids",
     rule="Histories with different session ids never share a message, and clearing one of them "
     "does not change another.",
-    source=f"{_EXAMPLE}; a session id is what tells conversations apart",
-    cause="messages are kept in a place that does not depend on the session id: a global list, a "
-    "class attribute, a mutable default argument, one cached history for all",
-    remedy="make the whole session id part of the key of every read, write and deletion",
+    source=f"{_EXAMPLE}; a session id identifies one conversation",
+    cause="Messages are kept in an object that does not depend on the session id: a global list, "
+    "a class attribute, a mutable default argument, or one cached history for all sessions.",
+    remedy="Make the whole session id part of the key of every read, write and deletion.",
     seen="dapr/dapr-agents#196: concurrent runs all write one shared session; "
     "langchain-ai/langchain#10764: a list as a class attribute",
     modes=HANDLES,
@@ -92,11 +92,11 @@ def different_session_ids_share_nothing(s: Session, program: tuple[list[str], in
 
 @contract(
     "isolation.case",
-    rule=f"Session ids that differ in upper and lower case only are different ids. {_APART}",
-    source=f"{_EXAMPLE}; `str` tells upper and lower case apart",
-    cause="a column with a case-insensitive collation, a file system that ignores case, a store "
-    "whose names are in lower case",
-    remedy="use a binary collation, or encode upper-case letters; or refuse them",
+    rule=f"Session ids that differ only in upper and lower case are different ids. {_APART}",
+    source=f"{_EXAMPLE}; `str` distinguishes upper and lower case",
+    cause="A column has a case-insensitive collation, a file system ignores case, or a store "
+    "allows only lower-case names.",
+    remedy="Use a binary collation, or encode upper-case letters, or refuse such ids.",
     seen="alexedwards/scs#226: MySQL's default collation makes tokens that differ in case equal",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
@@ -112,8 +112,8 @@ def ids_that_differ_in_case_are_kept_apart(s: Session, pairs: list[Pair]) -> Non
     rule="Session ids that spell one UUID in different ways (upper case, without hyphens, in "
     f"braces, as a URN) are different ids. {_APART}",
     source=f"{_EXAMPLE}; `str` compares characters",
-    cause="the id is kept in a column of type UUID, or made one on the way",
-    remedy="keep the id as text; or accept one spelling and refuse the others",
+    cause="The id is kept in a column of type UUID, or is converted to a UUID on the way.",
+    remedy="Keep the id as text, or accept one spelling and refuse the others.",
     seen="langchain-postgres 0.0.19: session_id is a column of type UUID",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
@@ -129,14 +129,13 @@ def ids_that_spell_one_uuid_are_kept_apart(s: Session, pairs: list[Pair]) -> Non
 
 @contract(
     "isolation.normalisation",
-    rule="Session ids that look or sort alike and consist of different characters are different "
-    "ids: composed and decomposed accents, with and without them, full width and narrow, "
-    f"ligatures. {_APART}",
+    rule="Session ids that look or sort alike but consist of different characters are different "
+    "ids: composed and decomposed accents, letters with and without accents, full-width and "
+    f"narrow characters, ligatures. {_APART}",
     source=f"{_EXAMPLE}; `str` compares code points",
-    cause="a collation that ignores accents or width, a file system or a client that normalises "
-    "names",
-    remedy="use a binary collation, or encode what is not ASCII; or refuse it",
-    seen="convention: MySQL's utf8mb4 default collation ignores accents, HFS+ decomposes names",
+    cause="A collation ignores accents or width, or a file system or a client normalises names.",
+    remedy="Use a binary collation, or encode characters outside ASCII, or refuse them.",
+    seen="convention: MySQL's utf8mb4 default collation ignores accents, and HFS+ decomposes names",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
@@ -154,12 +153,12 @@ def ids_that_look_alike_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
 
 @contract(
     "isolation.surrounding_blanks",
-    rule="Session ids that differ in blanks, tabs or line ends before or behind them are different "
+    rule="Session ids that differ in leading or trailing spaces, tabs or line ends are different "
     f"ids. {_APART}",
-    source=f"{_EXAMPLE}; `str` counts blanks",
-    cause="ids are stripped, or compared by SQL's rule that trailing blanks do not count",
-    remedy="use the id as it is; in SQL a binary column; or refuse such ids",
-    seen="openai/openai-agents-python#4741: trailing blanks under MySQL's PAD SPACE collations",
+    source=f"{_EXAMPLE}; `str` compares whitespace too",
+    cause="Ids are stripped, or compared by SQL's rule that ignores trailing spaces.",
+    remedy="Use the id unchanged (in SQL, in a binary column), or refuse such ids.",
+    seen="openai/openai-agents-python#4741: trailing spaces under MySQL's PAD SPACE collations",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
@@ -175,13 +174,15 @@ def blanks_around_an_id_belong_to_it(s: Session, pairs: list[Pair]) -> None:
 
 @contract(
     "isolation.punctuation",
-    rule="Session ids that differ in their punctuation only are different ids, and so are an id "
-    f"and the same id in the escapes of a URL. {_APART}",
-    source=f"{_EXAMPLE}; `str` tells punctuation apart",
-    cause="characters that a store does not allow are dropped, or all replaced by the same one",
-    remedy="encode such characters one to one (percent signs, hexadecimal); or refuse them",
+    rule="Session ids that differ only in punctuation are different ids, and so are an id and its "
+    f"URL-escaped form. {_APART}",
+    source=f"{_EXAMPLE}; `str` distinguishes punctuation",
+    cause="Characters that a store does not allow are dropped, or all replaced by the same "
+    "character.",
+    remedy="Encode such characters one to one (percent signs, hexadecimal), or refuse them.",
     seen="langchain-community 0.4.2, chat_message_histories/singlestoredb.py and "
-    "langchain-singlestore 1.7.0: what is not a letter, a digit or an underscore is removed",
+    "langchain-singlestore 1.7.0: every character except letters, digits and underscores is "
+    "removed",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
@@ -201,16 +202,17 @@ _PATTERNS = [
     ("{nonce}-ab", "^{nonce}-ab"),
     ("{nonce}-ab", "{nonce}-x|{nonce}-ab"),
 ]
-"""Ids paired with an id that means them too, to somebody who takes it for a pattern."""
+"""Pairs of an id and a second id that matches the first if it is used as a pattern."""
 
 
 @contract(
     "isolation.patterns",
-    rule="A session id is no pattern: `*`, `?`, `%`, `_`, brackets, anchors and backslashes in it "
-    f"stand for themselves, and reading such a session returns no other's messages. {_APART}",
+    rule="A session id is not a pattern. `*`, `?`, `%`, `_`, brackets, anchors and backslashes "
+    "are ordinary characters in it, and reading such a session returns no messages of other "
+    f"sessions. {_APART}",
     source=f"{_EXAMPLE}; a session id is a name",
-    cause="the id is put into LIKE, GLOB, SCAN, KEYS, a regular expression or a query string",
-    remedy="compare for equality; where there is only a pattern, escape the id",
+    cause="The id is put into LIKE, GLOB, SCAN, KEYS, a regular expression or a query string.",
+    remedy="Compare ids for equality. If the store offers only a pattern, escape the id.",
     seen="NousResearch/hermes-agent#79722: wildcards in a LIKE filter matched other sessions",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(_PATTERNS),
@@ -220,18 +222,18 @@ def an_id_is_no_pattern(s: Session, pairs: list[Pair]) -> None:
 
 
 _PREFIXES = _beside("-1", "-10", "-1-1", "-1:messages", "-1:1", "-1#0", "-1.1", "-1_1", "-1|1")
-"""Ids of which one continues the other, with the separators that stores put behind an id."""
+"""Pairs of an id and a longer id that begins with it; stores put such separators after an id."""
 
 
 @contract(
     "isolation.prefixes",
-    rule="A session id that another one begins with is a different id, whatever follows: "
-    f"reading it returns nothing of the longer one. {_APART}",
+    rule="A session id that is the beginning of another session id is a different id, whatever "
+    f"follows it. Reading the shorter one returns nothing of the longer one. {_APART}",
     source=f"{_EXAMPLE}; `str` compares all characters",
-    cause="keys are made by gluing the id to something (`id:messages`, `id#0`) and read by their "
-    "beginning",
-    remedy="compare the id as a field of its own; or escape the separator in it, or put its length "
-    "before it",
+    cause="Keys are built by joining the id to a suffix (`id:messages`, `id#0`), and are read by "
+    "prefix.",
+    remedy="Compare the id as a separate field. Or escape the separator in it, or put its length "
+    "in front of it.",
     seen="langchain-google-bigtable 0.8.0, chat_message_history.py: rows are read by `^id#.*`; "
     "openai-agents 0.24.0, redis_session.py: `{id}` and `{id}:messages` are both keys",
     modes=(SYNC, ASYNC),
@@ -246,11 +248,11 @@ _LENGTHS = (40, 63, 100, 128, 200, 249, 255, 300, 512, 1_100)
 
 @contract(
     "isolation.long_ids",
-    rule="Long session ids that differ in their last characters only are different ids; lengths up "
-    f"to {_LENGTHS[-1]:,} are tried. {_APART}",
-    source=f"{_EXAMPLE}; `str` has no greatest length",
-    cause="ids are cut to the width of a column, or beyond some length are not indexed",
-    remedy="refuse an id that is too long, or store a digest of it",
+    rule="Long session ids that differ only in their last characters are different ids (tested up "
+    f"to {_LENGTHS[-1]:,} characters). {_APART}",
+    source=f"{_EXAMPLE}; `str` has no maximum length",
+    cause="Ids are cut to the width of a column, or are not indexed beyond some length.",
+    remedy="Refuse an id that is too long, or store a digest of it.",
     seen="langchain-community 0.4.2, chat_message_histories/tidb.py: session_id VARCHAR(255); "
     "langchain-oracledb 1.6.0: VARCHAR2(255)",
     modes=(SYNC, ASYNC),
@@ -263,11 +265,12 @@ def long_ids_are_not_cut(s: Session, pairs: list[Pair]) -> None:
 
 @contract(
     "isolation.digits",
-    rule="Session ids that are equal as numbers and different as text, such as `1`, `01`, `1.0` "
+    rule="Session ids that are equal as numbers but different as text, such as `1`, `01`, `1.0` "
     f"and `1e0`, are different ids. {_APART}",
     source=f"{_EXAMPLE}; a session id is a `str`",
-    cause="ids that look like numbers are stored or compared as such, by the column or the client",
-    remedy="declare the column as text and bind the id as text",
+    cause="Ids that look like numbers are stored or compared as numbers, by the column or by the "
+    "client.",
+    remedy="Declare the column as text and bind the id as text.",
     seen="langchain-neo4j 0.11.0 and langchain-arangodb 2.1.0 take `str | int` ids; whether 1 and "
     "'1' are one session depends on the store",
     modes=(SYNC, ASYNC),
@@ -285,12 +288,14 @@ def ids_of_digits_are_text(s: Session, pairs: list[Pair]) -> None:
 
 @contract(
     "isolation.control_characters",
-    rule="Session ids that differ in characters which are not seen (NUL, control characters, "
-    f"zero-width ones, half surrogate pairs) are different ids. {_APART}",
+    rule="Session ids that differ only in invisible characters (NUL, control characters, "
+    f"zero-width characters, half surrogate pairs) are different ids. {_APART}",
     source=f"{_EXAMPLE}; `str` may hold any code point",
-    cause="a text ends at NUL for some part of the store; what cannot be encoded is replaced",
-    remedy="escape such characters, or refuse them; never encode with errors='replace' or 'ignore'",
-    seen="convention: C strings end at NUL, and SQLite's text functions with them",
+    cause="Some part of the store ends a text at NUL, or replaces characters that it cannot "
+    "encode.",
+    remedy="Escape such characters, or refuse them. Never encode with errors='replace' or "
+    "'ignore'.",
+    seen="convention: C strings end at NUL, and SQLite's text functions stop there too",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
@@ -327,13 +332,13 @@ _AWKWARD = [
 
 @contract(
     "isolation.any_id_works",
-    rule="A session id of any characters works: what is added under it is read back, and cleared. "
-    "Or the id is refused with an error before anything is stored.",
+    rule="A session id may contain any characters: messages that are added under it can be read "
+    "back and cleared. Otherwise the id is refused with an error before anything is stored.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory: the example takes any str; "
     "applications use e-mail addresses, UUIDs and names as ids",
-    cause="the id is pasted into a query, a path, a URL or a format string without escaping",
-    remedy="bind it as a parameter, or escape it; refuse what the store cannot hold when the "
-    "history is opened",
+    cause="The id is pasted into a query, a path, a URL or a format string without escaping.",
+    remedy="Bind the id as a parameter, or escape it. If the store cannot hold an id, refuse it "
+    "when the history is opened.",
     seen="langchain-ai/langchain-redis#67: an id with hyphens raises a syntax error in the query; "
     "llama-index-storage-chat-store-azure 0.6.0: the id is put in quotes in a filter",
     modes=(SYNC, ASYNC),
@@ -359,9 +364,9 @@ def any_id_works_or_is_refused(s: Session, program: tuple[list[str], list[str]])
 @contract(
     "isolation.path_like",
     rule=f"Session ids that are different spellings of one path are different ids. {_APART}",
-    source=f"{_EXAMPLE}; a session id is a name and no path",
-    cause="the id is used as the name of a file or the path of a URL, which are normalised",
-    remedy="encode slashes, backslashes and dots; or refuse them",
+    source=f"{_EXAMPLE}; a session id is a name, not a path",
+    cause="The id is used as the name of a file or the path of a URL, and these are normalised.",
+    remedy="Encode slashes, backslashes and dots, or refuse them.",
     seen="langchain-ai/langchain#36890: session ids of FileChatMessageHistory are paths",
     needs=("disposable",),
     modes=(SYNC, ASYNC),
@@ -383,12 +388,13 @@ def spellings_of_a_path_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
 
 @contract(
     "isolation.stays_inside",
-    rule="A session id cannot lead out of the place where histories are kept: with ids such as "
-    "`../x` nothing is written beside or above the working directory.",
+    rule="A session id cannot lead out of the directory that holds the histories. With ids such "
+    "as `../x` nothing is written next to or above the working directory.",
     source="convention: session ids often come from a request, and a path in one must not choose "
     "where a server writes",
-    cause="the id is joined to a directory as it is",
-    remedy="encode what is not a letter or a digit before using it in a path; or refuse it",
+    cause="The id is joined to a directory unchanged.",
+    remedy="Encode every character except letters and digits before using the id in a path, or "
+    "refuse the id.",
     seen="langchain-ai/langchain#36890: path traversal in FileChatMessageHistory; "
     "langchain_core/chat_history.py: the example joins the id to the path",
     needs=("disposable",),
@@ -413,12 +419,13 @@ def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None
 
 @contract(
     "isolation.empty_id",
-    rule="The empty session id, and the names `.` and `..`, are refused with an error, or are ids "
-    "like any other: they share no message with other sessions, and every handle on them is one "
-    "conversation.",
+    rule="The empty session id, and the names `.` and `..`, are refused with an error, or work "
+    "like any other id: the session shares no messages with other sessions, and all its handles "
+    "see one conversation.",
     source=f"{_EXAMPLE}; the empty string is a str",
-    cause="an empty id is taken for none: for all sessions, a default one, or a new random one",
-    remedy="test `session_id is None`, not its truth; or refuse the empty id",
+    cause="An empty id is treated as a missing one. It then means all sessions, a default "
+    "session, or a new random one.",
+    remedy="Compare the id with None instead of testing its truth value, or refuse the empty id.",
     seen="langchain-neo4j 0.11.0 and langchain-arangodb 2.1.0 refuse it by `if not session_id`",
     needs=("disposable",),
     modes=(SYNC, ASYNC),
@@ -439,13 +446,14 @@ def the_empty_id_is_an_id_or_is_refused(s: Session, session: str) -> None:
 
 @contract(
     "isolation.lookalike_clear",
-    rule="Clearing a session removes nothing of a session whose id its own one matches as a "
-    f"pattern or begins with. {_APART}",
+    rule="Clearing a session removes nothing of another session whose id matches the cleared id "
+    f"as a pattern or begins with it. {_APART}",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages "
     "from the store of this history",
-    cause="`clear` deletes by pattern or by prefix (LIKE, SCAN, a key range), also where reading "
-    "does not",
-    remedy="delete what is equal to the id; escape it where there is only a pattern",
+    cause="`clear` deletes by pattern or by prefix (LIKE, SCAN, a key range), even if reading "
+    "does not.",
+    remedy="Delete only records with exactly this id. If the store offers only a pattern, escape "
+    "the id.",
     seen="langchain-google-bigtable 0.8.0, chat_message_history.py clear: drop_by_prefix(session "
     "id) without a separator, so that `user1` wipes `user10`",
     modes=(SYNC, ASYNC),

@@ -1,4 +1,4 @@
-"""Model: whatever is done to a history, it agrees with a plain list."""
+"""Model: after any sequence of operations, a history agrees with a plain list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chat_history_conformance.execution.session import Handle, Session
 
 
 class Move(NamedTuple):
-    """One step: what is done through which of four places, and to how many messages."""
+    """One step: an operation, the place of its handle, and the number of messages."""
 
     what: str
     place: int
@@ -20,11 +20,11 @@ class Move(NamedTuple):
 
 
 _KINDS = ["add", "read", "read_all", "rewrite", "clear", "add_one", "reopen"]
-_KINDS += ["add", "add", "read", "read_all", "rewrite"]  # these more often
+_KINDS += ["add", "add", "read", "read_all", "rewrite"]  # draw these more often
 _MOVES = [
     Move(what, place, size) for size in (1, 2) for what in _KINDS for place in (0, 1, 0, 1, 2)
 ]
-# One draw for each move keeps stories varied, and each may shrink to any part of itself.
+# One draw per move keeps stories varied, and each story can shrink to any subset of its moves.
 _STORIES = st.lists(st.sampled_from([None, *_MOVES]), min_size=30, max_size=30).map(
     lambda moves: [move for move in moves if move is not None]
 )
@@ -32,13 +32,14 @@ _STORIES = st.lists(st.sampled_from([None, *_MOVES]), min_size=30, max_size=30).
 
 @contract(
     "model.agrees_with_list",
-    rule="After any sequence of adding, reading, clearing, closing and opening again, over several "
-    "sessions and several handles of each, every read is what a plain list per session id holds.",
+    rule="After any sequence of adding, reading, clearing, closing and reopening, over several "
+    "sessions and several handles of each, every read returns the content of a plain list that is "
+    "kept for each session id.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory: stores a history of the "
     "message interactions in a chat",
-    cause="a state that handles share (a cache, a counter, a cursor) is right after each operation "
-    "alone and wrong after two or three of them",
-    remedy="follow the steps: the operation before the wrong read is seldom the guilty one",
+    cause="State that handles share (a cache, a counter, a cursor) is right after each single "
+    "operation, but wrong after two or three of them.",
+    remedy="Follow the steps. The operation just before the wrong read is seldom the cause.",
     seen="langchain-community 0.4.2, chat_message_histories/tidb.py: a cache that is reloaded only "
     "when it is empty",
     modes=HANDLES,

@@ -19,22 +19,23 @@ _ADD_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.add_mess
 _MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
 
 LENGTHS = (10, 25, 50, 100, 101, 500, 1000, 1001)
-"""At and just past what stores return or take at once when nobody asks for more."""
+"""Page sizes and batch limits that stores have by default, and lengths just above them."""
 _AT_ONCE = 77
 _OF_ONE_TIME = 13 * _AT_ONCE
-"""Past a page of 1,000."""
+"""One message more than a page of 1,000."""
 
 
 @contract(
     "ordering.within_batch",
-    rule="The messages of one `add_messages` call come back in the order of the sequence passed.",
-    source=f"{_ADD_MESSAGES}: takes a sequence, and a conversation is its order",
-    cause="every message of a batch gets the same timestamp or score, and reading sorts by it; or "
-    "the batch is spread over partitions",
-    remedy="order by a counter that the store keeps (an identity column, an offset, a list index), "
-    "not by time",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: a batch is spread over three "
-    "partitions, as its messages are produced without a key",
+    rule="The messages of one `add_messages` call come back in the order of the sequence that was "
+    "passed.",
+    source=f"{_ADD_MESSAGES}: takes a sequence, and a conversation depends on its order",
+    cause="Every message of a batch gets the same timestamp or score, and reads sort by it. Or "
+    "the batch is spread over partitions.",
+    remedy="Order by a counter that the store keeps (an identity column, an offset, a list "
+    "index), not by time.",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: a batch is spread over "
+    "three partitions, because its messages are produced without a key",
     program=strategies.batches(max_batches=1, max_size=12),
 )
 def the_messages_of_one_batch_come_back_in_order(s: Session, batches: Batches) -> None:
@@ -46,11 +47,12 @@ def the_messages_of_one_batch_come_back_in_order(s: Session, batches: Batches) -
 
 @contract(
     "ordering.across_calls",
-    rule="Messages come back in the order in which the calls that added them returned, "
+    rule="Messages come back in the order in which the calls that added them returned, for "
     "synchronous and asynchronous calls alike.",
     source=f"{_MESSAGES}: the history of the message interactions",
-    cause="reading sorts by something else than the order of acceptance, newest first perhaps",
-    remedy="order by what the store assigned on acceptance, ascending",
+    cause="Reads sort by something other than the order of acceptance, or return the newest "
+    "message first.",
+    remedy="Order by a value that the store assigns on acceptance, ascending.",
     seen="langchain-ai/langchain#2167 https://github.com/langchain-ai/langchain/pull/2167 and "
     "langchain-arangodb 2.1.0, chat_message_histories/arangodb.py: newest first; "
     "langchain-ai/langchain#6829 https://github.com/langchain-ai/langchain/issues/6829: no order",
@@ -66,14 +68,15 @@ def messages_come_back_in_the_order_of_the_calls(s: Session, batches: Batches) -
 @contract(
     "ordering.mixed_adds",
     rule="`add_message`, `add_messages`, `add_user_message` and `add_ai_message` write to one "
-    "conversation: whichever way messages were added, they come back in the order of the calls.",
+    "conversation. Messages come back in the order of the calls, no matter which method added "
+    "them.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.add_user_message: a convenience "
     "for the bulk interface",
-    cause="the ways of adding do not share one path: one of them buffers, keeps a counter of its "
-    "own, or writes to another place",
-    remedy="implement `add_messages` alone, and let the inherited methods call it",
+    cause="The methods do not share one path: one of them buffers, keeps its own counter, or "
+    "writes to another place.",
+    remedy="Implement only `add_messages`, and let the inherited methods call it.",
     seen="langchain-ai/langchainjs#7255 https://github.com/langchain-ai/langchainjs/issues/7255: "
-    "the message of the user is added after what followed it",
+    "the user's message is added after the messages that followed it",
     modes=(SYNC, MIXED),
     program=st.lists(st.sampled_from(["one", "batch", "user", "ai"]), min_size=1, max_size=8),
 )
@@ -94,14 +97,14 @@ def all_ways_of_adding_write_to_one_conversation(s: Session, ways: list[str]) ->
 
 @contract(
     "ordering.across_handles",
-    rule="Where one handle adds after another handle's add has returned, its messages stand behind "
-    "the other's, for every reader.",
-    source=f"{_MESSAGES}: the history of the message interactions; convention: a conversation is "
-    "served by whichever worker is free",
-    cause="each handle counts its own messages, or stamps them with a clock of its own, or writes "
-    "back a copy that it loaded before",
-    remedy="let the store assign the order, per session and not per handle",
-    seen="langchain-couchbase 1.1.1, chat_message_histories.py: the order is that of the writers' "
+    rule="If one handle's add returned before another handle's add began, every reader sees the "
+    "first handle's messages first.",
+    source=f"{_MESSAGES}: the history of the message interactions; convention: any free worker "
+    "serves the next turn of a conversation",
+    cause="Each handle counts its own messages, stamps them with its own clock, or writes back a "
+    "copy that it loaded earlier.",
+    remedy="Let the store assign the order, per session and not per handle.",
+    seen="langchain-couchbase 1.1.1, chat_message_histories.py: the order follows the writers' "
     "wall clocks",
     needs=("shared",),
     modes=HANDLES,
@@ -117,16 +120,18 @@ def handles_that_take_turns_write_one_order(s: Session, batches: Batches) -> Non
 
 @contract(
     "ordering.clock_stands_still",
-    rule="Messages added while the client's wall clock does not move come back in the order of "
-    "their calls: the order of a conversation is not the resolution of a clock.",
+    rule="Messages that are added while the client's wall clock does not move come back in the "
+    "order of their calls. The order of a conversation does not depend on the resolution of a "
+    "clock.",
     source=f"{_MESSAGES}: the history of the message interactions; convention: clocks tick every "
     "16 ms on some systems, and databases round times to seconds",
-    cause="reading sorts by a timestamp alone, or by a timestamp and then something random (an "
-    "UUID, an ULID)",
-    remedy="order by a counter that the store keeps; where it must be a time, break ties by one",
+    cause="Reads sort only by a timestamp, or by a timestamp and then by a random value (a UUID, "
+    "a ULID).",
+    remedy="Order by a counter that the store keeps. If the order must follow a time, break ties "
+    "with a counter.",
     seen="openai/openai-agents-python#1900 "
     "https://github.com/openai/openai-agents-python/issues/1900; langchain-google-spanner 0.10.0, "
-    "chat_message_history.py: ties fall to a random UUID",
+    "chat_message_history.py: a random UUID breaks ties",
     modes=(SYNC, ASYNC),
     program=strategies.batches(min_batches=3, max_batches=8, max_size=3),
 )
@@ -140,12 +145,13 @@ def the_order_does_not_need_a_clock_that_moves(s: Session, batches: Batches) -> 
 
 @contract(
     "ordering.clock_steps_back",
-    rule="Messages added after the client's wall clock was set back stand behind those that were "
-    "added before.",
+    rule="Messages that are added after the client's wall clock was set back come after the "
+    "messages that were added earlier.",
     source=f"{_MESSAGES}: the history of the message interactions; convention: time "
     "synchronisation sets clocks back, and the clocks of two machines differ",
-    cause="reading sorts by the writer's wall clock",
-    remedy="order by what the store assigned on acceptance; keep the time as information",
+    cause="Reads sort by the writer's wall clock.",
+    remedy="Order by a value that the store assigns on acceptance. Keep the time only as "
+    "information.",
     seen="langchain-couchbase 1.1.1 and langchain-astradb 1.0.0, chat_message_histories.py: sorted "
     "by time.time() of the writer",
     modes=(SYNC, ASYNC),
@@ -162,15 +168,16 @@ def the_order_does_not_follow_a_clock_that_steps_back(s: Session, batches: Batch
 
 @contract(
     "ordering.equal_messages",
-    rule="Messages that are equal in all fields, ids included, are kept each in its own place "
-    "among the others, as often as they were added.",
-    source=f"{_ADD_MESSAGES}: adds what it is given; nothing says that messages are a set",
-    cause="a key, or the place of a message, is made from its content or id, so that the second "
-    "one replaces or joins the first",
-    remedy="give each stored message a key of its own, made from nothing in the message",
-    seen="haystack-experimental 0.19.0.post1, in_memory.py write_messages: what has a known id is "
-    "left out; microsoft/agent-framework#7242 "
-    "https://github.com/microsoft/agent-framework/pull/7242: equal contents are left out",
+    rule="Messages that are equal in all fields, including their ids, are all kept, each at its "
+    "own position, as many times as they were added.",
+    source=f"{_ADD_MESSAGES}: adds the messages it receives; nothing says that they form a set",
+    cause="The key or the position of a message is derived from its content or id, so that the "
+    "second message replaces the first or is merged with it.",
+    remedy="Give each stored message its own key, and do not derive the key from the message.",
+    seen="haystack-experimental 0.19.0.post1, in_memory.py write_messages: messages with a known "
+    "id are left out; microsoft/agent-framework#7242 "
+    "https://github.com/microsoft/agent-framework/pull/7242: messages with equal contents are "
+    "left out",
     program=st.lists(
         st.lists(st.sampled_from(["yes", "no", "why?"]), min_size=1, max_size=4),
         min_size=2,
@@ -186,15 +193,16 @@ def equal_messages_keep_their_places(s: Session, words: list[list[str]]) -> None
 
 @contract(
     "ordering.prefix_stability",
-    rule="What a read returned is the beginning of what every later read returns, until the "
-    "session is cleared or messages expire: a later add changes nothing before it.",
+    rule="Every later read begins with the messages that an earlier read returned, until the "
+    "session is cleared or messages expire. A later add changes nothing before it.",
     source=f"{_MESSAGES}: the history of the message interactions; convention: prompt caches and "
-    "summaries rest on what was said before staying as it was",
-    cause="each add writes the whole conversation again, with fresh keys or times; or the order "
-    "is left to the store",
-    remedy="append; never touch what is stored",
+    "summaries require that earlier messages do not change",
+    cause="Each add rewrites the whole conversation with new keys or times. Or the order is left "
+    "to the store.",
+    remedy="Append, and never change stored records.",
     seen="spring-projects/spring-ai#3149 "
-    "https://github.com/spring-projects/spring-ai/issues/3149: every save restamps all messages",
+    "https://github.com/spring-projects/spring-ai/issues/3149: every save gives all messages a "
+    "new time",
     program=strategies.batches(min_batches=2, max_batches=5, max_size=3),
 )
 def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
@@ -209,17 +217,18 @@ def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
 
 @contract(
     "ordering.long_history",
-    rule="A conversation comes back whole and in order however long it is: its length is no "
-    "multiple of, and not bounded by, what a store returns at once.",
+    rule="A conversation comes back whole and in order, however long it is. The page size of the "
+    "store does not limit its length, and its length need not be a multiple of the page size.",
     source=f"{_MESSAGES}: a list of messages, without a limit",
-    cause="the read asks for one page (10, 25, 100, 1,000 items by default) and never for the "
-    "next; or the border of two pages is lost, repeated or sorted by text (`m10` before `m9`)",
-    remedy="read page after page until the store says that there is no more, by a position that "
-    "does not shift",
+    cause="Reads request one page (10, 25, 100 or 1,000 items by default) and never the next one. "
+    "Or messages at the border of two pages are lost, repeated or sorted as text (`m10` before "
+    "`m9`).",
+    remedy="Read page after page until the store reports that there are no more. Continue from a "
+    "position that does not shift.",
     seen="langchain-ai/langchain-elastic#48 "
-    "https://github.com/langchain-ai/langchain-elastic/issues/48: the 10 hits of a default page; "
-    "openchamber/openchamber#2904 https://github.com/openchamber/openchamber/issues/2904: the "
-    "order breaks where a textual id rolls over",
+    "https://github.com/langchain-ai/langchain-elastic/issues/48: only the 10 hits of a default "
+    "page; openchamber/openchamber#2904 https://github.com/openchamber/openchamber/issues/2904: "
+    "the order breaks when a textual id rolls over",
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -234,13 +243,13 @@ def a_long_history_comes_back_whole(s: Session, program: None) -> None:
 
 @contract(
     "ordering.pages_of_one_time",
-    rule="A long conversation comes back whole and in order when the client's wall clock did not "
-    f"move while it was written: {_OF_ONE_TIME:,} messages of one time are tried.",
+    rule="A long conversation comes back whole and in order even if the client's wall clock did "
+    f"not move while it was written (tested with {_OF_ONE_TIME:,} messages of one time).",
     source=f"{_MESSAGES}: a list of messages, without a limit; convention: several handles of a "
     "conversation, or a fast import, write many messages in one tick of a clock",
-    cause="a read goes on, page after page, behind the time of the last message of a page: what "
-    "has the same time and was not on that page is skipped",
-    remedy="go on from a position that no two messages share",
+    cause="A read requests each next page by the time of the last message of a page, so that it "
+    "skips messages with the same time that were not on that page.",
+    remedy="Continue from a position that no two messages share.",
     seen="langchain-elasticsearch 1.0.0, _sync/chat_history.py, get_messages: `search_after` with "
     "`created_at` alone, in pages of 100",
     modes=(SYNC, ASYNC),
@@ -256,14 +265,14 @@ def a_page_may_end_between_messages_of_one_time(s: Session, program: None) -> No
 
 @contract(
     "ordering.long_batch",
-    rule="A batch is stored whole and in order however many messages it has, or refused whole.",
+    rule="A batch is stored whole and in order, however many messages it has, or refused whole.",
     source=f"{_ADD_MESSAGES}: takes a sequence, without a limit",
-    cause="a store takes 25, 100 or 500 items in one request, and what is beyond is cut off, or "
-    "its error is not looked at; or the requests of one batch overtake each other",
-    remedy="send a long batch in parts, one after the other, and check the result of each; refuse "
-    "what cannot be sent before sending any of it",
-    seen="convention: batch writes are bounded in most services; langchain-couchbase 1.1.1, "
-    "add_messages: requests of 100",
+    cause="The store accepts 25, 100 or 500 items in one request, and the rest is cut off or an "
+    "error is ignored. Or the requests of one batch overtake each other.",
+    remedy="Send a long batch in parts, one after the other, and check the result of each. If "
+    "some part cannot be sent, refuse the batch before sending any of it.",
+    seen="convention: most services limit batch writes; langchain-couchbase 1.1.1, add_messages: "
+    "requests of 100",
     modes=(SYNC, ASYNC),
     examples=1,
 )

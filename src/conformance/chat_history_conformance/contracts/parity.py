@@ -28,19 +28,20 @@ _ASYNC = (
 _LONG = 200
 _REPEATS = 5
 _STANDSTILL = 0.05
-"""Seconds of standstill that are a finding; the coarsest clocks tick in 0.016."""
+"""Shortest standstill that is a finding, in seconds. The coarsest clocks tick every 0.016 s."""
 
 
 @contract(
     "parity.async_methods",
-    rule="`aadd_messages`, `aget_messages` and `aclear` exist, can be awaited, and do what their "
-    "synchronous twins do.",
+    rule="`aadd_messages`, `aget_messages` and `aclear` exist, can be awaited, and do the same as "
+    "their synchronous counterparts.",
     source=_ASYNC,
-    cause="a method is overridden and raises, or returns a coroutine that nobody awaits; or the "
-    "synchronous method that the default calls does not exist",
-    remedy="delete the override, the default works; or await what it calls",
-    seen="langchain-community 0.4.2, chat_message_histories/sql.py: async methods raise ValueError "
-    "unless made with async_mode; langchain-postgres 0.0.19: likewise without async_connection",
+    cause="A method is overridden and raises, or returns a coroutine that is never awaited. Or "
+    "the synchronous method that the default calls does not exist.",
+    remedy="Delete the override, because the default works. Or await the coroutine that it calls.",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: async methods raise "
+    "ValueError unless the history was created with async_mode; langchain-postgres 0.0.19: the "
+    "same without async_connection",
     modes=(ASYNC,),
     program=strategies.batches(max_batches=2),
     examples=10,
@@ -56,11 +57,13 @@ def the_async_methods_work(s: Session, batches: Batches) -> None:
 
 @contract(
     "parity.agree",
-    rule="Synchronous and asynchronous methods of one handle work on one conversation: what is "
-    "added or cleared one way is read so the other way, in any mixture.",
+    rule="The synchronous and the asynchronous methods of one handle work on one conversation, in "
+    "any mixture: a message that is added one way is read the other way, and a clear removes it "
+    "for both.",
     source=_ASYNC,
-    cause="the two ways have a cache, a buffer or a table of their own, or store another form",
-    remedy="let one of them call the other, or both the same functions that make and read records",
+    cause="The two ways have separate caches, buffers or tables, or store different forms.",
+    remedy="Let one of them call the other, or let both call the same functions that write and "
+    "read records.",
     seen="microsoft/semantic-kernel#14017: add_message skips what add_message_async does; "
     "llama-index-storage-chat-store-redis 0.8.0: siblings return raw bytes",
     modes=(MIXED,),
@@ -112,13 +115,13 @@ async def stood_still(operation):  # type: ignore[no-untyped-def]
 @contract(
     "parity.loop_not_blocked",
     level="should",
-    rule="While an asynchronous method waits for its store, the event loop serves others: it never "
-    f"stands still for {_STANDSTILL * 1000:g} ms or more in each of {_REPEATS} calls. Computing, "
-    "such as decoding messages, is not counted.",
-    source=f"{_ASYNC} in an executor, so that the loop is free meanwhile",
-    cause="an `async def` that calls a blocking client, or sleeps with `time.sleep`",
-    remedy="delete the override, the default uses an executor; or await an asynchronous client, or "
-    "`asyncio.to_thread`",
+    rule="While an asynchronous method waits for its store, the event loop can run other tasks. A "
+    f"method fails if it blocks the loop for {_STANDSTILL * 1000:g} ms or more in each of "
+    f"{_REPEATS} calls. Computation, such as decoding messages, does not count.",
+    source=f"{_ASYNC} in an executor, so that the loop stays free",
+    cause="An `async def` calls a blocking client, or sleeps with `time.sleep`.",
+    remedy="Delete the override, because the default uses an executor. Or await an asynchronous "
+    "client or `asyncio.to_thread`.",
     seen="langchain-ai/langchain#16728: a review notes that reading in `__str__` might block the "
     "event loop; langchain-core 1.7.2, InMemoryChatMessageHistory.aadd_messages runs inline, which "
     "is harmless there",
@@ -174,14 +177,14 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
 @contract(
     "parity.cancellation",
     level="should",
-    rule="An `aadd_messages` that is cancelled leaves the history usable: what was there before "
-    "and what is added afterwards is read, in order, and of the cancelled batch each message at "
-    "most once, in the order of the batch. Whether any of it is stored is left open.",
-    source="convention: web frameworks cancel the task of a request whose client is gone, in the "
-    "middle of any await",
-    cause="a lock, a transaction or a connection is not given back where CancelledError passes; "
-    "or it is taken for a failed attempt and tried again",
-    remedy="use `async with` and `finally`; shield what must not be cut in two",
+    rule="A cancelled `aadd_messages` leaves the history usable. Earlier and later messages are "
+    "read in order. Each message of the cancelled batch is read at most once, in the order of the "
+    "batch; the history may store all, some or none of them.",
+    source="convention: if a client disconnects, web frameworks cancel the task of its request, "
+    "in the middle of any await",
+    cause="A lock, a transaction or a connection is not released when CancelledError is raised. "
+    "Or the cancelled add is treated as a failed attempt and repeated.",
+    remedy="Use `async with` and `finally`. Shield operations that must not be interrupted.",
     seen="openai/openai-agents-python#1658: add_items is cancelled before the state is saved",
     modes=(ASYNC,),
     program=st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(0, 1)),
@@ -253,11 +256,11 @@ wait(cancelled())"""
     "parity.handle_per_loop",
     level="should",
     rule="Histories that are opened, used and closed on one event loop after another work on each "
-    "of them, also when the earlier ones have ended, as `asyncio.run` does each time.",
+    "loop, even after the earlier loops have ended, as with `asyncio.run`.",
     source="convention: tests, notebooks, task queues and Streamlit start an event loop for each "
     "piece of work",
-    cause="a client, a pool or a lock of the module is bound to the first loop that used it",
-    remedy="keep such things per running loop, or in the handle",
+    cause="A client, a pool or a lock of the module is bound to the first loop that used it.",
+    remedy="Keep such objects per running loop, or in the handle.",
     seen="langchain-ai/langgraph#6693: `Event loop is closed` under ASGI; bytedance/deer-flow#2302",
     needs=("shared",),
     modes=(ASYNC,),
@@ -281,9 +284,9 @@ def each_event_loop_may_have_its_own_handles(s: Session, loops: int) -> None:
     level="may",
     rule="One handle can be used from several event loops, one after the other.",
     source="convention: an application keeps a handle and calls `asyncio.run` for each turn",
-    cause="the handle's client, pool or lock is bound to the loop that used it first; many "
-    "asynchronous clients are, and say so",
-    remedy="keep such things per running loop; or document that a handle belongs to one loop",
+    cause="The handle's client, pool or lock is bound to the first loop that used it. Many "
+    "asynchronous clients work like this, and their documentation says so.",
+    remedy="Keep such objects per running loop, or document that a handle belongs to one loop.",
     seen="langchain-ai/langgraph#6693; llama-index-storage-chat-store-azure 0.6.0, base.py: sync "
     "methods run one async client on a fresh loop each",
     modes=(ASYNC,),
@@ -303,13 +306,13 @@ def one_handle_works_on_several_event_loops(s: Session, used_before: bool) -> No
 @contract(
     "parity.sync_inside_loop",
     level="should",
-    rule="The synchronous methods work where an event loop is running in the same thread.",
+    rule="The synchronous methods work while an event loop is running in the same thread.",
     source="convention: in notebooks every call is made under a running loop, and asynchronous "
     "applications call synchronous libraries",
-    cause="the synchronous method runs its asynchronous twin with `asyncio.run` or "
-    "`run_until_complete`, which a running loop forbids",
-    remedy="use a synchronous client, or a loop in a thread of its own and "
-    "`asyncio.run_coroutine_threadsafe`",
+    cause="The synchronous method runs its asynchronous counterpart with `asyncio.run` or "
+    "`run_until_complete`, which a running loop forbids.",
+    remedy="Use a synchronous client. Or run a loop in a separate thread, and call "
+    "`asyncio.run_coroutine_threadsafe`.",
     seen="langchain-ai/langchain#22933: add_messages in an async mode raises RuntimeError, and "
     "nothing is saved",
     modes=(SYNC,),

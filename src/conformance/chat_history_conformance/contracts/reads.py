@@ -1,4 +1,4 @@
-"""Reads: reading changes nothing, and shows what was written."""
+"""Reads: reading changes nothing, and returns all messages that were written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ENTER = "langchain_core/runnables/history.py, RunnableWithMessageHistory._enter
 
 @contract(
     "reads.repeatable",
-    rule="Reading changes nothing: read again, a conversation to which nothing was added is the "
-    "same, and after an addition it has that in addition.",
+    rule="Reading changes nothing. A second read returns the same conversation, and a read after "
+    "an add returns the same conversation followed by the added messages.",
     source=f"{_MESSAGES}: a property that returns a list of messages",
-    cause="`messages` consumes: it moves a cursor that the next read starts from",
-    remedy="read from the start each time, and offer a consuming read under another name; or give "
-    "up `whole_reads`",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: `messages` goes on from the "
-    "committed offset",
+    cause="`messages` consumes: it moves a cursor, and the next read starts from there.",
+    remedy="Read from the start each time, and offer a consuming read under another name. Or list "
+    "`whole_reads` in `lacks=`, with a reason.",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: `messages` continues from "
+    "the committed offset",
     needs=("whole_reads",),
     modes=ONE_HANDLE,
     program=strategies.batches(max_batches=3),
@@ -42,12 +42,12 @@ def reading_can_be_repeated(s: Session, batches: Batches) -> None:
 
 @contract(
     "reads.unused_session",
-    rule="A session that was never written reads as an empty list, as often as it is read, and "
-    "also when other sessions have messages.",
+    rule="A session that was never written reads as an empty list, however often it is read, and "
+    "even if other sessions have messages.",
     source=f"{_MESSAGES}: returns a list of messages; langchain_core/chat_history.py, the example "
-    "of BaseChatMessageHistory returns an empty list where there is no file",
-    cause="reading looks up what only the first write makes",
-    remedy="treat `not found` as an empty conversation",
+    "of BaseChatMessageHistory returns an empty list if there is no file",
+    cause="Reading looks up a record that only the first write creates.",
+    remedy="Treat `not found` as an empty conversation.",
     seen="langchain-ai/langchain#6141: DynamoDB without any chat history raised",
     modes=ONE_HANDLE,
     program=st.tuples(st.booleans(), st.integers(1, 2)),
@@ -66,12 +66,12 @@ def an_unused_session_reads_as_an_empty_list(s: Session, program: tuple[bool, in
 
 @contract(
     "reads.returns_list",
-    rule="A read returns a `list` that the caller owns: it can be copied, appended to, sorted and "
-    "emptied, and the next read is not changed by that.",
+    rule="A read returns a `list` that belongs to the caller. The caller can copy it, append to "
+    "it, sort it and empty it without an effect on the next read.",
     source=f"{_MESSAGES}: returns a list; {_ENTER}: calls `copy` on it",
-    cause="a tuple, a generator or a view is returned; or the list in which the history keeps its "
-    "messages",
-    remedy="build a new list for each read",
+    cause="The history returns a tuple, a generator or a view, or the list in which it keeps its "
+    "messages.",
+    remedy="Build a new list for each read.",
     seen="langchain-core 1.7.2, InMemoryChatMessageHistory.messages is the live list; "
     "langchain-community 0.4.2, chat_message_histories/tidb.py returns its cache",
     modes=ONE_HANDLE,
@@ -120,8 +120,8 @@ def _change(messages: list[BaseMessage], change: str) -> Callable[[], object]:
     "reads.printing",
     rule="Printing a history (`str`, `repr`) changes nothing.",
     source=f"{_STR}: returns a string representation; a debugger or a log line may ask for it",
-    cause="`__str__` reads in a way that consumes, or prepares the list it prints in place",
-    remedy="print from a copy, or only the session id",
+    cause="`__str__` uses a consuming read, or changes the stored list in place to print it.",
+    remedy="Print from a copy, or print only the session id.",
     seen="convention: loggers and debuggers print objects without being asked",
     modes=(SYNC,),
     program=st.tuples(
@@ -140,12 +140,13 @@ def printing_a_history_changes_nothing(s: Session, program: tuple[Batches, list[
 
 @contract(
     "reads.own_writes",
-    rule="A read that starts after an add has returned shows what was added, on the same handle.",
+    rule="A read that starts after an add has returned includes the added messages, on the same "
+    "handle.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds to the "
     "store; a chat turn writes and the next one reads",
-    cause="the store makes writes visible later (an index that refreshes once a second, a "
-    "replica), or the write is still in a buffer",
-    remedy="wait for visibility when writing, or refresh before reading",
+    cause="The store makes writes visible later (an index that refreshes once a second, a "
+    "replica), or the write is still in a buffer.",
+    remedy="Wait for visibility when writing, or refresh before reading.",
     seen="langchain-community 0.4.2, chat_message_histories/rocksetdb.py: `sync=False` by default, "
     "so a read may come before the write",
     modes=ONE_HANDLE,
@@ -163,12 +164,12 @@ def a_handle_reads_its_own_writes(s: Session, batches: Batches) -> None:
 
 @contract(
     "reads.other_handle",
-    rule="A read that starts after an add has returned shows what was added, through every handle "
-    "with that session id, also one that was opened and has read before.",
+    rule="A read that starts after an add has returned includes the added messages, on every "
+    "handle with that session id, even on one that was opened and read earlier.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds to the "
     "store, which the handles of a session share",
-    cause="messages are loaded once, when the handle is made or first read",
-    remedy="read from the store on every access",
+    cause="Messages are loaded once, when the handle is created or first read.",
+    remedy="Read from the store on every access.",
     seen="langchain-community 0.4.2, chat_message_histories/firestore.py: messages are loaded in "
     "the constructor only",
     needs=("shared",),
@@ -181,12 +182,12 @@ def another_handle_reads_what_was_written(s: Session, batches: Batches) -> None:
 
 @contract(
     "reads.other_process",
-    rule="A read that starts after an add has returned shows what was added, in every process, "
-    "also through a handle that was opened and has read before.",
-    source="convention: web servers run several processes, and each turn may be served by another",
-    cause="a cache of the process is not told what other processes write; or messages wait in a "
-    "buffer of the process that wrote them",
-    remedy="read from the store on every access, and write to it before the add returns",
+    rule="A read that starts after an add has returned includes the added messages, in every "
+    "process, even on a handle that was opened and read earlier.",
+    source="convention: web servers run several processes, and another one may serve each turn",
+    cause="A cache in one process does not notice writes of other processes. Or messages wait in "
+    "a buffer of the process that wrote them.",
+    remedy="Read from the store on every access, and write to it before the add returns.",
     seen="langchain-google-firestore 0.5.0: messages are loaded in the constructor only",
     needs=("shared",),
     modes=(PROCESS,),

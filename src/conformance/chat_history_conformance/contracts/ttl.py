@@ -1,9 +1,9 @@
-"""Time to live: messages are there until their time has passed, and not after it.
+"""Time to live: messages are returned until their time has passed, and not after it.
 
-Nothing here rests on a tight measure of time. Presence is demanded only of reads that ended a
-second before the earliest moment at which a message may expire (stores may count whole seconds),
-and absence only of reads that began well after the latest one. Where a slow machine misses the
-time between the two, the story is told again with a longer time to live.
+Nothing here depends on exact timing. A message must be present only in reads that ended a second
+before it may expire at the earliest, because stores may count whole seconds. It must be absent
+only from reads that began well after it must have expired. If a slow machine misses the time
+between the two, the steps are repeated with a longer time to live.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Batches = list[list[BaseMessage]]
 COARSE = 1.0
 """Seconds by which a store that counts whole seconds may be early or late."""
 LATE = 1.5
-"""Seconds past its time after which a message must be gone: a coarse store, and some more."""
+"""Seconds past its time after which a message must be gone, with a margin for a coarse store."""
 LADDER = (0.12, 0.8, 4.0, 8.0, 16.0)
-"""Seconds to live: what the first do not show, for the store is coarse or slow, the others do."""
+"""Times to live in seconds. A coarse or slow store needs one of the longer ones."""
 LONG = 60.0
-"""Seconds to live that no contract lives to see the end of."""
+"""A time to live in seconds that is longer than any contract runs."""
 
 _FACTORY = "convention: with_ttl(session_id, ttl_ms) opens a history whose messages expire"
 _SWEEPER = "langchain-community 0.4.2, chat_message_histories/dynamodb.py, `messages`: no check of "
@@ -77,12 +77,12 @@ def _expire(s: Session, handle: Handle, seconds: float) -> None:
 
 @contract(
     "ttl.expires",
-    rule="A message is not returned once its time to live has passed, and it does not come back. "
-    "(Allowed here: 1.5 seconds past it.)",
+    rule="A message is not returned after its time to live has passed, and it does not come back. "
+    "(Tolerance: 1.5 seconds.)",
     source=_FACTORY,
-    cause="expired records are left to a sweeper that runs now and then; or milliseconds were "
-    "taken for seconds",
-    remedy="leave out what has expired when reading, whatever the store removes by itself",
+    cause="Expired records are left to a sweeper that runs now and then. Or milliseconds are used "
+    "as seconds.",
+    remedy="Leave out expired messages when reading, even if the store removes them by itself.",
     seen=f"{_SWEEPER}expireAt",
     needs=("with_ttl",),
     modes=(SYNC, ASYNC),
@@ -104,12 +104,12 @@ def nothing_is_returned_past_its_time(s: Session, _: None) -> None:
 
 @contract(
     "ttl.reading_renews_nothing",
-    rule="The time to live runs from the write: a message that is read again and again expires all "
-    "the same. (Allowed here: 1.5 seconds past its time.)",
+    rule="The time to live starts at the write. A message that is read again and again still "
+    "expires. (Tolerance: 1.5 seconds.)",
     source=f"{_FACTORY}: by the age of the message, or by the last write of the session",
-    cause="each read begins the time anew, as a session cookie or a cache does",
-    remedy="set the time of expiry when writing, and only then",
-    seen="convention: else a conversation that somebody looks at never expires",
+    cause="Each read restarts the time to live, as with a session cookie or a cache.",
+    remedy="Set the time of expiry when writing, and only then.",
+    seen="convention: otherwise a conversation that is read often never expires",
     needs=("with_ttl",),
     modes=(SYNC, ASYNC),
     examples=1,
@@ -139,13 +139,13 @@ def reading_does_not_renew_the_time(s: Session, _: None) -> None:
 
 @contract(
     "ttl.expires_elsewhere",
-    rule="A message expires for every handle of its session, in another process too, and also "
+    rule="A message expires for every handle of its session, in other processes too, and even "
     "after the handle that wrote it was closed.",
     source=_FACTORY,
-    cause="expiry is kept or carried out by the handle that wrote: by a timer of its own, or a "
-    "table in its memory",
-    remedy="store the time of expiry with the message, and let every reader look at it",
-    seen="convention: whoever reads must be told the same",
+    cause="The handle that wrote the message tracks its expiry, with its own timer or a table in "
+    "its memory.",
+    remedy="Store the time of expiry with the message, and let every reader check it.",
+    seen="convention: all readers of a session must see the same conversation",
     needs=("with_ttl", "shared"),
     modes=(SYNC, ASYNC, PROCESS),
     examples=1,
@@ -160,11 +160,11 @@ def messages_expire_for_every_handle(s: Session, _: None) -> None:
 
 @contract(
     "ttl.kept_until",
-    rule="A message is returned until its time to live has passed (demanded here: until a second "
-    "before it).",
+    rule="A message is returned until its time to live has passed. (Tested until one second "
+    "before it.)",
     source=_FACTORY,
-    cause="milliseconds were taken for something smaller, or are added to a time in another unit",
-    remedy="name the unit in every variable, and convert once",
+    cause="Milliseconds are used as a smaller unit, or are added to a time in another unit.",
+    remedy="Name the unit in every variable, and convert once.",
     seen="convention: the argument is called ttl_ms",
     needs=("with_ttl",),
     modes=(SYNC, ASYNC),
@@ -187,12 +187,12 @@ def messages_are_kept_until_their_time(s: Session, _: None) -> None:
 
 @contract(
     "ttl.by_granularity",
-    rule="As `ttl_granularity` of the declaration says, each message expires by its own age "
-    "(`message`), or the session as a whole by its last write (`session`).",
+    rule="Messages expire as `ttl_granularity` of the declaration says: each message by its own "
+    "age (`message`), or the whole session by its last write (`session`).",
     source=f"{_FACTORY}; ttl_granularity of the declaration",
-    cause="expiry is set on the key of the session at each write, where `message` is declared; or "
-    "on each record, where `session` is",
-    remedy="declare what the backend does",
+    cause="Each write sets the expiry of the session's key, but `message` is declared. Or each "
+    "record has its own expiry, but `session` is declared.",
+    remedy="Declare the granularity that the backend has.",
     seen="langchain-community 0.4.2, chat_message_histories/redis.py: expire() on each add is "
     "`session`; langchain-redis 0.2.6: a ttl for each document is `message`",
     needs=("with_ttl",),
@@ -247,11 +247,12 @@ def _not_as_declared(s: Session, a: Handle, got: list[BaseMessage], wanted: list
 
 @contract(
     "ttl.sessions_independent",
-    rule="Messages of one session that expire take nothing of another session with them, whatever "
-    "times to live the two were opened with.",
+    rule="When messages of one session expire, no messages of another session disappear, whatever "
+    "the times to live of the two sessions are.",
     source=_FACTORY,
-    cause="the time to live is a setting of the whole store, table or class, and the last one wins",
-    remedy="keep the time of expiry with the messages",
+    cause="The time to live is a setting of the whole store, table or class, and the last one "
+    "wins.",
+    remedy="Keep the time of expiry with the messages.",
     seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py: default_ttl is a setting "
     "of the container",
     needs=("with_ttl",),
@@ -274,11 +275,11 @@ def other_sessions_are_left_alone(s: Session, _: None) -> None:
 
 @contract(
     "ttl.none_means_never",
-    rule="With `ttl_ms=None` messages never expire, also when other handles of the store have a "
+    rule="With `ttl_ms=None` messages never expire, even if other handles of the store have a "
     "time to live.",
     source=_FACTORY,
-    cause="None falls back to a default, or to what another handle was given",
-    remedy="write no time of expiry where none was asked for",
+    cause="None falls back to a default, or to the value that another handle received.",
+    remedy="Write no time of expiry if none was requested.",
     seen="langchain-community 0.4.2, chat_message_histories/momento.py: ttl=None means the cache's "
     "default",
     needs=("with_ttl",),
@@ -296,11 +297,13 @@ def without_a_time_to_live_messages_stay(s: Session, _: None) -> None:
 
 @contract(
     "ttl.nonsense_refused",
-    rule="A negative time to live and text in place of one are refused with an error, at opening "
-    "or at the first write.",
-    source="convention: a time that has passed already, or is none, is a mistake of the caller",
-    cause="the value goes to the store as it is, where a negative one deletes at once",
-    remedy="check it when the history is opened: an int of 1 or more, or None",
+    rule="A negative time to live, or a text instead of a time, is refused with an error, when "
+    "the history is opened or at the first write.",
+    source="convention: a time in the past, or a value that is not a time, is a mistake of the "
+    "caller",
+    cause="The value reaches the store unchecked, and the store deletes at once if it is negative.",
+    remedy="Check the value when the history is opened, and accept only None or an int of 1 or "
+    "more.",
     seen="convention: Redis deletes the key at EXPIRE with a negative time",
     needs=("with_ttl",),
     modes=(SYNC, ASYNC),
@@ -322,11 +325,11 @@ def nonsense_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
 
 @contract(
     "ttl.reads_agree",
-    rule="What one read has found expired, no later read returns: not through the same handle, and "
-    "not through another one.",
+    rule="After one read has found a message expired, no later read returns the message, on the "
+    "same handle or on another one.",
     source="convention: two reads within one turn agree unless a message expired between them",
-    cause="a handle caches what it read, or computes expiry by a clock of its own",
-    remedy="ask the store at each read, and compare with one clock",
+    cause="A handle caches messages, or computes expiry with its own clock.",
+    remedy="Ask the store at each read, and compare times of one clock.",
     seen="convention: a chat turn reads twice, at entry and at exit",
     needs=("with_ttl", "shared"),
     modes=(SYNC, ASYNC),
@@ -350,14 +353,14 @@ def what_has_expired_for_one_read_has_for_all(s: Session, _: None) -> None:
 
 @contract(
     "ttl.usable_after_expiry",
-    rule="A session whose messages have expired can be written again: what is added then is "
-    "returned, and nothing of what had expired.",
+    rule="A session whose messages have expired can be written again. Reads then return the new "
+    "messages and none of the expired ones.",
     source=_FACTORY,
-    cause="the next write renews the expiry of the whole session, with its old messages still "
-    "there; or the session stays marked as expired",
-    remedy="remove what has expired before a write, or keep the time with each message",
+    cause="The next write renews the expiry of the whole session, with its old messages still "
+    "there. Or the session stays marked as expired.",
+    remedy="Remove expired messages before a write, or keep the time of expiry with each message.",
     seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages: reads the "
-    "item without a look at expireAt, and writes it back with a new one",
+    "item without checking expireAt, and writes it back with a new one",
     needs=("with_ttl",),
     modes=(SYNC, ASYNC),
     examples=1,
@@ -384,10 +387,10 @@ def a_session_is_usable_after_its_messages_expired(s: Session, _: None) -> None:
 
 @contract(
     "ttl.bounded_reads_honour_it",
-    rule="Bounded and consuming reads return no expired message either.",
+    rule="Bounded and consuming reads do not return expired messages either.",
     source=_FACTORY,
-    cause="only `messages` leaves out what has expired",
-    remedy="leave it out in the one place that all reads go through",
+    cause="Only `messages` leaves out expired messages.",
+    remedy="Leave out expired messages in one function that all reads call.",
     seen="convention: a message that is gone is gone for every read",
     needs=("with_ttl",),
     modes=(SYNC, ASYNC),
@@ -418,11 +421,11 @@ def _offered(s: Session) -> list[str]:
 
 @contract(
     "ttl.bounds_count_the_living",
-    rule="Where each message expires by its own age, a bound counts only those that have not "
+    rule="If each message expires by its own age, a bound counts only messages that have not "
     "expired: the n newest, oldest or next of them.",
-    source="convention: what has expired is not there, so it takes no place",
-    cause="the store is asked for n records, and those that have expired are left out afterwards",
-    remedy="leave out what has expired in the query, before the limit is applied",
+    source="convention: an expired message does not exist any more, so that it does not count",
+    cause="The store is asked for n records, and expired ones are left out afterwards.",
+    remedy="Leave out expired messages in the query, before the limit is applied.",
     seen="openai/openai-agents-python#3174: a limit can return fewer valid items when the latest "
     "envelopes are invalid",
     needs=("with_ttl",),
@@ -464,10 +467,10 @@ def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
     "ttl.changes_nothing_else",
     rule="A time to live that has not passed changes nothing: all messages come back, in order.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages",
-    cause="messages that expire are stored in another way, as keys of their own say, and read "
-    "without an order",
-    remedy="keep the order of acceptance beside the time of expiry",
-    seen="langchain-redis 0.2.6 stores a document for each message, with a ttl of its own",
+    cause="Messages with a time to live are stored differently, for example under separate keys, "
+    "and are read without an order.",
+    remedy="Keep the order of acceptance in addition to the time of expiry.",
+    seen="langchain-redis 0.2.6 stores a document for each message, with its own ttl",
     needs=("with_ttl",),
     modes=ONE_HANDLE,
     program=strategies.batches(),

@@ -1,4 +1,4 @@
-"""Histories that change messages, or lose some for what they contain."""
+"""Histories that change messages, or lose some because of their content."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ XATA = "langchain-community 0.4.2, chat_message_histories/xata.py"
 
 
 class _Rewriting(MemoryChatMessageHistory):
-    """Stores what `rewritten` makes of the dict of each message; None leaves the message out."""
+    """Stores the dict of each message as changed by `rewritten`; None leaves the message out."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
-        """The dict of a message, `{"type": ..., "data": {...}}`, changed."""
+        """Change the dict of a message, `{"type": ..., "data": {...}}`."""
         raise NotImplementedError
 
     def _append(self, texts: Sequence[str]) -> None:
@@ -28,10 +28,10 @@ class _Rewriting(MemoryChatMessageHistory):
 
 
 class _Respelling(_Rewriting):
-    """Stores what `respelt` makes of each text that is a message's content."""
+    """Stores each content that is a text as changed by `respelt`."""
 
     def respelt(self, text: str) -> str:
-        """The text, changed."""
+        """Change a text."""
         raise NotImplementedError
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
@@ -42,7 +42,7 @@ class _Respelling(_Rewriting):
 
 
 def _walked(value: Any, change: Callable[[Any], Any]) -> Any:
-    """`value` with `change` made to every leaf."""
+    """Return `value` with `change` applied to every leaf."""
     if isinstance(value, dict):
         return {key: _walked(item, change) for key, item in value.items()}
     if isinstance(value, list):
@@ -60,7 +60,7 @@ def _walked(value: Any, change: Callable[[Any], Any]) -> Any:
     seen="langchain-community 0.4.2, chat_message_histories/zep.py, messages",
 )
 class HumanOrAI(MemoryChatMessageHistory):
-    """Whatever is not AI comes back as human."""
+    """Returns every message that is not AI as human."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -80,7 +80,7 @@ class HumanOrAI(MemoryChatMessageHistory):
     "skip_system_messages=True",
 )
 class SystemLeftOut(_Rewriting):
-    """System messages are skipped."""
+    """Skips system messages."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         return None if document["type"] == "system" else document
@@ -93,7 +93,7 @@ class SystemLeftOut(_Rewriting):
     seen=f"{XATA}: no column for tool_call_id, so that reading raises",
 )
 class ToolCallIdMissing(_Rewriting):
-    """`tool_call_id` is not stored, so that reading a session with a tool message raises."""
+    """Does not store `tool_call_id`, so that reading a session with a tool message raises."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         document["data"].pop("tool_call_id", None)
@@ -107,7 +107,7 @@ class ToolCallIdMissing(_Rewriting):
     seen="langchain-ai/langchain#15327 https://github.com/langchain-ai/langchain/pull/15327",
 )
 class ChunksUnreadable(MemoryChatMessageHistory):
-    """The reader's table of types has no chunks, and reading raises on one."""
+    """Raises when it reads a chunk, because its table of types has no chunk types."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -124,7 +124,7 @@ class ChunksUnreadable(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class ChunksMerged(_Rewriting):
-    """AI message chunks are stored as AI messages."""
+    """Stores AI message chunks as AI messages."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         if document["type"] == "AIMessageChunk":
@@ -143,7 +143,7 @@ class ChunksMerged(_Rewriting):
     "langchain-community 0.4.2, chat_message_histories/file.py",
 )
 class CodePage(_Respelling):
-    """Text is written in the platform's code page, with question marks for what that lacks."""
+    """Writes text in the platform's code page, with `?` for every character that this lacks."""
 
     def respelt(self, text: str) -> str:
         return text.encode("cp1252", "replace").decode("cp1252")
@@ -156,7 +156,7 @@ class CodePage(_Respelling):
     seen="acheong08/ChatGPT#829 https://github.com/acheong08/ChatGPT/pull/829",
 )
 class Latin1(_Respelling):
-    """UTF-8 is read as Latin-1."""
+    """Reads UTF-8 as Latin-1."""
 
     def respelt(self, text: str) -> str:
         return text.encode("utf-8", "surrogatepass").decode("latin-1")
@@ -169,7 +169,7 @@ class Latin1(_Respelling):
     seen="juspay/neurolink#986 https://github.com/juspay/neurolink/pull/986",
 )
 class EmptyLeftOut(_Rewriting):
-    """A message with empty content is left out."""
+    """Leaves out messages with empty content."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         return document if document["data"]["content"] != "" else None
@@ -182,7 +182,7 @@ class EmptyLeftOut(_Rewriting):
     seen=INVENTED,
 )
 class Lines(_Respelling):
-    """Text is stored line by line, and every line end comes back as a line feed."""
+    """Stores text line by line, so that every line end comes back as a line feed."""
 
     def respelt(self, text: str) -> str:
         return "\n".join(text.splitlines())
@@ -195,7 +195,7 @@ class Lines(_Respelling):
     seen=INVENTED,
 )
 class Cleaned(_Respelling):
-    """Characters below the blank are removed, but for tabs and line ends."""
+    """Removes control characters, except tabs, line feeds, carriage returns and NUL."""
 
     def respelt(self, text: str) -> str:
         return "".join(c for c in text if c >= " " or c in "\t\r\n\x00")
@@ -209,7 +209,7 @@ class Cleaned(_Respelling):
     "Runfusion/Fusion#2366 https://github.com/Runfusion/Fusion/pull/2366",
 )
 class NulStripped(_Respelling):
-    """NUL characters are removed to please the database."""
+    """Removes NUL characters, because its database does not accept them."""
 
     def respelt(self, text: str) -> str:
         return text.replace("\x00", "")
@@ -222,7 +222,7 @@ class NulStripped(_Respelling):
     seen=INVENTED,
 )
 class CutAtNul(_Respelling):
-    """Text ends at its first NUL, as a string of C does."""
+    """Cuts text off at its first NUL, like a C string."""
 
     def respelt(self, text: str) -> str:
         return text.partition("\x00")[0]
@@ -235,7 +235,7 @@ class CutAtNul(_Respelling):
     seen=INVENTED,
 )
 class SurrogatesReplaced(_Respelling):
-    """Text is encoded with errors='replace'."""
+    """Encodes text with errors='replace'."""
 
     def respelt(self, text: str) -> str:
         return text.encode("utf-8", "replace").decode()
@@ -245,11 +245,11 @@ class SurrogatesReplaced(_Respelling):
     "fidelity.fails_while_writing",
     breaks="fidelity.lone_surrogates",
     kind="foreign",
-    seen="langchain-community 0.4.2, chat_message_histories/file.py with ensure_ascii=False: fails "
-    "when it has begun to write",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py with ensure_ascii=False: "
+    "fails after it has begun to write",
 )
 class FailsWhileWriting(MemoryChatMessageHistory):
-    """Text is encoded while it is written: a part is stored when that fails."""
+    """Encodes text while writing it, so that part of it is stored when encoding fails."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for message in messages:
@@ -268,7 +268,7 @@ class FailsWhileWriting(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class Stripped(_Respelling):
-    """Text is stripped."""
+    """Strips text."""
 
     def respelt(self, text: str) -> str:
         return text.strip()
@@ -281,7 +281,7 @@ class Stripped(_Respelling):
     seen=INVENTED,
 )
 class LastLineEnd(_Respelling):
-    """The line end behind a text is lost, as it is where a file is read line by line."""
+    """Loses the line end at the end of a text, as if it read a file line by line."""
 
     def respelt(self, text: str) -> str:
         return text.removesuffix("\n")
@@ -294,7 +294,7 @@ class LastLineEnd(_Respelling):
     seen=INVENTED,
 )
 class CutOff(_Respelling):
-    """The column holds 65,535 bytes, and the database is not strict."""
+    """Cuts text off at 65,535 bytes, as a column of a database that is not strict does."""
 
     def respelt(self, text: str) -> str:
         return text.encode()[:65_535].decode(errors="ignore")
@@ -307,7 +307,7 @@ class CutOff(_Respelling):
     seen=INVENTED,
 )
 class ParsedAgain(_Respelling):
-    """Text that is JSON is parsed, and written again in another form."""
+    """Parses text that is JSON, and writes it in another form."""
 
     def respelt(self, text: str) -> str:
         try:
@@ -323,7 +323,7 @@ class ParsedAgain(_Respelling):
     seen=INVENTED,
 )
 class Unescaped(_Respelling):
-    """Backslash escapes in a text are resolved once more than they were written."""
+    """Resolves backslash escapes in a text once too often."""
 
     def respelt(self, text: str) -> str:
         return text.replace("\\n", "\n").replace("\\\\", "\\")
@@ -337,7 +337,7 @@ class Unescaped(_Respelling):
     "1.2.12, azure_ai_memory.py",
 )
 class ContentAsStr(_Rewriting):
-    """Content that is a list is written with `str()`."""
+    """Writes content that is a list with `str()`."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         document["data"]["content"] = str(document["data"]["content"])
@@ -351,7 +351,7 @@ class ContentAsStr(_Rewriting):
     seen=INVENTED,
 )
 class TextBlocksOnly(_Rewriting):
-    """Of a list of content blocks those of text are kept."""
+    """Keeps only the text blocks of a list of content blocks."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         content = document["data"]["content"]
@@ -366,7 +366,7 @@ class TextBlocksOnly(_Rewriting):
 
 
 class _Dropping(_Rewriting):
-    """Does not store the fields that are named in `dropped`."""
+    """Does not store the fields named in `dropped`."""
 
     dropped: tuple[str, ...]
 
@@ -378,7 +378,7 @@ class _Dropping(_Rewriting):
 
 @faulty("fidelity.no_id_nor_name", breaks="fidelity.identifiers", kind="altered", seen=REDIS)
 class NoIdNorName(_Rewriting):
-    """`id` and `name` are not stored, but for the name of a function."""
+    """Does not store `id` and `name`, except for the name of a function message."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         document["data"].pop("id", None)
@@ -394,7 +394,7 @@ class NoIdNorName(_Rewriting):
     seen=INVENTED,
 )
 class EmptyIsNone(_Rewriting):
-    """An empty `id` or `name` comes back as None."""
+    """Returns None for an empty `id` or `name`."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         document["data"]["id"] = document["data"]["id"] or None
@@ -411,7 +411,7 @@ class EmptyIsNone(_Rewriting):
     "https://github.com/langchain-ai/langchain-redis/pull/185",
 )
 class NoToolCalls(_Dropping):
-    """`tool_calls` are not stored."""
+    """Does not store `tool_calls`."""
 
     dropped = ("tool_calls",)
 
@@ -423,7 +423,7 @@ class NoToolCalls(_Dropping):
     seen=INVENTED,
 )
 class OneToolCall(_Rewriting):
-    """Of several tool calls the first is stored."""
+    """Stores only the first of several tool calls."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         if "tool_calls" in document["data"]:
@@ -438,14 +438,14 @@ class OneToolCall(_Rewriting):
     seen=REDIS,
 )
 class NoInvalidToolCalls(_Dropping):
-    """`invalid_tool_calls` are not stored."""
+    """Does not store `invalid_tool_calls`."""
 
     dropped = ("invalid_tool_calls",)
 
 
 @faulty("fidelity.no_artifact", breaks="fidelity.tool_results", kind="altered", seen=REDIS)
 class NoArtifact(_Dropping):
-    """The artifact of a tool message is not stored."""
+    """Does not store the artifact of a tool message."""
 
     dropped = ("artifact",)
 
@@ -457,14 +457,14 @@ class NoArtifact(_Dropping):
     seen=INVENTED,
 )
 class AlwaysSuccess(_Dropping):
-    """The status of a tool message is not stored, and falls back to success."""
+    """Does not store the status of a tool message, which falls back to success."""
 
     dropped = ("status",)
 
 
 @faulty("fidelity.no_usage", breaks="fidelity.usage_metadata", kind="altered", seen=XATA)
 class NoUsage(_Dropping):
-    """`usage_metadata` are not stored."""
+    """Does not store `usage_metadata`."""
 
     dropped = ("usage_metadata",)
 
@@ -476,7 +476,7 @@ class NoUsage(_Dropping):
     seen=XATA,
 )
 class NoResponseMetadata(_Dropping):
-    """`response_metadata` are not stored."""
+    """Does not store `response_metadata`."""
 
     dropped = ("response_metadata",)
 
@@ -488,7 +488,7 @@ class NoResponseMetadata(_Dropping):
     seen=INVENTED,
 )
 class NullsLeftOut(_Rewriting):
-    """Keys of `response_metadata` whose value is null are left out."""
+    """Leaves out keys of `response_metadata` whose value is null."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         metadata = document["data"]["response_metadata"]
@@ -506,7 +506,7 @@ class NullsLeftOut(_Rewriting):
     "arangodb.py",
 )
 class NoAdditionalKwargs(_Dropping):
-    """`additional_kwargs` are not stored."""
+    """Does not store `additional_kwargs`."""
 
     dropped = ("additional_kwargs",)
 
@@ -518,7 +518,7 @@ class NoAdditionalKwargs(_Dropping):
     seen="langchain-community 0.4.2, chat_message_histories/zep.py, messages",
 )
 class StoreFieldsAmongKwargs(_Rewriting):
-    """Messages come back with the store's own fields in `additional_kwargs`."""
+    """Adds the store's own fields to `additional_kwargs`."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         document["data"]["additional_kwargs"]["token_count"] = len(str(document["data"]["content"]))
@@ -527,7 +527,7 @@ class StoreFieldsAmongKwargs(_Rewriting):
 
 @faulty("fidelity.no_extra_fields", breaks="fidelity.extra_fields", kind="altered", seen=REDIS)
 class NoExtraFields(_Rewriting):
-    """The fields that a class of langchain-core declares are stored, and no others."""
+    """Stores only the fields that a class of langchain-core declares."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         for name in ("example", "confidence", "sources", "extra"):
@@ -542,7 +542,7 @@ class NoExtraFields(_Rewriting):
     seen="langchain-ai/langchain#17022 https://github.com/langchain-ai/langchain/issues/17022",
 )
 class RoleIsType(_Rewriting):
-    """The role of a chat message is not stored, and comes back as `chat`."""
+    """Does not store the role of a chat message, and returns `chat` instead."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         if "role" in document["data"]:
@@ -558,7 +558,7 @@ class RoleIsType(_Rewriting):
     "get_zep_message_role_type: roles are mapped to types",
 )
 class TypeFromRole(_Rewriting):
-    """A chat message whose role is `ai` or `user` comes back as an AI or human message."""
+    """Returns a chat message with the role `ai` or `user` as an AI or human message."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         role = document["data"].get("role")
@@ -572,10 +572,10 @@ class TypeFromRole(_Rewriting):
 
 
 class _Renumbering(_Rewriting):
-    """Stores what `renumbered` makes of each number in `additional_kwargs`."""
+    """Stores each number in `additional_kwargs` as changed by `renumbered`."""
 
     def renumbered(self, number: Any) -> Any:
-        """A leaf, changed."""
+        """Change a leaf of `additional_kwargs`."""
         raise NotImplementedError
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
@@ -591,7 +591,7 @@ class _Renumbering(_Rewriting):
     seen=INVENTED,
 )
 class Doubles(_Renumbering):
-    """Integers pass through a double, which rounds them beyond 53 bits."""
+    """Passes integers through a double, which rounds them beyond 53 bits."""
 
     def renumbered(self, number: Any) -> Any:
         if type(number) is int and abs(number) < 1 << 70:
@@ -607,7 +607,7 @@ class Doubles(_Renumbering):
     "langchain-community 0.4.2, chat_message_histories/dynamodb.py: as Decimal",
 )
 class FloatsAsText(_Renumbering):
-    """Floats come back as another type."""
+    """Returns floats as strings."""
 
     def renumbered(self, number: Any) -> Any:
         return str(number) if type(number) is float else number
@@ -620,7 +620,7 @@ class FloatsAsText(_Renumbering):
     seen=INVENTED,
 )
 class NormalisedNumbers(_Renumbering):
-    """Numbers are normalised as some JSON columns do: 1.0 is 1, and -0.0 is 0."""
+    """Normalises numbers like some JSON columns: 1.0 becomes 1, and -0.0 becomes 0."""
 
     def renumbered(self, number: Any) -> Any:
         if type(number) is float and number.is_integer() and abs(number) < 10:
@@ -636,14 +636,14 @@ class NormalisedNumbers(_Renumbering):
     "a strict reader turns into null",
 )
 class NanIsNull(_Renumbering):
-    """NaN and the infinities become null."""
+    """Turns NaN and the infinities into null."""
 
     def renumbered(self, number: Any) -> Any:
         unwritable = type(number) is float and number - number != 0
         return None if unwritable else number
 
 
-# -- what JSON has no form for, and everything -----------------------------------------------
+# -- values that JSON cannot represent, and whole conversations ------------------------------
 
 
 @faulty(
@@ -653,7 +653,7 @@ class NanIsNull(_Renumbering):
     seen="microsoft/agent-framework#7242 https://github.com/microsoft/agent-framework/pull/7242",
 )
 class HashIsKey(MemoryChatMessageHistory):
-    """A message whose role and content are in the history already is not stored."""
+    """Does not store a message whose role and content are already in the history."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for message in messages:
@@ -669,7 +669,7 @@ class HashIsKey(MemoryChatMessageHistory):
     seen="haystack-experimental 0.19.0.post1, in_memory.py, write_messages",
 )
 class IdIsKey(MemoryChatMessageHistory):
-    """Of the messages of one batch that have the same id one is stored."""
+    """Stores only one of the messages in a batch that have the same id."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         keyed = {message.id or number: message for number, message in enumerate(messages)}
@@ -683,7 +683,7 @@ class IdIsKey(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class DefaultStr(MemoryChatMessageHistory):
-    """`json.dumps(..., default=str)` stores the text of what JSON has no form for."""
+    """Stores the text of values that JSON cannot represent, with `default=str`."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         texts = [json.dumps(message_to_dict(message), default=str) for message in messages]
@@ -698,7 +698,7 @@ class DefaultStr(MemoryChatMessageHistory):
     "inherited loop",
 )
 class OneAfterTheOther(MemoryChatMessageHistory):
-    """Messages are stored one after the other: those before the refused one stay."""
+    """Stores messages one by one, so that those before a refused message stay."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for message in messages:
@@ -713,7 +713,7 @@ class OneAfterTheOther(MemoryChatMessageHistory):
     "langchain-community 0.4.2, chat_message_histories/sql.py: json.dumps(message_to_dict(m))",
 )
 class AnyTypeAccepted(MemoryChatMessageHistory):
-    """The type of a message is not looked at when it is stored, and reading raises on it."""
+    """Does not check the type of a message when it stores it, and then raises on every read."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         if any(type(message) is BaseMessage for message in messages):
@@ -729,7 +729,7 @@ class AnyTypeAccepted(MemoryChatMessageHistory):
     seen="langchain-community 0.4.2, chat_message_histories/zep.py, messages",
 )
 class UnknownIsHuman(MemoryChatMessageHistory):
-    """A message of an unknown class is stored as a human one."""
+    """Stores a message of an unknown class as a human message."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(
@@ -744,7 +744,7 @@ class UnknownIsHuman(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class NestedAsText(_Rewriting):
-    """What is nested in `response_metadata` or an artifact becomes text."""
+    """Turns nested values in `additional_kwargs` and `response_metadata` into text."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         data = document["data"]
@@ -764,7 +764,7 @@ class NestedAsText(_Rewriting):
     "langchain-arangodb 2.1.0, arangodb.py",
 )
 class OnlyContent(_Rewriting):
-    """The type and the content survive, and what a type cannot do without."""
+    """Keeps only the type, the content, and the fields that a type requires."""
 
     def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
         needed = ("type", "content", "tool_call_id", "role", "name")

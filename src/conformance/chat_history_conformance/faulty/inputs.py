@@ -1,4 +1,4 @@
-"""Histories that do not take what they must take, or take what they must refuse."""
+"""Histories that refuse valid values, or accept invalid ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chat_history_conformance.faulty import INVENTED, faulty
     seen="run-llama/llama_index#22963 https://github.com/run-llama/llama_index/pull/22963",
 )
 class EmptyBatchRaises(MemoryChatMessageHistory):
-    """The driver refuses a write of nothing."""
+    """Raises on an empty batch, because its driver refuses a write of nothing."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         if not messages:
@@ -33,7 +33,7 @@ class EmptyBatchRaises(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class EmptyBatchReplaces(MemoryChatMessageHistory):
-    """An empty batch is taken for an empty conversation, and written in its place."""
+    """Replaces the conversation with an empty one when it receives an empty batch."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         if not messages:
@@ -46,10 +46,10 @@ class EmptyBatchReplaces(MemoryChatMessageHistory):
     breaks="inputs.empty_batch",
     kind="foreign",
     seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages, writes the "
-    "item without new messages; that it is read as a message is INVENTED",
+    "item without new messages; reading it as a message is INVENTED",
 )
 class EmptyBatchStored(MemoryChatMessageHistory):
-    """An empty batch is stored as a record of its own, read as an empty message."""
+    """Stores an empty batch as a record that reads as an empty message."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(messages or [HumanMessage("")])
@@ -57,7 +57,7 @@ class EmptyBatchStored(MemoryChatMessageHistory):
 
 @faulty("inputs.lists_only", breaks="inputs.any_sequence", kind="other", seen=INVENTED)
 class ListsOnly(MemoryChatMessageHistory):
-    """The batch is joined to a list with `+`, which a tuple does not take."""
+    """Joins the batch to a list with `+`, which raises for a tuple."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         nothing: list[BaseMessage] = []
@@ -66,7 +66,7 @@ class ListsOnly(MemoryChatMessageHistory):
 
 @faulty("inputs.others_ignored", breaks="inputs.any_sequence", kind="lost", seen=INVENTED)
 class OthersIgnored(MemoryChatMessageHistory):
-    """Only a list or a tuple is taken for a batch; of anything else the first is stored."""
+    """Stores only the first message of a batch that is neither a list nor a tuple."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         known = isinstance(messages, list | tuple)
@@ -80,7 +80,7 @@ class OthersIgnored(MemoryChatMessageHistory):
     seen="haystack-experimental 0.19.0.post1, in_memory.py, write_messages",
 )
 class GoneThroughTwice(MemoryChatMessageHistory):
-    """The batch is gone through to check it, and again to store it."""
+    """Iterates over the batch once to check it, and again to store it."""
 
     def add_messages(self, messages: Iterable[BaseMessage]) -> None:
         if any(not isinstance(message, BaseMessage) for message in messages):
@@ -90,7 +90,7 @@ class GoneThroughTwice(MemoryChatMessageHistory):
 
 @faulty("inputs.first_of_iterator", breaks="inputs.iterator", kind="foreign", seen=INVENTED)
 class FirstOfIterator(MemoryChatMessageHistory):
-    """An iterator is refused when its first message has been stored."""
+    """Refuses an iterator after storing its first message."""
 
     def add_messages(self, messages: Iterable[BaseMessage]) -> None:
         if hasattr(messages, "__next__"):
@@ -101,7 +101,7 @@ class FirstOfIterator(MemoryChatMessageHistory):
 
 @faulty("inputs.roles_swapped", breaks="inputs.strings", kind="altered", seen=INVENTED)
 class RolesSwapped(MemoryChatMessageHistory):
-    """`add_ai_message` given a text adds a human message."""
+    """Adds a human message when `add_ai_message` receives a text."""
 
     def add_ai_message(self, message: AIMessage | str) -> None:
         self.add_message(HumanMessage(message) if isinstance(message, str) else message)
@@ -109,7 +109,7 @@ class RolesSwapped(MemoryChatMessageHistory):
 
 @faulty("inputs.empty_text_ignored", breaks="inputs.strings", kind="lost", seen=INVENTED)
 class EmptyTextIgnored(MemoryChatMessageHistory):
-    """`add_user_message` does nothing for an empty text."""
+    """Does nothing when `add_user_message` receives an empty text."""
 
     def add_user_message(self, message: HumanMessage | str) -> None:
         if message:
@@ -124,7 +124,7 @@ class EmptyTextIgnored(MemoryChatMessageHistory):
     "add_user_message",
 )
 class MessageWrapped(MemoryChatMessageHistory):
-    """`add_user_message` wraps what it gets, a message too, which then is no valid content."""
+    """Wraps every argument of `add_user_message`, even a message, which is not valid content."""
 
     def add_user_message(self, message: HumanMessage | str) -> None:
         self.add_message(HumanMessage(content=cast("str", message)))
@@ -132,7 +132,7 @@ class MessageWrapped(MemoryChatMessageHistory):
 
 @faulty("inputs.content_taken", breaks="inputs.message_objects", kind="altered", seen=INVENTED)
 class ContentTaken(MemoryChatMessageHistory):
-    """`add_ai_message` makes a new message of the content of the one that it gets."""
+    """Makes a new message from the content of the message that `add_ai_message` receives."""
 
     def add_ai_message(self, message: AIMessage | str) -> None:
         self.add_message(AIMessage(message if isinstance(message, str) else message.content))
@@ -145,7 +145,7 @@ class ContentTaken(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class AnythingLeftOut(MemoryChatMessageHistory):
-    """What is no message is left out without a word."""
+    """Silently leaves out values that are not messages."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages([message for message in messages if hasattr(message, "content")])
@@ -155,11 +155,11 @@ class AnythingLeftOut(MemoryChatMessageHistory):
     "inputs.anything_converted",
     breaks="inputs.not_a_message",
     kind="swallowed_error",
-    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message: takes "
-    "whatever it gets",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message: appends "
+    "any value",
 )
 class AnythingConverted(MemoryChatMessageHistory):
-    """Whatever is no message becomes the text of a human one."""
+    """Converts values that are not messages to human messages with their text."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(

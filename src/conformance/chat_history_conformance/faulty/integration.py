@@ -1,4 +1,4 @@
-"""Histories that langchain-core's own users of a history cannot work with."""
+"""Histories with which features of langchain-core do not work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chat_history_conformance.faulty import INVENTED, faulty
     "langchain-ai/langchain#15385 https://github.com/langchain-ai/langchain/issues/15385",
 )
 class SecondReadConsumed(MemoryChatMessageHistory):
-    """Every second read after something was added is empty, as a consuming one is."""
+    """Returns nothing on every second read after an add, like a consuming read."""
 
     _was_read = False
 
@@ -42,7 +42,7 @@ class SecondReadConsumed(MemoryChatMessageHistory):
     seen="langchain-core 1.7.2, runnables/history.py, _enter_history: calls `copy` on `messages`",
 )
 class TupleReturned(MemoryChatMessageHistory):
-    """`messages` is a tuple."""
+    """Returns a tuple from `messages`."""
 
     @property
     def messages(self) -> Any:  # type: ignore[override]
@@ -53,11 +53,11 @@ class TupleReturned(MemoryChatMessageHistory):
     "integration.write_fails_in_turn",
     breaks="integration.turns",
     kind="lost",
-    seen="langchain-core 1.7.2, runnables/history.py, _exit_history: what adding raises is only "
-    "logged",
+    seen="langchain-core 1.7.2, runnables/history.py, _exit_history: an error that adding raises "
+    "is only logged",
 )
 class WriteFails(MemoryChatMessageHistory):
-    """Adding a question together with its answer raises, which the runnable only logs."""
+    """Raises when a question and its answer are added together; the runnable only logs it."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         if {message.type for message in messages} == {"human", "ai"}:
@@ -72,7 +72,7 @@ class WriteFails(MemoryChatMessageHistory):
     seen="sqlite3 of the standard library, check_same_thread; INVENTED as a history",
 )
 class OneThread(MemoryChatMessageHistory):
-    """A handle works only on the thread that opened it."""
+    """Works only on the thread that opened the handle."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -92,7 +92,7 @@ class OneThread(MemoryChatMessageHistory):
     seen="langchain-ai/langchain#15327 https://github.com/langchain-ai/langchain/pull/15327",
 )
 class StreamedUnreadable(MemoryChatMessageHistory):
-    """Reading raises on the chunk that a streamed answer is."""
+    """Raises when it reads a message chunk, which a streamed answer is."""
 
     def _append(self, texts: Sequence[str]) -> None:
         super()._append([text.replace('"AIMessageChunk"', '"chunk"') for text in texts])
@@ -100,7 +100,7 @@ class StreamedUnreadable(MemoryChatMessageHistory):
 
 @faulty("integration.streamed_left_out", breaks="integration.streaming", kind="lost", seen=INVENTED)
 class StreamedLeftOut(MemoryChatMessageHistory):
-    """Chunks are taken for what is not yet complete, and left out."""
+    """Leaves out chunks, because it takes them for incomplete messages."""
 
     def _append(self, texts: Sequence[str]) -> None:
         kinds = [json.loads(text)["type"] for text in texts]
@@ -125,7 +125,7 @@ class _Untyped(MemoryChatMessageHistory):
     seen="langchain-ai/langchain#27454 https://github.com/langchain-ai/langchain/issues/27454",
 )
 class BaseMessages(_Untyped):
-    """Messages come back as BaseMessage objects, which `get_buffer_string` refuses."""
+    """Returns BaseMessage objects, which `get_buffer_string` refuses."""
 
 
 @faulty(
@@ -135,7 +135,7 @@ class BaseMessages(_Untyped):
     seen="langchain-ai/langchain#27454 https://github.com/langchain-ai/langchain/issues/27454",
 )
 class BaseMessagesTrimmed(_Untyped):
-    """Messages come back as BaseMessage objects, by whose class trimming goes."""
+    """Returns BaseMessage objects, although trimming depends on the class of a message."""
 
 
 @faulty(
@@ -146,7 +146,7 @@ class BaseMessagesTrimmed(_Untyped):
     "comes back as one message of joined text",
 )
 class RolesInText(MemoryChatMessageHistory):
-    """Messages come back with the role in front of their text."""
+    """Returns messages with their role in front of their text."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

@@ -38,7 +38,7 @@ def one_session_for_all(session_id: str) -> Memory:
     seen=INVENTED,
 )
 def few_buckets(session_id: str) -> Memory:
-    """Sessions are told apart by the first character behind the last dash."""
+    """Only the first character after the last dash distinguishes two session ids."""
     head, _, tail = session_id.rpartition("-")
     return Memory(f"{head}-{ord(tail[:1] or '-') % 8}")
 
@@ -50,13 +50,13 @@ def few_buckets(session_id: str) -> Memory:
     seen="alexedwards/scs#226: a case-insensitive column",
 )
 def ids_lower_cased(session_id: str) -> Memory:
-    """Ids that differ in case only share a conversation."""
+    """Session ids that differ only in case share a conversation."""
     return Memory(session_id.lower())
 
 
 @faulty("isolation.ids_normalised", breaks="isolation.normalisation", kind="foreign", seen=INVENTED)
 def ids_normalised(session_id: str) -> Memory:
-    """Ids are brought into Unicode's normal form NFKC."""
+    """Session ids are converted to the Unicode normal form NFKC."""
     return Memory(unicodedata.normalize("NFKC", session_id))
 
 
@@ -64,7 +64,7 @@ def ids_normalised(session_id: str) -> Memory:
     "isolation.accents_ignored", breaks="isolation.normalisation", kind="foreign", seen=INVENTED
 )
 def accents_ignored(session_id: str) -> Memory:
-    """Ids are compared without their accents, as some collations do."""
+    """Session ids are compared without their accents, as in some collations."""
     decomposed = unicodedata.normalize("NFD", session_id)
     return Memory("".join(c for c in decomposed if not unicodedata.combining(c)))
 
@@ -73,10 +73,10 @@ def accents_ignored(session_id: str) -> Memory:
     "isolation.ids_stripped",
     breaks="isolation.surrounding_blanks",
     kind="foreign",
-    seen="openai/openai-agents-python#4741: trailing blanks under PAD SPACE",
+    seen="openai/openai-agents-python#4741: trailing spaces under PAD SPACE",
 )
 def ids_stripped(session_id: str) -> Memory:
-    """Blanks behind an id do not count."""
+    """Spaces at the end of a session id are ignored."""
     return Memory(session_id.rstrip(" "))
 
 
@@ -87,7 +87,7 @@ def ids_stripped(session_id: str) -> Memory:
     seen="langchain-singlestore 1.7.0, chat_message_history.py: _sanitize_input(session_id)",
 )
 def id_sanitised(session_id: str) -> Memory:
-    """What is neither a letter nor a digit nor an underscore is removed from an id."""
+    """Only ASCII letters, digits and underscores of a session id are kept."""
     return Memory(re.sub(r"[^a-zA-Z0-9_]", "", session_id))
 
 
@@ -98,7 +98,7 @@ def id_sanitised(session_id: str) -> Memory:
     seen="NousResearch/hermes-agent#79722: LIKE wildcards that are not escaped",
 )
 class LikeWildcards(MemoryChatMessageHistory):
-    """Reading takes the id for a LIKE pattern, where `%` and `_` match anything."""
+    """Reads with the id as a LIKE pattern, in which `%` and `_` match anything."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -113,7 +113,7 @@ class LikeWildcards(MemoryChatMessageHistory):
     seen="langchain-ai/langchain-redis#67: ids are not escaped in the query",
 )
 class RegularExpression(MemoryChatMessageHistory):
-    """Reading takes the id for a regular expression, and for itself where it is none."""
+    """Reads with the id as a regular expression, unless it is not a valid one."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -132,7 +132,7 @@ class RegularExpression(MemoryChatMessageHistory):
     seen="langchain-google-bigtable 0.8.0: rows are read by '^' + escape(session_id) + '#.*'",
 )
 class SeparatorInId(MemoryChatMessageHistory):
-    """Reading takes every key that begins with the id and a `#`."""
+    """Reads every key that begins with the id and a `#`."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -146,7 +146,7 @@ class SeparatorInId(MemoryChatMessageHistory):
     seen="openai-agents 0.24.0, extensions/memory/redis_session.py: keys {id} and {id}:messages",
 )
 def derived_key(session_id: str) -> Memory:
-    """The messages of `x` lie under the key `x:messages`, which is another session's id."""
+    """Messages of `x` are stored under the key `x:messages`, which is another session's id."""
     return Memory(session_id if session_id.endswith(":messages") else f"{session_id}:messages")
 
 
@@ -157,13 +157,13 @@ def derived_key(session_id: str) -> Memory:
     seen="langchain-community 0.4.2, chat_message_histories/tidb.py: session_id VARCHAR(255)",
 )
 def long_id_cut(session_id: str) -> Memory:
-    """Ids are cut to the 255 characters of their column."""
+    """Session ids are cut to the 255 characters of their column."""
     return Memory(session_id[:255])
 
 
 @faulty("isolation.long_id_not_indexed", breaks="isolation.long_ids", kind="lost", seen=INVENTED)
 class LongIdNotIndexed(MemoryChatMessageHistory):
-    """Sessions with an id beyond 512 characters are stored and not found again."""
+    """Stores sessions with ids longer than 512 characters, but never finds them again."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -172,7 +172,7 @@ class LongIdNotIndexed(MemoryChatMessageHistory):
 
 @faulty("isolation.ids_are_numbers", breaks="isolation.digits", kind="foreign", seen=INVENTED)
 def ids_are_numbers(session_id: str) -> Memory:
-    """Ids that look like numbers are compared as numbers."""
+    """Session ids that look like numbers are compared as numbers."""
     with contextlib.suppress(ValueError):
         session_id = repr(float(session_id))
     return Memory(session_id)
@@ -182,7 +182,7 @@ def ids_are_numbers(session_id: str) -> Memory:
     "isolation.ends_at_nul", breaks="isolation.control_characters", kind="foreign", seen=INVENTED
 )
 def ends_at_nul(session_id: str) -> Memory:
-    """An id ends at its first NUL."""
+    """Session ids end at their first NUL."""
     return Memory(session_id.partition("\x00")[0])
 
 
@@ -193,7 +193,7 @@ def ends_at_nul(session_id: str) -> Memory:
     seen=INVENTED,
 )
 def unencodable_replaced(session_id: str) -> Memory:
-    """What UTF-8 cannot hold becomes a question mark."""
+    """Characters of an id that UTF-8 cannot encode become question marks."""
     return Memory(session_id.encode("utf-8", "replace").decode("utf-8"))
 
 
@@ -204,7 +204,7 @@ def unencodable_replaced(session_id: str) -> Memory:
     seen="llama-index-storage-chat-store-azure 0.6.0, base.py: f\"PartitionKey eq '{key}'\"",
 )
 class QuoteInjection(MemoryChatMessageHistory):
-    """Reading puts the id between quotes into the text of a query."""
+    """Puts the id between quotes into the text of a query when reading."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -215,14 +215,14 @@ class QuoteInjection(MemoryChatMessageHistory):
 
 @faulty("isolation.format_string", breaks="isolation.any_id_works", kind="lost", seen=INVENTED)
 class FormatString(MemoryChatMessageHistory):
-    """Adding puts the id through `%` formatting with nothing to fill in, reading does not."""
+    """Applies `%` formatting to the id when adding, but not when reading."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         Memory(self.session_id.replace("%s", "").replace("%", "")).add_messages(messages)
 
 
 class _Files(BaseChatMessageHistory):
-    """A file for each session, in the working directory; the example of langchain-core."""
+    """One file per session in the working directory, like the example of langchain-core."""
 
     def __init__(self, session_id: str) -> None:
         self.path = Path(f"./{session_id}").resolve() / "messages.jsonl"
@@ -251,7 +251,7 @@ class _Files(BaseChatMessageHistory):
     lacks={},
 )
 def id_as_path(session_id: str) -> BaseChatMessageHistory:
-    """The id is the path of a file, which has many spellings."""
+    """Session ids are used as paths of files, and a path has many spellings."""
     inside = os.path.relpath(os.path.join("/", session_id.strip("\x00")), "/")
     return _Files(inside.replace("\x00", "%00"))
 
@@ -264,7 +264,7 @@ def id_as_path(session_id: str) -> BaseChatMessageHistory:
     lacks={},
 )
 def path_traversal(session_id: str) -> BaseChatMessageHistory:
-    """The id is joined to the directory as it is, `..` included."""
+    """Session ids are joined to the directory unchanged, even with `..` in them."""
     return _Files(session_id.replace("\x00", "%00"))
 
 
@@ -275,7 +275,7 @@ def path_traversal(session_id: str) -> BaseChatMessageHistory:
     seen=INVENTED,
 )
 class EmptyIdIsAll(MemoryChatMessageHistory):
-    """With an empty id reading filters by nothing, and returns every session."""
+    """Reads every session if the id is empty, because it filters by nothing."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -284,7 +284,7 @@ class EmptyIdIsAll(MemoryChatMessageHistory):
 
 @faulty("isolation.empty_id_clears_all", breaks="isolation.empty_id", kind="lost", seen=INVENTED)
 class EmptyIdClearsAll(MemoryChatMessageHistory):
-    """Clearing the session with the empty id clears every session."""
+    """Clears every session if the id is empty."""
 
     def clear(self) -> None:
         if not self.session_id:
@@ -299,7 +299,7 @@ class EmptyIdClearsAll(MemoryChatMessageHistory):
     seen="langchain-google-bigtable 0.8.0, chat_message_history.py clear: drop_by_prefix",
 )
 class ClearByPrefix(MemoryChatMessageHistory):
-    """`clear` removes every session whose id begins with this one."""
+    """Clears every session whose id begins with its own id."""
 
     def clear(self) -> None:
         for session in [*self._store._sessions]:
@@ -314,7 +314,7 @@ class ClearByPrefix(MemoryChatMessageHistory):
     seen="NousResearch/hermes-agent#79722: a filter by LIKE deleted other sessions",
 )
 class ClearByPattern(MemoryChatMessageHistory):
-    """`clear` removes every session whose id matches this one as a LIKE pattern."""
+    """Clears every session whose id matches its own id as a LIKE pattern."""
 
     def clear(self) -> None:
         pattern = re.escape(self.session_id).replace("%", ".*").replace("_", ".")
@@ -324,7 +324,7 @@ class ClearByPattern(MemoryChatMessageHistory):
 
 
 def _read_where(history: Memory, matches: Callable[[str], bool]) -> list[BaseMessage]:
-    """The messages of all sessions whose id matches, in the order in which they were added."""
+    """Return the messages of all sessions whose id matches, in the order of their adds."""
     sessions = [(name, session) for name, session in history._store._sessions.items()]
     records = [record for name, session in sessions if matches(name) for record in session.records]
     return [decode(record.text, record.position) for record in sorted(records)]

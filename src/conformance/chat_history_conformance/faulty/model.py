@@ -1,4 +1,4 @@
-"""Histories in which each operation is right, and a sequence of them is not."""
+"""Histories whose operations work one at a time, but not in some sequences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chat_history_conformance.faulty import INVENTED, faulty
 
 @faulty("model.cache_by_length", breaks="model.agrees_with_list", kind="stale", seen=INVENTED)
 class CacheByLength(MemoryChatMessageHistory):
-    """A handle takes its cache for current while the session has as many messages as it."""
+    """Trusts the handle's cache while the session has as many messages as the cache."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -38,7 +38,7 @@ class CacheByLength(MemoryChatMessageHistory):
     "the cached list as the whole document",
 )
 class StaleHandleOverwrites(MemoryChatMessageHistory):
-    """A handle that has read writes behind what it has seen, over what came meanwhile."""
+    """Adds after the messages that the handle last read, and overwrites later messages."""
 
     _seen: list[BaseMessage] | None = None
 

@@ -1,4 +1,4 @@
-"""Histories that return messages in another order than they were added in, or not all of them."""
+"""Histories that return messages in a wrong order, or not all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chat_history_conformance.faulty import INVENTED, faulty
     "langchain-arangodb 2.1.0, chat_message_histories/arangodb.py",
 )
 class NewestFirst(MemoryChatMessageHistory):
-    """`messages` lists the newest message first."""
+    """Returns the newest message first."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -36,7 +36,7 @@ class NewestFirst(MemoryChatMessageHistory):
     seen="run-llama/llama_index#22963 https://github.com/run-llama/llama_index/pull/22963",
 )
 class BatchReversed(MemoryChatMessageHistory):
-    """A batch is pushed at the head of a list in one command, which turns it round."""
+    """Pushes a batch onto the head of a list in one command, which reverses the batch."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(list(messages)[::-1])
@@ -50,7 +50,7 @@ class BatchReversed(MemoryChatMessageHistory):
     "produced without a key",
 )
 class Partitioned(MemoryChatMessageHistory):
-    """Messages are spread over three partitions, which are read one after the other."""
+    """Spreads messages over three partitions, and reads the partitions one after the other."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -67,7 +67,7 @@ class Partitioned(MemoryChatMessageHistory):
     control="sqlite",
 )
 class NoOrderBy(SQLiteChatMessageHistory):
-    """The query has no ORDER BY and is answered from an index on the message."""
+    """Queries without ORDER BY, so that an index on the message decides the order."""
 
     def _fetch(self, last: int | None = None) -> list[Any]:
         return sorted(super()._fetch(last), key=lambda record: bytes(record[1]))
@@ -80,7 +80,7 @@ class NoOrderBy(SQLiteChatMessageHistory):
     seen="langchain-ai/langchainjs#7255 https://github.com/langchain-ai/langchainjs/issues/7255",
 )
 class UsersLast(MemoryChatMessageHistory):
-    """`add_user_message` keeps its message back until something else was added, or is read."""
+    """Holds a message of `add_user_message` back until the next other add or read."""
 
     _waiting: tuple[BaseMessage, ...] = ()
 
@@ -99,10 +99,10 @@ class UsersLast(MemoryChatMessageHistory):
 
 
 class _Numbered(SQLiteChatMessageHistory):
-    """Messages carry a key in the store; they are read in the order of the keys."""
+    """Stores a key with each message, and reads messages in the order of their keys."""
 
     def key(self, place: int) -> Any:
-        """What the message at this place of a batch is sorted by."""
+        """Return the key of the message at this place of a batch."""
         raise NotImplementedError
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
@@ -122,7 +122,7 @@ class _Numbered(SQLiteChatMessageHistory):
         return found
 
     def pages(self, found: list[Any]) -> list[Any]:
-        """What a read gets to see of all messages in their order."""
+        """Return the messages that a read returns, given all messages in order."""
         return found
 
 
@@ -134,7 +134,7 @@ class _Numbered(SQLiteChatMessageHistory):
     control="sqlite",
 )
 class CountedByHandle(_Numbered):
-    """Each handle numbers the messages that it adds, beginning with 0."""
+    """Numbers the messages of each handle separately, starting with 1."""
 
     _count = 0
 
@@ -152,7 +152,7 @@ class CountedByHandle(_Numbered):
     control="sqlite",
 )
 class TimestampTies(_Numbered):
-    """The order is that of a time, one microsecond apart in a batch, and then of a random id."""
+    """Sorts by a time, one microsecond apart within a batch, and then by a random id."""
 
     def key(self, place: int) -> Any:
         return time.time_ns() + place * 1_000, random.random()
@@ -166,7 +166,7 @@ class TimestampTies(_Numbered):
     control="sqlite",
 )
 class WallClock(_Numbered):
-    """The order is that of the writer's wall clock."""
+    """Sorts by the writer's wall clock."""
 
     def key(self, place: int) -> Any:
         return time.time() * 1000
@@ -181,7 +181,7 @@ class WallClock(_Numbered):
     control="sqlite",
 )
 class PagesByTime(_Numbered):
-    """Pages of 100 in the order of a time; the next one is what has a later time than the last."""
+    """Reads pages of 100 messages, each beginning after the time of the last message."""
 
     def key(self, place: int) -> Any:
         return time.time_ns() // 1_000_000
@@ -200,7 +200,7 @@ class PagesByTime(_Numbered):
     seen="spring-projects/spring-ai#3442 https://github.com/spring-projects/spring-ai/issues/3442",
 )
 class WholeSeconds(MemoryChatMessageHistory):
-    """The order is that of a time in whole seconds, and of the text within one second."""
+    """Sorts by a time in whole seconds, and by the text within one second."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -221,7 +221,7 @@ class WholeSeconds(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class JoinedByContent(MemoryChatMessageHistory):
-    """A message that was there already is counted up, and read as often at its first place."""
+    """Counts a repeated message, and returns all its copies at the place of the first."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -237,7 +237,7 @@ class JoinedByContent(MemoryChatMessageHistory):
     seen="haystack-experimental 0.19.0.post1, in_memory.py, write_messages",
 )
 class KnownIdsLeftOut(MemoryChatMessageHistory):
-    """A message whose id is in the history already is not stored."""
+    """Does not store a message whose id is already in the history."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for message in messages:
@@ -252,7 +252,7 @@ class KnownIdsLeftOut(MemoryChatMessageHistory):
     seen="spring-projects/spring-ai#3149 https://github.com/spring-projects/spring-ai/issues/3149",
 )
 class Restamped(MemoryChatMessageHistory):
-    """Each add writes the whole conversation again, what was there in the wrong order."""
+    """Rewrites the whole conversation on each add, the older messages in the wrong order."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         rewritten = [*self.messages[::-1], *messages]
@@ -269,7 +269,7 @@ class Restamped(MemoryChatMessageHistory):
     "0.2.6 (10,000); here 1,000",
 )
 class FirstPage(MemoryChatMessageHistory):
-    """Only the first page of the store's answer is read."""
+    """Reads only the first page of the store's answer."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -284,7 +284,7 @@ class FirstPage(MemoryChatMessageHistory):
     control="sqlite",
 )
 class SortedAsText(SQLiteChatMessageHistory):
-    """The order is that of counters that are compared as text, padded to two digits."""
+    """Sorts by counters that are compared as text, padded to two digits."""
 
     def _fetch(self, last: int | None = None) -> list[Any]:
         numbered = [(f"{n:02}", record) for n, record in enumerate(super()._fetch(last))]
@@ -298,7 +298,7 @@ class SortedAsText(SQLiteChatMessageHistory):
     seen=INVENTED,
 )
 class PageBorder(MemoryChatMessageHistory):
-    """The last message of a page of 100 is the first of the next one, too."""
+    """Returns the last message of each page of 100 again at the start of the next page."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -314,7 +314,7 @@ class PageBorder(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class OneRequest(MemoryChatMessageHistory):
-    """A request takes 500 messages, and what a batch has beyond that is not sent."""
+    """Sends only the first 500 messages of a batch."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(list(messages)[:500])
@@ -327,7 +327,7 @@ class OneRequest(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class OvertakingRequests(MemoryChatMessageHistory):
-    """A long batch is sent in requests of 25 messages at once, and the last one arrives first."""
+    """Sends a long batch in requests of 25 messages, the last of which arrives first."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for start in reversed(range(0, len(messages), 25)):

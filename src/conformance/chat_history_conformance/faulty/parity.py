@@ -1,4 +1,4 @@
-"""Histories whose asynchronous methods are missing, disagree, or get in the way."""
+"""Histories whose asynchronous methods are missing, disagree, or disturb others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chat_history_conformance.faulty import INVENTED, faulty
     seen="langchain-postgres 0.0.19: aadd_messages raises ValueError without async_connection",
 )
 class AsyncNotImplemented(MemoryChatMessageHistory):
-    """`aadd_messages` is overridden and raises where the default would have worked."""
+    """Overrides `aadd_messages` with a method that raises, although the default works."""
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         raise ValueError("made without async_connection")
@@ -34,7 +34,7 @@ class AsyncNotImplemented(MemoryChatMessageHistory):
     "coroutine without awaiting it",
 )
 class CoroutineReturned(MemoryChatMessageHistory):
-    """`aclear` makes the coroutine that clears, and does not await it."""
+    """Creates a coroutine that clears in `aclear`, but does not await it."""
 
     async def aclear(self) -> None:
         super().aclear().close()
@@ -47,7 +47,7 @@ class CoroutineReturned(MemoryChatMessageHistory):
     seen="llama-index-storage-chat-store-redis 0.8.0, base.py: siblings return raw items",
 )
 class RawRecords(MemoryChatMessageHistory):
-    """`aget_messages` returns dicts, `messages` returns messages."""
+    """Returns dicts from `aget_messages`, but messages from `messages`."""
 
     async def aget_messages(self) -> Any:
         return [message_to_dict(message) for message in self.messages]
@@ -60,7 +60,7 @@ class RawRecords(MemoryChatMessageHistory):
     seen="microsoft/semantic-kernel#14017: add_message skips what add_message_async does",
 )
 class TwoBuffers(MemoryChatMessageHistory):
-    """What `aadd_messages` adds is kept for `aget_messages`, and `messages` does not have it."""
+    """Keeps messages of `aadd_messages` in a buffer that `messages` does not read."""
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         other = MemoryChatMessageHistory(f"{self.session_id}-async")
@@ -77,7 +77,7 @@ class TwoBuffers(MemoryChatMessageHistory):
     seen="langchain-ai/langchain#16728: a review notes that reading may block the event loop",
 )
 class BlocksTheLoop(MemoryChatMessageHistory):
-    """`aadd_messages` waits for its store with a blocking call."""
+    """Waits for its store with a blocking call in `aadd_messages`."""
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         time.sleep(0.08)
@@ -91,7 +91,7 @@ class BlocksTheLoop(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class BlockingRead(MemoryChatMessageHistory):
-    """`aget_messages` reads a long history page by page with a blocking client."""
+    """Reads a long history page by page with a blocking client in `aget_messages`."""
 
     async def aget_messages(self) -> list[BaseMessage]:
         messages = self.messages
@@ -107,7 +107,7 @@ class BlockingRead(MemoryChatMessageHistory):
     seen="openai/openai-agents-python#1658: add_items is cancelled before the state is saved",
 )
 class CancelKeepsLock(MemoryChatMessageHistory):
-    """A cancelled add leaves the handle marked as busy, and every later one is refused."""
+    """Marks the handle as busy for ever after a cancelled add, and refuses later adds."""
 
     _busy = False
 
@@ -121,7 +121,7 @@ class CancelKeepsLock(MemoryChatMessageHistory):
 
 @faulty("parity.cancel_repeats", breaks="parity.cancellation", kind="duplicated", seen=INVENTED)
 class CancelRepeats(MemoryChatMessageHistory):
-    """A cancelled add is taken for a failed one and carried out again."""
+    """Treats a cancelled add as a failed one, and repeats it."""
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         self.add_messages(messages)
@@ -139,7 +139,7 @@ class CancelRepeats(MemoryChatMessageHistory):
     seen="langchain-ai/langgraph#6693: RuntimeError: Event loop is closed",
 )
 class ClientOfFirstLoop(MemoryChatMessageHistory):
-    """The client of a session is bound to the event loop that used it first."""
+    """Binds the client of a session to the first event loop that used it."""
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         loop = asyncio.get_running_loop()
@@ -158,7 +158,7 @@ _loops: dict[str, asyncio.AbstractEventLoop] = {}
     seen="bytedance/deer-flow#2302: a client is used on another loop than its own",
 )
 class HandleOfFirstLoop(MemoryChatMessageHistory):
-    """A handle is bound to the event loop that used it first."""
+    """Binds a handle to the first event loop that used it."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -176,7 +176,7 @@ class HandleOfFirstLoop(MemoryChatMessageHistory):
     seen="langchain-ai/langchain#22933: add_messages in async mode raises RuntimeError",
 )
 class SyncByAsyncioRun(MemoryChatMessageHistory):
-    """`add_messages` runs `aadd_messages` with `asyncio.run`."""
+    """Runs `aadd_messages` with `asyncio.run` in `add_messages`."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         coroutine = self.aadd_messages(messages)

@@ -1,4 +1,4 @@
-"""Histories whose reads change something, or show something else than was written."""
+"""Histories whose reads change something, or differ from the messages that were written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chat_history_conformance.faulty import INVENTED, faulty
     "messages_from_last_consumed() with committed offsets",
 )
 class ConsumingRead(MemoryChatMessageHistory):
-    """`messages` returns what has not been read yet, and moves on."""
+    """Returns only unread messages from `messages`, and then counts them as read."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -35,7 +35,7 @@ class ConsumingRead(MemoryChatMessageHistory):
     "SystemMessage with a summary first",
 )
 class SummaryOnSecondRead(MemoryChatMessageHistory):
-    """A handle that reads for the second time gets a summary that nobody added."""
+    """Returns an extra summary message from the second read of a handle on."""
 
     _reads = 0
 
@@ -53,7 +53,7 @@ class SummaryOnSecondRead(MemoryChatMessageHistory):
     seen="langchain-ai/langchain#6141: DynamoDB without any chat history raised",
 )
 class MissingSessionRaises(MemoryChatMessageHistory):
-    """Reading a session that was never written raises KeyError."""
+    """Raises KeyError when it reads a session that was never written."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -78,7 +78,7 @@ class NoneForEmpty(MemoryChatMessageHistory):
     "`messages` returns, which a tuple has not",
 )
 class NotAList(MemoryChatMessageHistory):
-    """`messages` is a tuple."""
+    """Returns a tuple from `messages`."""
 
     @property
     def messages(self) -> Any:  # type: ignore[override]
@@ -92,7 +92,7 @@ class NotAList(MemoryChatMessageHistory):
     seen="langchain-core 1.7.2, InMemoryChatMessageHistory: h.messages is h.messages",
 )
 class InternalListReturned(MemoryChatMessageHistory):
-    """`messages` is the list in which the handle keeps what it has read, until it writes."""
+    """Returns the list in which the handle caches messages until the next write."""
 
     _kept: list[BaseMessage] | None = None
 
@@ -113,7 +113,7 @@ class InternalListReturned(MemoryChatMessageHistory):
 
 @faulty("reads.printing_consumes", breaks="reads.printing", kind="lost", seen=INVENTED)
 class PrintingConsumes(MemoryChatMessageHistory):
-    """`str` takes the messages out of the history to print them."""
+    """Removes the messages from the history when `str` prints them."""
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -123,7 +123,7 @@ class PrintingConsumes(MemoryChatMessageHistory):
 
 @faulty("reads.repr_sorts", breaks="reads.printing", kind="reordered", seen=INVENTED)
 class ReprReverses(MemoryChatMessageHistory):
-    """`repr` turns the stored list round, to show the newest message first."""
+    """Reverses the stored messages in `repr`, to show the newest one first."""
 
     def __repr__(self) -> str:
         messages = self.messages[::-1]
@@ -139,7 +139,7 @@ class ReprReverses(MemoryChatMessageHistory):
     seen="langchain-community 0.4.2, chat_message_histories/rocksetdb.py: sync=False by default",
 )
 class WriteNotYetVisible(MemoryChatMessageHistory):
-    """What was added becomes visible by the read after the next one."""
+    """Makes added messages visible only after the next read."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -167,7 +167,7 @@ class WriteNotYetVisible(MemoryChatMessageHistory):
     seen="langchain-google-firestore 0.5.0: _load_messages only in __init__",
 )
 class CachedAtConstruction(MemoryChatMessageHistory):
-    """Messages are loaded when a handle is made, and what others add later is not seen."""
+    """Loads messages when a handle is created, and misses later adds of other handles."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -193,7 +193,7 @@ class CachedAtConstruction(MemoryChatMessageHistory):
     seen="langchain-community 0.4.2, chat_message_histories/tidb.py `messages`",
 )
 class StaleCacheUntilEmpty(CachedAtConstruction):
-    """A handle reads the store only while it has nothing in its cache."""
+    """Reads the store only while the handle's cache is empty."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -209,7 +209,7 @@ class StaleCacheUntilEmpty(CachedAtConstruction):
     control="sqlite",
 )
 class CacheOfTheProcess(SQLiteChatMessageHistory):
-    """A cache that all handles of a process share is not told of what other processes write."""
+    """Caches messages for all handles of a process, and misses writes of other processes."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

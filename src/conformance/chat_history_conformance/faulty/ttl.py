@@ -1,4 +1,4 @@
-"""Histories whose messages outlive their time, or do not live to see it."""
+"""Histories whose messages stay longer than their time to live, or expire too early."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _WithTTL(MemoryChatMessageHistory):
         return cls(session_id, ttl_ms=ttl_ms)
 
     def _until(self, seconds: float) -> None:
-        """Make what is stored in this session expire so many seconds from now."""
+        """Make the stored messages of this session expire in this many seconds."""
         session, expires_at = self._session(), time.monotonic() + seconds
         session.records[:] = [record._replace(expires_at=expires_at) for record in session.records]
 
@@ -33,7 +33,7 @@ class _WithTTL(MemoryChatMessageHistory):
     "no check of expireAt",
 )
 class LeftToASweeper(_WithTTL):
-    """Reading returns what has expired until the next write removes it."""
+    """Returns expired messages until the next write removes them."""
 
     def _fetch(self, last: int | None = None) -> list[Record]:
         records: list[Record] = [(item.position, item.text) for item in self._session().records]
@@ -48,7 +48,7 @@ class LeftToASweeper(_WithTTL):
     "https://github.com/FlowiseAI/Flowise/pull/2131",
 )
 class Ignored(_WithTTL):
-    """A time to live is taken and has no effect."""
+    """Accepts a time to live and ignores it."""
 
     def add_messages(self, messages: Any) -> None:
         super().add_messages(messages)
@@ -57,7 +57,7 @@ class Ignored(_WithTTL):
 
 @faulty("ttl.renewed_by_reading", breaks="ttl.reading_renews_nothing", kind="stale", seen=INVENTED)
 class RenewedByReading(_WithTTL):
-    """Each read begins the time to live anew."""
+    """Restarts the time to live at each read."""
 
     @property
     def messages(self) -> Messages:  # type: ignore[override]
@@ -69,7 +69,7 @@ class RenewedByReading(_WithTTL):
 
 @faulty("ttl.known_to_the_writer", breaks="ttl.expires_elsewhere", kind="stale", seen=INVENTED)
 class KnownToTheWriter(_WithTTL):
-    """When messages expire is known only to the handle that wrote them."""
+    """Keeps the time of expiry only in the handle that wrote the messages."""
 
     def add_messages(self, messages: Any) -> None:
         super().add_messages(messages)
@@ -84,7 +84,7 @@ class KnownToTheWriter(_WithTTL):
 
 @faulty("ttl.microseconds", breaks="ttl.kept_until", kind="lost", seen=INVENTED)
 class Microseconds(_WithTTL):
-    """Milliseconds are taken for microseconds."""
+    """Uses milliseconds as microseconds."""
 
     def add_messages(self, messages: Any) -> None:
         super().add_messages(messages)
@@ -94,7 +94,7 @@ class Microseconds(_WithTTL):
 
 @faulty("ttl.last_digits", breaks="ttl.kept_until", kind="lost", seen=INVENTED)
 class LastDigits(_WithTTL):
-    """Only what is left of the last whole second counts, as of `timedelta.microseconds`."""
+    """Uses only the fraction of a second in a time to live, like `timedelta.microseconds`."""
 
     def add_messages(self, messages: Any) -> None:
         super().add_messages(messages)
@@ -109,7 +109,7 @@ class LastDigits(_WithTTL):
     seen="langchain-community 0.4.2, chat_message_histories/redis.py: expire() on each add",
 )
 class SessionThoughMessage(_WithTTL):
-    """Each write begins the time of the whole session anew, and `message` is declared."""
+    """Restarts the time of the whole session at each write, but declares `message`."""
 
     def add_messages(self, messages: Any) -> None:
         super().add_messages(messages)
@@ -125,7 +125,7 @@ class SessionThoughMessage(_WithTTL):
     ttl_granularity="session",
 )
 class MessageThoughSession(_WithTTL):
-    """Each message expires by its own age, and `session` is declared."""
+    """Lets each message expire by its own age, but declares `session`."""
 
 
 @faulty(
@@ -136,7 +136,7 @@ class MessageThoughSession(_WithTTL):
     "container",
 )
 class WholeStoreExpires(_WithTTL):
-    """The time to live is one setting of the store, and the shortest that was asked for wins."""
+    """Uses one time to live for the whole store: the shortest that was requested."""
 
     shortest: ClassVar[dict[str, int]] = {}
 
@@ -158,7 +158,7 @@ class WholeStoreExpires(_WithTTL):
     "default ttl",
 )
 class NoneIsTheLastGiven(_WithTTL):
-    """Without a time to live the one that another handle was given is used."""
+    """Uses the time to live of another handle if none was requested."""
 
     default: ClassVar[list[int]] = []
 
@@ -172,7 +172,7 @@ class NoneIsTheLastGiven(_WithTTL):
 
 @faulty("ttl.negative_is_past", breaks="ttl.nonsense_refused", kind="wrong_bound", seen=INVENTED)
 class NegativeIsPast(_WithTTL):
-    """A negative time to live is taken, and deletes at once what is written."""
+    """Accepts a negative time to live, and deletes messages as soon as they are written."""
 
     def __init__(self, session_id: str, *, ttl_ms: int | None = None) -> None:
         negative = isinstance(ttl_ms, int) and ttl_ms < 0
@@ -181,7 +181,7 @@ class NegativeIsPast(_WithTTL):
 
 @faulty("ttl.text_is_converted", breaks="ttl.nonsense_refused", kind="wrong_bound", seen=INVENTED)
 class TextIsConverted(_WithTTL):
-    """Text in place of a time to live means none."""
+    """Accepts a text as the time to live, and then keeps messages for ever."""
 
     def __init__(self, session_id: str, *, ttl_ms: int | None = None) -> None:
         super().__init__(session_id, ttl_ms=None if isinstance(ttl_ms, str) else ttl_ms)
@@ -189,7 +189,7 @@ class TextIsConverted(_WithTTL):
 
 @faulty("ttl.cached_by_handle", breaks="ttl.reads_agree", kind="resurrected", seen=INVENTED)
 class CachedByHandle(_WithTTL):
-    """Every second handle returns what it read last for a second more."""
+    """Returns messages from a cache for one second, on every second handle."""
 
     opened: ClassVar[dict[str, int]] = {}
 
@@ -216,7 +216,7 @@ class CachedByHandle(_WithTTL):
     "expireAt = now + ttl for the item with all its messages",
 )
 class WriteRevives(_WithTTL):
-    """A write gives the whole session a new time to live, what had expired included."""
+    """Restarts the time to live of all messages at each write, even of expired ones."""
 
     def _append(self, texts: Any) -> None:
         self._until(1000.0)
@@ -228,7 +228,7 @@ class WriteRevives(_WithTTL):
 
 @faulty("ttl.stays_expired", breaks="ttl.usable_after_expiry", kind="lost", seen=INVENTED)
 class StaysExpired(_WithTTL):
-    """A session that has expired once reads as empty for ever."""
+    """Returns nothing from a session after its messages have expired once."""
 
     expired: ClassVar[set[str]] = set()
 
@@ -247,7 +247,7 @@ class StaysExpired(_WithTTL):
     seen=INVENTED,
 )
 class OnlyWholeReads(_WithTTL):
-    """`last_messages` returns what has expired."""
+    """Returns expired messages from `last_messages`."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         records = list(self._session().records)
@@ -265,7 +265,7 @@ class OnlyWholeReads(_WithTTL):
     "https://github.com/openai/openai-agents-python/issues/3174",
 )
 class LimitBeforeFilter(_WithTTL):
-    """A bounded read takes the oldest n records and leaves out those that have expired."""
+    """Takes the n oldest records in a bounded read, and then leaves out expired ones."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -279,7 +279,7 @@ class LimitBeforeFilter(_WithTTL):
     "ttl.newest_expiry_first", breaks="ttl.changes_nothing_else", kind="reordered", seen=INVENTED
 )
 class NewestExpiryFirst(_WithTTL):
-    """Messages with a time to live are read in the order of a key, newest first."""
+    """Returns messages with a time to live in the order of a key, newest first."""
 
     @property
     def messages(self) -> Messages:  # type: ignore[override]
