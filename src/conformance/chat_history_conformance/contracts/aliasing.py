@@ -1,4 +1,4 @@
-"""Aliasing: what the caller holds and what is stored are two things."""
+"""Aliasing: a history and its caller do not share objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOTH = (SYNC, ASYNC)
 
 _ADD_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages"
 _MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
-_STORE = "convention: a history is a store, and a store is changed by its own methods alone"
+_STORE = "convention: a history is a store, and only its own methods change it"
 
 _CONVERSATION: Messages = [
     HumanMessage("m0"),
@@ -86,11 +86,11 @@ def _comes_back_untouched(s: Session, *batches: Messages) -> None:
 
 @contract(
     "aliasing.inputs_unchanged",
-    rule="Adding changes neither the messages nor the list that are passed in.",
-    source=f"{_ADD_MESSAGES}: stores what it is given; {_STORE}",
-    cause="a key, a time or the session id is written into the caller's message; or the list is "
-    "emptied or extended on the way",
-    remedy="put what the store needs beside the message, or into a copy",
+    rule="Adding messages changes neither the messages nor the list that the caller passes in.",
+    source=f"{_ADD_MESSAGES}: stores the messages it is given; {_STORE}",
+    cause="The add writes a key, a time or the session id into the caller's message. Or it "
+    "empties or extends the caller's list.",
+    remedy="Store such data next to the message, or in a copy of it.",
     seen="langchain-community 0.4.2, chat_message_histories/rocksetdb.py, add_message: puts an id "
     "into additional_kwargs",
     modes=BOTH,
@@ -119,14 +119,14 @@ def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bo
 
 @contract(
     "aliasing.later_input_changes",
-    rule="What becomes of a message object after it was added, nested values included, does not "
-    "reach the store.",
+    rule="The stored messages do not change when the caller changes a message object after adding "
+    "it. This includes nested values.",
     source=_STORE,
-    cause="the history keeps the caller's objects, or a shallow copy of them",
-    remedy="store text; in memory, store `copy.deepcopy(message)`",
-    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message: keeps the "
-    "object; rocketride-org/rocketride-server#547 "
-    "https://github.com/rocketride-org/rocketride-server/pull/547: copies the outer list alone",
+    cause="The history keeps the caller's objects, or shallow copies of them.",
+    remedy="Store text. In memory, store `copy.deepcopy(message)`.",
+    seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message: keeps "
+    "the object; rocketride-org/rocketride-server#547 "
+    "https://github.com/rocketride-org/rocketride-server/pull/547: copies only the outer list",
     modes=BOTH,
     program=st.tuples(_conversations(), _changes()),
 )
@@ -143,10 +143,12 @@ def later_changes_of_a_message_do_not_reach_the_store(
 
 @contract(
     "aliasing.list_passed_in",
-    rule="What becomes of the list that was passed in does not reach the store.",
+    rule="The stored messages do not change when the caller changes the list after passing it to "
+    "`add_messages`.",
     source=_STORE,
-    cause="the history keeps the list itself as its store, for a session's first batch perhaps",
-    remedy="copy the list",
+    cause="The history keeps the caller's list as its store, for example for a session's first "
+    "batch.",
+    remedy="Copy the list.",
     seen="llama-index-core 0.14.25, simple_chat_store.py, set_messages; neo4j-graphrag 1.22.0, "
     "message_history.py, InMemoryMessageHistory: `self._messages = messages or []`",
     modes=BOTH,
@@ -170,14 +172,15 @@ def later_changes_of_the_list_do_not_reach_the_store(
 
 @contract(
     "aliasing.returned_list",
-    rule="The list that a read returns is the caller's: adding to it, emptying it or turning it "
-    "round changes neither the history nor what other reads return.",
+    rule="The caller owns the list that a read returns. Appending to it, emptying it or reversing "
+    "it changes neither the history nor the result of another read.",
     source=f"{_MESSAGES}: returns a list of messages; {_STORE}",
-    cause="the live list, or a cache, is handed out",
-    remedy="return a new list on each read",
+    cause="The read returns the stored list itself, or a cached list.",
+    remedy="Return a new list from each read.",
     seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.messages; "
-    "langchain-community 0.4.2, chat_message_histories/streamlit.py and tidb.py: the cache; "
-    "yaalalabs/agent-kernel#739 https://github.com/yaalalabs/agent-kernel/issues/739",
+    "langchain-community 0.4.2, chat_message_histories/streamlit.py and tidb.py: `messages` "
+    "returns the cache; yaalalabs/agent-kernel#739 "
+    "https://github.com/yaalalabs/agent-kernel/issues/739",
     modes=BOTH,
     program=st.tuples(
         strategies.batches(max_batches=1, max_size=3),
@@ -201,12 +204,12 @@ def the_list_that_is_returned_belongs_to_the_caller(
 
 @contract(
     "aliasing.later_store_changes",
-    rule="A list that a read returned stays as it was when the history is added to or cleared "
-    "afterwards.",
+    rule="A list that a read returned stays the same when messages are added or the session is "
+    "cleared afterwards.",
     source=f"{_MESSAGES}: returns a list of messages; {_STORE}",
-    cause="the live list, or a cache, is handed out, and `add_messages` or `clear` changes it in "
-    "place",
-    remedy="return a new list on each read",
+    cause="The read returns the stored list itself or a cached list, and `add_messages` or "
+    "`clear` changes that list in place.",
+    remedy="Return a new list from each read.",
     seen="langchain-community 0.4.2, chat_message_histories/streamlit.py and tidb.py: `clear` "
     "empties the list that `messages` returned",
     modes=BOTH,
@@ -236,11 +239,11 @@ def a_list_that_was_read_does_not_change_with_the_history(
 
 @contract(
     "aliasing.returned_messages",
-    rule="The messages that a read returns are the caller's: changing them, nested values "
-    "included, changes neither the history nor what other reads return.",
+    rule="The caller owns the messages that a read returns. Changing them, including nested "
+    "values, changes neither the history nor the result of another read.",
     source=_STORE,
-    cause="stored or cached objects are handed out, or shallow copies of them",
-    remedy="make the messages anew on each read",
+    cause="The read returns stored or cached objects, or shallow copies of them.",
+    remedy="Create new message objects for each read.",
     seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.messages; "
     "Lilly-Protocol/agentlily-runtime#260 "
     "https://github.com/Lilly-Protocol/agentlily-runtime/issues/260",

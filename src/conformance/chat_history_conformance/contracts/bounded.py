@@ -1,4 +1,4 @@
-"""Bounded reads: a part of the conversation, by number or by time."""
+"""Bounded reads: a part of the conversation, limited by number or by time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONSUMED = "messages_from_last_consumed"
 LAST = "last_messages"
 
 DEFAULT_SECONDS = 5.0
-"""A read that was given no time bound and takes longer may have been cut by a default one."""
+"""A read without a time bound that takes longer may have been cut by a default bound."""
 
 _NAMES = (
     "convention: max_message_count and max_time_sec, as langchain-community 0.4.2 documents them"
@@ -70,11 +70,11 @@ def _of(number: int, batches: Batches, which: str = "oldest") -> str:
 @contract(
     "bounded.count_from_beginning",
     rule="`messages_from_beginning(max_message_count=n)` returns the n oldest messages, oldest "
-    "first: never more, and fewer only where there are fewer.",
+    "first. It returns fewer only if the session holds fewer, and never more.",
     source=_KAFKA,
-    cause="the count is a page size, or is compared after one message too many was taken; or the "
-    "newest messages are taken",
-    remedy="stop when n messages are in the list, and ask the store for the oldest first",
+    cause="The count is used as a page size, or is checked after one message too many was taken. "
+    "Or the read takes the newest messages.",
+    remedy="Ask the store for the oldest messages first, and stop when the list holds n messages.",
     seen="neo4j-graphrag 1.22.0, message_history.py: a window of 2k hops is 2k+1 messages",
     needs=(BEGINNING,),
     program=_windows(),
@@ -90,12 +90,12 @@ def a_counted_read_from_the_beginning_gives_the_oldest(s: Session, program: Wind
 
 @contract(
     "bounded.count_of_last",
-    rule="`last_messages(n)` returns the n newest messages, the oldest of them first: never more, "
-    "and fewer only where there are fewer.",
-    source="convention: a chat prompt wants the newest messages in the order of the conversation",
-    cause="the store is asked for the first n in ascending order; or for the newest, descending, "
-    "and the list is not turned round",
-    remedy="ask for the newest first with a limit of n, and reverse what comes",
+    rule="`last_messages(n)` returns the n newest messages, in the order of the conversation. It "
+    "returns fewer only if the session holds fewer, and never more.",
+    source="convention: a chat prompt needs the newest messages in the order of the conversation",
+    cause="The read asks the store for the first n messages in ascending order. Or it asks for "
+    "the newest messages in descending order and does not reverse the list.",
+    remedy="Ask for the newest messages first with a limit of n, and reverse the result.",
     seen="yaalalabs/agent-kernel#739: get_items(limit) returns the oldest items; "
     "agentscope-ai/agentscope#2081: always the oldest",
     needs=(LAST,),
@@ -112,10 +112,11 @@ def a_read_of_the_last_gives_the_newest_oldest_first(s: Session, program: Window
 @contract(
     "bounded.count_of_consumed",
     rule="`messages_from_last_consumed(max_message_count=n)` returns the n oldest messages that "
-    "were not consumed yet, oldest first: never more, and fewer only where there are fewer.",
+    "were not consumed yet, oldest first. It returns fewer only if fewer are left, and never "
+    "more.",
     source=_KAFKA,
-    cause="the count bounds what is fetched in one round and not what is returned",
-    remedy="stop when n messages are in the list, and move the position by as many",
+    cause="The count limits each fetch, but not the number of messages that are returned.",
+    remedy="Stop when the list holds n messages, and move the position by the same number.",
     seen="openai/openai-agents-python#4757: the caller's limit is passed on as the page size",
     needs=(CONSUMED,),
     program=_windows(),
@@ -135,11 +136,12 @@ def a_counted_consuming_read_gives_the_next(s: Session, program: Windows) -> Non
 
 @contract(
     "bounded.zero",
-    rule="A read of at most 0 messages gives none, or is refused. It never means no bound, and a "
-    "consuming one moves nothing.",
-    source="convention: 0 is an upper limit like 1",
-    cause="the count is tested for truth; or slices from `-count`; or is compared after the append",
-    remedy="compare with `is not None`, and return before fetching where it is 0",
+    rule="A read of at most 0 messages returns an empty list or raises an error. A count of 0 "
+    "never means `unlimited`, and a consuming read with it does not move the position.",
+    source="convention: 0 is an upper limit, as 1 is",
+    cause="The count is tested with `if count:`. Or it is used in a slice from `-count`, or is "
+    "checked after a message was appended.",
+    remedy="Compare the count with `is not None`, and return before fetching if it is 0.",
     seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py: `if self.history_size`; "
     "openai/openai-agents-python#3244: limit=0 returns one item",
     program=st.tuples(strategies.batches(max_batches=2, max_size=3), st.permutations(READS)),
@@ -160,11 +162,13 @@ def a_count_of_zero_gives_nothing(s: Session, program: tuple[Batches, list[str]]
 
 @contract(
     "bounded.zero_consumes_nothing",
-    rule="A consuming read of at most 0 messages leaves the position where it is.",
-    source="convention: what was not delivered was not consumed",
-    cause="the position is set to what was fetched, not to what was returned",
-    remedy="move the position past the last message that is returned, and not at all without one",
-    seen="convention: the position says what was delivered",
+    rule="A consuming read of at most 0 messages does not move the position.",
+    source="convention: a message that was not delivered was not consumed",
+    cause="The position moves past the messages that were fetched, instead of those that were "
+    "returned.",
+    remedy="Move the position past the last message that is returned. Do not move it if no "
+    "message is returned.",
+    seen="convention: the position marks the last delivered message",
     needs=(CONSUMED,),
     program=st.tuples(strategies.batches(max_batches=2, max_size=3), st.integers(0, 3)),
 )
@@ -197,13 +201,14 @@ _NONSENSE: list[tuple[Any, Any]] = [
 
 @contract(
     "bounded.nonsense_refused",
-    rule="A negative count, a negative time, a time that is not a number (NaN) and text in place "
-    "of either are refused with an error.",
-    source="convention: a bound that bounds nothing is a mistake of the caller, and any answer "
-    "hides it",
-    cause="the value goes to a slice, to LIMIT (where -1 means all) or to a comparison (where NaN "
-    "is never reached)",
-    remedy="check the bounds first: an int of 0 or more, a number of seconds of 0 or more, or None",
+    rule="A bounded read raises an error if its count or its time is negative or is text, or if "
+    "its time is NaN.",
+    source="convention: a bound without a meaning is a mistake of the caller, and any result "
+    "hides the mistake",
+    cause="The value is passed to a slice, to LIMIT (-1 means all) or to a comparison (NaN is "
+    "never reached).",
+    remedy="Check the bounds first. Accept an int of 0 or more as the count, a number of 0 or "
+    "more as the seconds, and None for either.",
     seen="openai/openai-agents-python#4997: a negative limit means all items",
     program=strategies.some_of(_NONSENSE),
 )
@@ -247,13 +252,14 @@ def _keeps_time(s: Session, a: Handle, operation: str, seconds: float, tolerance
 
 @contract(
     "bounded.time_on_empty",
-    rule="`max_time_sec` bounds the time of a read of an empty history, within 1.5 seconds and "
-    "five times what a whole read takes there.",
+    rule="A read of an empty history ends within `max_time_sec`, plus at most 1.5 seconds and "
+    "five times the duration of a whole read.",
     source=_KAFKA,
-    cause="the time is looked at only when a message comes, or a poll inside has a longer time-out "
-    "of its own",
-    remedy="take the deadline once, at the start, and give each wait inside only what is left",
-    seen="convention: a bound of time that waits longer blocks a chat turn",
+    cause="The time is checked only when a message arrives, or a poll inside the read has a "
+    "longer timeout.",
+    remedy="Compute the deadline once, at the start, and give each wait only the time that is "
+    "left.",
+    seen="convention: a read that exceeds its time blocks a chat turn",
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -268,14 +274,15 @@ def a_time_bound_holds_on_an_empty_history(s: Session, _: None) -> None:
 
 @contract(
     "bounded.time_on_long",
-    rule="`max_time_sec` bounds the time of a read of a long history, within 1.5 seconds and five "
-    "times what a whole read takes there. What was read so far is returned: the oldest, in order; "
-    "a bound too short to read anything may also be refused with an error.",
+    rule="A read of a long history ends within `max_time_sec`, plus at most 1.5 seconds and five "
+    "times the duration of a whole read. It returns the oldest messages, in order, as far as it "
+    "has read them. If the time is too short to read anything, it may raise an error instead.",
     source=_KAFKA,
-    cause="the deadline is not looked at between messages or pages; or what was fetched is "
-    "returned in the order of its pages",
-    remedy="look at the deadline before each page or message and return what is there",
-    seen="convention: a bound of time must not change which messages are the oldest",
+    cause="The deadline is not checked between messages or pages. Or messages are returned in the "
+    "order in which their pages were fetched.",
+    remedy="Check the deadline before each page or message, and return the messages that were "
+    "read until then.",
+    seen="convention: a time bound must not change which messages are the oldest",
     modes=(SYNC, ASYNC),
     needs=(BEGINNING,),
     program=strategies.some_of([0.001, 0.003, 0.01, 0.1]),
@@ -293,12 +300,13 @@ def a_time_bound_on_a_long_history_gives_its_beginning(s: Session, times: list[f
 
 @contract(
     "bounded.time_consumes_what_it_gives",
-    rule="Consuming reads that end because their time is up consume what they return and no more: "
-    "the following reads deliver the rest, each message once and in order.",
+    rule="A consuming read that ends because its time is up consumes exactly the messages that it "
+    "returns. The following reads deliver the rest, each message once and in order.",
     source=_KAFKA,
-    cause="the position is moved past all that was fetched, whatever of it was returned in time",
-    remedy="move the position past the last message that is returned",
-    seen="convention: the position says what was delivered",
+    cause="The position moves past all messages that were fetched, although only some of them "
+    "were returned in time.",
+    remedy="Move the position past the last message that is returned.",
+    seen="convention: the position marks the last delivered message",
     modes=(SYNC, ASYNC),
     needs=(CONSUMED,),
     program=st.lists(st.sampled_from([0.001, 0.002, 0.004]), min_size=2, max_size=4),
@@ -321,14 +329,15 @@ def a_time_bound_consumes_only_what_it_gives(s: Session, times: list[float]) -> 
 
 @contract(
     "bounded.no_wait",
-    rule="A read from the beginning or from the last consumed message returns at once when there "
-    "is nothing more to read: it does not wait for its time to pass or its count to be reached. "
-    "(At once: within half its time, which is at least 6 seconds.)",
-    source="convention: a conversation is read before each turn, and a wait would be the user's",
-    cause="the end of the history is recognised by silence, by a poll that times out",
-    remedy="ask the store where the end is when the read starts, and stop there",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: polls on "
-    "until the count or the time is reached, though nothing more is there",
+    rule="A read from the beginning or from the last consumed message returns at once when no "
+    "messages are left. It does not wait for its time or its count to be reached. (At once means "
+    "within half of its time, which is at least 6 seconds.)",
+    source="convention: an application reads the conversation before each turn, and its user "
+    "would have to wait",
+    cause="The read recognises the end of the history by a poll that times out.",
+    remedy="Ask the store for the end of the history when the read starts, and stop there.",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: keeps "
+    "polling until the count or the time is reached, although no messages are left",
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -349,13 +358,13 @@ def a_bounded_read_does_not_wait_for_more(s: Session, _: None) -> None:
 
 @contract(
     "bounded.count_of_many",
-    rule="A count is exact whatever its size: it may be larger than a page, a batch or a default "
-    "limit of the store.",
-    source="convention: the count is the caller's, the page is the store's",
-    cause="the count is cut to the page size of the store, or only its first page is read",
-    remedy="go on reading pages until the count or the end is reached",
+    rule="A count is exact at any size. It may be larger than a page, a batch or a default limit "
+    "of the store.",
+    source="convention: the caller chooses the count, and the store chooses the page size",
+    cause="The count is cut to the page size of the store, or only the first page is read.",
+    remedy="Read further pages until the count or the end of the history is reached.",
     seen="openai/openai-agents-python#4757: the caller's limit is passed on as the page size, "
-    "which has a maximum of its own",
+    "which has its own maximum",
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -374,12 +383,12 @@ def a_count_larger_than_a_page_is_exact(s: Session, _: None) -> None:
 
 @contract(
     "bounded.both_bounds",
-    rule="With a count and a time, both hold: a count is exact also where a time is given that "
-    "does not pass, and a time that is given does not end a short read before its count.",
+    rule="A count and a time apply together. The count stays exact if the time does not run out, "
+    "and a time that has not run out does not end a read early.",
     source=_KAFKA,
-    cause="one bound is looked at only where the other one is None",
-    remedy="check each bound on its own, and stop at the one that is reached first",
-    seen="convention: two bounds that are given are two bounds that are meant",
+    cause="One bound is checked only if the other one is not given.",
+    remedy="Check each bound separately, and stop at the first one that is reached.",
+    seen="convention: a caller who gives two bounds means both",
     modes=ONE_HANDLE,
     program=st.tuples(_windows(), st.sampled_from([10, 30.0, 3600.0])),
 )
@@ -402,11 +411,12 @@ def a_count_and_a_time_hold_together(s: Session, program: tuple[Windows, float])
 
 @contract(
     "bounded.unhit_bound",
-    rule="A bound that is not reached changes nothing: the read gives what it gives without one.",
-    source="convention: an upper limit says nothing about what lies under it",
-    cause="a count beyond the length indexes past the end, or overflows what the store can take; "
-    "or a full page is awaited",
-    remedy="take the least of the bound and of what the store can be asked for",
+    rule="A bound that is not reached has no effect. The read returns the same messages as "
+    "without the bound.",
+    source="convention: an upper limit says nothing about smaller values",
+    cause="A count above the number of messages indexes past the end, or is too large a number "
+    "for the store. Or the read waits for a full page.",
+    remedy="Pass the smaller of the bound and the store's own maximum.",
     seen="openai/openai-agents-python#4757: a limit over the provider's page size fails",
     program=st.tuples(
         strategies.batches(max_batches=3),
@@ -431,11 +441,11 @@ def a_bound_that_is_not_reached_changes_nothing(
 
 @contract(
     "bounded.no_bound",
-    rule="`None` for a bound means that there is none: `messages_from_beginning(None, None)` "
-    "returns the whole conversation.",
+    rule="A bound of `None` means `unlimited`: `messages_from_beginning(None, None)` returns the "
+    "whole conversation.",
     source=f"{_NAMES}: both bounds are optional",
-    cause="None falls back to the default count",
-    remedy="tell a bound that was not given from one that is None",
+    cause="None is replaced by the default count.",
+    remedy="Distinguish a bound that was not given from a bound of None.",
     seen="langchain-neo4j 0.11.0: a default window hides all but the last messages",
     needs=(BEGINNING,),
     program=st.sampled_from([6, 11, 26, 101]),
@@ -449,17 +459,18 @@ def no_bound_means_the_whole_conversation(s: Session, length: int) -> None:
 
 
 _WAITS = ((0.2, 1.5), (2.0, 5.0))
-"""When the other writer adds, and how long is waited for it: the second time for slow machines."""
+"""Delays of the other writer and time bounds of the read; the second pair is for slow machines."""
 
 
 @contract(
     "bounded.latest_waits",
-    rule="`messages_from_latest` waits for messages that are added after its call, on whatever "
-    "handle, and returns those, in order.",
+    rule="`messages_from_latest` waits for messages that any handle adds after the call, and "
+    "returns them in order.",
     source=_KAFKA,
-    cause="the end is looked up after the wait, or the reader sees only its own handle's messages",
-    remedy="take the end of the history when the call starts, and read on from there until the "
-    "count or the time is reached",
+    cause="The end of the history is looked up after the wait. Or the reader sees only messages "
+    "that its own handle added.",
+    remedy="Look up the end of the history when the call starts, and read on from there until the "
+    "count or the time is reached.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py: the end is looked up when "
     "the group has assigned its partitions, some time after the call",
     needs=(LATEST, "shared", "threads"),
@@ -492,12 +503,12 @@ def messages_from_latest_waits_for_what_comes(s: Session, before: int) -> None:
 
 @contract(
     "bounded.latest_skips_the_past",
-    rule="`messages_from_latest` returns nothing that was there before its call: with nobody else "
-    "writing it returns an empty list when its time is up.",
+    rule="`messages_from_latest` returns no message that was added before the call. If no other "
+    "writer adds a message, it returns an empty list when its time is up.",
     source=_KAFKA,
-    cause="it reads from the position, or from the last message on",
-    remedy="take the end of the history when the call starts, and return only what lies behind it",
-    seen="convention: who asks for the latest wants no history",
+    cause="The read starts at the stored position, or at the last message instead of after it.",
+    remedy="Look up the end of the history when the call starts, and return only later messages.",
+    seen="convention: a caller who asks for the latest messages does not want old ones",
     needs=(LATEST,),
     modes=(SYNC, ASYNC),
     program=strategies.batches(max_batches=2, max_size=3),
@@ -511,12 +522,13 @@ def messages_from_latest_returns_nothing_old(s: Session, batches: Batches) -> No
 
 @contract(
     "bounded.last_moves_nothing",
-    rule="`last_messages` only looks: consuming reads before and after it deliver each message "
-    "once and in order.",
-    source="convention: it takes a count and no position",
-    cause="it is built on the reader that consumes, and moves or commits its position",
-    remedy="read the end with a reader of its own, without the session's position",
-    seen="convention: a chat window is read at every turn, beside whatever else reads",
+    rule="`last_messages` does not move the position. Consuming reads before and after it deliver "
+    "each message once and in order.",
+    source="convention: `last_messages` takes a count and no position",
+    cause="`last_messages` uses the consuming reader, which moves or commits its position.",
+    remedy="Read the end of the history with a separate reader that does not use the session's "
+    "position.",
+    seen="convention: an application reads its chat window at every turn, next to other readers",
     needs=(LAST, CONSUMED),
     program=st.tuples(
         strategies.batches(max_batches=3),
@@ -542,11 +554,11 @@ def reading_the_last_moves_no_position(
 
 @contract(
     "bounded.removes_nothing",
-    rule="A bound limits what is returned and not what is kept: after any bounded read the whole "
-    "conversation is still there.",
-    source="convention: a read is no write",
-    cause="the bound is applied to what is stored: the list is cut, or what was delivered deleted",
-    remedy="apply the bound to a copy, when reading",
+    rule="A bound limits the messages that a read returns, not the messages that are stored. "
+    "After any bounded read, the whole conversation is still stored.",
+    source="convention: a read does not write",
+    cause="The bound cuts the stored list, or messages are deleted after they were delivered.",
+    remedy="Apply the bound to a copy while reading.",
     seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py: only the last "
     "history_size messages are stored",
     needs=("whole_reads",),
@@ -563,13 +575,14 @@ def a_bounded_read_removes_nothing(s: Session, program: tuple[Windows, list[str]
 
 @contract(
     "bounded.other_sessions",
-    rule="A bound counts the messages of its own session only, however many other sessions have "
-    "been written meanwhile.",
-    source="convention: a session is a conversation of its own",
-    cause="the number to skip or the position to start from is computed over the whole store",
-    remedy="count and skip within the session",
-    seen="langchain-ai/langchain-mongodb#12: the window's skip is taken from the count of the "
-    "whole collection",
+    rule="A bound counts only its own session's messages, no matter how many messages other "
+    "sessions hold.",
+    source="convention: each session is a separate conversation",
+    cause="The number of messages to skip, or the position to start from, is computed over the "
+    "whole store.",
+    remedy="Count and skip within the session.",
+    seen="langchain-ai/langchain-mongodb#12: the number of messages to skip is computed from the "
+    "count of the whole collection",
     program=st.tuples(_windows(), st.integers(1, 6)),
 )
 def a_bound_counts_its_own_session_only(s: Session, program: tuple[Windows, int]) -> None:

@@ -1,4 +1,4 @@
-"""Clear: what was cleared is gone for every handle, and nothing else is."""
+"""Clear: all messages of one session are gone for every handle, and no other messages."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Batches = list[list[BaseMessage]]
 
 _CLEAR = "langchain_core/chat_history.py, BaseChatMessageHistory.clear"
 _LONG = 1_001
-"""More messages than one page of any store is likely to have."""
+"""More messages than one page of a store is likely to hold."""
 
 
 @contract(
     "clear.empties",
-    rule="When `clear` has returned, the session reads as an empty list.",
+    rule="When `clear` has returned, a read of the session returns an empty list.",
     source=f"{_CLEAR}: removes all messages from the store",
-    cause="`clear` empties a cache of the handle and not the store, or the other way round; or "
-    "what it deletes by (a key, a partition, an index) is not what messages are written under; or "
-    "the deletion is carried out later",
-    remedy="delete by the key that reading uses, wait until the store says that it is done, and "
-    "drop what the handle has cached",
-    seen="langchain-couchbase 1.1.1, clear: `except Exception: logger.error`, and it returns as if "
-    "it were done; langchain-azure-ai 1.2.12, azure_ai_memory.py clear: only one of two stores is "
-    "cleared",
+    cause="`clear` empties a cache of the handle but not the store, or the other way round. Or it "
+    "deletes by another key, partition or index than messages are written under. Or the store "
+    "deletes later.",
+    remedy="Delete by the key that reads use, wait until the store confirms the deletion, and "
+    "empty the cache of the handle.",
+    seen="langchain-couchbase 1.1.1, clear: `except Exception: logger.error`, and it returns as "
+    "if it had worked; langchain-azure-ai 1.2.12, azure_ai_memory.py clear: only one of two "
+    "stores is cleared",
     modes=ONE_HANDLE,
     program=strategies.batches(max_batches=3),
 )
@@ -42,12 +42,13 @@ def a_cleared_session_is_empty(s: Session, batches: Batches) -> None:
 @contract(
     "clear.every_handle",
     rule="When `clear` has returned, the session is empty for every handle with its session id, "
-    "also for one that was opened and has read before.",
+    "including handles that were opened and used before.",
     source=f"{_CLEAR}: removes all messages from the store, which the handles of a session share",
-    cause="each handle keeps a list of its own, loaded once or only when it is empty",
-    remedy="read from the store on every access; or keep a version with the session and compare it",
+    cause="Each handle keeps its own list, which it loads once or only when the list is empty.",
+    remedy="Read from the store on every access. Or store a version with the session, and compare "
+    "it before using a cache.",
     seen="langchain-community 0.4.2, chat_message_histories/tidb.py: `messages` returns its cache "
-    "unless that is empty",
+    "unless the cache is empty",
     needs=("shared",),
     modes=HANDLES,
     program=st.tuples(strategies.batches(max_batches=2), st.integers(0, 2)),
@@ -67,12 +68,12 @@ def a_clear_is_seen_by_every_handle(s: Session, program: tuple[Batches, int]) ->
 @contract(
     "clear.idempotent",
     rule="Clearing a session that has just been cleared changes nothing and raises nothing.",
-    source=f"{_CLEAR}: removes all messages, and none is an allowed number of messages",
-    cause="what holds the messages (a document, a topic, a file) is deleted as a whole, and "
-    "deleting it again raises because it is not there",
-    remedy="treat `not found` as done",
+    source=f"{_CLEAR}: removes all messages, and 0 is an allowed number of messages",
+    cause="`clear` deletes the object that holds the messages (a document, a topic, a file). The "
+    "second deletion raises because that object is gone.",
+    remedy="Treat `not found` as success.",
     seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py clear: an unguarded "
-    "`delete_item`; langchain-community 0.4.2, zep.py clear: `except NotFoundError` while that "
+    "`delete_item`; langchain-community 0.4.2, zep.py clear: `except NotFoundError`, but that "
     "name is imported for type checking only",
     modes=ONE_HANDLE,
     program=st.tuples(st.integers(1, 2), strategies.batches(max_batches=1)),
@@ -91,10 +92,11 @@ def clearing_twice_is_clearing_once(s: Session, program: tuple[int, Batches]) ->
 
 @contract(
     "clear.unused_session",
-    rule="Clearing a session that was never written raises nothing, and the session can be used.",
-    source=f"{_CLEAR}: removes all messages, and none is an allowed number of messages",
-    cause="`clear` looks up what only the first write makes",
-    remedy="treat `not found` as done",
+    rule="Clearing a session that was never written raises nothing, and the session can be used "
+    "afterwards.",
+    source=f"{_CLEAR}: removes all messages, and 0 is an allowed number of messages",
+    cause="`clear` looks up an object that only the first write creates.",
+    remedy="Treat `not found` as success.",
     seen="langchain-community 0.4.2, chat_message_histories/zep.py clear: raises NameError on a "
     "session that the server does not know",
     modes=ONE_HANDLE,
@@ -110,10 +112,10 @@ def clearing_an_unused_session_does_nothing(s: Session, _: None) -> None:
 
 @contract(
     "clear.other_sessions",
-    rule="`clear` removes no message of a session with another id.",
-    source=f"{_CLEAR}: a history is one session's; its store is what that session has",
-    cause="`clear` drops the table, index or directory that all sessions share",
-    remedy="delete by the whole session id and nothing wider",
+    rule="`clear` removes no message of another session.",
+    source=f"{_CLEAR}: removes all messages from the store; a history is the store of one session",
+    cause="`clear` drops the table, index or directory that all sessions share.",
+    remedy="Delete only by the whole session id.",
     seen="langchain-redis 0.2.6, chat_message_history.py delete: drops the index and the documents "
     "of all sessions under it",
     modes=(SYNC, ASYNC),
@@ -132,13 +134,15 @@ def clearing_one_session_leaves_the_others(s: Session, program: tuple[Batches, i
 
 @contract(
     "clear.add_after",
-    rule="What is added after a `clear` is there at once, and is all that is there.",
-    source=f"{_CLEAR}: removes what is stored; nothing ends the session",
-    cause="`clear` deletes what only the constructor makes (a topic, a table), or deletes in the "
-    "background and takes what comes afterwards with it",
-    remedy="delete the messages and keep what holds them; wait until the deletion is done",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: clear deletes the topic, and "
-    "only the constructor makes it",
+    rule="Messages that are added after a `clear` can be read at once, and the session holds no "
+    "others.",
+    source=f"{_CLEAR}: removes the stored messages and does not end the session",
+    cause="`clear` deletes an object that only the constructor creates (a topic, a table). Or it "
+    "deletes in the background, including messages that were added afterwards.",
+    remedy="Delete the messages but keep the object that holds them, and wait until the deletion "
+    "is done.",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: clear deletes the topic, "
+    "and only the constructor creates it",
     modes=ONE_HANDLE,
     program=strategies.batches(min_batches=2, max_batches=4, max_size=3),
 )
@@ -153,13 +157,16 @@ def what_is_added_after_a_clear_is_there(s: Session, batches: Batches) -> None:
 
 @contract(
     "clear.add_after_by_other_handles",
-    rule="After a `clear` through any handle, what any handle adds is there at once through every "
-    "handle, whether it was opened before or after.",
-    source=f"{_CLEAR}: removes what is stored; handles with one session id are one conversation",
-    cause="a handle keeps a count, a cache or a reference to what was cleared, and goes on with it",
-    remedy="keep nothing in a handle that a clear through another one makes wrong",
+    rule="After a `clear` through any handle, messages that any handle adds can be read at once "
+    "through every handle, whether it was opened before or after the clear.",
+    source=f"{_CLEAR}: removes the stored messages; handles with one session id share one "
+    "conversation",
+    cause="A handle keeps a count, a cache or a reference to a cleared object, and continues to "
+    "use it.",
+    remedy="Keep nothing in a handle that a clear through another handle makes wrong.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py: after clear deleted the "
-    "topic, other handles write to one that nobody makes; tidb.py: other handles keep their cache",
+    "topic, other handles write to a topic that no code creates; tidb.py: other handles keep "
+    "their cache",
     needs=("shared",),
     modes=HANDLES,
     program=st.tuples(
@@ -185,12 +192,12 @@ def what_any_handle_adds_after_a_clear_is_there(
 
 @contract(
     "clear.nothing_returns",
-    rule="No message that was cleared is ever read again: not after other handles have written, "
-    "and not after all handles were closed and the session was opened again.",
+    rule="No read returns a cleared message again, not even after other handles have written, or "
+    "after all handles were closed and the session was opened again.",
     source=f"{_CLEAR}: removes all messages from the store",
-    cause="a handle writes back the whole list that it holds, when it is closed or with its next "
-    "message, and has not heard of the clear",
-    remedy="append what is new and never write a whole conversation back",
+    cause="A handle that does not know of the clear writes back its whole list, when it is closed "
+    "or with its next message.",
+    remedy="Append only new messages. Never write a whole conversation back.",
     seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py: leaving the context "
     "manager always upserts the cached messages",
     needs=("shared",),
@@ -215,12 +222,13 @@ def nothing_that_was_cleared_returns(s: Session, program: tuple[Batches, bool, b
 
 @contract(
     "clear.long_history",
-    rule=f"`clear` removes all of a long history; {_LONG:,} messages are tried.",
+    rule=f"`clear` removes all messages of a long history. The contract uses {_LONG:,} messages.",
     source=f"{_CLEAR}: removes all messages from the store",
-    cause="`clear` deletes what one page or one request of the store holds",
-    remedy="delete by the session and not by a list of messages; or go on until a query finds none",
+    cause="`clear` deletes only the messages of one page or one request of the store.",
+    remedy="Delete by session, not by a list of messages. Or repeat the deletion until a query "
+    "finds no messages.",
     seen="langchain-community 0.4.2, chat_message_histories/xata.py clear has to loop until a "
-    "query finds nothing; signalapp/Signal-Desktop#645 is the kind without the loop",
+    "query finds nothing; signalapp/Signal-Desktop#645: such a deletion without the loop",
     modes=(SYNC, ASYNC),
     examples=1,
 )

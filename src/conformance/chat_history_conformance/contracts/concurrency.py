@@ -1,7 +1,8 @@
-"""Concurrency: what several writers and readers do at once keeps every message.
+"""Concurrency: a session keeps every message when several writers and readers use it at once.
 
-The calls are drawn as lanes, each carried out in order, all at the same time. Whether a race is
-met depends on the machine, so a contract may pass by luck; it never fails by bad luck.
+A lane is a list of calls that run one after another, in a thread or a task. All lanes of an example
+run at the same time. A race does not occur on every run, so a broken history may pass by luck. A
+correct history never fails by bad luck.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from chat_history_conformance.drivers.local import Done
 from chat_history_conformance.execution.session import Handle, Lane, Session
 
 Sizes = list[list[int]]
-"""For each writer the sizes of its batches."""
+"""The sizes of the batches of each writer."""
 
 _ADD_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages"
-_ADDS = f"{_ADD_MESSAGES}: adds the messages; nothing there makes it depend on who else does"
+_ADDS = f"{_ADD_MESSAGES}: adds the messages; it does not depend on other writers"
 _LOST_UPDATE = (
-    "the conversation is read, extended and written back as a whole, so that of two writers the "
-    "second overwrites what the first one added"
+    "The add reads the conversation, extends it and writes it back as a whole. The second of two "
+    "writers overwrites the messages of the first one."
 )
 
 
@@ -110,13 +111,16 @@ def _all_there(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessag
 
 @contract(
     "concurrency.threads_one_handle",
-    rule="Several threads add through one handle at once: every add returns, and everything is "
-    "there afterwards exactly once and unaltered, each writer's messages in its order.",
+    rule="Several threads can add through one handle at once. Every add returns. Afterwards each "
+    "message is stored exactly once and unchanged, and each writer's messages are in the order of "
+    "its calls.",
     source=_ADDS,
-    cause=f"{_LOST_UPDATE}; or the next key is the number of messages, taken and used apart",
-    remedy="append with one statement of the store, or hold one lock from the read to the write",
+    cause=f"{_LOST_UPDATE} Or the number of stored messages is the next key, and it is read and "
+    "used in separate steps.",
+    remedy="Append with a single statement of the store, or hold one lock from the read to the "
+    "write.",
     seen="llama-index-storage-chat-store-azure 0.6.0, async_add_message: the stored count is the "
-    "next key, read and written apart",
+    "next key, read and written in separate steps",
     needs=("threads",),
     modes=(SYNC,),
     program=_sizes(),
@@ -131,15 +135,17 @@ def threads_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
 
 @contract(
     "concurrency.handles",
-    rule="Several handles of one session add at once, each from a thread or task of its own: every "
-    "add returns, and everything is there afterwards exactly once and unaltered, each writer's "
-    "messages in its order.",
+    rule="Several handles of one session can add at once, each in a separate thread or task. "
+    "Every add returns. Afterwards each message is stored exactly once and unchanged, and each "
+    "writer's messages are in the order of its calls.",
     source=_ADDS,
-    cause=f"{_LOST_UPDATE}; the lock that should prevent it belongs to the handle; or each handle "
-    "writes the list that it keeps itself",
-    remedy="append with one statement of the store; a lock has to be one for the session",
-    seen="openai/openai-agents-python#2843: a lock for each object on one file; "
-    "langchain-community 0.4.2, chat_message_histories/firestore.py: each handle writes its list",
+    cause=f"{_LOST_UPDATE} The lock that should prevent it belongs to the handle. Or each handle "
+    "writes back the list that it keeps.",
+    remedy="Append with a single statement of the store. A lock must be one lock for the whole "
+    "session.",
+    seen="openai/openai-agents-python#2843: a separate lock for each object on one file; "
+    "langchain-community 0.4.2, chat_message_histories/firestore.py: each handle writes back its "
+    "own list",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC),
     program=_sizes(),
@@ -154,11 +160,13 @@ def handles_used_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
 
 @contract(
     "concurrency.processes",
-    rule="Two processes add to one session at once: every add returns, and everything is there "
-    "afterwards exactly once and unaltered, each writer's messages in its order.",
+    rule="Two processes can add to one session at once. Every add returns. Afterwards each "
+    "message is stored exactly once and unchanged, and each writer's messages are in the order of "
+    "its calls.",
     source=_ADDS,
-    cause=f"{_LOST_UPDATE}, and the lock that should prevent it is one of the process",
-    remedy="append with one statement of the store, or in a transaction without other writers",
+    cause=f"{_LOST_UPDATE} The lock that should prevent it works only within one process.",
+    remedy="Append with a single statement of the store, or in a transaction that excludes other "
+    "writers.",
     seen="langchain-community 0.4.2, chat_message_histories/file.py: reads the file, appends, and "
     "writes the whole file",
     needs=("shared",),
@@ -175,14 +183,17 @@ def processes_writing_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
 
 @contract(
     "concurrency.tasks",
-    rule="Several asyncio tasks add through one handle at once: every add returns, and everything "
-    "is there afterwards exactly once and unaltered, each writer's messages in its order.",
-    source="langchain_core/chat_history.py, BaseChatMessageHistory.aadd_messages: async version of "
-    "add_messages; by default it runs that in an executor, hence in several threads",
-    cause=f"{_LOST_UPDATE}, with an `await` in between; or one connection is used by several tasks",
-    remedy="hold an asyncio.Lock over the awaits, or append with one statement of the store",
-    seen="llama-index-storage-chat-store-azure 0.6.0, async_add_message: awaits between count and "
-    "upsert",
+    rule="Several asyncio tasks can add through one handle at once. Every add returns. Afterwards "
+    "each message is stored exactly once and unchanged, and each writer's messages are in the "
+    "order of its calls.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.aadd_messages: async version "
+    "of add_messages; by default it runs add_messages in an executor, so in several threads",
+    cause=f"{_LOST_UPDATE} An `await` between these steps lets other tasks run. Or several tasks "
+    "use one connection at once.",
+    remedy="Hold an asyncio.Lock across the awaits, or append with a single statement of the "
+    "store.",
+    seen="llama-index-storage-chat-store-azure 0.6.0, async_add_message: awaits between reading "
+    "the count and the upsert",
     needs=("threads",),
     modes=(ASYNC,),
     program=_sizes(),
@@ -197,13 +208,14 @@ def tasks_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
 
 @contract(
     "concurrency.writer_order",
-    rule="Whatever others write meanwhile, what one writer added by calls that follow one another "
-    "comes back in the order of these calls.",
-    source=f"{_ADD_MESSAGES}, and BaseChatMessageHistory.messages: the history is an order",
-    cause="contended writes are retried or queued, and overtaken by later ones; or messages are "
-    "sorted by a time that concurrent writers share",
-    remedy="order by what the store assigns when it accepts a message",
-    seen="convention: a question must not come behind its answer because somebody else wrote",
+    rule="The messages that one writer adds in successive calls come back in the order of these "
+    "calls, even if other writers add at the same time.",
+    source=f"{_ADD_MESSAGES}, and BaseChatMessageHistory.messages: a history has an order",
+    cause="Conflicting writes are retried or queued, and later writes overtake them. Or messages "
+    "are sorted by a time that concurrent writers share.",
+    remedy="Order messages by a number that the store assigns when it accepts them.",
+    seen="convention: an answer must not come before its question because another writer was "
+    "active",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC),
     program=_sizes(least=4, most=6, size=2),
@@ -232,15 +244,15 @@ def each_writers_own_order_holds(s: Session, sizes: Sizes) -> None:
 
 @contract(
     "concurrency.reader_sees_prefixes",
-    rule="A read while others write shows of each writer's messages the first so many, without a "
-    "gap: all whose add had returned when the read began, and nothing that an earlier read showed "
-    "is missing. (Of a batch that is being added it may show a part.)",
+    rule="A concurrent read returns a gap-free prefix of each writer's messages. It includes "
+    "every message whose add returned before the read began, and every message that an earlier "
+    "read returned. (It may include a part of a batch that is being added.)",
     source="convention: a conversation grows at its end",
-    cause="the conversation is emptied and written anew, or replaced in steps that readers see; or "
-    "the messages of a batch become visible in another order than their own",
-    remedy="append; or write the new state beside the old one and switch in one step",
-    seen="langchain-community 0.4.2, chat_message_histories/file.py: writes the whole file at each "
-    "add, and a reader meets it half written",
+    cause="The add empties the conversation and writes it again, or replaces it in steps that "
+    "readers can see. Or the messages of a batch become visible in the wrong order.",
+    remedy="Append. Or write the new state next to the old one, and switch in one step.",
+    seen="langchain-community 0.4.2, chat_message_histories/file.py: each add writes the whole "
+    "file, and a reader can see it half written",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC),
     program=_sizes(2, size=4),
@@ -325,12 +337,12 @@ def _growing(number: int) -> str:
 
 @contract(
     "concurrency.first_use",
-    rule="Several handles open a session that was never written, and write to it, at once: every "
-    "open and add returns, and everything is there afterwards exactly once.",
+    rule="Several handles can open and write a new session at once. Every open and every add "
+    "returns, and afterwards each message is stored exactly once.",
     source=_ADDS,
-    cause="whether the session, table, index or topic exists is looked up first, and then it is "
-    "made: two do so at once, and the second one fails or overwrites",
-    remedy="create with `if not exists`, and take `exists already` for success",
+    cause="The code checks whether the session, table, index or topic exists, and then creates "
+    "it. If two handles do so at once, the second one fails or overwrites.",
+    remedy="Create it with `if not exists`, and treat `already exists` as success.",
     seen="openai/openai-agents-python#4987: concurrent start-up; langchain-community 0.4.2, "
     "chat_message_histories/elasticsearch.py: indices.exists, then indices.create",
     needs=("shared", "threads"),
@@ -352,16 +364,16 @@ def the_first_use_by_several_at_once_works(s: Session, sizes: Sizes) -> None:
 
 @contract(
     "concurrency.clear_races",
-    rule="A clear while others add takes effect at one moment: what had been added before is gone, "
-    "what is added after it returned is there, and of what each writer adds meanwhile an unbroken "
-    "end is left.",
+    rule="A clear while other writers add takes effect at one moment. Messages added before it "
+    "are gone, and messages added after it returned are stored. Of the messages that each writer "
+    "adds at the same time, a gap-free tail remains.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages "
     "from the store",
-    cause="an add that was under way writes the old conversation back; or clear removes records "
-    "one by one, in an order of its own",
-    remedy="clear with one statement or in one transaction, under the same lock as adding",
+    cause="An add that is in progress writes the old conversation back. Or the clear removes "
+    "records one by one, in another order than they were added.",
+    remedy="Clear with a single statement or in one transaction, under the same lock as adding.",
     seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages: reads the "
-    "item and writes all of it back, unconditionally",
+    "item and writes all of it back unconditionally",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC),
     program=st.tuples(_sizes(3), st.sampled_from([0.0005, 0.001, 0.002, 0.003])),
@@ -416,11 +428,11 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
 
 @contract(
     "concurrency.readers",
-    rule="Several threads or tasks read through one handle at once: each gets the whole "
-    "conversation, in order.",
+    rule="Several threads or tasks can read through one handle at once. Each read returns the "
+    "whole conversation, in order.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages",
-    cause="a cursor, a buffer or a connection of the handle is used by all of them",
-    remedy="give each read a cursor of its own, or lock the connection for the whole read",
+    cause="All reads share one cursor, buffer or connection of the handle.",
+    remedy="Give each read its own cursor, or lock the connection for the whole read.",
     seen="langchain-community 0.4.2, chat_message_histories/postgres.py: one self.cursor for all "
     "calls",
     needs=("threads",),
@@ -453,12 +465,12 @@ def readers_at_once_get_the_same(s: Session, batches: list[list[BaseMessage]]) -
 @contract(
     "concurrency.contiguous_batches",
     level="may",
-    rule="The messages of one batch stay together: those of other writers come before or behind "
-    "all of them.",
-    source="convention: a turn, question and answer, is added as one batch",
-    cause="a batch is written message by message",
-    remedy="write a batch with one statement or in one transaction",
-    seen="langchain-community 0.4.2: histories without add_messages of their own write message by "
+    rule="The messages of one batch stay together. Messages of other writers come before or after "
+    "the whole batch.",
+    source="convention: an application adds one turn (question and answer) as one batch",
+    cause="The add writes a batch message by message.",
+    remedy="Write a batch with a single statement or in one transaction.",
+    seen="langchain-community 0.4.2: histories without their own add_messages write message by "
     "message",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC),

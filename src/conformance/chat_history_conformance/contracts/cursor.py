@@ -1,4 +1,4 @@
-"""Consuming reads: a position goes through the conversation once."""
+"""Consuming reads: a stored position moves through the conversation once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
 Turn = tuple[list[BaseMessage], int, int]
-"""A batch to add, a count to read then, and the number of the handle to read with."""
+"""A batch to add, the count of the read after it, and the number of the handle that reads."""
 
 _KAFKA = (
-    "convention: langchain-community 0.4.2, KafkaChatMessageHistory.messages_from_last_consumed, "
-    "goes on from the last consumed message"
+    "convention: langchain-community 0.4.2, KafkaChatMessageHistory.messages_from_last_consumed: "
+    "continues after the last consumed message"
 )
 
 
@@ -58,13 +58,14 @@ class _Position:
 
 @contract(
     "cursor.once_in_order",
-    rule="Consuming reads deliver each message once and in the order of the conversation; when all "
-    "are delivered, a further read returns an empty list.",
+    rule="Consuming reads deliver each message once, in the order of the conversation. After the "
+    "last message, a further read returns an empty list.",
     source=_KAFKA,
-    cause="the position is not moved, or is moved to a key that several messages share",
-    remedy="keep the position as a number that the store gives each message and that always rises",
-    seen="langchain-elasticsearch 1.0.0: search_after on created_at alone skips what shares a "
-    "millisecond with the last one",
+    cause="The position is not moved, or is moved to a key that several messages share.",
+    remedy="Use a number as the position that the store assigns to each message and that always "
+    "rises.",
+    seen="langchain-elasticsearch 1.0.0: search_after on created_at alone skips messages that "
+    "share a millisecond with the last one",
     needs=(CONSUMED,),
     program=strategies.batches(max_batches=4),
 )
@@ -78,12 +79,12 @@ def each_message_is_delivered_once_and_in_order(s: Session, batches: Batches) ->
 
 @contract(
     "cursor.in_steps",
-    rule="Consuming reads of any size, with additions between them, deliver each message once and "
-    "in order.",
+    rule="Consuming reads of any size deliver each message once and in order, even if messages "
+    "are added between the reads.",
     source=_KAFKA,
-    cause="the position is counted from the newest end, or points at the last message read and is "
-    "read from again",
-    remedy="start the next read behind the last message that was returned",
+    cause="The position is counted from the newest end. Or it points at the last message that was "
+    "read, and the next read starts there.",
+    remedy="Start the next read after the last message that was returned.",
     seen="Shivayan09/Vector#538: offset pages repeat messages when new ones arrive between them",
     needs=(CONSUMED,),
     program=_turns(),
@@ -99,13 +100,14 @@ def reads_in_steps_deliver_each_message_once(s: Session, turns: list[Turn]) -> N
 
 @contract(
     "cursor.across_handles",
-    rule="The position belongs to the session: a consuming read through another handle, in another "
-    "process too, goes on where the last one ended. (Reads that follow one another; for those that "
-    "overlap see cursor.overlapping_lose_nothing.)",
+    rule="The position belongs to the session. A consuming read through another handle, even in "
+    "another process, continues after the previous one. (This is about reads one after another. "
+    "For reads that overlap see cursor.overlapping_lose_nothing.)",
     source=f"{_KAFKA}, by a consumer group named after the session",
-    cause="each handle keeps its own position, or takes the stored one only when it is opened",
-    remedy="keep the position in the store, and read it at each consuming read",
-    seen="convention: a position that is kept in the store is the store's",
+    cause="Each handle keeps its own position, or loads the stored position only when it is "
+    "opened.",
+    remedy="Keep the position in the store, and load it at each consuming read.",
+    seen="convention: a position in the store belongs to all handles",
     needs=(CONSUMED, "shared"),
     modes=HANDLES,
     program=_turns(handles=2),
@@ -122,12 +124,12 @@ def the_position_is_shared_by_all_handles(s: Session, turns: list[Turn]) -> None
 
 @contract(
     "cursor.survives_reopening",
-    rule="The position outlives the handle: after closing and opening again, in another process "
-    "too, a consuming read goes on where the last one ended.",
-    source=f"{_KAFKA}, whose position is kept by the broker",
-    cause="the position is kept in the handle, or written only now and then",
-    remedy="store the position before the read returns",
-    seen="convention: else a restart delivers the whole conversation again",
+    rule="The position outlives the handle. After a session is closed and opened again, even in "
+    "another process, a consuming read continues after the previous one.",
+    source=f"{_KAFKA}; the broker keeps its position",
+    cause="The position is kept in the handle, or is stored only from time to time.",
+    remedy="Store the position before the read returns.",
+    seen="convention: otherwise a restart delivers the whole conversation again",
     needs=(CONSUMED, "shared", "durable"),
     modes=HANDLES,
     program=_turns(max_turns=3),
@@ -145,14 +147,14 @@ def the_position_survives_reopening(s: Session, turns: list[Turn]) -> None:
 
 @contract(
     "cursor.after_clear",
-    rule="After a clear, consuming reads go on with what is added next: nothing of that is "
-    "skipped, and nothing that was cleared is delivered.",
+    rule="After a clear, consuming reads continue with the messages that are added next. They "
+    "skip none of these messages, and deliver none that was cleared.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages; "
-    "and convention: a cleared session is one that begins anew",
-    cause="the position is a number of messages and stays, while counting begins again at 0",
-    remedy="count on over a clear, or set the position back together with it",
-    seen="convention: status-im/status-legacy#7097 shows what a count as position does when "
-    "messages move",
+    "and convention: a cleared session starts again",
+    cause="The position is a number of messages and is kept, while the store counts from 0 again.",
+    remedy="Continue the count after a clear, or reset the position together with it.",
+    seen="convention: status-im/status-legacy#7097 shows the effect of a count as the position "
+    "when messages move",
     needs=(CONSUMED,),
     program=st.tuples(
         strategies.batches(max_batches=2, max_size=3),
@@ -182,12 +184,12 @@ def after_a_clear_reading_goes_on_with_what_is_new(
 
 @contract(
     "cursor.new_session_from_the_start",
-    rule="Where nothing was consumed yet, the first consuming read begins with the first message, "
-    "also one that was added before the reading handle was opened.",
-    source=f"{_KAFKA}; its consumer starts with the earliest message where there is no position",
-    cause="a reader without a position starts at the end (`auto.offset.reset=latest`)",
-    remedy="without a position start at the beginning",
-    seen="convention: what was never read is unread",
+    rule="If nothing was consumed yet, the first consuming read starts at the first message, even "
+    "if that message was added before the reading handle was opened.",
+    source=f"{_KAFKA}; its consumer starts with the earliest message if no position is stored",
+    cause="If no position is stored, the reader starts at the end (`auto.offset.reset=latest`).",
+    remedy="Start at the beginning if no position is stored.",
+    seen="convention: a message that was never read is unread",
     needs=(CONSUMED, "shared"),
     modes=HANDLES,
     program=st.tuples(strategies.batches(max_batches=3), st.integers(0, 2)),
@@ -205,11 +207,12 @@ def the_first_read_begins_with_the_first_message(s: Session, program: tuple[Batc
 
 @contract(
     "cursor.sessions_apart",
-    rule="Each session has a position of its own: consuming one moves nothing in another.",
+    rule="Each session has its own position. Consuming one session does not move the position of "
+    "another.",
     source="convention: a position says how far one conversation was read",
-    cause="one position for the whole store, or one for each handle object or client",
-    remedy="keep the position under the session id",
-    seen="convention: a session is a conversation of its own",
+    cause="There is one position for the whole store, or one for each handle object or client.",
+    remedy="Store the position under the session id.",
+    seen="convention: each session is a separate conversation",
     needs=(CONSUMED,),
     program=_turns(handles=2),
 )
@@ -231,19 +234,22 @@ _AFTER_A_RESET: dict[str, Callable[[int, int], int]] = {
     "it sets the position back to the start": lambda before, end: 0,
     "it only moves the position on": max,
 }
-"""What a read from the beginning may do to the position: the backend chooses one."""
+"""Effects of a read from the beginning on the position. The backend chooses one."""
 
 
 @contract(
     "cursor.reset_is_consistent",
-    rule="Whether `messages_from_beginning` moves the position of the consuming reads is the "
-    "backend's to choose: to where it ends, not at all, back to the start, or only forward. It is "
-    "then the same at every read, whatever its count and whatever was consumed before.",
-    source="convention: langchain-community 0.4.2, KafkaChatMessageHistory.messages_from_beginning "
-    "sets the position back to the start and reads on from there",
-    cause="the position is committed on one way out of the read and not on another",
-    remedy="set the position in one place, from what was returned, at every such read or at none",
-    seen="convention: without one rule nobody can say what the next read returns",
+    rule="The backend chooses the effect of `messages_from_beginning` on the position of "
+    "consuming reads: move it to where the read ends, leave it alone, reset it to the start, or "
+    "only move it forward. The effect is the same at every read, for any count and any position "
+    "before.",
+    source="convention: langchain-community 0.4.2, "
+    "KafkaChatMessageHistory.messages_from_beginning resets the position to the start and reads "
+    "from there",
+    cause="The read commits the position on one return path and not on another.",
+    remedy="Set the position in one place, based on the returned messages, at every such read or "
+    "at none.",
+    seen="convention: without a fixed effect a caller cannot know what the next read returns",
     needs=(CONSUMED, BEGINNING),
     program=st.tuples(
         st.integers(3, 6),
@@ -289,11 +295,12 @@ _REFUSED: list[tuple[Any, Any]] = [(-1, 1.0), ("two", 1.0), (2, -1.0), (2, float
 
 @contract(
     "cursor.failed_read_consumes_nothing",
-    rule="A consuming read that is refused moves nothing: the next one begins where it would have.",
-    source="convention: what was not delivered was not consumed",
-    cause="the position is moved before the bounds are checked or the messages decoded",
-    remedy="move the position last, past the messages that are about to be returned",
-    seen="convention: an error must not cost messages",
+    rule="A consuming read that refuses its bounds does not move the position. The next read "
+    "starts at the same message.",
+    source="convention: a message that was not delivered was not consumed",
+    cause="The position moves before the bounds are checked or the messages are decoded.",
+    remedy="Move the position as the last step, past the messages that are about to be returned.",
+    seen="convention: an error must not lose messages",
     needs=(CONSUMED,),
     program=st.tuples(
         strategies.batches(max_batches=2, max_size=3),
@@ -318,12 +325,12 @@ def a_refused_read_consumes_nothing(
 
 @contract(
     "cursor.undecodable_consumes_nothing",
-    rule="A consuming read that fails on a record which is no message moves nothing: the messages "
-    "before that record are still delivered, once and in order.",
-    source="convention: what was not delivered was not consumed",
-    cause="the position is moved when the records are fetched, before they are decoded",
-    remedy="decode first, then move the position past what is returned",
-    seen="convention: else one bad record takes its whole page with it",
+    rule="A consuming read that fails because a record is not a message does not move the "
+    "position. Later reads still deliver the messages before that record, once and in order.",
+    source="convention: a message that was not delivered was not consumed",
+    cause="The position moves when records are fetched, before they are decoded.",
+    remedy="Decode first, then move the position past the returned messages.",
+    seen="convention: otherwise one damaged record loses its whole page",
     needs=(CONSUMED, "corrupt"),
     modes=ONE_HANDLE,
     program=st.integers(2, 4),
@@ -363,14 +370,14 @@ _OVERLAPS = st.tuples(st.integers(20, 40), st.lists(st.integers(1, 4), min_size=
 
 @contract(
     "cursor.overlapping_lose_nothing",
-    rule="Consuming reads that overlap, on several handles of one session, lose nothing: each "
-    "message is delivered to one of them, or to a later one.",
-    source="convention: overlapping readers may be given a message twice, and never lose one",
-    cause="the position is moved on by a count that was taken before, so that two readers who "
-    "returned the same messages move it twice",
-    remedy="set the position to the place behind the last message returned, never add to it; or "
-    "exclude other readers meanwhile",
-    seen="convention: two workers on one conversation",
+    rule="Consuming reads that overlap, on several handles of one session, lose no message. One "
+    "of them, or a later read, delivers each message.",
+    source="convention: overlapping readers may receive a message twice, but never lose one",
+    cause="Each reader advances the position by the number of messages that it returned. Two "
+    "readers that returned the same messages advance it twice.",
+    remedy="Set the position to the place after the last returned message, and never add to it. "
+    "Or lock out other readers during the read.",
+    seen="convention: two workers read one conversation",
     needs=(CONSUMED, "shared", "threads"),
     modes=(SYNC, ASYNC),
     program=_OVERLAPS,
@@ -393,13 +400,14 @@ def overlapping_readers_lose_nothing(s: Session, program: tuple[int, list[int]])
 @contract(
     "cursor.overlapping_share",
     level="may",
-    rule="Consuming reads that overlap, on several handles of one session, share the messages: "
-    "none is delivered twice.",
-    source="convention: a position in the store can exclude other readers; many stores cannot",
-    cause="two readers take the same position before either has moved it",
-    remedy="read and move the position in one transaction",
-    seen="convention: KafkaChatMessageHistory of this distribution documents that readers that "
-    "overlap in several processes may receive a message twice",
+    rule="Consuming reads that overlap, on several handles of one session, share the messages. No "
+    "message is delivered twice.",
+    source="convention: some stores can lock the position against other readers; many stores "
+    "cannot",
+    cause="Two readers load the same position before either of them moves it.",
+    remedy="Read and move the position in one transaction.",
+    seen="convention: KafkaChatMessageHistory of this distribution documents that overlapping "
+    "readers in several processes may receive a message twice",
     needs=(CONSUMED, "shared", "threads"),
     modes=(SYNC, ASYNC),
     program=_OVERLAPS,

@@ -1,4 +1,4 @@
-"""Durability: what an add has returned for is still there later, elsewhere, and after a crash."""
+"""Durability: messages whose add returned survive a close, a new process and a crash."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _STORE = (
     "langchain_core/chat_history.py, BaseChatMessageHistory: stores a history, in a persistence "
     "layer; add_messages: adds to the store"
 )
-_CLOSE = "convention: `close` frees what an object holds, as it does for files and connections"
+_CLOSE = "convention: `close` frees the resources of an object, as for files and connections"
 _HANDLES = 16
 _SPARE = 8
-"""Threads and files that may have come up meanwhile: pools grow, and other work goes on."""
+"""Additional threads and files that are allowed: pools grow, and other work continues."""
 
 
 @contract(
     "durability.new_handle",
-    rule="What was added is read by a handle that is opened after all earlier ones were closed or "
-    "dropped.",
+    rule="A handle that is opened after all earlier handles were closed or dropped reads every "
+    "message that they added.",
     source=_STORE,
-    cause="the last messages are in a buffer of the handle that only a later write, a flush or a "
-    "`persist` empties",
-    remedy="store before the add returns",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: what is still in flight when "
-    "the flush times out is warned about only; llama-index-core 0.14.25, simple_chat_store.py: "
+    cause="The last messages are in a buffer of the handle, and only a later write, a flush or a "
+    "`persist` empties it.",
+    remedy="Store the messages before the add returns.",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: if the flush times out, "
+    "messages in flight cause only a warning; llama-index-core 0.14.25, simple_chat_store.py: "
     "nothing is stored without persist()",
     needs=("shared", "durable"),
     modes=ONE_HANDLE,
@@ -56,13 +56,15 @@ def a_new_handle_reads_what_closed_ones_wrote(s: Session, batches: Batches) -> N
 
 @contract(
     "durability.new_process",
-    rule="What was added is read by another process, and what that one adds is read by the first.",
+    rule="Another process reads the messages that this process added, and this process reads the "
+    "messages that the other one added.",
     source=_STORE,
-    cause="messages are kept in the process, or under a name that is made of something of the "
-    "process (its id, a random number, its working directory)",
-    remedy="store before the add returns, under a name that depends on the session id only",
+    cause="Messages are kept in the memory of the process. Or they are stored under a name that "
+    "depends on the process (its id, a random number, its working directory).",
+    remedy="Store the messages before the add returns, under a name that depends only on the "
+    "session id.",
     seen="haystack-experimental 0.19.0.post1, chat_message_stores/in_memory.py: a module-level "
-    "dict, which no other process has",
+    "dict, which other processes do not share",
     needs=("shared",),
     modes=(PROCESS,),
     program=strategies.batches(min_batches=2, max_batches=4, max_size=3),
@@ -78,13 +80,14 @@ def another_process_goes_on_with_the_conversation(s: Session, batches: Batches) 
 
 @contract(
     "durability.writer_killed",
-    rule="What was added is there when the process that added it is killed right after the add "
-    "has returned.",
+    rule="Messages are stored even if the process that added them is killed right after the add "
+    "returned.",
     source=_STORE,
-    cause="the write is still in a buffer of the process, or in a transaction without a commit",
-    remedy="flush, commit and wait for the store's acknowledgement before the add returns",
+    cause="The write is still in a buffer of the process, or in a transaction that is not "
+    "committed.",
+    remedy="Flush, commit and wait for the store's acknowledgement before the add returns.",
     seen="openai/openai-agents-python#4163: a transaction stays open; "
-    "devoxx/DevoxxGenieIDEAPlugin#1177: only a clean end persists",
+    "devoxx/DevoxxGenieIDEAPlugin#1177: only a clean exit persists messages",
     needs=("shared",),
     modes=(PROCESS,),
     program=strategies.batches(max_batches=2, max_size=3),
@@ -102,11 +105,11 @@ def what_a_killed_process_had_added_is_there(s: Session, batches: Batches) -> No
 @contract(
     "durability.close_idempotent",
     rule="Closing a handle again does nothing and raises nothing.",
-    source="convention: Python's own files, sockets and connections may be closed again",
-    cause="`close` uses what the first call has set to None or has closed",
-    remedy="remember that it is closed, and return",
-    seen="langchain-community 0.4.2, chat_message_histories/postgres.py __del__: closes again what "
-    "may not be there",
+    source="convention: files, sockets and connections in Python may be closed again",
+    cause="`close` uses an object that the first call has closed or set to None.",
+    remedy="Remember that the handle is closed, and return.",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py __del__: closes objects "
+    "again that may not exist",
     needs=("close",),
     modes=ONE_HANDLE,
     program=st.tuples(st.booleans(), st.integers(1, 2)),
@@ -125,13 +128,13 @@ def closing_again_does_nothing(s: Session, program: tuple[bool, int]) -> None:
 
 @contract(
     "durability.close_leaves_others",
-    rule="Closing one handle changes nothing for the others, of the same session and of others: "
-    "they go on reading, adding and clearing.",
+    rule="Closing one handle does not affect other handles, neither of the same session nor of "
+    "other sessions. They can still read, add and clear.",
     source=_CLOSE,
-    cause="handles share a client, and the first one that is closed closes it for all",
-    remedy="count who uses a shared client; never close one that was passed in",
-    seen="googleapis/langchain-google-memorystore-redis-python#10: a collected history closed the "
-    "client that its caller had passed in",
+    cause="Handles share a client, and the first handle that is closed closes it for all.",
+    remedy="Count the users of a shared client. Never close a client that was passed in.",
+    seen="googleapis/langchain-google-memorystore-redis-python#10: a garbage-collected history "
+    "closed the client that its caller had passed in",
     needs=("close", "shared"),
     modes=ONE_HANDLE,
     program=st.tuples(st.integers(0, 2), st.booleans()),
@@ -155,13 +158,13 @@ def closing_a_handle_leaves_the_others_alone(s: Session, program: tuple[int, boo
 
 @contract(
     "durability.close_loses_nothing",
-    rule="Closing a handle loses none of what was added through it.",
+    rule="Closing a handle loses no message that was added through it.",
     source=f"{_STORE}; {_CLOSE}",
-    cause="`close` drops a buffer, rolls a transaction back, or leaves what is in flight",
-    remedy="store before the add returns; or flush, commit and wait in `close`, and raise if that "
-    "fails",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: add_messages only warns of "
-    "what is still in flight after its time, and close waits for nothing",
+    cause="`close` drops a buffer, rolls back a transaction, or abandons messages in flight.",
+    remedy="Store the messages before the add returns. Or flush, commit and wait in `close`, and "
+    "raise if that fails.",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: add_messages only warns "
+    "about messages in flight after its timeout, and close waits for nothing",
     needs=("close", "shared"),
     modes=ONE_HANDLE,
     program=strategies.batches(max_batches=3, max_size=3),
@@ -177,13 +180,13 @@ def closing_a_handle_loses_nothing(s: Session, batches: Batches) -> None:
 
 @contract(
     "durability.resources_freed",
-    rule=f"After {_HANDLES} handles were opened, used, and closed (dropped, where there is no "
-    "`close`), the process has about as many threads and open files and sockets as before, also "
-    "while somebody still refers to the closed handles.",
+    rule=f"After {_HANDLES} handles were opened, used and closed, the process has about as many "
+    "threads, open files and sockets as before, even while the program still refers to the closed "
+    "handles. A handle without `close` is dropped instead of closed.",
     source=_CLOSE,
-    cause="`close` leaves a connection, a pool or a thread open, or leaves them to the garbage "
-    "collector; or something keeps every handle",
-    remedy="close what the handle made; share clients between handles",
+    cause="`close` leaves a connection, a pool or a thread open, or leaves it to the garbage "
+    "collector. Or some object keeps a reference to every handle.",
+    remedy="Close everything that the handle created. Share clients between handles.",
     seen="langchain-community 0.4.2, chat_message_histories/sql.py: an engine for each instance, "
     "never closed; Chainlit/chainlit#2169: connections are never closed",
     modes=(SYNC, ASYNC),

@@ -1,4 +1,4 @@
-"""Errors: what cannot be stored or read is said, and leaves the history as it was."""
+"""Errors: a history reports messages that it cannot store or read, and stays intact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNSTORABLE: list[BaseMessage] = [
     ToolMessage("bad", tool_call_id="t", artifact=range(3)),
     HumanMessage("bad \ud800"),
 ]
-"""Messages with something in them that JSON, or UTF-8, has no form for."""
+"""Messages with a value that JSON or UTF-8 cannot represent."""
 
 _NO_MESSAGES: list[Any] = ["text", 7, None, {"type": "human", "content": "text"}, ("human", "x")]
 _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
@@ -31,14 +31,14 @@ _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
 
 @contract(
     "errors.refused_batch_stores_nothing",
-    rule="Where an `add_messages` raises because of one message of its batch, none of the batch is "
-    "stored, and the history is as it was.",
-    source=f"{_ADD_MESSAGES}: one call adds a sequence in bulk; after an error its caller "
-    "cannot know which of it is there",
-    cause="messages are encoded and stored one by one; or the file is opened for writing before "
-    "the messages are encoded",
-    remedy="encode the whole batch before anything is sent; write it in one request, in one "
-    "transaction, or to a new file that then takes the old one's place",
+    rule="If `add_messages` raises because of one message of its batch, it stores no message of "
+    "the batch, and the history is unchanged.",
+    source=f"{_ADD_MESSAGES}: one call adds a sequence in bulk; after an error its caller cannot "
+    "know which messages are stored",
+    cause="Messages are encoded and stored one by one. Or the file is opened for writing before "
+    "the messages are encoded.",
+    remedy="Encode the whole batch before sending any of it. Write it in one request or one "
+    "transaction, or to a new file that then replaces the old one.",
     seen="langchain-community 0.4.2, chat_message_histories/file.py: a message that cannot be "
     "encoded leaves an empty file (reproduced); langchain-elasticsearch 1.0.0 add_messages: one "
     "request for each message",
@@ -72,12 +72,13 @@ def a_refused_batch_stores_nothing(s: Session, program: tuple[int, Any, int, int
 
 @contract(
     "errors.usable_after_refusal",
-    rule="After an add was refused, the handle and others on the session can be used as before.",
+    rule="After an add was refused, its handle and other handles of the session can be used as "
+    "before.",
     source="convention: an error about one message says nothing about the next one",
-    cause="a transaction, a lock or a connection is left in the state of the failed statement",
-    remedy="roll back and release in `finally`; check messages before the store is involved",
+    cause="A transaction, a lock or a connection stays in the state of the failed statement.",
+    remedy="Roll back and release in `finally`. Check messages before using the store.",
     seen="langchain-community 0.4.2, chat_message_histories/postgres.py: no rollback, so every "
-    "later statement fails; openai/openai-agents-python#4163: the lock stays",
+    "later statement fails; openai/openai-agents-python#4163: the lock is not released",
     modes=ONE_HANDLE,
     program=strategies.some_of(_REFUSABLE).map(copy.deepcopy),
     examples=10,
@@ -101,13 +102,12 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
 
 @contract(
     "errors.write_failure_raises",
-    rule="When `add_messages` returns, its messages are there. What cannot be written raises, "
-    "and is not merely logged.",
-    source=f"{_ADD_MESSAGES}: adds a list of messages; there is no other sign of success than "
-    "that it returns",
-    cause="`except Exception` around the write, with a log line; or messages that cannot be "
-    "encoded are skipped",
-    remedy="let the exception pass; add to it what the caller needs to know",
+    rule="When `add_messages` returns, its messages are stored. If a message cannot be written, "
+    "`add_messages` raises an error; a log entry is not enough.",
+    source=f"{_ADD_MESSAGES}: adds a list of messages; a return is the only sign of success",
+    cause="An `except Exception` around the write only logs the error. Or messages that cannot be "
+    "encoded are skipped.",
+    remedy="Let the exception pass, and add the details that the caller needs.",
     seen="langchain-mongodb 0.12.1 add_message: `except WriteError: logger.error`; "
     "langchain-couchbase 1.1.1 add_message: `except Exception`; langchain-community 0.4.2, tidb.py",
     modes=ONE_HANDLE,
@@ -136,13 +136,15 @@ def a_write_that_fails_raises(s: Session, messages: list[BaseMessage]) -> None:
 
 @contract(
     "errors.undecodable_record",
-    rule="A stored record that is no message is not passed over in silence: a read raises, or "
-    "returns the whole conversation all the same. The session can then be cleared and used again.",
-    source="langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages; "
-    "a shorter list would be taken for the conversation",
-    cause="`except ValueError: continue` in the loop that decodes; or `clear` reads first",
-    remedy="raise an error that names the record and carries the messages that could be read; "
-    "delete without reading",
+    rule="If a stored record is not a message, a read raises an error, or still returns the whole "
+    "conversation. It never skips the record silently. The session can then be cleared and used "
+    "again.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the "
+    "messages; a caller would take a shorter list for the whole conversation",
+    cause="The loop that decodes contains `except ValueError: continue`. Or `clear` reads the "
+    "session first.",
+    remedy="Raise an error that names the record and carries the messages that could be read. "
+    "Delete without reading.",
     seen="openai-agents 0.24.0, memory/sqlite_session.py _decode_rows: `except JSONDecodeError: "
     "continue`; langchain-couchbase 1.1.1 `messages`: logs and returns a part",
     needs=("corrupt",),
@@ -172,12 +174,12 @@ def an_undecodable_record_is_no_silent_loss(s: Session, size: int) -> None:
 @contract(
     "errors.undecodable_record_keeps_the_others",
     level="should",
-    rule="The error of a read that met a record which is no message has an attribute `messages`, "
-    "a list of the messages that could be read, in order.",
-    source="convention: one damaged record must not take the conversation with it, and reading "
-    "must not hide that it is damaged",
-    cause="the first record that cannot be decoded ends the read",
-    remedy="decode them all, and raise afterwards an error with the good ones in `messages`",
+    rule="If a read fails because a record is not a message, its error has an attribute "
+    "`messages`: a list of the messages that could be read, in order.",
+    source="convention: one damaged record must not make the conversation unreadable, and a read "
+    "must not hide the damage",
+    cause="The first record that cannot be decoded ends the read.",
+    remedy="Decode all records, then raise an error with the decoded messages in `messages`.",
     seen="langchain-community 0.4.2, chat_message_histories/sql.py and file.py: one such row makes "
     "the session unreadable; AntonOsika/gpt-engineer#859",
     needs=("corrupt",),
@@ -209,12 +211,12 @@ def an_undecodable_record_leaves_the_others_readable(s: Session, size: int) -> N
 @contract(
     "errors.refusal_names_the_problem",
     level="should",
-    rule="The text of a refusal, or of the errors it came from, says something of what was "
-    "refused: its type, its field, or the class of the message.",
-    source="convention: a message comes out of a chain with hundreds of values, and one of them "
-    "has to be found",
-    cause="an exception without a text, or one text for all",
-    remedy="pass the encoder's own text on, and put the field before it",
+    rule="The text of a refusal, or of the errors that caused it, names something of the refused "
+    "value: its type, its field, or the class of the message.",
+    source="convention: a message comes from a chain with hundreds of values, and a developer has "
+    "to find the wrong one",
+    cause="The exception has no text, or all refusals have the same text.",
+    remedy="Pass on the text of the encoder's error, and put the name of the field before it.",
     seen="langchain-ai/langchain-mongodb#442: a NameError in the handler hides the error",
     modes=ONE_HANDLE,
     program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
@@ -241,12 +243,12 @@ def a_refusal_says_what_was_refused(s: Session, messages: list[BaseMessage]) -> 
 @contract(
     "errors.refusal_is_a_type_or_value_error",
     level="may",
-    rule="What is refused for being no message, or for what a message holds, is refused with a "
-    "TypeError or a ValueError, or a class derived from one of them.",
-    source="convention: Python's own types say so of wrong arguments, and callers tell these from "
-    "a store that is not there",
-    cause="the first statement that trips over the value raises, AttributeError or KeyError",
-    remedy="check what was passed before using it",
+    rule="A value that is not a message, or a message that cannot be stored because of its "
+    "content, is refused with a TypeError or a ValueError, or with a subclass of one of them.",
+    source="convention: Python's own types raise these errors for wrong arguments, and callers "
+    "can distinguish them from an unavailable store",
+    cause="The first statement that fails on the value raises AttributeError or KeyError.",
+    remedy="Check the arguments before using them.",
     seen="convention: message_to_dict of langchain-core raises AttributeError for a text",
     modes=ONE_HANDLE,
     program=strategies.some_of(_REFUSABLE).map(copy.deepcopy),

@@ -1,4 +1,4 @@
-"""Faults: what a history says and keeps where its server is not there, stalls, or is killed."""
+"""Faults: errors and stored messages when the server is unreachable, paused or killed."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from chat_history_conformance.execution.session import Session
 
 _ADD_MESSAGES = (
     "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds a list of messages; "
-    "there is no other sign of success than that it returns"
+    "a return is the only sign of success"
 )
 _MESSAGES = (
     "langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages; a "
-    "shorter list would be taken for the conversation"
+    "caller would take a shorter list for the whole conversation"
 )
 _TIMED_READS = ("messages_from_beginning", "messages_from_last_consumed")
 _BOUND = 1.0
 _TOLERANCE = 2.0
-"""Seconds by which a read may exceed its time on a server that stalls."""
+"""Seconds by which a read may exceed its time bound while the server is paused."""
 
 
 @contract(
     "faults.unreachable_raises",
-    rule="Where no server is, opening a history raises, or else adding and reading do, each within "
-    "the limit of one operation. An add never returns, and a read never gives a list, not even an "
-    "empty one.",
+    rule="If no server is running, opening a history raises an error, or else adding and reading "
+    "do, each within the limit of one operation. An add never returns, and a read never returns a "
+    "list, not even an empty one.",
     source=f"{_ADD_MESSAGES}; {_MESSAGES}",
-    cause="errors of the connection are logged, or retried without end; or an error in a read "
-    "counts as the end of what there is",
-    remedy="let the client's error pass, or raise one that names the server, when its time-out is "
-    "over",
+    cause="Connection errors are only logged, or are retried without end. Or a read takes an "
+    "error for the end of the conversation.",
+    remedy="When the timeout is over, let the client's error pass, or raise an error that names "
+    "the server.",
     seen="langchain-community 0.4.2, chat_message_histories/postgres.py __init__: `except "
-    "OperationalError: logger.error`; kafka.py __read_messages: logs the consumer's error, goes on "
-    "and returns what came",
+    "OperationalError: logger.error`; kafka.py __read_messages: logs the consumer's error, "
+    "continues and returns the messages received so far",
     needs=("server",),
     modes=(SYNC, ASYNC),
 )
@@ -72,13 +72,13 @@ def a_server_that_is_not_there_is_told(s: Session, _: None) -> None:
 @contract(
     "faults.unreachable_names_session_and_server",
     level="should",
-    rule="The text of the error where no server is, or of the errors it came from, holds the "
-    "session id and the server's host and port.",
-    source="convention: whoever reads the log of a program with many sessions and servers has to "
-    "know which of them to look at",
-    cause="the client's error is passed on as it is, and the client knows no session",
-    remedy="raise an error of your own from the client's, with the session id and the address, and "
-    "never a password",
+    rule="If no server is running, the text of the error, or of the errors that caused it, "
+    "contains the session id and the server's host and port.",
+    source="convention: the reader of a log with many sessions and servers has to know which of "
+    "them failed",
+    cause="The client's error is passed on unchanged, and the client does not know the session.",
+    remedy="Raise your own error from the client's error, with the session id and the address. "
+    "Never include a password.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py: `Failed to add messages to "
     "Kafka: {e}` goes to the log, and the client's error to the caller",
     needs=("server",),
@@ -111,13 +111,13 @@ def an_error_names_the_session_and_the_server(s: Session, _: None) -> None:
 
 @contract(
     "faults.killed_server_keeps_acknowledged",
-    rule="What was added before the server was killed is there after it was started again, once "
-    "and in order, through the handle that added it and through a new one.",
+    rule="Messages that were added before the server was killed are stored after its restart, "
+    "once and in order. The handle that added them reads them, and so does a new handle.",
     source=_ADD_MESSAGES,
-    cause="the add returns before the server has said that it stored the messages; or the server "
-    "is asked to say so before it has",
-    remedy="wait for the acknowledgement of every message, and ask for one that outlives the "
-    "server: `acks=all`, a commit, a request that is durable",
+    cause="The add returns before the server has acknowledged the messages. Or the request asks "
+    "the server to acknowledge them before it has stored them.",
+    remedy="Wait for the acknowledgement of every message, and ask for one that survives a crash "
+    "of the server: `acks=all`, a commit, a durable request.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: returns with a "
     "warning while messages are still in flight",
     needs=("faults", "shared", "durable"),
@@ -136,13 +136,13 @@ def what_was_acknowledged_outlives_the_server(s: Session, _: None) -> None:
 
 @contract(
     "faults.handle_survives_restart",
-    rule="A handle that was opened before the server was killed can be used when the server runs "
-    "again, without being opened anew: reading works within the limit of one operation, then "
-    "adding and clearing do.",
-    source="convention: a program that serves conversations outlives a restart of its database",
-    cause="the connection is made once, in the constructor, and nobody makes another; or a failed "
-    "client is kept for ever",
-    remedy="connect anew when the connection is found broken, or take it from a pool that does",
+    rule="A handle that was opened before the server was killed works again after the restart, "
+    "without being opened again. Reading works within the limit of one operation, and then adding "
+    "and clearing do.",
+    source="convention: an application keeps running when its database restarts",
+    cause="The connection is created once, in the constructor, and never again. Or a failed "
+    "client is kept for ever.",
+    remedy="Reconnect when the connection is broken, or take connections from a pool that does so.",
     seen="langchain-community 0.4.2, chat_message_histories/postgres.py: one psycopg.connect for "
     "the life of the object",
     needs=("faults", "durable"),
@@ -163,16 +163,16 @@ def an_old_handle_is_usable_after_a_restart(s: Session, _: None) -> None:
 
 @contract(
     "faults.in_flight_once",
-    rule="Of messages added one by one while the server is killed and started again, each one "
-    "whose add returned is there exactly once and in order, each one whose add raised is there at "
-    "most once, and nothing else is.",
+    rule="The server is killed and restarted while messages are added one by one. A message whose "
+    "add returned is stored exactly once and in order. A message whose add raised is stored at "
+    "most once, and nothing else is stored.",
     source=_ADD_MESSAGES,
-    cause="a buffer or a thread sends after the add has returned, and drops what fails; or a batch "
-    "is sent again on the next connection, stored already or not",
-    remedy="return when the server has acknowledged, raise when it has not; give each batch an id "
-    "by which the server knows it when it comes again",
+    cause="A buffer or a thread sends messages after the add has returned, and drops those that "
+    "fail. Or a batch is sent again on the next connection although it may be stored already.",
+    remedy="Return when the server has acknowledged, and raise if it has not. Give each batch an "
+    "id by which the server recognises it when it is sent again.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py: a Producer without "
-    "enable.idempotence, and a flush whose time-out is only logged",
+    "enable.idempotence, and a flush whose timeout is only logged",
     needs=("faults", "durable"),
     modes=(SYNC, ASYNC),
 )
@@ -190,14 +190,14 @@ def adds_during_a_restart_are_stored_once_or_raise(s: Session, _: None) -> None:
 @contract(
     "faults.paused_server",
     rule="While the server is paused, an add and a read each return or raise within the limit of "
-    "one operation; a read that returns gives the whole conversation. Afterwards what was added "
-    "by a call that returned is there once and in order, and what was added by a call that raised "
-    "at most once.",
+    "one operation. A read that returns gives the whole conversation. Afterwards, messages whose "
+    "add returned are stored once and in order, and messages whose add raised are stored at most "
+    "once.",
     source=f"{_ADD_MESSAGES}; {_MESSAGES}",
-    cause="the socket has no time-out; or an add that got no answer returns, or is sent a second "
-    "time as a new one while the first one waits",
-    remedy="set a time-out on every wait; raise when it is over; give each batch an id before it "
-    "is sent first, so that the server stores it once",
+    cause="The socket has no timeout. Or an add that received no answer returns, or is sent again "
+    "as a new request while the first one still waits.",
+    remedy="Set a timeout for every wait, and raise when it is over. Give each batch an id before "
+    "it is first sent, so that the server stores it once.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: `messages are "
     "still in-flight` is a warning; redis.py: get_client(redis_url=url), without "
     "a socket_timeout",
@@ -222,17 +222,17 @@ def a_paused_server_neither_blocks_nor_loses(s: Session, _: None) -> None:
 @contract(
     "faults.paused_bounded_read",
     rule=f"While the server is paused, a read with `max_time_sec` of {_BOUND:g} returns or raises "
-    f"within {_BOUND + _TOLERANCE:g} seconds. If it returns, it gives the whole conversation: what "
-    "could not be read is no end of it.",
+    f"within {_BOUND + _TOLERANCE:g} seconds. If it returns, it returns the whole conversation: a "
+    "missing answer is not the end of the conversation.",
     source="convention: max_time_sec, as langchain-community 0.4.2 documents it for "
-    "KafkaChatMessageHistory; a list that is short because the server stalls cannot be told from "
-    "a short conversation",
-    cause="the time bounds the loop and not the wait for the server inside it; or time that has "
-    "passed without an answer ends the read like the end of the conversation",
-    remedy="give each wait what is left of the time; raise where it has passed before the server "
-    "said how much there is",
+    "KafkaChatMessageHistory; a caller cannot distinguish a list that is short because of a "
+    "paused server from a short conversation",
+    cause="The time limits the loop, but not the wait for the server inside it. Or the read ends "
+    "when its time is over without an answer, as if the conversation ended there.",
+    remedy="Give each wait the time that is left. Raise an error if the time is over before the "
+    "server has reported the length of the conversation.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py __read_messages: when the "
-    "time is over, what came is returned, nothing included",
+    "time is over, the messages received so far are returned, even an empty list",
     needs=("faults",),
     modes=(SYNC, ASYNC),
 )

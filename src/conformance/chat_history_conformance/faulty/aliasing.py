@@ -40,7 +40,7 @@ class _ListHistory(MemoryChatMessageHistory):
     seen="langchain-community 0.4.2, chat_message_histories/rocksetdb.py, add_message",
 )
 class IdWrittenIntoInput(MemoryChatMessageHistory):
-    """The key of the record is written into the caller's message, after it was stored."""
+    """Writes the key of the record into the caller's message after storing it."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(messages)
@@ -55,7 +55,7 @@ class IdWrittenIntoInput(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class InputEmptied(MemoryChatMessageHistory):
-    """The list that is passed in is used up as a queue."""
+    """Empties the list that the caller passed in."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(messages)
@@ -70,7 +70,7 @@ class InputEmptied(MemoryChatMessageHistory):
     seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.add_message",
 )
 class ObjectKept(_ListHistory):
-    """The caller's objects are stored."""
+    """Stores the caller's objects instead of copies."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         self.kept.extend(messages)
@@ -84,7 +84,7 @@ class ObjectKept(_ListHistory):
     "https://github.com/rocketride-org/rocketride-server/pull/547",
 )
 class ShallowCopyKept(_ListHistory):
-    """Shallow copies are stored: what is nested in a message is still the caller's."""
+    """Stores shallow copies, which share nested values with the caller's messages."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         self.kept.extend(copy.copy(message) for message in messages)
@@ -98,7 +98,7 @@ class ShallowCopyKept(_ListHistory):
     "message_history.py, InMemoryMessageHistory",
 )
 class ListKept(_ListHistory):
-    """The first list that is passed in becomes the store."""
+    """Uses the first list that the caller passes in as its store."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         if isinstance(messages, list) and messages and not self.kept:
@@ -115,7 +115,7 @@ class ListKept(_ListHistory):
     "yaalalabs/agent-kernel#739 https://github.com/yaalalabs/agent-kernel/issues/739",
 )
 class LiveList(_ListHistory):
-    """`messages` is the live list."""
+    """Returns the stored list itself from `messages`."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -130,7 +130,7 @@ class LiveList(_ListHistory):
     "handed out",
 )
 class CachedList(MemoryChatMessageHistory):
-    """What a read returned is kept and returned again until something is written."""
+    """Returns the same list from every read until the next write."""
 
     _cache: Any = None
 
@@ -157,7 +157,7 @@ class CachedList(MemoryChatMessageHistory):
     seen="langchain-core 1.7.2, chat_history.py, InMemoryChatMessageHistory.messages",
 )
 class LiveMessages(_ListHistory):
-    """`messages` is a new list of the stored objects."""
+    """Returns the stored message objects in a new list."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -172,7 +172,7 @@ class LiveMessages(_ListHistory):
     "https://github.com/Lilly-Protocol/agentlily-runtime/issues/260",
 )
 class ShallowCopiesReturned(_ListHistory):
-    """`messages` are shallow copies: what is nested in them is the store's."""
+    """Returns shallow copies, which share nested values with the stored messages."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

@@ -21,7 +21,7 @@ Messages = list[BaseMessage]
     seen="neo4j-graphrag 1.22.0, message_history.py, GET_MESSAGES_QUERY: 0..2k hops are 2k+1 nodes",
 )
 class OneTooMany(MemoryChatMessageHistory):
-    """A read of the n oldest messages returns n + 1."""
+    """Returns n + 1 messages for a read of the n oldest."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -37,7 +37,7 @@ class OneTooMany(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class NewestFromBeginning(MemoryChatMessageHistory):
-    """A bounded read from the beginning returns the newest messages."""
+    """Returns the newest messages for a bounded read from the beginning."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -54,7 +54,7 @@ class NewestFromBeginning(MemoryChatMessageHistory):
     "instead of latest, https://github.com/yaalalabs/agent-kernel/issues/739",
 )
 class LimitKeepsOldest(MemoryChatMessageHistory):
-    """`last_messages` returns the oldest messages."""
+    """Returns the oldest messages from `last_messages`."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         super().last_messages(max_message_count)
@@ -65,7 +65,7 @@ class LimitKeepsOldest(MemoryChatMessageHistory):
     "bounded.last_newest_first", breaks="bounded.count_of_last", kind="reordered", seen=INVENTED
 )
 class LastNewestFirst(MemoryChatMessageHistory):
-    """`last_messages` lists the newest message first."""
+    """Returns the newest message first from `last_messages`."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         return super().last_messages(max_message_count)[::-1]
@@ -78,7 +78,7 @@ class LastNewestFirst(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class WholePages(MemoryChatMessageHistory):
-    """A consuming read returns whole pages of two messages."""
+    """Returns whole pages of two messages from a consuming read."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -96,7 +96,7 @@ class WholePages(MemoryChatMessageHistory):
     seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py: `if self.history_size:`",
 )
 class ZeroIsUnlimited(MemoryChatMessageHistory):
-    """A count of 0 means no bound."""
+    """Takes a count of 0 for no bound."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         return super().last_messages(max_message_count) if max_message_count else self.messages
@@ -110,7 +110,7 @@ class ZeroIsUnlimited(MemoryChatMessageHistory):
     "https://github.com/openai/openai-agents-python/pull/3244",
 )
 class ZeroIsOne(MemoryChatMessageHistory):
-    """The count is compared after a message was taken, so that 0 gives one."""
+    """Checks the count after taking a message, so a count of 0 returns one message."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -127,7 +127,7 @@ class ZeroIsOne(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class ZeroConsumes(MemoryChatMessageHistory):
-    """A consuming read of 0 messages fetches one, drops it and moves past it."""
+    """Fetches one message on a consuming read of 0, drops it and moves past it."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -145,7 +145,7 @@ class ZeroConsumes(MemoryChatMessageHistory):
     "https://github.com/openai/openai-agents-python/pull/4997",
 )
 class NegativeIsAll(MemoryChatMessageHistory):
-    """A negative count means all messages, as LIMIT -1 does in SQLite."""
+    """Takes a negative count for all messages, as LIMIT -1 does in SQLite."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         if isinstance(max_message_count, int) and max_message_count < 0:
@@ -155,7 +155,7 @@ class NegativeIsAll(MemoryChatMessageHistory):
 
 @faulty("bounded.nan_seconds", breaks="bounded.nonsense_refused", kind="wrong_bound", seen=INVENTED)
 class NaNSeconds(MemoryChatMessageHistory):
-    """A time that is not a number bounds nothing, for it is never reached."""
+    """Takes a time of NaN for no bound."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -172,7 +172,7 @@ class NaNSeconds(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class OwnTimeOutWhenEmpty(MemoryChatMessageHistory):
-    """A read of an empty history polls once with a time-out of its own."""
+    """Polls an empty history once, with its own timeout instead of the caller's."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -189,7 +189,7 @@ class OwnTimeOutWhenEmpty(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class InTimeTheNewest(MemoryChatMessageHistory):
-    """Pages are read from the newest back, so that what is there in time is not the oldest."""
+    """Reads pages from the newest back, so a short time bound loses the oldest messages."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -206,7 +206,7 @@ class InTimeTheNewest(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class DeadlineBetweenPages(MemoryChatMessageHistory):
-    """A slow page of hundreds of messages is decoded to its end, whatever the time."""
+    """Decodes a slow page of hundreds of messages to its end without checking the time."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -223,7 +223,7 @@ class DeadlineBetweenPages(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class ConsumesWhatItFetched(MemoryChatMessageHistory):
-    """A read whose time is up moves the position past all that was fetched."""
+    """Moves the position past all fetched messages when the time of a read is up."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -237,11 +237,11 @@ class ConsumesWhatItFetched(MemoryChatMessageHistory):
     "bounded.waits_for_silence",
     breaks="bounded.no_wait",
     kind="wrong_bound",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: polls on "
-    "until the count or the time is reached",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py, __read_messages: keeps "
+    "polling until the count or the time is reached",
 )
 class WaitsForSilence(MemoryChatMessageHistory):
-    """A consuming read waits its whole time for more where there are fewer than asked for."""
+    """Waits for the whole time of a consuming read if fewer messages are left than asked for."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 0.0
@@ -256,7 +256,7 @@ class WaitsForSilence(MemoryChatMessageHistory):
     "bounded.page_of_a_hundred", breaks="bounded.count_of_many", kind="wrong_bound", seen=INVENTED
 )
 class PageOfAHundred(MemoryChatMessageHistory):
-    """A count of over 100 is cut to one page of 100."""
+    """Cuts a count of over 100 to one page of 100."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         return super().last_messages(min(max_message_count, 100))
@@ -264,7 +264,7 @@ class PageOfAHundred(MemoryChatMessageHistory):
 
 @faulty("bounded.time_hides_count", breaks="bounded.both_bounds", kind="wrong_bound", seen=INVENTED)
 class TimeHidesCount(MemoryChatMessageHistory):
-    """Where a time is given the count is not looked at."""
+    """Ignores the count if a time is given."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = None
@@ -276,7 +276,7 @@ class TimeHidesCount(MemoryChatMessageHistory):
 
 @faulty("bounded.count_of_31_bits", breaks="bounded.unhit_bound", kind="wrong_bound", seen=INVENTED)
 class CountOf31Bits(MemoryChatMessageHistory):
-    """The count overflows the 32-bit number that the store takes."""
+    """Overflows the 32-bit integer of the store with a large count."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         return super().last_messages(max_message_count % 2**31)
@@ -289,7 +289,7 @@ class CountOf31Bits(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class FullPagesOnly(MemoryChatMessageHistory):
-    """A read with a large count returns only full pages of 100 messages."""
+    """Returns only full pages of 100 messages for a large count."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -308,7 +308,7 @@ class FullPagesOnly(MemoryChatMessageHistory):
     "last_k=10",
 )
 class SmallDefaultWindow(MemoryChatMessageHistory):
-    """No bound means a default one."""
+    """Replaces a count of None by a default count."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = None, max_time_sec: float | None = 5.0
@@ -320,7 +320,7 @@ class SmallDefaultWindow(MemoryChatMessageHistory):
 
 @faulty("bounded.end_after_the_wait", breaks="bounded.latest_waits", kind="lost", seen=INVENTED)
 class EndAfterTheWait(MemoryChatMessageHistory):
-    """`messages_from_latest` waits a while first and looks up the end of the history after it."""
+    """Waits first in `messages_from_latest`, and then looks up the end of the history."""
 
     def messages_from_latest(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -342,7 +342,7 @@ class EndAfterTheWait(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class LatestFromPosition(MemoryChatMessageHistory):
-    """`messages_from_latest` goes on from the last consumed message."""
+    """Continues from the last consumed message in `messages_from_latest`."""
 
     def messages_from_latest(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -358,7 +358,7 @@ class LatestFromPosition(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class LastByConsuming(MemoryChatMessageHistory):
-    """`last_messages` reads all with the consuming reader and takes the end of it."""
+    """Reads all messages with the consuming reader in `last_messages`."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         last = super().last_messages(max_message_count)
@@ -374,7 +374,7 @@ class LastByConsuming(MemoryChatMessageHistory):
     "existing_messages[-self.history_size:]",
 )
 class BoundOnStorage(MemoryChatMessageHistory):
-    """`last_messages` cuts what is stored to what it returns."""
+    """Cuts the stored messages to those that `last_messages` returns."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         last = super().last_messages(max_message_count)
@@ -389,7 +389,7 @@ class BoundOnStorage(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class DeliveredIsDeleted(MemoryChatMessageHistory):
-    """A consuming read takes the messages out, as from a queue."""
+    """Deletes the messages that a consuming read returns, as a queue does."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -409,7 +409,7 @@ class DeliveredIsDeleted(MemoryChatMessageHistory):
     "https://github.com/langchain-ai/langchain-mongodb/issues/12",
 )
 class WindowCountsAllSessions(MemoryChatMessageHistory):
-    """What `last_messages` skips is computed from the number of messages of all sessions."""
+    """Skips in `last_messages` by the number of messages of all sessions."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         super().last_messages(max_message_count)
