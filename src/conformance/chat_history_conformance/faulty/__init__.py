@@ -1,7 +1,7 @@
-"""Broken histories, each a few lines, that prove that each contract can fail.
+"""Broken histories of a few lines each, which prove that every contract can fail.
 
-Each is a reference backend with one defect, which its docstring names. `seen` cites where that
-defect was met in a real backend, or says that it is invented.
+Each one is a reference backend with one defect. Its docstring names the defect. `seen` cites a real
+backend with the defect, or says that the defect is invented.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ INVENTED = "invented"
 
 @dataclass(frozen=True)
 class Faulty:
-    """A broken history and what must find it.
+    """A broken history, and the contract that must catch it.
 
     Attributes:
         id: `family.defect`.
-        breaks: The contract that it was made to break.
-        kind: The finding kind that this contract must report.
+        breaks: The id of the contract that must catch it.
+        kind: The kind of finding that the contract must report.
         seen: A citation, or `INVENTED`.
-        control: `memory`, `sqlite` or `served`: the backend that it is, but for the defect.
-        backend: How to open it, with the declaration of its control.
+        control: The same backend without the defect: `memory`, `sqlite` or `served`.
+        backend: The declaration to open it with.
     """
 
     id: str
@@ -43,7 +43,7 @@ class Faulty:
 
     @property
     def defect(self) -> str:
-        """What is wrong with it, from its docstring."""
+        """The defect, as its docstring describes it."""
         return " ".join((self.backend.factory.__doc__ or "").split())
 
 
@@ -64,24 +64,24 @@ def faulty(
 
     Args:
         id: `family.defect`.
-        breaks: The contract that must find it.
-        kind: The kind of that finding.
-        seen: Where the defect was met, or `INVENTED`.
-        control: The backend that it is, but for the defect: `memory`, `sqlite`, or `served`, for
-            which the self-test runs a server.
-        lacks: What it gives up, where that is not what its control gives up.
+        breaks: The id of the contract that must catch it.
+        kind: The kind of finding that the contract must report.
+        seen: A citation of a real backend with the defect, or `INVENTED`.
+        control: The same backend without the defect: `memory`, `sqlite` or `served`. The self-test
+            runs a server for `served`.
+        lacks: Unsupported capabilities with reasons. Defaults to those of the control.
         declared: Further arguments of `history_backend`, such as `with_ttl`.
     """
 
     def register(factory: F) -> F:
         if id in _faulty and _faulty[id].backend.factory.__module__ != factory.__module__:
             raise ValueError(f"two broken histories are called {id!r}")
-        given_up = {"durable": "kept in process memory by design"} if control == "memory" else {}
+        lacks_of_control = {"durable": "kept in process memory"} if control == "memory" else {}
         backend = Backend(
             name=f"faulty/{id}",
             factory=factory,
             origin=Origin(factory.__module__, factory.__qualname__),
-            lacks=dict(given_up if lacks is None else lacks),
+            lacks=dict(lacks_of_control if lacks is None else lacks),
             disposable=True,
             server="served" if control == "served" else None,
             **{"with_ttl": getattr(factory, "with_ttl", None), **declared},
@@ -94,7 +94,7 @@ def faulty(
 
 @cache
 def load() -> Mapping[str, Faulty]:
-    """Every broken history by id, in alphabetical order."""
+    """Import and return every broken history by id, in alphabetical order."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return dict(sorted(_faulty.items()))

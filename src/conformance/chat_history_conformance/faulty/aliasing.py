@@ -1,4 +1,4 @@
-"""Histories that share objects with their callers."""
+"""Broken histories that share objects with their callers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _kept: dict[str, list[BaseMessage]] = {}
 
 
 class _ListHistory(MemoryChatMessageHistory):
-    """Keeps the messages of all sessions as objects, in lists of this process."""
+    """A correct base class that keeps messages as objects, in a list for each session."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -23,7 +23,7 @@ class _ListHistory(MemoryChatMessageHistory):
 
     @property
     def kept(self) -> list[BaseMessage]:
-        """The live list of the session."""
+        """The list that stores the session."""
         return _kept.setdefault(self.session_id, [])
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:

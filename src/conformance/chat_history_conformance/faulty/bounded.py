@@ -1,4 +1,4 @@
-"""Histories whose bounded reads return something else than what the bounds say."""
+"""Broken histories whose bounded reads do not keep their bounds."""
 
 from __future__ import annotations
 
@@ -409,7 +409,7 @@ class DeliveredIsDeleted(MemoryChatMessageHistory):
     "https://github.com/langchain-ai/langchain-mongodb/issues/12",
 )
 class WindowCountsAllSessions(MemoryChatMessageHistory):
-    """Skips in `last_messages` by the number of messages of all sessions."""
+    """Computes the number to skip in `last_messages` from the messages of all sessions."""
 
     def last_messages(self, max_message_count: int) -> Messages:
         super().last_messages(max_message_count)

@@ -1,4 +1,4 @@
-"""Histories that clear too little, too much, or the wrong thing."""
+"""Broken histories that clear too few messages, too many, or the wrong ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chat_history_conformance.faulty import faulty
     seen="langchain-couchbase 1.1.1, clear: except Exception: logger.error",
 )
 class ErrorSwallowed(MemoryChatMessageHistory):
-    """`clear` fails, logs that, and returns as if it had been done."""
+    """Logs the failure of `clear` and returns as if it had worked."""
 
     def clear(self) -> None:
         try:
@@ -34,7 +34,7 @@ class ErrorSwallowed(MemoryChatMessageHistory):
     seen="langchain-azure-ai 1.2.12, azure_ai_memory.py clear: only self._base.clear()",
 )
 class LeavesFirstMessage(MemoryChatMessageHistory):
-    """`clear` keeps the message that a second store holds, the first of the session."""
+    """Keeps the first message of the session on `clear`, because a second store holds it."""
 
     def clear(self) -> None:
         first = super().messages[:1]
@@ -46,11 +46,11 @@ class LeavesFirstMessage(MemoryChatMessageHistory):
     "clear.leaves_other_handle_cache",
     breaks="clear.every_handle",
     kind="stale",
-    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: `messages` returns self.cache "
-    "unless it is empty",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: `messages` returns "
+    "self.cache unless it is empty",
 )
 class LeavesOtherHandleCache(MemoryChatMessageHistory):
-    """A handle that has seen a session does not notice when another handle empties it."""
+    """Keeps returning a handle's cache after another handle has cleared the session."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -74,7 +74,7 @@ class LeavesOtherHandleCache(MemoryChatMessageHistory):
     "delete_item",
 )
 class MissingRaises(MemoryChatMessageHistory):
-    """`clear` raises where there is nothing to delete."""
+    """Raises from `clear` if the session does not exist."""
 
     def clear(self) -> None:
         del self._store._sessions[self.session_id]
@@ -88,7 +88,7 @@ class MissingRaises(MemoryChatMessageHistory):
     "imported under TYPE_CHECKING only",
 )
 class NameErrorOnUnused(MemoryChatMessageHistory):
-    """`clear` of a session that was never written raises NameError from its own handler."""
+    """Raises a NameError from an error handler if a session that was never written is cleared."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(messages)
@@ -107,7 +107,7 @@ class NameErrorOnUnused(MemoryChatMessageHistory):
     seen="langchain-redis 0.2.6, chat_message_history.py delete(): self.index.delete(drop=True)",
 )
 class DropsAllSessions(MemoryChatMessageHistory):
-    """`clear` drops the index that all sessions share."""
+    """Drops the index that all sessions share on `clear`."""
 
     def clear(self) -> None:
         self._store._sessions.clear()
@@ -118,10 +118,10 @@ class DropsAllSessions(MemoryChatMessageHistory):
     breaks="clear.add_after",
     kind="lost",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py: clear deletes the topic, "
-    "which only __init__ makes",
+    "which only __init__ creates",
 )
 class BreaksWriter(MemoryChatMessageHistory):
-    """After `clear` the next add of the same handle goes nowhere."""
+    """Loses the next add of the same handle after a `clear`."""
 
     _gone = False
 
@@ -140,11 +140,11 @@ class BreaksWriter(MemoryChatMessageHistory):
     breaks="clear.add_after_by_other_handles",
     kind="lost",
     control="sqlite",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: other handles go on writing "
-    "to the topic that clear deleted",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: other handles continue to "
+    "write to the topic that clear deleted",
 )
 class BreaksOtherWriter(SQLiteChatMessageHistory):
-    """What another handle adds after a `clear` belongs to the cleared generation and is lost."""
+    """Loses messages that another handle adds after a `clear`."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -166,11 +166,11 @@ _generations: dict[str, int] = {}
     "clear.cache_outlives_clear",
     breaks="clear.add_after_by_other_handles",
     kind="stale",
-    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: the cache of other handles "
-    "stays",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: other handles keep their "
+    "cache",
 )
 class CacheOutlivesClear(MemoryChatMessageHistory):
-    """A handle reads the store again only when that holds more or nothing, not when it is new."""
+    """Keeps a handle's cache unless the store is empty or holds more messages than the cache."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -192,7 +192,7 @@ class CacheOutlivesClear(MemoryChatMessageHistory):
     "upsert_messages()",
 )
 class ResurrectedOnClose(MemoryChatMessageHistory):
-    """Closing a handle writes back what it had read, where the session is empty by now."""
+    """Writes back the messages that it has read when a handle closes and the session is empty."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -220,7 +220,7 @@ class ResurrectedOnClose(MemoryChatMessageHistory):
     "the cached list as the whole document",
 )
 class StaleHandleWritesBack(MemoryChatMessageHistory):
-    """The first add into an emptied session writes the handle's cached list back with it."""
+    """Writes the handle's cached list back with the first add to an emptied session."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -245,10 +245,10 @@ class StaleHandleWritesBack(MemoryChatMessageHistory):
     "clear.first_page_only",
     breaks="clear.long_history",
     kind="resurrected",
-    seen="signalapp/Signal-Desktop#645: deleting a conversation deletes its newest part only",
+    seen="signalapp/Signal-Desktop#645: deleting a conversation deletes only its newest part",
 )
 class FirstPageOnly(MemoryChatMessageHistory):
-    """`clear` deletes the first 1,000 messages, which is what one query returns."""
+    """Deletes only the first 1,000 messages on `clear`, the result of one query."""
 
     def clear(self) -> None:
         rest = self.messages[1000:]

@@ -1,4 +1,4 @@
-"""Histories that work alone, and lose or mix up messages when several use them at once."""
+"""Broken histories that lose or reorder messages when several callers use them at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAUSE = 0.0005
 
 
 class _Rewriting(MemoryChatMessageHistory):
-    """Reads the conversation, extends it, and writes it back."""
+    """A base class whose `_write` replaces the conversation by an extended copy."""
 
     def _write(self, records: Sequence[Record], texts: Sequence[str]) -> None:
         positions = self._store._positions
@@ -37,7 +37,7 @@ class _Rewriting(MemoryChatMessageHistory):
     "then update_item with the whole list",
 )
 class ReadModifyWrite(_Rewriting):
-    """An add reads the conversation, extends it and writes it back, without a lock."""
+    """Reads the conversation, extends it and writes it back on each add, without a lock."""
 
     def _append(self, texts: Sequence[str]) -> None:
         before = self._fetch()
@@ -53,7 +53,7 @@ class ReadModifyWrite(_Rewriting):
     "read, then create_entity, then upsert(count + 1)",
 )
 class CountAsNextKey(MemoryChatMessageHistory):
-    """The key of a message is the number of those stored, and two writers take the same."""
+    """Uses the number of stored messages as the next key, so two writers use the same key."""
 
     def _append(self, texts: Sequence[str]) -> None:
         count = len(self._fetch())
@@ -72,7 +72,7 @@ class CountAsNextKey(MemoryChatMessageHistory):
     "https://github.com/openai/openai-agents-python/pull/1953",
 )
 class LockPerCall(_Rewriting):
-    """Each add makes a lock of its own, which excludes nobody."""
+    """Creates a new lock for each add, which therefore excludes no other add."""
 
     def _append(self, texts: Sequence[str]) -> None:
         with threading.Lock():
@@ -89,7 +89,7 @@ class LockPerCall(_Rewriting):
     "locks, https://github.com/openai/openai-agents-python/pull/2843",
 )
 class LockPerHandle(_Rewriting):
-    """The lock around reading, extending and writing back belongs to the handle."""
+    """Locks reading, extending and writing back with a separate lock for each handle."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -110,7 +110,7 @@ class LockPerHandle(_Rewriting):
     "handle's own list becomes the document",
 )
 class StaleCopyOverwrites(_Rewriting):
-    """A handle writes back what it read a moment ago, if it has read at all."""
+    """Writes back the copy that the handle read a moment ago, if it has read at all."""
 
     def _append(self, texts: Sequence[str]) -> None:
         read_at, copy = getattr(self, "_copy", (0.0, []))
@@ -127,7 +127,7 @@ class StaleCopyOverwrites(_Rewriting):
     "locks, https://github.com/openai/openai-agents-python/pull/2854",
 )
 class LockedAtOnce(MemoryChatMessageHistory):
-    """A writer that meets another one does not wait for it, and raises."""
+    """Raises at once if another writer holds the lock, instead of waiting."""
 
     one_lock: ClassVar[Any] = threading.Lock()
 
@@ -150,7 +150,7 @@ class LockedAtOnce(MemoryChatMessageHistory):
     control="sqlite",
 )
 class LockOfTheProcess(SQLiteChatMessageHistory):
-    """All rows are read, deleted and written back, under a lock that only this process has."""
+    """Deletes and rewrites all rows on each add, under a lock of this process only."""
 
     process_lock: ClassVar[Any] = threading.Lock()
 
@@ -174,7 +174,7 @@ class LockOfTheProcess(SQLiteChatMessageHistory):
     "reading the count and storing the next",
 )
 class AwaitBetween(_Rewriting):
-    """The async add awaits between reading the conversation and writing it back."""
+    """Awaits between reading the conversation and writing it back in the async add."""
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         before = self._fetch()
@@ -191,7 +191,7 @@ class AwaitBetween(_Rewriting):
     seen=INVENTED,
 )
 class Overtaken(MemoryChatMessageHistory):
-    """A batch that meets another one on its way is put in front of all."""
+    """Puts a batch in front of all messages if it meets another batch on its way."""
 
     under_way: ClassVar[dict[str, int]] = {}
 
@@ -213,8 +213,8 @@ class Overtaken(MemoryChatMessageHistory):
     kind="stale",
     seen="langchain-community 0.4.2, chat_message_histories/file.py: write_text over the old file",
 )
-class EmptiedAndWrittenAnew(_Rewriting):
-    """An add empties the conversation for a moment, and writes it anew with what is added."""
+class EmptiedThenRewritten(_Rewriting):
+    """Empties the conversation on each add, and writes it again with the new messages."""
 
     one_lock: ClassVar[Any] = threading.Lock()
 
@@ -233,7 +233,7 @@ class EmptiedAndWrittenAnew(_Rewriting):
     seen=INVENTED,
 )
 class LastOfBatchFirst(MemoryChatMessageHistory):
-    """The messages of a batch become visible one by one, the last of them first."""
+    """Makes the messages of a batch visible one by one, the last one first."""
 
     one_lock: ClassVar[Any] = threading.Lock()
 
@@ -256,7 +256,7 @@ class LastOfBatchFirst(MemoryChatMessageHistory):
     "indices.create",
 )
 class CreatedTwice(MemoryChatMessageHistory):
-    """The first write looks whether the session exists, and then makes an empty one."""
+    """Checks on the first write whether the session exists, and then creates an empty one."""
 
     def _append(self, texts: Sequence[str]) -> None:
         if self.session_id not in self._store._sessions:
@@ -273,7 +273,7 @@ class CreatedTwice(MemoryChatMessageHistory):
     control="sqlite",
 )
 class CreatedByEachProcess(SQLiteChatMessageHistory):
-    """Whoever finds a session empty makes it anew before writing, what came meanwhile included."""
+    """Finds a session empty and clears it before writing, including messages added meanwhile."""
 
     def _append(self, texts: Sequence[str]) -> None:
         if not self._fetch():
@@ -290,7 +290,7 @@ class CreatedByEachProcess(SQLiteChatMessageHistory):
     "written back unconditionally",
 )
 class AddUndoesClear(_Rewriting):
-    """Adds exclude one another, but not a clear between their read and their write."""
+    """Locks adds against each other, but not against a clear between their read and their write."""
 
     one_lock: ClassVar[Any] = threading.Lock()
 
@@ -308,7 +308,7 @@ class AddUndoesClear(_Rewriting):
     seen=INVENTED,
 )
 class ClearGoesOn(MemoryChatMessageHistory):
-    """A clear goes on in the background for a moment after it has returned."""
+    """Continues to clear in the background for a moment after `clear` has returned."""
 
     def clear(self) -> None:
         super().clear()
@@ -322,7 +322,7 @@ class ClearGoesOn(MemoryChatMessageHistory):
     seen="langchain-community 0.4.2, chat_message_histories/postgres.py: one self.cursor for all",
 )
 class OneCursor(MemoryChatMessageHistory):
-    """All reads of a handle fetch from the one cursor that it has."""
+    """Fetches all reads of a handle from its only cursor."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -338,11 +338,11 @@ class OneCursor(MemoryChatMessageHistory):
     "concurrency.one_by_one",
     breaks="concurrency.contiguous_batches",
     kind="reordered",
-    seen="langchain-community 0.4.2: histories that implement add_message alone, called for each "
-    "message by BaseChatMessageHistory.add_messages",
+    seen="langchain-community 0.4.2: histories that implement only add_message, which "
+    "BaseChatMessageHistory.add_messages calls for each message",
 )
 class OneByOne(MemoryChatMessageHistory):
-    """A batch is stored message by message."""
+    """Stores a batch message by message."""
 
     def _append(self, texts: Sequence[str]) -> None:
         for text in texts:

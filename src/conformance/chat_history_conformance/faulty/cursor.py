@@ -1,4 +1,4 @@
-"""Histories whose consuming reads lose, repeat or mix up messages."""
+"""Broken histories whose consuming reads lose or repeat messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Messages = list[BaseMessage]
 
 @faulty("cursor.never_moves", breaks="cursor.once_in_order", kind="duplicated", seen=INVENTED)
 class NeverMoves(MemoryChatMessageHistory):
-    """The position is not moved by a read that reaches the end."""
+    """Does not move the position if a read reaches the end."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -37,7 +37,7 @@ class NeverMoves(MemoryChatMessageHistory):
     "created_at alone",
 )
 class SkipsTies(MemoryChatMessageHistory):
-    """Every fourth message shares its key with the one before, and a page goes on behind both."""
+    """Gives every fourth message the key of the one before, and continues a page after both."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -54,7 +54,7 @@ class SkipsTies(MemoryChatMessageHistory):
     "https://github.com/Shivayan09/Vector/issues/538",
 )
 class RepeatsTheBorder(MemoryChatMessageHistory):
-    """A read that fills its count is followed by one that begins with its last message."""
+    """Delivers the last message of a read again if more messages are left."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -69,7 +69,7 @@ class RepeatsTheBorder(MemoryChatMessageHistory):
     "cursor.position_at_opening", breaks="cursor.across_handles", kind="duplicated", seen=INVENTED
 )
 class PositionAtOpening(MemoryChatMessageHistory):
-    """Each handle goes on from where it was itself, whatever others consumed meanwhile."""
+    """Keeps a separate position for each handle."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -88,7 +88,7 @@ class PositionAtOpening(MemoryChatMessageHistory):
     control="sqlite",
 )
 class ForgottenAtOpening(SQLiteChatMessageHistory):
-    """Opening a handle sets the position back to the start."""
+    """Resets the position to the start when a handle is opened."""
 
     def __init__(self, session_id: str, **options: Any) -> None:
         super().__init__(session_id, **options)
@@ -104,7 +104,7 @@ class ForgottenAtOpening(SQLiteChatMessageHistory):
     control="sqlite",
 )
 class StoredOnTheNextRead(SQLiteChatMessageHistory):
-    """The position is written with the next read of the same handle, so that the last is lost."""
+    """Stores the position only with the next read of the same handle, so the last move is lost."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -127,7 +127,7 @@ class StoredOnTheNextRead(SQLiteChatMessageHistory):
     "https://github.com/status-im/status-legacy/issues/7097",
 )
 class CountAsPosition(MemoryChatMessageHistory):
-    """The position is the number of messages consumed, and a clear does not set it back."""
+    """Uses the number of consumed messages as the position, and does not reset it on `clear`."""
 
     consumed: ClassVar[dict[str, int]] = {}
 
@@ -148,7 +148,7 @@ class CountAsPosition(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class StartsAtTheEnd(MemoryChatMessageHistory):
-    """A handle opened on a session without a position begins with what is added from then on."""
+    """Starts at the end if a handle is opened on a session without a position."""
 
     def __init__(self, session_id: str, **options: Any) -> None:
         super().__init__(session_id, **options)
@@ -158,7 +158,7 @@ class StartsAtTheEnd(MemoryChatMessageHistory):
 
 @faulty("cursor.one_for_all", breaks="cursor.sessions_apart", kind="lost", seen=INVENTED)
 class OneForAll(MemoryChatMessageHistory):
-    """There is one position for all sessions."""
+    """Keeps a single position for all sessions."""
 
     reached: ClassVar[dict[int, int]] = {}
 
@@ -178,7 +178,7 @@ class OneForAll(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class FullReadsCommit(MemoryChatMessageHistory):
-    """A read from the beginning moves the position only if it fills its count."""
+    """Moves the position on a read from the beginning only if the read fills its count."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -196,7 +196,7 @@ class FullReadsCommit(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class MovesBeforeChecking(MemoryChatMessageHistory):
-    """The bounds are checked after the position was moved."""
+    """Moves the position before it checks the bounds."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -215,7 +215,7 @@ class MovesBeforeChecking(MemoryChatMessageHistory):
     corrupt=registered._corrupt_sqlite,
 )
 class MovesBeforeDecoding(SQLiteChatMessageHistory):
-    """The position is moved past what was fetched before it is decoded."""
+    """Moves the position past the fetched records before it decodes them."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
@@ -236,7 +236,7 @@ class MovesBeforeDecoding(SQLiteChatMessageHistory):
     seen=INVENTED,
 )
 class AddsToThePosition(MemoryChatMessageHistory):
-    """A reader adds what it returned to the position, which another one has moved meanwhile."""
+    """Adds the number of returned messages to a position that another reader has moved."""
 
     counted: ClassVar[dict[str, int]] = {}
 
@@ -253,7 +253,7 @@ class AddsToThePosition(MemoryChatMessageHistory):
     "cursor.takes_then_moves", breaks="cursor.overlapping_share", kind="duplicated", seen=INVENTED
 )
 class TakesThenMoves(MemoryChatMessageHistory):
-    """Between reading from the position and moving it, another reader takes the same messages."""
+    """Reads from the position and moves it later, so another reader takes the same messages."""
 
     reached: ClassVar[dict[str, int]] = {}
 

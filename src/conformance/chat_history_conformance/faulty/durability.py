@@ -1,4 +1,4 @@
-"""Histories that forget when a handle is closed, or a process ends."""
+"""Broken histories that lose messages or leak resources when a handle or a process ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SQLite = SQLiteChatMessageHistory
 
 
 class _Buffered(SQLiteChatMessageHistory):
-    """Keeps the newest batch in a buffer, which all handles of the process see."""
+    """A base class that keeps the newest batch in a buffer of the process."""
 
     def _buffer(self) -> list[BaseMessage]:
         return _buffers.setdefault(self.session_id, [])
@@ -45,12 +45,12 @@ _buffers: dict[str, list[BaseMessage]] = {}
     "durability.flush_timeout_warns",
     breaks="durability.new_handle",
     kind="lost",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: only warns of "
-    "messages that are still in flight",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: only warns "
+    "about messages that are still in flight",
     control="sqlite",
 )
 class FlushTimeoutWarns(_Buffered):
-    """The newest batch is in a buffer that closing a handle throws away."""
+    """Keeps the newest batch in a buffer that `close` throws away."""
 
     def close(self) -> None:
         super().close()
@@ -66,7 +66,7 @@ class FlushTimeoutWarns(_Buffered):
     control="sqlite",
 )
 def kept_by_process(session_id: str) -> SQLite:
-    """Each process keeps its histories in a file of its own."""
+    """Each process keeps its histories in a separate file."""
     return SQLite(session_id, f"chat_history_{os.getpid()}.sqlite3")
 
 
@@ -74,11 +74,11 @@ def kept_by_process(session_id: str) -> SQLite:
     "durability.flushed_at_the_end",
     breaks="durability.writer_killed",
     kind="lost",
-    seen="devoxx/DevoxxGenieIDEAPlugin#1177: only a clean end persists",
+    seen="devoxx/DevoxxGenieIDEAPlugin#1177: only a clean exit persists messages",
     control="sqlite",
 )
 class FlushedAtTheEnd(_Buffered):
-    """The newest batch reaches the file when a handle is closed."""
+    """Writes the newest batch to the file only when a handle is closed."""
 
     def close(self) -> None:
         self._flush() if self._closer.alive else None
@@ -93,7 +93,7 @@ class FlushedAtTheEnd(_Buffered):
     control="sqlite",
 )
 class CloseTwiceRaises(SQLiteChatMessageHistory):
-    """`close` raises where the handle is closed already."""
+    """Raises from `close` if the handle is already closed."""
 
     def close(self) -> None:
         self._check_usable()
@@ -108,7 +108,7 @@ class CloseTwiceRaises(SQLiteChatMessageHistory):
     control="sqlite",
 )
 class CloseClosesShared(SQLiteChatMessageHistory):
-    """Closing a handle closes the client of every other one."""
+    """Closes the clients of all other handles when one handle is closed."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -131,7 +131,7 @@ _handles: list[SQLite] = []
     control="sqlite",
 )
 class CloseEndsSession(SQLiteChatMessageHistory):
-    """Closing one handle ends the session for all: its messages are deleted."""
+    """Deletes the messages of the session when one handle is closed."""
 
     def close(self) -> None:
         if self._closer.alive:
@@ -143,12 +143,12 @@ class CloseEndsSession(SQLiteChatMessageHistory):
     "durability.close_drops_buffer",
     breaks="durability.close_loses_nothing",
     kind="lost",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: close waits for nothing that "
-    "is in flight",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: close does not wait for "
+    "messages in flight",
     control="sqlite",
 )
 class CloseDropsBuffer(FlushTimeoutWarns):
-    """`close` throws away what other handles could read until then."""
+    """Throws away messages on `close` that other handles could read until then."""
 
 
 @faulty(
@@ -160,7 +160,7 @@ class CloseDropsBuffer(FlushTimeoutWarns):
     control="sqlite",
 )
 class ConnectionLeak(SQLiteChatMessageHistory):
-    """Each handle opens a second connection, which `close` does not know of."""
+    """Opens a second connection for each handle, which `close` does not close."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -180,10 +180,10 @@ _leaked: list[sqlite3.Connection] = []
     control="sqlite",
 )
 class ClosePasses(SQLiteChatMessageHistory):
-    """`close` does nothing: the connection is there until the object is garbage."""
+    """Does nothing on `close`; the connection stays open until the object is garbage-collected."""
 
     def close(self) -> None:
-        """Leave it to others."""
+        """Do nothing."""
 
 
 @faulty(
@@ -194,7 +194,7 @@ class ClosePasses(SQLiteChatMessageHistory):
     control="sqlite",
 )
 class ThreadLeak(SQLiteChatMessageHistory):
-    """Each handle starts a thread that waits for work for ever."""
+    """Starts a thread for each handle that waits for work for ever."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)

@@ -1,4 +1,4 @@
-"""Histories that hide errors, or are not usable after one."""
+"""Broken histories that hide errors, or cannot be used after one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chat_history_conformance.faulty import INVENTED, faulty
     "loop",
 )
 class HalfBatch(MemoryChatMessageHistory):
-    """A batch is stored message by message, up to the one that is refused."""
+    """Stores a batch message by message, up to the one that is refused."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for message in messages:
@@ -37,7 +37,7 @@ class HalfBatch(MemoryChatMessageHistory):
     "encoded leaves an empty file",
 )
 class TruncateThenFail(MemoryChatMessageHistory):
-    """The whole conversation is rewritten, and the old one emptied before the new is encoded."""
+    """Rewrites the whole conversation, and empties the old one before encoding the new one."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         everything = [*self.messages, *messages]
@@ -53,7 +53,7 @@ class TruncateThenFail(MemoryChatMessageHistory):
     "rollback",
 )
 class PoisonedConnection(MemoryChatMessageHistory):
-    """After an error every write of the handle fails until a rollback that nobody does."""
+    """Fails all writes of a handle after an error, until a rollback that never comes."""
 
     _broken = False
 
@@ -72,7 +72,7 @@ class PoisonedConnection(MemoryChatMessageHistory):
     seen="langchain-mongodb 0.12.1 add_message: except WriteError: logger.error",
 )
 class WriteErrorSwallowed(MemoryChatMessageHistory):
-    """A write that fails is logged, and `add_messages` returns."""
+    """Logs a write that fails, and returns from `add_messages`."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         with contextlib.suppress(Exception):
@@ -86,7 +86,7 @@ class WriteErrorSwallowed(MemoryChatMessageHistory):
     seen="langchain-couchbase 1.1.1 add_message(s): except Exception",
 )
 class UnwritableSkipped(MemoryChatMessageHistory):
-    """The messages of a batch that cannot be written are left out."""
+    """Skips the messages of a batch that cannot be written."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for message in messages:
@@ -104,7 +104,7 @@ class UnwritableSkipped(MemoryChatMessageHistory):
     corrupt=_corrupt_sqlite,
 )
 class CorruptRowSkipped(SQLiteChatMessageHistory):
-    """Rows that cannot be decoded are left out of what is read."""
+    """Skips rows that cannot be decoded when reading."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -123,7 +123,7 @@ class CorruptRowSkipped(SQLiteChatMessageHistory):
     corrupt=_corrupt_sqlite,
 )
 class ClearReadsFirst(SQLiteChatMessageHistory):
-    """`clear` reads what it deletes, and a session with a damaged record cannot be cleared."""
+    """Reads the session before clearing it, so a damaged session cannot be cleared."""
 
     def clear(self) -> None:
         if self.messages:
@@ -134,13 +134,13 @@ class ClearReadsFirst(SQLiteChatMessageHistory):
     "errors.corrupt_row_hides_session",
     breaks="errors.undecodable_record_keeps_the_others",
     kind="lost",
-    seen="langchain-community 0.4.2, chat_message_histories/sql.py: json.loads for each row with "
-    "no guard",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: json.loads for each row "
+    "without a guard",
     control="sqlite",
     corrupt=_corrupt_sqlite,
 )
 class CorruptRowHidesSession(SQLiteChatMessageHistory):
-    """The first row that cannot be decoded ends the read, and the others with it."""
+    """Ends a read at the first row that cannot be decoded, without the other messages."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -154,7 +154,7 @@ class CorruptRowHidesSession(SQLiteChatMessageHistory):
     seen=INVENTED,
 )
 class RefusalWithoutText(MemoryChatMessageHistory):
-    """Whatever cannot be stored is refused with one and the same text."""
+    """Refuses every message that cannot be stored with the same text."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         refused = False
@@ -173,7 +173,7 @@ class RefusalWithoutText(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class AttributeErrorForText(MemoryChatMessageHistory):
-    """What is no message is used as one, and raises AttributeError where that goes wrong."""
+    """Uses a value that is not a message as one, which raises AttributeError."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         kinds = {message.type for message in messages}

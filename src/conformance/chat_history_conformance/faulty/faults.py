@@ -1,4 +1,4 @@
-"""Histories that lose, repeat or hang where their server stalls, is killed, or is not there."""
+"""Broken histories that fail when their server is paused, killed or unreachable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Served(ServedChatMessageHistory):
-    """On the server that the run started."""
+    """The control: a correct history on the server that the run started."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id, servers.address(SERVED))
@@ -37,7 +37,7 @@ class _Served(ServedChatMessageHistory):
     control="served",
 )
 class WriteErrorLogged(_Served):
-    """What the connection says while writing goes to the log, and the add returns."""
+    """Logs connection errors of a write, and returns from the add."""
 
     def _append(self, texts: Sequence[str]) -> None:
         try:
@@ -50,12 +50,12 @@ class WriteErrorLogged(_Served):
     "faults.empty_when_unreachable",
     breaks="faults.unreachable_raises",
     kind="swallowed_error",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py __read_messages: a consumer's "
-    "error is logged, and what came is returned",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py __read_messages: logs a "
+    "consumer's error and returns the messages received so far",
     control="served",
 )
 class EmptyWhenUnreachable(_Served):
-    """A server that does not answer reads as an empty conversation."""
+    """Returns an empty conversation if the server does not answer."""
 
     def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
         with contextlib.suppress(ServedError):
@@ -71,7 +71,7 @@ class EmptyWhenUnreachable(_Served):
     control="served",
 )
 class RetriesForAMinute(_Served):
-    """A request that finds no server is made again until there is one, for a minute."""
+    """Repeats a request for a minute if no server is running."""
 
     def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         deadline = time.monotonic() + 60.0
@@ -91,7 +91,7 @@ class RetriesForAMinute(_Served):
     control="served",
 )
 class NamelessError(_Served):
-    """The error says that the connection failed, and not which, nor for which session."""
+    """Raises an error that names neither the server nor the session."""
 
     def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         try:
@@ -108,7 +108,7 @@ class NamelessError(_Served):
     control="served",
 )
 class SessionNotNamed(_Served):
-    """The error names the server, as clients do, and not the session."""
+    """Raises an error that names the server, as clients do, but not the session."""
 
     def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         try:
@@ -125,7 +125,7 @@ class SessionNotNamed(_Served):
     control="served",
 )
 class AcknowledgedBeforeStored(_Served):
-    """The server is asked to acknowledge what it has in memory, and to write it in its own time."""
+    """Asks the server to acknowledge messages in memory, and to write them later."""
 
     def _append(self, texts: Sequence[str]) -> None:
         request = {"do": "append", "texts": texts, "identifier": uuid.uuid4().hex, "lazily": True}
@@ -141,7 +141,7 @@ class AcknowledgedBeforeStored(_Served):
     control="served",
 )
 class NeverReconnects(_Served):
-    """There is one connection for the life of a handle."""
+    """Uses one connection for the life of a handle."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -165,11 +165,11 @@ class NeverReconnects(_Served):
     breaks="faults.in_flight_once",
     kind="lost",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: messages in "
-    "flight when the flush times out are only warned about",
+    "flight when the flush times out cause only a warning",
     control="served",
 )
-class SentBehindOnesBack(_Served):
-    """A thread sends what was added, and drops what it cannot send; only reading waits for it."""
+class SentByAThread(_Served):
+    """Sends messages from a thread that drops those that fail; only reads wait for the thread."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -200,7 +200,7 @@ class SentBehindOnesBack(_Served):
     control="served",
 )
 class SentAgainAfterReconnecting(_Served):
-    """After an error the last batch is sent again, for it might not have been stored."""
+    """Sends the last batch again after an error, although it may be stored already."""
 
     _last: Sequence[str] = ()
     _failed = False
@@ -226,7 +226,7 @@ class SentAgainAfterReconnecting(_Served):
     control="served",
 )
 class NoTimeout(_Served):
-    """Nothing limits how long an answer is waited for."""
+    """Waits for an answer without a limit."""
 
     answer_seconds = None
 
@@ -240,7 +240,7 @@ class NoTimeout(_Served):
     control="served",
 )
 class RetriedAsNew(_Served):
-    """A batch that got no answer is sent again with an id of its own, and both are stored."""
+    """Sends a batch that received no answer again with a new id, so both are stored."""
 
     def _append(self, texts: Sequence[str]) -> None:
         for attempt in (1, 2):
@@ -260,12 +260,12 @@ class RetriedAsNew(_Served):
     "faults.timeout_is_success",
     breaks="faults.paused_server",
     kind="lost",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: the flush's "
-    "time-out is a warning, and the add returns",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: a timeout of "
+    "the flush is a warning, and the add returns",
     control="served",
 )
 class TimeoutIsSuccess(_Served):
-    """A server that cannot be reached in time is asked no more, and the add returns."""
+    """Returns from the add without sending it if the server does not answer in time."""
 
     def _append(self, texts: Sequence[str]) -> None:
         try:
@@ -284,7 +284,7 @@ class TimeoutIsSuccess(_Served):
     control="served",
 )
 class TimeBoundsTheLoop(_Served):
-    """A read's time is compared between messages only, and the client has its own time-out."""
+    """Checks the time of a read only between messages, and uses the client's own timeout."""
 
     def _patience(self, seconds: float | None) -> float | None:
         return 5.0
@@ -294,12 +294,12 @@ class TimeBoundsTheLoop(_Served):
     "faults.silence_ends_the_read",
     breaks="faults.paused_bounded_read",
     kind="swallowed_error",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py __read_messages: returns what "
-    "came when the time is over",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py __read_messages: returns the "
+    "messages received so far when the time is over",
     control="served",
 )
 class SilenceEndsTheRead(_Served):
-    """When the time of a read is over without an answer, what came is returned: nothing."""
+    """Returns an empty list if the time of a read is over without an answer."""
 
     def messages_from_beginning(
         self, max_message_count: int | None = None, max_time_sec: float | None = None

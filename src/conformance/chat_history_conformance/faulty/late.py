@@ -1,6 +1,6 @@
-"""Ten cited histories that were written after the contracts, to see what the suite had missed.
+"""Ten broken histories, all cited, that were written after the contracts to test the suite.
 
-`reports/late-histories.md` tells what they revealed.
+`reports/late-histories.md` describes the results.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from chat_history_conformance.faulty import faulty
     breaks="ordering.within_batch",
     kind="reordered",
     seen="langchain-ai/langchainjs#7255 https://github.com/langchain-ai/langchainjs/issues/7255: "
-    "the input of a run is appended behind what was written during it",
+    "the input of a run is appended after the messages written during it",
 )
 class HumanAppendedLast(MemoryChatMessageHistory):
-    """Human messages of a batch are stored behind the others."""
+    """Stores the human messages of a batch after the others."""
 
     def add_messages(self, messages: Any) -> None:
         super().add_messages(sorted(messages, key=lambda message: message.type == "human"))
@@ -39,7 +39,7 @@ class HumanAppendedLast(MemoryChatMessageHistory):
     "message that condenses the session",
 )
 class Condensed(MemoryChatMessageHistory):
-    """A session is read back as one human message of all its text."""
+    """Returns a session as one human message with all of its text."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -54,8 +54,8 @@ class Condensed(MemoryChatMessageHistory):
     seen="langchain-postgres 0.0.19: session_id is a column of type UUID",
 )
 def uuid_spelling(session_id: str) -> MemoryChatMessageHistory:
-    """Session ids that spell one UUID in two ways are one session."""
-    with contextlib.suppress(ValueError):  # no UUID in any spelling
+    """Two spellings of one UUID as session ids open the same session."""
+    with contextlib.suppress(ValueError):  # it is not a UUID
         session_id = str(uuid.UUID(session_id))
     return MemoryChatMessageHistory(session_id)
 
@@ -65,10 +65,10 @@ def uuid_spelling(session_id: str) -> MemoryChatMessageHistory:
     breaks="ordering.long_history",
     kind="other",
     seen="langchain-ai/langchain#23971 https://github.com/langchain-ai/langchain/pull/23971: a "
-    "session is one item, and past the item's limit every write fails",
+    "session is one item, and above the item's limit every write fails",
 )
 class OneItem(MemoryChatMessageHistory):
-    """A session that has grown to 64 KiB of text takes no more messages."""
+    """Refuses messages once a session has 64 KiB of text."""
 
     def _append(self, texts: Any) -> None:
         if sum(len(text) for _, text in self._fetch()) + sum(map(len, texts)) > 65_536:
@@ -80,11 +80,11 @@ class OneItem(MemoryChatMessageHistory):
     "late.counted_then_read",
     breaks="concurrency.reader_sees_prefixes",
     kind="lost",
-    seen="langchain-ai/langgraph#4168 https://github.com/langchain-ai/langgraph/issues/4168: state "
-    "is read in pieces while others change it",
+    seen="langchain-ai/langgraph#4168 https://github.com/langchain-ai/langgraph/issues/4168: "
+    "state is read in pieces while other callers change it",
 )
 class CountedThenRead(MemoryChatMessageHistory):
-    """A read counts the messages and then takes that many from the newest end."""
+    """Counts the messages on a read, and then takes that many from the newest end."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -98,10 +98,10 @@ class CountedThenRead(MemoryChatMessageHistory):
     breaks="ordering.long_history",
     kind="reordered",
     seen="keybase/client#9639 https://github.com/keybase/client/pull/9639: a page of older "
-    "messages is put behind the newer ones",
+    "messages is put after the newer ones",
 )
 class OlderPageBehind(MemoryChatMessageHistory):
-    """Pages of 100 are fetched from the newest on and joined in that order."""
+    """Reads pages of 100 from the newest on, and joins them in that order."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -118,7 +118,7 @@ class OlderPageBehind(MemoryChatMessageHistory):
     "pages by offset from the newest end shift while writes arrive",
 )
 class OffsetPages(MemoryChatMessageHistory):
-    """A read takes pages of four by their offset from the newest end."""
+    """Reads pages of four by their offset from the newest end."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -136,7 +136,7 @@ class OffsetPages(MemoryChatMessageHistory):
     seen="mem0ai/mem0#5301 https://github.com/mem0ai/mem0/issues/5301: a list as default argument",
 )
 class MutableDefault(MemoryChatMessageHistory):
-    """A default argument of the constructor is the list of messages of all sessions."""
+    """Keeps the messages of all sessions in a default argument of the constructor."""
 
     def __init__(self, session_id: str, kept: list[BaseMessage] = []) -> None:  # noqa: B006
         super().__init__(session_id)
@@ -157,11 +157,12 @@ class MutableDefault(MemoryChatMessageHistory):
     "late.error_reads_as_empty",
     breaks="errors.undecodable_record",
     kind="swallowed_error",
-    seen="langchain-couchbase 1.1.1, `messages`: logs any exception and returns what it has so far",
+    seen="langchain-couchbase 1.1.1, `messages`: logs any exception and returns the messages read "
+    "so far",
     corrupt=_corrupt_memory,
 )
 class ErrorReadsAsEmpty(MemoryChatMessageHistory):
-    """A read that fails returns an empty list."""
+    """Returns an empty list if a read fails."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -175,11 +176,11 @@ class ErrorReadsAsEmpty(MemoryChatMessageHistory):
     "late.clear_empties_what_was_read",
     breaks="aliasing.later_store_changes",
     kind="aliased",
-    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: clear empties the very list "
-    "that `messages` handed out",
+    seen="langchain-community 0.4.2, chat_message_histories/tidb.py: clear empties the same list "
+    "that `messages` returned",
 )
 class ClearEmptiesWhatWasRead(MemoryChatMessageHistory):
-    """`clear` also empties the lists that earlier reads returned."""
+    """Empties the lists that earlier reads returned on `clear`."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

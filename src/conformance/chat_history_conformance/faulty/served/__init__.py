@@ -1,7 +1,7 @@
-"""The control of the contracts on faults: a small real server, and a history on it that is right.
+"""The control `served` of the fault contracts: a small real server and a correct history on it.
 
-It serves the self-test alone, which starts a server for each history: broken ones are this one with
-one defect.
+Only the self-test uses it, with a separate server for each history. The broken histories of
+`faulty/faults.py` are this history with one defect each.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ __all__ = [
 SERVED = "served"
 
 LIMIT = 8.0
-"""Seconds after which a call hangs: the control's own time-outs are over after half of them."""
+"""Limit of one call in seconds. The timeouts of the control itself end after half of it."""
 
 
 class _Served(Kind):
-    """Runs on the Python that runs the suite."""
+    """The kind of server that runs on the same Python as the suite."""
 
     name = SERVED
     title = "the served control"
@@ -76,10 +76,10 @@ class _Served(Kind):
 
 
 def start() -> Server:
-    """Start a server of the control on a free port of loopback.
+    """Start a server of the control on a free loopback port.
 
     Raises:
-        ServerError: It did not start.
+        ServerError: The server did not start.
     """
     server = process.start(_Served(), Path(sys.executable), [], Wishes())
     server.way = "process"
@@ -88,7 +88,7 @@ def start() -> Server:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    """A server of the control that is there for this process and its children for a while."""
+    """Run a server for this process and its children while the context is open."""
     name = servers.variable(SERVED)
     before = os.environ.get(name)
     with start() as server:
@@ -102,11 +102,11 @@ def serving() -> Iterator[Server]:
 
 
 def open_served(session_id: str) -> ServedChatMessageHistory:
-    """A history on the server that the run started."""
+    """Open a history on the server that the run started."""
     return ServedChatMessageHistory(session_id, servers.address(SERVED))
 
 
 BACKEND = Backend(
     name=SERVED, factory=open_served, origin=Origin(__name__, "open_served"), server=SERVED
 )
-"""The control, as a declaration would state it."""
+"""The declaration of the control."""

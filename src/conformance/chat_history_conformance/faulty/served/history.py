@@ -1,4 +1,4 @@
-"""A chat history on that server: bounded waits, retries that store nothing twice, clear errors."""
+"""A correct chat history on the `served` server, with timeouts, safe retries and clear errors."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _LEAST_SECONDS = 0.5
 
 
 class ServedError(ConnectionError):
-    """The server did not answer; the text names the session and the server."""
+    """A server that did not answer; the text names the session and the server."""
 
 
 class ServedChatMessageHistory(BaseChatMessageHistory):
     """A conversation on a `served` server, shared by all handles with its session id.
 
-    Every request has a connection of its own, so that a handle outlives its server.
+    Every request uses a new connection, so a handle still works after a restart of the server.
 
     Args:
         session_id: Any string.
-        address: Where the server is, `host:port`.
+        address: The address of the server, `host:port`.
     """
 
     answer_seconds: ClassVar[float | None] = 2.0
-    """How long to wait for the answer to one request."""
+    """Timeout of one request in seconds; None waits for ever."""
 
     def __init__(self, session_id: str, address: str) -> None:
         super().__init__()
@@ -50,11 +50,11 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         return decode_batch(self._records(None, self.answer_seconds))[0]
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Store a batch of messages: all of them, or none where this raises TypeError.
+        """Store a batch of messages: all of them, or none if this raises TypeError.
 
         Raises:
-            TypeError: Something in the batch cannot be stored.
-            ServedError: The server did not answer; whether the batch is stored is not known.
+            TypeError: A message of the batch cannot be stored.
+            ServedError: The server did not answer. The batch may be stored or not.
         """
         if texts := encode_batch(messages):
             self._append(texts)
@@ -70,12 +70,12 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
     def messages_from_beginning(
         self, max_message_count: int | None = None, max_time_sec: float | None = None
     ) -> list[BaseMessage]:
-        """The oldest messages, in order.
+        """Return the oldest messages, in order.
 
         Args:
-            max_message_count: How many at most; None for all.
-            max_time_sec: After how many seconds to return what was decoded so far; the server gets
-                half a second in any case.
+            max_message_count: Maximum number of messages; None for all.
+            max_time_sec: Seconds after which to return the messages decoded so far. The server gets
+                at least half a second to answer.
 
         Raises:
             ServedError: The server did not answer in time.
@@ -86,19 +86,19 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         return decode_batch(records, deadline)[0]
 
     async def aget_messages(self) -> list[BaseMessage]:
-        """Async twin of `messages`."""
+        """Return `messages`, read in a thread."""
         return await asyncio.to_thread(lambda: self.messages)
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Async twin of `add_messages`."""
+        """Run `add_messages` in a thread."""
         await asyncio.to_thread(self.add_messages, messages)
 
     async def aclear(self) -> None:
-        """Async twin of `clear`."""
+        """Run `clear` in a thread."""
         await asyncio.to_thread(self.clear)
 
     def _patience(self, seconds: float | None) -> float | None:
-        """How long a read bounded to so many seconds waits for the server."""
+        """Return how many seconds a read with this time bound waits for the server."""
         limits = [limit for limit in (seconds, self.answer_seconds) if limit is not None]
         return max(min(limits), _LEAST_SECONDS) if limits else None
 
@@ -107,7 +107,8 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         try:
             self._ask(request, self.answer_seconds)
         except ServedError:
-            # The same identifier: if only the answer was lost, nothing is stored twice.
+            # With the same identifier the server stores the batch once, even if only its answer
+            # was lost.
             self._ask(request, self.answer_seconds)
 
     def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
@@ -143,14 +144,14 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
             connection.settimeout(left())
             part = connection.recv(1 << 16)
             if not part:
-                raise ConnectionResetError("it closed the connection")
+                raise ConnectionResetError("the server closed the connection")
             received += part
         answer: dict[str, Any] = json.loads(received)
         return answer
 
 
 def _countdown(seconds: float | None) -> Callable[[], float | None]:
-    """Says how many of the seconds are left; raises when none are."""
+    """Return a function that returns the seconds left, and raises TimeoutError at the end."""
     if seconds is None:
         return lambda: None
     deadline = time.monotonic() + seconds
@@ -158,7 +159,7 @@ def _countdown(seconds: float | None) -> Callable[[], float | None]:
     def left() -> float:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise TimeoutError("the time was up")
+            raise TimeoutError("timed out")
         return remaining
 
     return left

@@ -1,8 +1,8 @@
-"""A little real server: sessions of texts in an SQLite file, asked over a loopback socket.
+"""A small server that keeps sessions of texts in an SQLite file and listens on loopback.
 
-Run by the path of this file, without the site: `server.py PORT FILE`. A request is a line of JSON
-on a connection of its own, and so is the answer. What has been acknowledged is in the file, so that
-killing the process loses nothing; only a request that asks for it is acknowledged before that.
+Usage: `python -I -S server.py PORT FILE`. A request is one line of JSON, and so is its answer. The
+server commits a request to the file before it acknowledges it, so killing the process loses no
+acknowledged request. The exception is a request with `lazily`, which is acknowledged first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS requests (identifier TEXT PRIMARY KEY);
 
 
 class Store:
-    """The file, used by one request at a time."""
+    """The SQLite file; one request at a time uses it."""
 
     def __init__(self, file: str) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class Store:
         self._connection.executescript(_SCHEMA)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Carry out a request."""
+        """Execute a request and return its answer."""
         session = request["session"].encode("utf-8", "surrogatepass")
         with self._lock:
             if request["do"] == "append":
@@ -53,11 +53,11 @@ class Store:
                 )
                 return {"records": found.fetchall()}
             else:
-                return {"error": f"there is no request {request['do']!r}"}
+                return {"error": f"unknown request {request['do']!r}"}
         return {}
 
     def _append(self, session: bytes, texts: list[str], identifier: str) -> None:
-        """Store all texts, unless a request of that identifier has stored them already."""
+        """Store the texts, unless a request with this identifier has already stored them."""
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -79,10 +79,10 @@ class Store:
 
 
 class Handler(socketserver.StreamRequestHandler):
-    """The requests of one connection."""
+    """The handler of one connection."""
 
     def handle(self) -> None:
-        """Answer until the other side has no more to ask."""
+        """Answer requests until the client closes the connection."""
         store: Store = self.server.store  # type: ignore[attr-defined]
         for line in self.rfile:
             answer = store.answer(json.loads(line))
@@ -90,7 +90,7 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 class Service(socketserver.ThreadingTCPServer):
-    """The listening socket, at a port that a killed server has just left too."""
+    """The listening socket; it can reuse the port of a server that was just killed."""
 
     allow_reuse_address = os.name == "posix"  # on Windows it would share the port with another
     daemon_threads = True
