@@ -13,7 +13,7 @@ import pytest
 
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
-from chat_history_conformance.declaration import backend as declaration
+from chat_history_conformance.declaration import registry
 from chat_history_conformance.pytest_plugin import contracts as items
 
 assert items  # loaded before any pytest within this one takes a snapshot of sys.modules
@@ -117,10 +117,10 @@ def run(
     monkeypatch.setattr(
         "chat_history_conformance.execution.session.STALE_WAIT", 0.0
     )  # nothing here comes late
-    before = dict(declaration._declared)
+    before = dict(registry._declared)
 
     def run_pytest(*arguments: str, **keywords: object) -> pytest.RunResult:
-        monkeypatch.setattr(declaration, "_declared", dict(before))
+        monkeypatch.setattr(registry, "_declared", dict(before))
         return pytester.runpytest_inprocess(*arguments, **keywords)
 
     return run_pytest

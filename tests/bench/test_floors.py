@@ -21,7 +21,8 @@ from chat_history_backends.benchmarks.floors import encoded
 from chat_history_backends.benchmarks.floors import kafka as on_kafka
 from chat_history_backends.benchmarks.floors.kafka import KafkaFloor
 from chat_history_backends.codec import encode
-from chat_history_conformance.declaration.backend import Backend, resolve
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.registry import resolve
 from chat_history_conformance.servers import ServerError
 
 MESSAGES: list[BaseMessage] = [

@@ -271,7 +271,7 @@ def test_one_is_selected_by_its_id(measure: Measure) -> None:
     measure(MINE, "open[sync]").assert_outcomes(passed=1, deselected=21)
     error = usage_error(measure(MINE, "opne[sync]"))
     assert "no benchmark is 'histories:Mine::benchmark.opne[sync]'" in error
-    assert "did you mean 'histories:Mine::benchmark.open[sync]'?" in error
+    assert "Did you mean 'histories:Mine::benchmark.open[sync]'?" in error
 
 
 def test_switched_off_they_run_once_and_still_count(measure: Measure) -> None:
@@ -331,7 +331,7 @@ def test_one_round_trip_more_for_each_add_fails_the_run(
     [
         ("[sqlite", "cannot be read"),
         ("sqlite = 3", "a table for each backend"),
-        ("[sqlite]\nadd_one = 1", "names 'add_one', which is no operation"),
+        ("[sqlite]\nadd_one = 1", "no operation named 'add_one'"),
         ('[sqlite]\n"add_1[sync]" = "one"', "it is a whole number"),
         ('[sqlite]\n"add_1[sync]" = true', "it is a whole number"),
         ('[sqlite]\n"add_1[sync]" = -1', "it is a whole number"),

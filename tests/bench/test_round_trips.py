@@ -33,7 +33,8 @@ from chat_history_conformance.bench.counting import kafka_frames as kafka_protoc
 from chat_history_conformance.bench.counting import kafka_proxy as kafka_trips
 from chat_history_conformance.bench.counting import round_trips as trips
 from chat_history_conformance.bench.counting.kafka_frames import FETCH, PRODUCE
-from chat_history_conformance.declaration.backend import Backend, resolve
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.registry import resolve
 from chat_history_conformance.servers import ladder
 from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.run import Servers
@@ -796,7 +797,7 @@ def test_kafka_is_counted_only_while_the_counter_is_entered(
 def test_a_process_that_has_counted_ends_quietly(kafka: Server) -> None:
     program = """
 from chat_history_conformance.bench.counting import round_trips as trips
-from chat_history_conformance.declaration.backend import resolve
+from chat_history_conformance.declaration.registry import resolve
 
 backend = resolve("kafka")
 with trips.of(backend) as counted:

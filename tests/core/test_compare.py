@@ -22,7 +22,7 @@ from chat_history_conformance.diagnosis.compare import (
     raised,
     returned_lines,
 )
-from chat_history_conformance.drivers.local import RemoteError
+from chat_history_conformance.drivers.errors import RemoteError
 
 
 def told(

@@ -1,4 +1,4 @@
-"""Where operations are carried out: one thread, one loop, a second process; and time limits."""
+"""The threads, loops and processes that calls run on, and their time limits."""
 
 from __future__ import annotations
 
@@ -15,21 +15,15 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from chat_history_conformance.declaration import backend as declaration
-from chat_history_conformance.declaration.backend import Backend, Origin, resolve
-from chat_history_conformance.drivers.local import (
-    Call,
-    How,
-    Hung,
-    Local,
-    LoopThread,
-    RemoteError,
-    SecondProcess,
-    SecondProcessLost,
-    SyncThread,
-    has_operation,
-    invocation,
-)
+from chat_history_conformance.declaration import registry
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin, origin_of
+from chat_history_conformance.declaration.registry import resolve
+from chat_history_conformance.drivers.calls import Call, How, has_operation, invocation
+from chat_history_conformance.drivers.errors import Hung, RemoteError, SecondProcessLost
+from chat_history_conformance.drivers.local import Local
+from chat_history_conformance.drivers.second_process import SecondProcess
+from chat_history_conformance.drivers.threads import LoopThread, SyncThread
 
 PLACES: list[tuple[str, int, asyncio.AbstractEventLoop | None]] = []
 
@@ -43,7 +37,7 @@ def here(what: str) -> None:
 
 
 class Placed:
-    """Writes down where each call is carried out."""
+    """A history that records the thread and the loop of each call."""
 
     def __init__(self, session_id: str) -> None:
         self.stored: list[BaseMessage] = []
@@ -94,7 +88,7 @@ def _no_places() -> None:
 
 @pytest.fixture
 def local(request: pytest.FixtureRequest) -> Iterator[Local]:
-    """Histories of the factory that the test is parametrised with, `Placed` by default."""
+    """Yield a host for the factory in the parameter of the test, by default `Placed`."""
     host = Local(Backend("mine", getattr(request, "param", Placed)), limit=5.0)
     yield host
     host.stop()
@@ -110,7 +104,7 @@ def use(host: Local | SecondProcess, how: Any) -> None:
 
 
 @pytest.mark.parametrize("local", [generator], indirect=True)
-def test_synchronous_calls_are_all_made_on_one_thread_that_runs_no_loop(local: Local) -> None:
+def test_synchronous_calls_share_one_thread_without_a_loop(local: Local) -> None:
     use(local, "sync")
     names = [what for what, _, _ in PLACES]
     assert names == ["open", "add_messages", "messages", "clear", "messages", "close"]
@@ -120,7 +114,7 @@ def test_synchronous_calls_are_all_made_on_one_thread_that_runs_no_loop(local: L
 
 
 @pytest.mark.parametrize("local", [generator, async_generator], indirect=True)
-def test_asynchronous_calls_the_factory_and_its_clean_up_are_made_on_one_loop(
+def test_asynchronous_calls_share_one_loop_with_the_factory_and_its_clean_up(
     local: Local,
 ) -> None:
     use(local, "async")
@@ -133,14 +127,14 @@ def test_asynchronous_calls_the_factory_and_its_clean_up_are_made_on_one_loop(
 
 
 @pytest.mark.parametrize("local", [async_generator], indirect=True)
-def test_an_asynchronous_factory_serves_synchronous_calls_too(local: Local) -> None:
+def test_an_asynchronous_factory_can_be_called_synchronously(local: Local) -> None:
     use(local, "sync")
     places = {what: loop for what, _, loop in PLACES}
     assert places["open"] is places["close"] is local.loop.loop
     assert places["add_messages"] is None
 
 
-def test_a_call_that_does_not_return_is_hung_and_the_next_one_has_a_thread() -> None:
+def test_a_call_that_does_not_return_is_hung_and_the_next_one_runs() -> None:
     thread = SyncThread()
     started = time.monotonic()
     with pytest.raises(Hung, match=r"no answer within 0\.1 s"):
@@ -159,7 +153,7 @@ def test_a_call_that_does_not_return_is_hung_and_the_next_one_has_a_thread() -> 
     local.stop()
 
 
-def test_what_only_hangs_is_not_waited_for_as_long_again_and_again() -> None:
+def test_an_operation_that_keeps_hanging_gets_less_time() -> None:
     stuck = threading.Event()
 
     class Sometimes(Placed):
@@ -201,13 +195,15 @@ def test_a_coroutine_that_does_not_return_is_hung_and_cancelled() -> None:
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_a_call_that_never_returns_does_not_keep_the_process_from_ending(how: str) -> None:
+def test_a_process_ends_although_a_call_never_returns(how: str) -> None:
     script = f"""
         import time
         from concurrent.futures import ThreadPoolExecutor
         from langchain_core.chat_history import InMemoryChatMessageHistory
         from chat_history_conformance.declaration.backend import Backend
-        from chat_history_conformance.drivers.local import Call, Hung, Local
+        from chat_history_conformance.drivers.calls import Call
+        from chat_history_conformance.drivers.errors import Hung
+        from chat_history_conformance.drivers.local import Local
 
         POOL = ThreadPoolExecutor()
 
@@ -233,7 +229,7 @@ def test_a_call_that_never_returns_does_not_keep_the_process_from_ending(how: st
     assert (done.stdout, done.returncode) == ("hung\n", 0), done.stderr
 
 
-def test_threads_that_hang_leave_others_for_the_next_calls() -> None:
+def test_the_pool_has_threads_left_after_many_hung_calls() -> None:
     class StuckReads(Placed):
         async def aget_messages(self) -> list[BaseMessage]:
             await asyncio.to_thread(time.sleep, 1000)
@@ -251,7 +247,7 @@ def test_threads_that_hang_leave_others_for_the_next_calls() -> None:
     local.stop()
 
 
-def test_a_timeout_that_a_history_raises_is_its_own() -> None:
+def test_a_timeout_error_of_a_history_is_not_a_hang() -> None:
     def late() -> None:
         raise TimeoutError("the server was slow")
 
@@ -259,7 +255,7 @@ def test_a_timeout_that_a_history_raises_is_its_own() -> None:
         SyncThread().run(late, 1.0)
 
 
-def test_lanes_run_at_the_same_time_and_each_tells_what_it_gave(local: Local) -> None:
+def test_lanes_run_at_the_same_time_and_return_their_results(local: Local) -> None:
     meeting = threading.Barrier(2)
 
     class Meeting(Placed):
@@ -277,8 +273,8 @@ def test_lanes_run_at_the_same_time_and_each_tells_what_it_gave(local: Local) ->
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_lanes_that_wait_for_one_another_are_no_hang(how: How) -> None:
-    """Each call is well within the limit, and all of them, one after the other, are not."""
+def test_lanes_that_wait_for_a_shared_lock_are_not_hung(how: How) -> None:
+    """Run calls that each take less than the limit, but more than it in total."""
     alone = threading.Lock()
 
     class Alone(Placed):
@@ -328,7 +324,7 @@ def test_a_lane_ends_at_its_first_error(local: Local) -> None:
     assert isinstance(lane[0].error, AttributeError)
 
 
-# -- how operations are spelt ------------------------------------------------------------------
+# -- operations and attributes ------------------------------------------------------------------
 
 
 class Mapped(Placed):
@@ -342,7 +338,7 @@ class Mapped(Placed):
         return self.stored[:max_message_count]
 
 
-def test_a_mapped_read_is_called_by_its_own_name() -> None:
+def test_a_mapped_read_is_called_by_the_name_of_the_history() -> None:
     backend = Backend("mine", Mapped, methods={"last_messages": "tail"})
     history = Mapped("s")
     spelt = invocation(backend, history, Call("a", "last_messages", (3,)))
@@ -351,7 +347,7 @@ def test_a_mapped_read_is_called_by_its_own_name() -> None:
     assert not has_operation(Backend("mine", Mapped), history, "last_messages")
 
 
-def test_where_whole_reads_are_given_up_a_read_from_the_beginning_takes_their_place() -> None:
+def test_messages_from_beginning_replaces_messages_without_whole_reads() -> None:
     local = Local(Backend("mine", Mapped, lacks={"whole_reads": "consumes"}), limit=5.0)
     local.open("a", "session", "sync", None)
     local.call(Call("a", "add_messages", ([HumanMessage(str(n)) for n in range(9)],)))
@@ -381,7 +377,7 @@ class Mine:
             return [HumanMessage(line.rstrip()) for line in file]
 
     def add_messages(self, messages):
-        print("what a history prints does not get between the answers")
+        print("this output must not mix with the answers")
         with open(self.path, "a") as file:
             file.writelines(message.content + "\\n" for message in messages)
 
@@ -444,9 +440,9 @@ NAMED = ["class", "lambda", "anonymous lambda", "closure", "partial", "object", 
 def declaring(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Backends declared in a module that can be imported, and in a conftest that cannot."""
+    """Declare backends in an importable module or in a conftest, which is not importable."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(declaration, "_declared", {})
+    monkeypatch.setattr(registry, "_declared", {})
     if request.param == "module":
         tmp_path.joinpath("declaring.py").write_text(DECLARING)
         monkeypatch.syspath_prepend(str(tmp_path))
@@ -466,7 +462,7 @@ def declaring(
 
 @pytest.fixture
 def second_process(request: pytest.FixtureRequest, declaring: None) -> Iterator[SecondProcess]:
-    """A second process for the backend that the test is parametrised with."""
+    """Yield a second process for the backend in the parameter of the test."""
     host = SecondProcess(resolve(request.param), limit=1.0)
     yield host
     host.stop()
@@ -475,7 +471,7 @@ def second_process(request: pytest.FixtureRequest, declaring: None) -> Iterator[
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("name", NAMED)
-def test_a_second_process_opens_every_shape_by_its_name(declaring: None, name: str) -> None:
+def test_a_second_process_opens_backends_of_every_shape(declaring: None, name: str) -> None:
     second_process = SecondProcess(resolve(name), limit=20.0)
     try:
         use(second_process, "sync")
@@ -493,7 +489,7 @@ def test_a_second_process_imports_the_declaring_module(declaring: None, name: st
         second_process.stop()
 
 
-def test_a_second_process_sees_what_this_one_stored(
+def test_a_second_process_reads_messages_of_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -509,7 +505,7 @@ def test_a_second_process_sees_what_this_one_stored(
         second_process.stop()
 
 
-def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(
+def test_an_unread_answer_is_not_taken_for_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -527,7 +523,7 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("second_process", ["dying"], indirect=True)
-def test_a_second_process_that_dies_is_an_error_at_once(second_process: SecondProcess) -> None:
+def test_a_second_process_that_dies_is_lost_at_once(second_process: SecondProcess) -> None:
     second_process.open("a", "session", "sync", None)
     started = time.monotonic()
     with pytest.raises(SecondProcessLost, match="the second process ended with status 3"):
@@ -539,7 +535,9 @@ def test_a_second_process_that_dies_is_an_error_at_once(second_process: SecondPr
 
 @pytest.mark.parametrize("declaring", ["conftest"], indirect=True)
 @pytest.mark.parametrize("second_process", ["failing"], indirect=True)
-def test_what_is_raised_in_a_second_process_is_told_by_name(second_process: SecondProcess) -> None:
+def test_an_exception_in_a_second_process_has_its_name_and_text(
+    second_process: SecondProcess,
+) -> None:
     second_process.open("a", "session", "sync", None)
     with pytest.raises(RemoteError) as raised:
         second_process.call(Call("a", "add_messages", ([],)))
@@ -559,16 +557,16 @@ def test_a_call_that_hangs_in_a_second_process_is_hung(second_process: SecondPro
     assert isinstance(raised.value, Hung)
 
 
-def test_a_function_inside_a_function_has_no_second_process() -> None:
+def test_a_function_inside_a_function_cannot_have_a_second_process() -> None:
     def inner(session_id: str) -> Placed:
         return Placed(session_id)
 
-    backend = Backend("mine", inner, declaration.origin_of(inner))
-    with pytest.raises(SecondProcessLost, match="move it to module level"):
+    backend = Backend("mine", inner, origin_of(inner))
+    with pytest.raises(SecondProcessLost, match="Move it to module level"):
         SecondProcess(backend, limit=1.0)
 
 
-def test_a_backend_that_a_second_process_cannot_import_is_an_error(tmp_path: Path) -> None:
+def test_a_backend_that_a_second_process_cannot_import_is_lost(tmp_path: Path) -> None:
     file = tmp_path / "conftest.py"
     file.write_text(textwrap.dedent("raise LookupError('only at home')"))
     backend = Backend("mine", Placed, Origin("conftest", "mine", str(file)))
@@ -589,7 +587,7 @@ def test_stopping_ends_threads_and_processes() -> None:
     assert threading.active_count() <= before
 
 
-def test_a_call_that_hangs_on_the_loop_leaves_the_loop_to_the_others() -> None:
+def test_a_hung_coroutine_does_not_block_the_loop() -> None:
     class Waiting(Placed):
         async def aclear(self) -> None:
             await asyncio.sleep(30)
@@ -604,7 +602,7 @@ def test_a_call_that_hangs_on_the_loop_leaves_the_loop_to_the_others() -> None:
     local.stop()
 
 
-def test_a_call_that_blocks_the_loop_leaves_another_to_the_others() -> None:
+def test_a_blocked_loop_is_replaced() -> None:
     class Blocking(Placed):
         async def aclear(self) -> None:
             time.sleep(1.6)
@@ -621,7 +619,7 @@ def test_a_call_that_blocks_the_loop_leaves_another_to_the_others() -> None:
     assert loop.loop.is_closed()
 
 
-def test_what_hung_and_ends_after_all_disturbs_nobody() -> None:
+def test_a_hung_call_that_ends_late_does_not_disturb_the_next() -> None:
     thread = SyncThread()
     with pytest.raises(Hung):
         thread.run(lambda: time.sleep(0.1), 0.02)

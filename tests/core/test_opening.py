@@ -1,4 +1,4 @@
-"""Every shape that a factory may have is opened, and closed as that shape asks for."""
+"""Opening and closing the histories of factories of every shape."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from chat_history_conformance.drivers.opening import NeedsLoop, NotAHistory, Ope
 
 
 class History:
-    """Just enough to be taken for a chat history; writes down what is done to it."""
+    """A minimal chat history that logs its clean-up."""
 
     def __init__(self, session_id: str = "s") -> None:
         self.session_id = session_id
         self.log: list[str] = []
 
     def add_messages(self, messages: list[Any]) -> None:
-        raise AssertionError("opening adds nothing")
+        raise AssertionError("opening must not add messages")
 
 
 class SelfManaged(History):
-    """A history that is a context manager itself: its user may leave that out."""
+    """A history that is also a context manager. Opening must not enter it."""
 
     def __enter__(self) -> SelfManaged:
-        raise AssertionError("a history is used as it is")
+        raise AssertionError("a history must not be entered")
 
     def __exit__(self, *exception: object) -> None:
-        raise AssertionError("a history is used as it is")
+        raise AssertionError("a history must not be entered")
 
 
 LAST: list[History] = []
@@ -122,7 +122,7 @@ def test_every_synchronous_shape_opens_a_history(factory: Any) -> None:
 
 
 @pytest.mark.parametrize("factory", [generator, contextlib.contextmanager(generator), Manager])
-def test_what_cleans_up_is_given_an_exit(factory: Any) -> None:
+def test_a_shape_with_clean_up_has_an_exit(factory: Any) -> None:
     opened = enter(factory("mine"))
     assert opened.history.log == []
     assert opened.exit is not None
@@ -145,12 +145,12 @@ def test_every_shape_opens_on_a_loop(factory: Any) -> None:
 @pytest.mark.parametrize(
     "factory", [async_generator, contextlib.asynccontextmanager(async_generator), AsyncManager]
 )
-def test_what_cleans_up_on_the_loop_is_given_an_asynchronous_exit(factory: Any) -> None:
+def test_an_asynchronous_shape_with_clean_up_has_an_asynchronous_exit(factory: Any) -> None:
     assert asyncio.run(aenter(factory("mine"))).aexit is not None
 
 
 @pytest.mark.parametrize("factory", ASYNC)
-def test_an_asynchronous_shape_asks_for_a_loop_and_hands_over_what_it_gave(factory: Any) -> None:
+def test_an_asynchronous_shape_needs_a_loop(factory: Any) -> None:
     with pytest.raises(NeedsLoop) as needs:
         enter(factory("mine"))
     assert isinstance(asyncio.run(aenter(needs.value.value)).history, History)
@@ -167,15 +167,15 @@ def test_an_asynchronous_shape_asks_for_a_loop_and_hands_over_what_it_gave(facto
         lambda session_id: contextlib.nullcontext("text"),
     ],
 )
-def test_what_leads_to_no_history_is_refused_by_its_type(factory: Any) -> None:
-    with pytest.raises(NotAHistory, match="is no chat history: it has none of add_messages"):
+def test_an_object_that_is_not_a_history_is_refused_with_its_type(factory: Any) -> None:
+    with pytest.raises(NotAHistory, match="is not a chat history: it has none of add_messages"):
         enter(factory("mine"))
 
 
-def test_a_coroutine_that_leads_to_no_history_is_refused_too() -> None:
+def test_a_coroutine_that_returns_no_history_is_refused() -> None:
     async def nothing() -> None: ...
 
-    with pytest.raises(NotAHistory, match="NoneType is no chat history"):
+    with pytest.raises(NotAHistory, match="NoneType is not a chat history"):
         asyncio.run(aenter(nothing()))
 
 
@@ -194,7 +194,7 @@ def test_a_generator_that_yields_nothing_is_refused() -> None:
         asyncio.run(aenter(async_empty()))
 
 
-def test_what_a_factory_raises_is_raised() -> None:
+def test_an_exception_of_a_factory_is_raised() -> None:
     def failing() -> Iterator[History]:
         raise LookupError("no database")
         yield

@@ -53,8 +53,8 @@ def test_explain_tells_a_contract_with_its_broken_histories(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["explain", "clear.emptys"], "did you mean 'clear.empties'?"),
-        (["contracts", "orderin"], "did you mean 'ordering'?"),
+        (["explain", "clear.emptys"], "Did you mean 'clear.empties'?"),
+        (["contracts", "orderin"], "Did you mean 'ordering'?"),
         (["report", "missing.json"], "missing.json"),
     ],
 )

@@ -1,14 +1,17 @@
-"""Opting in, the options and their ini twins, and what is a usage error."""
+"""The choice of backends, the options with their ini twins, and usage errors."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.plugin import OPTIONS
 
 Run = Callable[..., pytest.RunResult]
 
@@ -16,7 +19,7 @@ ONE = "ordering.within_batch[sync]"
 
 
 def usage_error(result: pytest.RunResult) -> str:
-    """The text of a usage error, on one line."""
+    """Return the text of a usage error, on one line."""
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     errors = [line for line in result.errlines + result.outlines if line.strip()]
     text = " ".join(errors)
@@ -31,7 +34,7 @@ def conformant(result: pytest.RunResult, name: str) -> None:
     assert result.ret == pytest.ExitCode.OK
 
 
-# -- opting in -----------------------------------------------------------------------------------
+# -- naming a backend ------------------------------------------------------------------------------
 
 SHAPES = """
     import contextlib
@@ -65,7 +68,7 @@ SHAPES = """
 
 
 @pytest.mark.parametrize("name", ["memory", "sqlite"])
-def test_a_registered_name_is_judged(run: Run, name: str) -> None:
+def test_a_registered_backend_runs_by_its_name(run: Run, name: str) -> None:
     conformant(run(f"--history-backend={name}"), name)
 
 
@@ -84,7 +87,7 @@ def test_a_registered_name_is_judged(run: Run, name: str) -> None:
         "a_lambda",
     ],
 )
-def test_any_callable_is_judged_by_its_path(
+def test_a_callable_of_any_shape_runs_by_its_path(
     run: Run, pytester: pytest.Pytester, attribute: str
 ) -> None:
     pytester.makepyfile(shapes=SHAPES)
@@ -123,7 +126,9 @@ DECLARING = """
     """
 
 
-def test_a_conftest_of_the_working_directory_declares(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_conftest_in_the_working_directory_declares_a_backend(
+    run: Run, pytester: pytest.Pytester
+) -> None:
     pytester.makeconftest(DECLARING)
     result = run("--history-backend=declared")
     conformant(result, "declared")
@@ -131,12 +136,14 @@ def test_a_conftest_of_the_working_directory_declares(run: Run, pytester: pytest
 
 
 @pytest.mark.parametrize("folder", ["tests", "testing"])
-def test_a_conftest_below_declares(run: Run, pytester: pytest.Pytester, folder: str) -> None:
+def test_a_conftest_in_a_test_directory_declares_a_backend(
+    run: Run, pytester: pytest.Pytester, folder: str
+) -> None:
     pytester.mkdir(folder).joinpath("conftest.py").write_text(textwrap.dedent(DECLARING))
     conformant(run("--history-backend=declared"), "declared")
 
 
-def test_a_conftest_of_a_parent_directory_declares(
+def test_a_conftest_in_a_parent_directory_declares_a_backend(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makeconftest(DECLARING)
@@ -146,13 +153,13 @@ def test_a_conftest_of_a_parent_directory_declares(
     conformant(run("--history-backend=declared"), "declared")
 
 
-def test_a_conftest_in_testpaths_declares(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_conftest_in_testpaths_declares_a_backend(run: Run, pytester: pytest.Pytester) -> None:
     pytester.mkdir("checks").joinpath("conftest.py").write_text(textwrap.dedent(DECLARING))
     pytester.makeini("[pytest]\ntestpaths = checks")
     conformant(run("--history-backend=declared"), "declared")
 
 
-def test_several_backends_are_judged_in_one_run(run: Run) -> None:
+def test_one_run_tests_several_backends(run: Run) -> None:
     result = run("--history-backend=memory", "--history-backend=histories:Backwards")
     result.assert_outcomes(passed=6, failed=6)
     result.stdout.fnmatch_lines(
@@ -160,11 +167,11 @@ def test_several_backends_are_judged_in_one_run(run: Run) -> None:
     )
 
 
-def test_a_backend_that_is_named_twice_is_judged_once(run: Run) -> None:
+def test_a_backend_that_is_named_twice_runs_once(run: Run) -> None:
     run("--history-backend=memory", "--history-backend=memory").assert_outcomes(passed=6)
 
 
-# -- what is collected -----------------------------------------------------------------------------
+# -- collecting ------------------------------------------------------------------------------------
 
 
 def test_the_contracts_run_alone_in_an_empty_directory(
@@ -174,18 +181,18 @@ def test_the_contracts_run_alone_in_an_empty_directory(
     run("--history-backend=memory").assert_outcomes(passed=6)
 
 
-def test_the_contracts_run_alone_beside_tests(run: Run, pytester: pytest.Pytester) -> None:
+def test_without_a_path_only_the_contracts_run(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_mine="def test_mine(): assert False")
     run("--history-backend=memory").assert_outcomes(passed=6)
 
 
-def test_paths_on_the_command_line_are_collected_too(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_path_on_the_command_line_adds_its_tests(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_mine="def test_mine(): pass")
     run("--history-backend=memory", "test_mine.py").assert_outcomes(passed=7)
     run("--history-backend=memory", ".").assert_outcomes(passed=7)
 
 
-def test_the_ini_option_adds_the_contracts_to_what_is_collected(
+def test_the_ini_option_adds_the_contracts_to_the_tests(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(test_mine="def test_mine(): pass")
@@ -193,34 +200,33 @@ def test_the_ini_option_adds_the_contracts_to_what_is_collected(
     run().assert_outcomes(passed=13)
 
 
-def test_a_run_without_a_backend_is_what_it_was(run: Run, pytester: pytest.Pytester) -> None:
+def test_without_a_backend_nothing_changes(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_mine="def test_mine(): pass")
     result = run()
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*chat history*")
 
 
-# -- the options and their twins -------------------------------------------------------------------
+# -- options and ini twins -------------------------------------------------------------------------
 
 
 def test_every_option_has_an_ini_twin_and_a_help_text(run: Run) -> None:
-    text = run("--help").stdout.str()
-    options = [
-        "backend",
-        "report",
-        "profile",
-        "level",
-        "since",
-        "require-verdict",
-        "allow-destructive",
-        "write-deviations",
-    ]
-    for option in options:
-        assert f"--history-{option}" in text
-        assert f"history_{option.replace('-', '_')} (" in text
+    text = " ".join(run("--help").stdout.str().split())
+    for option in OPTIONS:
+        assert f"--history-{option.name}" in text
+        assert option.help in text
+        assert f"history_{option.name.replace('-', '_')} (" in text
 
 
-def test_a_profile_can_be_chosen_either_way(run: Run, pytester: pytest.Pytester) -> None:
+def test_every_help_text_states_the_default() -> None:
+    for option in OPTIONS:
+        assert option.help[0].isupper()
+        assert re.search(r"Default: [^.]+\.$", option.help), option.name
+
+
+def test_the_profile_can_be_set_as_option_and_in_the_ini_file(
+    run: Run, pytester: pytest.Pytester
+) -> None:
     run("--history-backend=memory", "--history-profile=ci", "--co").stdout.fnmatch_lines(
         ["chat history: memory; 2 contracts in 6 modes, profile ci, seed 0"]
     )
@@ -228,25 +234,27 @@ def test_a_profile_can_be_chosen_either_way(run: Run, pytester: pytest.Pytester)
     run("--history-backend=memory", "--co").stdout.fnmatch_lines(["*profile thorough, *"])
 
 
-def test_the_profile_is_quick_and_ci_in_a_ci(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_profile_is_quick_or_ci_in_a_ci(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("--history-backend=memory", "--co").stdout.fnmatch_lines(["*profile quick, *"])
     monkeypatch.setenv("CI", "true")
     run("--history-backend=memory", "--co").stdout.fnmatch_lines(["*profile ci, *"])
 
 
-def test_the_seed_is_hypothesis_own(run: Run) -> None:
+def test_the_seed_is_that_of_hypothesis(run: Run) -> None:
     result = run("--history-backend=memory", "--hypothesis-seed=7", "--co")
     result.stdout.fnmatch_lines(["*, seed 7"])
 
 
-def make_should(catalogue: dict[str, Contract], **changes: str) -> None:
+def make_should(catalogue: dict[str, Contract], **changes: Any) -> None:
     from dataclasses import replace
 
     for name in catalogue:
-        catalogue[name] = replace(catalogue[name], **changes)  # type: ignore[arg-type]
+        catalogue[name] = replace(catalogue[name], **changes)
 
 
-def test_below_the_level_of_the_run_contracts_inform(
+def test_failures_below_the_level_of_the_run_do_not_fail_it(
     run: Run, pytester: pytest.Pytester, small_catalogue: dict[str, Contract]
 ) -> None:
     make_should(small_catalogue, level="should")
@@ -262,7 +270,7 @@ def test_below_the_level_of_the_run_contracts_inform(
     assert run(backend).ret == pytest.ExitCode.OK
 
 
-def test_contracts_newer_than_the_pinned_catalogue_inform(
+def test_failures_of_contracts_newer_than_since_do_not_fail_the_run(
     run: Run, pytester: pytest.Pytester, small_catalogue: dict[str, Contract]
 ) -> None:
     make_should(small_catalogue, since="0.2")
@@ -273,7 +281,7 @@ def test_contracts_newer_than_the_pinned_catalogue_inform(
     assert run(backend).ret == pytest.ExitCode.OK
 
 
-def test_an_incomplete_run_can_be_made_a_failure(run: Run, pytester: pytest.Pytester) -> None:
+def test_require_verdict_fails_an_incomplete_run(run: Run, pytester: pytest.Pytester) -> None:
     narrowed = ["--history-backend=memory", "-k", "within_batch"]
     assert run(*narrowed).ret == pytest.ExitCode.OK
     result = run(*narrowed, "--history-require-verdict")
@@ -284,7 +292,7 @@ def test_an_incomplete_run_can_be_made_a_failure(run: Run, pytester: pytest.Pyte
     assert run("--history-backend=memory").ret == pytest.ExitCode.OK
 
 
-def test_reports_are_written_relative_to_where_pytest_was_started(
+def test_report_paths_are_relative_to_the_start_directory(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     result = run("--history-backend=memory", "--history-report=one.json", "--history-report=two.md")
@@ -297,7 +305,7 @@ def test_reports_are_written_relative_to_where_pytest_was_started(
     assert Path("three.json").exists()
 
 
-def test_destructive_ids_can_be_allowed_either_way(
+def test_allow_destructive_can_be_set_as_option_and_in_the_ini_file(
     run: Run, pytester: pytest.Pytester, small_catalogue: dict[str, Contract]
 ) -> None:
     make_should(small_catalogue, needs=("disposable",))
@@ -311,19 +319,19 @@ def test_destructive_ids_can_be_allowed_either_way(
 # -- usage errors ----------------------------------------------------------------------------------
 
 
-def test_an_unknown_name_is_a_usage_error_with_the_nearest(run: Run) -> None:
+def test_an_unknown_backend_is_a_usage_error_with_the_nearest_name(run: Run) -> None:
     text = usage_error(run("--history-backend=memroy"))
-    assert "there is no history backend 'memroy' (did you mean 'memory'?)" in text
+    assert "No backend named 'memroy'. Did you mean 'memory'?" in text
     assert "sqlite" in text
     assert "conftest.py" in text
 
 
-def test_an_import_that_fails_is_a_usage_error(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_failed_import_is_a_usage_error(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(broken="import no_such_package")
     text = usage_error(run("--history-backend=broken:open"))
     assert "No module named 'no_such_package'" in text
     text = usage_error(run("--history-backend=no_such_module:open"))
-    assert "below the directory pytest is run from" in text
+    assert "run pytest in the directory that contains it" in text
 
 
 def test_a_module_with_a_syntax_error_is_a_usage_error(run: Run, pytester: pytest.Pytester) -> None:
@@ -340,7 +348,7 @@ def test_a_module_that_exits_on_import_is_a_usage_error(
 
 def test_a_missing_attribute_is_a_usage_error(run: Run) -> None:
     text = usage_error(run("--history-backend=histories:mine"))
-    assert "did you mean 'Mine'?" in text
+    assert "Did you mean 'Mine'?" in text
 
 
 FACTORIES = """
@@ -373,14 +381,14 @@ FACTORIES = """
 @pytest.mark.parametrize(
     ("attribute", "text"),
     [
-        ("value", "leads to int 7, which cannot be called"),
+        ("value", "names int 7, which cannot be called"),
         ("no_argument", "cannot be called with one session id"),
         ("two_arguments", "def open_history(session_id): return two_arguments(session_id, ...)"),
-        ("raising", "opening a history raises LookupError: no url is set"),
-        ("nothing", "NoneType is no chat history"),
-        ("number", "int is no chat history"),
-        ("later_nothing", "NoneType is no chat history"),
-        ("generator", "a generator that yielded nothing is no chat history"),
+        ("raising", "opening a history raised LookupError: no url is set"),
+        ("nothing", "NoneType is not a chat history"),
+        ("number", "int is not a chat history"),
+        ("later_nothing", "NoneType is not a chat history"),
+        ("generator", "a generator that yielded nothing is not a chat history"),
     ],
 )
 def test_a_callable_that_cannot_open_a_history_is_a_usage_error(
@@ -393,12 +401,12 @@ def test_a_callable_that_cannot_open_a_history_is_a_usage_error(
 @pytest.mark.parametrize(
     ("stated", "text"),
     [
-        ("deviations={'ordering.within_bach': 'r'}", "did you mean 'ordering.within_batch'?"),
-        ("deviations={'ordering.within_batch': ''}", "gives no reason for"),
-        ("lacks={'durabel': 'r'}", "did you mean 'durable'?"),
-        ("lacks={'durable': None}", "gives no reason for 'durable'"),
-        ("lacks={'sync': 'r', 'async': 'r'}", "gives up both sync and async"),
-        ("methods={'tail': 'tail'}", "which is no read"),
+        ("deviations={'ordering.within_bach': 'r'}", "Did you mean 'ordering.within_batch'?"),
+        ("deviations={'ordering.within_batch': ''}", "has no reason for"),
+        ("lacks={'durabel': 'r'}", "Did you mean 'durable'?"),
+        ("lacks={'durable': None}", "lacks= has no reason for 'durable'"),
+        ("lacks={'sync': 'r', 'async': 'r'}", "lacks= names both sync and async"),
+        ("methods={'tail': 'tail'}", "no read is named 'tail'"),
     ],
 )
 def test_a_wrong_declaration_is_a_usage_error(
@@ -425,16 +433,14 @@ def test_two_declarations_with_one_name_stop_the_start(run: Run, pytester: pytes
     )
     result = run("--history-backend=mine")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*two backends are declared as 'mine': Mine in *"])
+    result.stderr.fnmatch_lines(["*Two backends are declared as 'mine': Mine in *"])
 
 
 @pytest.mark.parametrize(
     "option",
     ["report=r.json", "write-deviations", "require-verdict", "allow-destructive"],
 )
-def test_an_option_that_does_nothing_without_a_backend_is_a_usage_error(
-    run: Run, option: str
-) -> None:
+def test_an_option_without_effect_is_a_usage_error(run: Run, option: str) -> None:
     text = usage_error(run(f"--history-{option}"))
     assert f"--history-{option.partition('=')[0]} does nothing without --history-backend" in text
 
@@ -448,9 +454,12 @@ def test_a_report_with_an_unknown_ending_is_a_usage_error(run: Run) -> None:
 @pytest.mark.parametrize(
     ("ini", "text"),
     [
-        ("history_since = new", "history_since = new: it is a version"),
-        ("history_level = most", "history_level = most: it is must, should or may"),
-        ("history_profile = fast", "history_profile = fast: it is quick, ci or thorough"),
+        ("history_since = new", "history_since = new is not a version"),
+        ("history_level = most", "history_level = most is not known. Use must, should or may"),
+        (
+            "history_profile = fast",
+            "history_profile = fast is not known. Use quick, ci or thorough",
+        ),
     ],
 )
 def test_a_bad_ini_value_is_a_usage_error(
@@ -468,7 +477,7 @@ def test_a_bad_value_on_the_command_line_is_a_usage_error(run: Run, option: str)
 # -- selecting -------------------------------------------------------------------------------------
 
 
-def test_one_contract_is_selected_by_its_node_id(run: Run) -> None:
+def test_a_node_id_selects_one_contract(run: Run) -> None:
     result = run("--history-backend=memory", f"memory::{ONE}", "-v")
     result.assert_outcomes(passed=1, deselected=5)
     assert any(line.startswith(f"memory::{ONE} PASSED") for line in result.outlines)
@@ -478,16 +487,18 @@ def test_one_contract_is_selected_by_its_node_id(run: Run) -> None:
     ("selector", "passed"),
     [("memory::ordering", 6), ("memory::ordering.across_calls", 3), (f"memory::{ONE}", 1)],
 )
-def test_a_family_a_contract_or_a_mode_is_selected(run: Run, selector: str, passed: int) -> None:
+def test_a_prefix_of_a_node_id_selects_a_family_or_a_contract(
+    run: Run, selector: str, passed: int
+) -> None:
     run("--history-backend=memory", selector).assert_outcomes(passed=passed, deselected=6 - passed)
 
 
-def test_a_contract_is_selected_of_a_backend_that_is_named_by_a_path(run: Run) -> None:
+def test_a_node_id_selects_in_a_backend_named_by_its_path(run: Run) -> None:
     result = run("--history-backend=histories:Mine", f"histories:Mine::{ONE}")
     result.assert_outcomes(passed=1, deselected=5)
 
 
-def test_a_contract_is_selected_where_the_ini_file_names_the_backend(
+def test_a_node_id_selects_in_a_backend_of_the_ini_file(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     pytester.makeini("[pytest]\nhistory_backend = memory")
@@ -496,62 +507,16 @@ def test_a_contract_is_selected_where_the_ini_file_names_the_backend(
     run(f"memory::{ONE}", "test_mine.py").assert_outcomes(passed=2, deselected=5)
 
 
-def test_an_unknown_contract_is_a_usage_error_with_the_nearest(run: Run) -> None:
+def test_an_unknown_node_id_is_a_usage_error_with_the_nearest_one(run: Run) -> None:
     text = usage_error(run("--history-backend=memory", "memory::ordering.within_bach[sync]"))
-    assert "no contract is 'memory::ordering.within_bach[sync]'" in text
-    assert "did you mean 'memory::ordering.within_batch[sync]'?" in text
-
-
-# -- a user's own package called backends ----------------------------------------------------------
-
-
-@pytest.fixture
-def own_backends(pytester: pytest.Pytester) -> None:
-    """A package `backends` of the user's, with a history in it."""
-    package = pytester.mkpydir("backends")
-    package.joinpath("mine.py").write_text("from histories import Mine as open\n")
-
-
-@pytest.mark.parametrize("module", [False, True], ids=["pytest", "python -m pytest"])
-def test_a_package_called_backends_does_not_get_in_the_way(
-    run_apart: Run, own_backends: None, module: bool
-) -> None:
-    names = ["memory", "sqlite", "chat_history_backends.mine:open"]
-    arguments = [f"--history-backend={name}" for name in names]
-    result = run_apart(*arguments, module=module)
-    result.assert_outcomes(passed=18)
-    for name in names:
-        result.stdout.fnmatch_lines([f"{name}: CONFORMANT*: 6 of 6 *"])
-
-
-def test_a_conftest_beside_a_package_called_backends_does_not_get_in_the_way(
-    run_apart: Run, pytester: pytest.Pytester, own_backends: None
-) -> None:
-    pytester.makeconftest(
-        """
-        import chat_history_backends.mine
-        from chat_history_conformance import history_backend
-        history_backend("mine")(chat_history_backends.mine.open)
-        """
-    )
-    result = run_apart("--history-backend=sqlite", "--history-backend=mine")
-    result.assert_outcomes(passed=12)
-
-
-def test_where_the_name_backends_is_taken_by_ours_the_error_names_both_places(
-    run_apart: Run, pytester: pytest.Pytester, own_backends: None
-) -> None:
-    # A plugin that is loaded early imports ours before the working directory is importable.
-    result = run_apart("-p", "backends", "--history-backend=chat_history_backends.mine:open")
-    text = usage_error(result)
-    assert "The name `backends` is taken by " in text
-    assert str(pytester.path / "backends") in text
+    assert "No contract has the node id 'memory::ordering.within_bach[sync]'" in text
+    assert "Did you mean 'memory::ordering.within_batch[sync]'?" in text
 
 
 # -- the cost of being installed -------------------------------------------------------------------
 
 
-def test_a_start_without_a_backend_imports_nothing_of_weight(
+def test_a_start_without_a_backend_imports_only_the_plugin_module(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -560,9 +525,10 @@ def test_a_start_without_a_backend_imports_nothing_of_weight(
         import sys
 
         def pytest_sessionstart(session):
-            heavy = ("hypothesis", "langchain_core", "pydantic",
-                     "chat_history_conformance.pytest_plugin.contracts", "chat_history_backends")
             assert session.config.pluginmanager.has_plugin("chat_history_conformance.plugin")
+            ours = {name for name in sys.modules if name.startswith("chat_history_")}
+            assert ours == {"chat_history_conformance", "chat_history_conformance.plugin"}
+            heavy = ("hypothesis", "langchain_core", "pydantic", "jinja2")
             assert not [name for name in heavy if name in sys.modules]
         """
     )
@@ -571,7 +537,7 @@ def test_a_start_without_a_backend_imports_nothing_of_weight(
     result.assert_outcomes(passed=1)
 
 
-def test_declaring_a_backend_imports_nothing_of_weight(
+def test_declaring_a_backend_imports_no_large_library(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

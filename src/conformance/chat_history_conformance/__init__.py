@@ -1,7 +1,7 @@
 """A conformance suite for chat-message histories, as a pytest plugin.
 
-What adopters import. Each name is loaded when it is first used, so that declaring a backend costs
-neither Hypothesis nor langchain-core.
+These are the names that adopters import. Each is loaded at its first use, so that declaring a
+backend loads neither Hypothesis nor langchain-core.
 """
 
 from __future__ import annotations
@@ -10,24 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chat_history_conformance import strategies
-    from chat_history_conformance.declaration.backend import history_backend
     from chat_history_conformance.declaration.capabilities import Capabilities
+    from chat_history_conformance.declaration.registry import history_backend
     from chat_history_conformance.diagnosis.compare import ConformanceFailure
+    from chat_history_conformance.protocols import AsyncChatHistory, ChatHistory, Floor
 
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "AsyncChatHistory",
     "Capabilities",
+    "ChatHistory",
     "ConformanceFailure",
+    "Floor",
     "__version__",
     "history_backend",
     "strategies",
 ]
 
 _HOMES = {
+    "AsyncChatHistory": "chat_history_conformance.protocols",
     "Capabilities": "chat_history_conformance.declaration.capabilities",
+    "ChatHistory": "chat_history_conformance.protocols",
     "ConformanceFailure": "chat_history_conformance.diagnosis.compare",
-    "history_backend": "chat_history_conformance.declaration.backend",
+    "Floor": "chat_history_conformance.protocols",
+    "history_backend": "chat_history_conformance.declaration.registry",
 }
 
 

@@ -1,194 +1,217 @@
-"""The pytest plugin: its options and its start. Nothing is loaded unless a backend is named.
+"""The entry of the pytest plugin: the table of its options, and the start of a run.
 
-What happens then is in `chat_history_conformance.pytest_plugin.contracts`.
+pytest imports this module in every project that has the suite installed. It imports nothing else
+of the suite until a backend is named.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import pytest
+
+__all__ = ["OPTIONS", "Option", "pytest_addoption", "pytest_configure"]
+
+
+class Option(NamedTuple):
+    """One option: `--history-NAME` on the command line, and `history_NAME` in an ini file.
+
+    Attributes:
+        name: Its name, without the prefix.
+        help: Its help text.
+        kind: A "flag", one "value", or a "list" of values (repeatable on the command line).
+        metavar: The placeholder of its value in the help text.
+        choices: The words that it takes, if only these.
+        run: The kind of run that it is for.
+        alone: Whether it may be given without a backend, and then does nothing.
+    """
+
+    name: str
+    help: str
+    kind: Literal["flag", "value", "list"] = "value"
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+    run: Literal["any", "judging", "measuring"] = "any"
+    alone: bool = False
+
+
+OPTIONS = (
+    Option(
+        "backend",
+        "Test the chat history NAME: a registered backend, one declared with @history_backend in "
+        "a conftest.py, or package.module:attribute, a callable that takes a session id. "
+        "Repeatable. Without paths on the command line, only the contracts run. Default: none.",
+        kind="list",
+        metavar="NAME",
+        alone=True,
+    ),
+    Option(
+        "report",
+        "Write a report to PATH, which ends in .json, .md, .html or .svg. Repeatable. "
+        "Default: none.",
+        kind="list",
+        metavar="PATH",
+        run="judging",
+    ),
+    Option(
+        "profile",
+        "Choose how many examples each contract tries: quick, ci or thorough. Default: quick, or "
+        "ci if the environment variable CI is set.",
+        choices=("quick", "ci", "thorough"),
+        run="judging",
+        alone=True,
+    ),
+    Option(
+        "level",
+        "Fail the run only for contracts of this level or above: must, should or may. Those below "
+        "are reported. Default: should.",
+        choices=("must", "should", "may"),
+        run="judging",
+        alone=True,
+    ),
+    Option(
+        "since",
+        "Fail the run only for contracts that version VERSION of the suite already had. Newer "
+        "ones are reported. Default: all contracts.",
+        metavar="VERSION",
+        run="judging",
+        alone=True,
+    ),
+    Option(
+        "require-verdict",
+        "Fail the run if a verdict is INCOMPLETE. Default: off.",
+        kind="flag",
+        run="judging",
+    ),
+    Option(
+        "allow-destructive",
+        "Also try session ids that may belong to real data: the empty id, and ids that look like "
+        "paths. Default: off.",
+        kind="flag",
+        run="judging",
+    ),
+    Option(
+        "server",
+        "Choose the server that a backend needs: an address, container, jvm or mock. auto takes "
+        "the address in HISTORY_KAFKA or HISTORY_ELASTICSEARCH, else container, else jvm. KIND= "
+        "limits the choice to one kind of server: kafka=broker:9092. Repeatable. Default: auto.",
+        kind="list",
+        metavar="[KIND=]WAY",
+    ),
+    Option(
+        "server-config",
+        "Read client settings (SASL, TLS, API keys) from the TOML file FILE, which has a table "
+        "for each kind of server. No output shows them. Default: none.",
+        metavar="FILE",
+    ),
+    Option(
+        "offline",
+        "Fail instead of downloading what is needed to start a server. Default: off.",
+        kind="flag",
+    ),
+    Option(
+        "faults",
+        "Also pause, kill and restart the server that this run started. Default: off.",
+        kind="flag",
+        run="judging",
+    ),
+    Option(
+        "benchmark",
+        "Measure every operation with pytest-benchmark instead of running contracts, next to the "
+        "raw client and the installed peers. Default: off.",
+        kind="flag",
+    ),
+    Option(
+        "max-round-trips",
+        "With --history-benchmark: fail if an operation takes more round trips than the TOML file "
+        "FILE allows. Default: no limit.",
+        metavar="FILE",
+        run="measuring",
+    ),
+    Option(
+        "write-round-trips",
+        "With --history-benchmark: print the round trips of this run in the format of "
+        "--history-max-round-trips. Default: off.",
+        kind="flag",
+        run="measuring",
+    ),
+    Option(
+        "write-deviations",
+        "Print a deviations= block that declares the failures of this run. Default: off.",
+        kind="flag",
+        run="judging",
+    ),
+)
+"""All options, in the order of the help text."""
 
 _MARKER = (
     "history(backend, family, level, mode): a contract of chat-history-conformance; "
     "select with -m \"history(family='ordering')\""
 )
-
-_JUDGING = (
-    "report",
-    "profile",
-    "level",
-    "since",
-    "write-deviations",
-    "require-verdict",
-    "allow-destructive",
-    "faults",
-)
-_MEASURING = ("max-round-trips", "write-round-trips")
-_OF_A_RUN = (
-    *_MEASURING,
-    "benchmark",
-    "report",
-    "write-deviations",
-    "require-verdict",
-    "allow-destructive",
-    "server",
-    "server-config",
-    "offline",
-    "faults",
-)
+_ACTIONS = {"flag": "store_true", "value": "store", "list": "append"}
+_INI_TYPES: dict[str, Literal["bool", "string", "args"]] = {
+    "flag": "bool",
+    "value": "string",
+    "list": "args",
+}
+_INI_DEFAULTS: dict[str, Callable[[], Any]] = {"flag": bool, "value": str, "list": list}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options, each with an ini option of the same name."""
+    """Add the options and their ini twins."""
     group = parser.getgroup("history", "chat-history conformance")
-
-    def option(
-        name: str, help: str, *, many: bool = False, flag: bool = False, **kwargs: Any
-    ) -> None:
-        action = "append" if many else "store_true" if flag else "store"
+    for option in OPTIONS:
+        arguments = {"metavar": option.metavar, "choices": option.choices}
         group.addoption(
-            f"--history-{name}",
-            action=action,
+            f"--history-{option.name}",
+            action=_ACTIONS[option.kind],
             default=None,
-            help=help,
-            **kwargs,
+            help=option.help,
+            **{name: value for name, value in arguments.items() if value is not None},
         )
-        kind: Literal["args", "bool", "string"] = "args" if many else "bool" if flag else "string"
         parser.addini(
-            f"history_{name.replace('-', '_')}",
-            f"the same as --history-{name}",
-            type=kind,
-            default=[] if many else False if flag else "",
+            f"history_{option.name.replace('-', '_')}",
+            f"The same as --history-{option.name}.",
+            type=_INI_TYPES[option.kind],
+            default=_INI_DEFAULTS[option.kind](),
         )
-
-    option(
-        "backend",
-        "judge the chat history NAME: a registered name, one declared with @history_backend in a "
-        "conftest, or package.module:attribute, any callable that takes a session id; repeatable. "
-        "Without a path, the run is the contracts alone",
-        many=True,
-        metavar="NAME",
-    )
-    option(
-        "report",
-        "write a report to PATH; its ending says which: .json, .md, .html or .svg; repeatable",
-        many=True,
-        metavar="PATH",
-    )
-    option(
-        "profile",
-        "how much is tried: quick, ci or thorough (default: quick, ci where CI is set)",
-        choices=("quick", "ci", "thorough"),
-    )
-    option(
-        "level",
-        "contracts below this level inform and never fail the run: must, should or may "
-        "(default: should)",
-        choices=("must", "should", "may"),
-    )
-    option(
-        "since",
-        "pin the catalogue to that of suite version VERSION: newer contracts inform",
-        metavar="VERSION",
-    )
-    option(
-        "require-verdict",
-        "fail the run where a verdict is INCOMPLETE, for CIs",
-        flag=True,
-    )
-    option(
-        "allow-destructive",
-        "also try session ids that could meet somebody's data: the empty id, ids like paths",
-        flag=True,
-    )
-    option(
-        "server",
-        "the server that a backend needs: an ADDRESS, container, jvm, mock, or auto, the first of "
-        "these that works (default: auto); KIND= in front names the kind, kafka=broker:9092; "
-        "repeatable",
-        many=True,
-        metavar="[KIND=]WAY",
-    )
-    option(
-        "server-config",
-        "client settings (SASL, TLS, API keys) from a TOML file, a table for each kind of server; "
-        "they appear in no output",
-        metavar="FILE",
-    )
-    option(
-        "offline",
-        "download nothing to start a server: what is not there already is an error",
-        flag=True,
-    )
-    option(
-        "faults",
-        "also pause, kill and restart the server that this run started, and see what is kept",
-        flag=True,
-    )
-    option(
-        "benchmark",
-        "measure instead of judging: every operation, beside the raw client and the peers that are "
-        "installed, with pytest-benchmark and its options",
-        flag=True,
-    )
-    option(
-        "max-round-trips",
-        "with --history-benchmark: fail where an operation takes more round trips than the TOML "
-        "file FILE allows",
-        metavar="FILE",
-    )
-    option(
-        "write-round-trips",
-        "with --history-benchmark: print the round trips of this run as such a file",
-        flag=True,
-    )
-    option(
-        "write-deviations",
-        "print the deviations= block that would declare this run's failures",
-        flag=True,
-    )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the run of the contracts where a backend is named."""
+    """Register the run that the options ask for, if they name a backend.
+
+    Raises:
+        pytest.UsageError: An option does nothing in this run.
+    """
     config.addinivalue_line("markers", _MARKER)
-    named = setting(config, "backend")
-    if not named:
-        for name in _OF_A_RUN:
-            if config.getoption(f"--history-{name}"):
+    given = [option for option in OPTIONS if config.getoption(f"--history-{option.name}")]
+    backends = config.getoption("--history-backend") or config.getini("history_backend")
+    if not backends:
+        for option in given:
+            if not option.alone:
                 raise pytest.UsageError(
-                    f"--history-{name} does nothing without --history-backend=NAME: name the "
-                    "chat history to judge."
+                    f"--history-{option.name} does nothing without --history-backend=NAME. "
+                    "Name the chat history to test."
                 )
         return
-    measuring = bool(setting(config, "benchmark"))
-    for name in _JUDGING if measuring else _MEASURING:
-        if config.getoption(f"--history-{name}"):
+    measuring = config.getoption("--history-benchmark") or config.getini("history_benchmark")
+    for option in given:
+        if measuring and option.run == "judging":
             raise pytest.UsageError(
-                f"--history-{name} is about judging, which --history-benchmark does not do: leave "
-                "out one of them."
-                if measuring
-                else f"--history-{name} does nothing without --history-benchmark."
+                f"--history-{option.name} is for runs of the contracts, and --history-benchmark "
+                "does not run them. Remove one of the two."
+            )
+        if not measuring and option.run == "measuring":
+            raise pytest.UsageError(
+                f"--history-{option.name} does nothing without --history-benchmark. Add it."
             )
     if measuring:
         from chat_history_conformance.pytest_plugin.benchmarks import BenchmarkRun
 
-        config.pluginmanager.register(BenchmarkRun(config, list(named)), "history-benchmarks")
-        return
-    from chat_history_conformance.pytest_plugin.contracts import ContractRun
+        config.pluginmanager.register(BenchmarkRun(config, list(backends)), "history-benchmarks")
+    else:
+        from chat_history_conformance.pytest_plugin.contracts import ContractRun
 
-    config.pluginmanager.register(ContractRun(config, list(named)), "history-contracts")
-
-
-def setting(config: pytest.Config, name: str) -> Any:
-    """The value of an option, from the command line or else from its ini twin."""
-    given = config.getoption(f"--history-{name}")
-    return given if given is not None else config.getini(f"history_{name.replace('-', '_')}")
-
-
-def invocation_directory(config: pytest.Config) -> Path:
-    """Where pytest was started."""
-    return Path(config.invocation_params.dir)
+        config.pluginmanager.register(ContractRun(config, list(backends)), "history-contracts")

@@ -101,13 +101,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _contracts(options: argparse.Namespace) -> int:
     from chat_history_conformance.contracts import catalogue
-    from chat_history_conformance.declaration.backend import nearest
+    from chat_history_conformance.declaration.errors import did_you_mean
 
     contracts = catalogue.load().values()
     families = list(dict.fromkeys(contract.family for contract in contracts))
     if options.family and options.family not in families:
         raise _Refusal(
-            f"there is no family {options.family!r}{nearest(options.family, families)}. "
+            f"No family named {options.family!r}.{did_you_mean(options.family, families)} "
             f"Families: {', '.join(families)}"
         )
     if options.family:
@@ -163,13 +163,13 @@ def _catalogue_page(contracts: Sequence[Contract]) -> str:
 def _explain(options: argparse.Namespace) -> int:
     from chat_history_conformance import faulty
     from chat_history_conformance.contracts import catalogue
-    from chat_history_conformance.declaration.backend import nearest
+    from chat_history_conformance.declaration.errors import did_you_mean
 
     known = catalogue.load()
     contract = known.get(options.contract.partition("[")[0])
     if contract is None:
         raise _Refusal(
-            f"there is no contract {options.contract!r}{nearest(options.contract, known)}. "
+            f"No contract named {options.contract!r}.{did_you_mean(options.contract, known)} "
             "`history-conformance contracts` lists them."
         )
     made_for = [item for item in faulty.load().values() if item.breaks == contract.id]

@@ -17,7 +17,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, PROCESS, SYNC, contract
 from chat_history_conformance.diagnosis.compare import Snapshot, compare, lines, returned_lines
-from chat_history_conformance.drivers.local import Done
+from chat_history_conformance.drivers.calls import Done
 from chat_history_conformance.execution.session import Handle, Lane, Session
 
 Sizes = list[list[int]]

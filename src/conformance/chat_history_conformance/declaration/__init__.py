@@ -1,1 +1,1 @@
-"""Declare a backend, and find a declared backend by name."""
+"""The declaration of backends, and the search for a backend by its name."""

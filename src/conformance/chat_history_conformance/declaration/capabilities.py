@@ -1,13 +1,26 @@
-"""What a history can do. The properties of `Capabilities` are the reference page for the names."""
+"""The capabilities of a history. The class `Capabilities` is the reference for their names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
+
+__all__ = [
+    "READS",
+    "Assumed",
+    "AssumedCapability",
+    "Capabilities",
+    "Found",
+    "assumed",
+    "catalogue",
+]
+
+AssumedCapability = Literal["shared", "durable", "threads", "sync", "async", "whole_reads"]
+"""The names that `lacks=` takes."""
 
 
 class _Capability(property):
-    """A documented capability; `name` is what declarations and reports call it."""
+    """A documented capability. `name` is its name in declarations and reports."""
 
     assumed: bool
 
@@ -17,21 +30,21 @@ class _Capability(property):
 
 
 class Assumed(_Capability):
-    """Taken for granted; given up by name with a reason, `lacks={"durable": "..."}`."""
+    """A capability of every history, unless the declaration lists it in `lacks=`."""
 
     assumed = True
 
 
 class Found(_Capability):
-    """Used where the history has a method of that name, or the declaration maps one to it."""
+    """A capability of the histories that have a certain method or declare a certain argument."""
 
     assumed = False
 
 
 class Capabilities:
-    """What one history can do: the assumed capabilities that it keeps and the ones found on it.
+    """The capabilities of one history: the assumed ones that it does not lack, and those found.
 
-    Ordering, fidelity, isolation and clear are no capabilities: they cannot be given up.
+    Ordering, fidelity, isolation and clear are not in this list, because no history may lack them.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -39,15 +52,15 @@ class Capabilities:
 
     @Assumed
     def shared(self) -> bool:  # type: ignore[empty-body]
-        """Two handles opened with one session id are one conversation, in one process."""
+        """Two handles with the same session id, in one process, share one conversation."""
 
     @Assumed
     def durable(self) -> bool:  # type: ignore[empty-body]
-        """Messages outlive their handle and their process; another process sees them."""
+        """Messages outlive the handle and the process. Another process reads them."""
 
     @Assumed
     def threads(self) -> bool:  # type: ignore[empty-body]
-        """Handles may be used from several threads at once, one handle too."""
+        """Several threads may use handles at the same time, including one handle."""
 
     @Assumed
     def sync(self) -> bool:  # type: ignore[empty-body]
@@ -59,10 +72,10 @@ class Capabilities:
 
     @Assumed
     def whole_reads(self) -> bool:  # type: ignore[empty-body]
-        """`messages` returns the whole conversation each time, and consumes nothing.
+        """`messages` returns the whole conversation each time and consumes nothing.
 
-        A history whose `messages` consumes gives this up; `messages_from_beginning` without
-        bounds, or what the declaration maps to `messages`, is read in its place.
+        If a history lacks this, the suite reads with `messages_from_beginning` without bounds
+        instead, or with the method that the declaration maps to `messages`.
         """
 
     @Found
@@ -71,63 +84,63 @@ class Capabilities:
 
     @Found
     def messages_from_latest(self) -> bool:  # type: ignore[empty-body]
-        """`messages_from_latest(max_message_count, max_time_sec)` waits for what comes next."""
+        """`messages_from_latest(max_message_count, max_time_sec)` waits for new messages."""
 
     @Found
     def messages_from_last_consumed(self) -> bool:  # type: ignore[empty-body]
-        """`messages_from_last_consumed(max_message_count, max_time_sec)` goes on from a cursor."""
+        """`messages_from_last_consumed(max_message_count, max_time_sec)` reads from a cursor on."""
 
     @Found
     def last_messages(self) -> bool:  # type: ignore[empty-body]
-        """`last_messages(max_message_count)` returns the newest ones, oldest of them first."""
+        """`last_messages(max_message_count)` returns the newest messages, oldest first."""
 
     @Found
     def close(self) -> bool:  # type: ignore[empty-body]
-        """`close()`, or `aclose()`, frees what the handle holds."""
+        """`close()` or `aclose()` frees the resources of the handle."""
 
     @Found
     def with_ttl(self) -> bool:  # type: ignore[empty-body]
         """`with_ttl(session_id, ttl_ms)` on the factory opens a history whose messages expire.
 
-        `ttl_ms=None` opens one whose messages never do. Whether each message expires by its own
-        age or the session by its last write is declared as `ttl_granularity`.
+        With `ttl_ms=None`, its messages never expire. Declare `ttl_granularity="session"` if all
+        messages of a session expire together.
         """
 
     @Found
     def corrupt(self) -> bool:  # type: ignore[empty-body]
-        """`corrupt(session_id)`, declared, makes the session's last stored record undecodable."""
+        """A declared `corrupt(session_id)` makes the last stored record undecodable."""
 
     @Found
     def disposable(self) -> bool:  # type: ignore[empty-body]
-        """All that is stored lies in the run's own directory or server and goes with it.
+        """All stored data is in the directory or on the server of the run, which are discarded.
 
-        Declared, or implied by `--history-allow-destructive`. Only then are session ids tried
-        that could meet somebody's data: the empty id and ids that look like paths.
+        It is declared, or implied by `--history-allow-destructive`. Without it, the run does not
+        try session ids that may belong to real data: the empty id and ids that look like paths.
         """
 
     @Found
     def server(self) -> bool:  # type: ignore[empty-body]
-        """It needs a server, declared as `server="kafka"`, whose address the suite can change.
+        """The history needs a server, declared as `server="kafka"`.
 
-        Only then can it be asked what it says where nothing listens.
+        The suite can change the address, and so check the errors of an unreachable server.
         """
 
     @Found
     def faults(self) -> bool:  # type: ignore[empty-body]
-        """The run started the server itself and may pause, kill and restart it.
+        """The run started the server and may pause, kill and restart it.
 
-        Only with `--history-faults`, and not where the server was named by its address.
+        It needs `--history-faults`, and a server that was not named by its address.
         """
 
 
 def catalogue() -> Mapping[str, _Capability]:
-    """Every capability by name, in the order of the reference page."""
+    """Return all capabilities by name, in the order of this module."""
     properties = (item for item in vars(Capabilities).values() if isinstance(item, _Capability))
     return {item.name: item for item in properties}
 
 
 def assumed() -> tuple[str, ...]:
-    """The names that `lacks` may give up."""
+    """Return the names that `lacks=` takes."""
     return tuple(name for name, item in catalogue().items() if item.assumed)
 
 
@@ -137,4 +150,4 @@ READS = (
     "messages_from_last_consumed",
     "last_messages",
 )
-"""The bounded and consumed reads: found by name, or mapped to another in a declaration."""
+"""The bounded reads and the consuming read. `methods=` maps them to other names."""

@@ -21,7 +21,7 @@ from chat_history_conformance.diagnosis.canonical import (
     first_difference,
 )
 from chat_history_conformance.diagnosis.rendering import clip, listing, show
-from chat_history_conformance.drivers.local import RemoteError
+from chat_history_conformance.drivers.errors import RemoteError
 from chat_history_conformance.results.model import Finding, Kind
 
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from chat_history_conformance.declaration.backend import Backend, Origin, origin_of
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin, origin_of
 from chat_history_conformance.diagnosis.rendering import message_names
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers import clock

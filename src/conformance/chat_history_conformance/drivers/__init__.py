@@ -1,1 +1,1 @@
-"""Call a history: in this process, in a second process, synchronously or asynchronously."""
+"""Calls on histories: in this process or a second one, synchronous or asynchronous."""

@@ -1,20 +1,23 @@
-"""A wall clock that can be stopped or set back, for what a history calls while it stores.
+"""A wall clock that stops or goes back while a history stores messages.
 
-The class is self-contained, imports included, because reproducers carry its source.
+Scripts carry the source of the class, so it contains its own imports.
 """
 
 from __future__ import annotations
 
+__all__ = ["SetClock"]
+
 
 class SetClock:
-    """While entered, `time.time`, `time.time_ns` and `datetime` say `seconds` since the epoch.
+    """A context manager that sets the wall clock of this process.
 
-    It reaches the `time` and `datetime` modules and the names that the modules of `history` and
-    its package imported from them. The clock of a server is not touched.
+    Inside the block, `time.time`, `time.time_ns` and `datetime` return `seconds`. This covers the
+    modules `time` and `datetime`, and the names that the modules of `history` and its package
+    imported from them. The clock of a server does not change.
 
     Args:
-        history: Whose modules to look into.
-        seconds: The time that every call returns.
+        history: The history whose modules are searched for clocks.
+        seconds: The time that every call returns, in seconds since the epoch.
     """
 
     def __init__(self, history, seconds):  # type: ignore[no-untyped-def]

@@ -1,245 +1,50 @@
-"""One body, many ways in: where operations on a history are really carried out.
+"""Open histories in this process, and calls on them.
 
-A `Local` host carries them out in this process, synchronously on a thread of its own or on an
-event loop in another; a `SecondProcess` is a `Local` in a second process. Every call has a time
-limit, so that a history that waits for ever is a finding and not a hung run.
+Synchronous calls run on one thread, asynchronous calls on an event loop in another thread. Each
+call has a time limit, so that a history that waits forever is a finding and does not hang the run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import pickle
-import queue
-import struct
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import thread as pools
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
-from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.drivers.calls import (
+    Call,
+    Done,
+    How,
+    call_now,
+    call_on_loop,
+    invocation,
+    weight,
+    weight_together,
+)
+from chat_history_conformance.drivers.errors import Hung
 from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, enter
+from chat_history_conformance.drivers.threads import LoopThread, SyncThread
 
-How = Literal["sync", "async"]
+__all__ = ["Local"]
 
 _HANGS_UNTIL_KNOWN = 4
-"""Twice in each of two contracts: once found, and once more to be sure."""
+"""Hangs in a row after which an operation gets less time: two contracts each check it twice."""
 
-ASYNC_NAMES = {"messages": "aget_messages", "add_messages": "aadd_messages", "clear": "aclear"}
-
-
-class Hung(Exception):
-    """A call did not return within the limit; it may still be running."""
-
-
-class RemoteError(Exception):
-    """An exception in the second process, by the name of its type and its text."""
-
-    def __init__(self, type_name: str, text: str, server: bool) -> None:
-        super().__init__(type_name, text, server)  # all of them, for it is pickled
-        self.type_name = type_name
-        self.text = text
-        self.server = server
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class SecondProcessLost(Exception):
-    """The second process could not be started, or ended."""
-
-
-class Call(NamedTuple):
-    """One operation on one open history."""
-
-    key: str
-    operation: str
-    args: tuple[Any, ...] = ()
-    how: How = "sync"
-
-
-@dataclass
-class Done:
-    """How one call of several concurrent ones went, with its times on the monotonic clock."""
-
-    call: Call
-    started: float
-    ended: float
-    value: Any = None
-    error: BaseException | None = None
-
-
-class Invocation(NamedTuple):
-    """How an operation is spelt on one history: `name(*args, **kwargs)`, or a plain attribute."""
-
-    name: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    attribute: bool
-    awaited: bool
-
-
-def invocation(backend: Backend, history: Any, call: Call) -> Invocation:
-    """How `call` is spelt on `history`, by its declaration and by what it has."""
-    operation, args = call.operation, call.args
-    kwargs: Mapping[str, Any] = {}
-    if operation == "messages" and "whole_reads" in backend.lacks:
-        operation = backend.methods.get("messages", "messages_from_beginning")
-        if operation == "messages_from_beginning":
-            kwargs = {"max_message_count": None, "max_time_sec": None}
-    elif operation in capabilities.READS:
-        names = ("max_message_count", "max_time_sec")
-        kwargs, args = dict(zip(names, args, strict=False)), ()
-    name = backend.methods.get(operation, operation)
-    if operation == "close":
-        awaited = hasattr(history, "aclose") and (call.how == "async" or not hasattr(history, name))
-        return Invocation("aclose" if awaited else "close", (), {}, False, awaited)
-    if call.how == "async":
-        if operation == "add_message":
-            operation, args = "add_messages", ([args[0]],)
-        twin = ASYNC_NAMES.get(operation, f"a{name}")
-        if operation in ASYNC_NAMES or hasattr(history, twin):
-            return Invocation(twin, args, kwargs, False, True)
-    return Invocation(name, args, kwargs, operation == "messages" and not kwargs, False)
-
-
-def has_operation(backend: Backend, history: Any, operation: str) -> bool:
-    """Whether `history` offers a bounded read or `close`, in a way that it keeps."""
-    name = backend.methods.get(operation, operation)
-    kept = [
-        twin for twin, mode in ((name, "sync"), (f"a{name}", "async")) if mode not in backend.lacks
-    ]
-    if operation == "close":
-        kept = [name, f"a{name}"]
-    return any(callable(getattr(history, twin, None)) for twin in kept)
-
-
-class SyncThread:
-    """A daemon thread that runs one function after another, each with a time limit."""
-
-    def __init__(self, name: str = "history-sync") -> None:
-        self._tasks: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    def run(self, function: Callable[[], Any], limit: float) -> Any:
-        """What `function` returns or raises.
-
-        Raises:
-            Hung: It did not end within `limit` seconds; the thread is lost then.
-        """
-        return self.submit(function).result_within(limit)
-
-    def submit(self, function: Callable[[], Any]) -> _Pending:
-        """Start `function` as soon as what was submitted before has ended."""
-        future: Future[Any] = Future()
-        self._tasks.put((function, future))
-        return _Pending(future)
-
-    def stop(self) -> None:
-        """End the thread once it is idle."""
-        self._tasks.put(None)
-
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            function, future = task
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(function())
-            except BaseException as error:  # handed to whoever waits for the result
-                future.set_exception(error)
-            del task, function, future  # an idle thread must not keep a history alive
-
-
-class _Pending:
-    def __init__(self, future: Future[Any]) -> None:
-        self._future = future
-
-    def result_within(self, limit: float) -> Any:
-        try:
-            return self._future.result(limit)
-        except TimeoutError:
-            if self._future.done():
-                raise
-            self._future.cancel()
-            _let_the_process_end()
-            raise Hung(f"no answer within {limit:g} s") from None
-
-
-class LoopThread:
-    """An event loop in a daemon thread, for histories that are used asynchronously."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="history-loop", daemon=True)
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, Any], limit: float) -> Any:
-        """What `coroutine` returns or raises, awaited on the loop.
-
-        Raises:
-            Hung: It did not end within `limit` seconds; it is cancelled then.
-        """
-        return _Pending(asyncio.run_coroutine_threadsafe(coroutine, self.loop)).result_within(limit)
-
-    def stop(self) -> None:
-        """Cancel what runs, let async generators and the executor end, and close the loop."""
-        self.abandon()
-        self._thread.join(5.0)
-
-    def abandon(self) -> None:
-        """End the loop as soon as what blocks it lets go of it."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-
-    def renew_pool(self) -> None:
-        """Have other threads for `asyncio.to_thread`: a call that never ends keeps its own."""
-        self.loop.call_soon_threadsafe(
-            lambda: self.loop.set_default_executor(pools.ThreadPoolExecutor())
-        )
-
-    @property
-    def blocked(self) -> bool:
-        """Whether a call on the loop keeps it from serving others."""
-        try:
-            self.run(asyncio.sleep(0), 1.0)
-        except Hung:
-            return True
-        return False
-
-    def _run(self) -> None:
-        try:
-            self.loop.run_forever()
-            self.loop.run_until_complete(_drain())
-        finally:
-            self.loop.close()
-
-
-async def _drain() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    loop = asyncio.get_running_loop()
-    await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
+_SWITCH_INTERVAL_SECONDS = 1e-5
+"""The time between thread switches in lanes. A longer one lets short lanes run one by one."""
 
 
 class Local:
-    """Open histories of one backend in this process, by a key, and calls on them.
+    """Open histories of one backend in this process, each with a key.
 
     Args:
-        backend: What is opened.
-        limit: Seconds that any one call may take.
+        backend: The backend whose histories are opened.
+        limit: The time limit of one call, in seconds.
     """
 
     def __init__(self, backend: Backend, limit: float) -> None:
@@ -259,23 +64,34 @@ class Local:
 
     @property
     def loop(self) -> LoopThread:
-        """The loop of the asynchronous ones."""
+        """The thread of the event loop, for the asynchronous calls."""
         if self._loop is None:
             self._loop = LoopThread()
         return self._loop
 
     def history(self, key: str) -> Any:
-        """The open history itself."""
+        """Return the open history that has this key."""
         return self._opened[key].history
 
     def open(self, key: str, session_id: str, how: How, ttl: tuple[int | None] | None) -> None:
-        """Open a history under `key`, with `ttl[0]` milliseconds to live where `ttl` is given."""
+        """Open a history.
+
+        Args:
+            key: The key of the open history.
+            session_id: The session to open.
+            how: The way in which the history will be called.
+            ttl: The argument of `with_ttl` in a tuple, in milliseconds. None calls the factory.
+
+        Raises:
+            Hung: Opening did not end within the limit.
+            NotAHistory: The factory returned something else.
+        """
         factory = self._factory(session_id, ttl)
 
         async def on_loop() -> Opened:
             return await aenter(factory())
 
-        with self._patience("open") as limit:
+        with self._time_limit("open") as limit:
             if how == "async":
                 self._opened[key] = self._on_loop(on_loop(), limit)
                 return
@@ -291,28 +107,31 @@ class Local:
         return lambda: self.backend.factory(session_id)
 
     def call(self, call: Call) -> Any:
-        """Carry out one operation and return what it returns."""
+        """Call one operation and return its result.
+
+        Raises:
+            Hung: It did not return within the limit.
+        """
         history = self.history(call.key)
-        spelt = invocation(self.backend, history, call)
-        with self._patience(call.operation, _weight(call)) as limit:
-            if spelt.awaited:
-                return self._on_loop(_awaited(history, spelt), limit)
-            return self._on_thread(lambda: _plain(history, spelt), limit)
+        expression = invocation(self.backend, history, call)
+        with self._time_limit(call.operation, weight(call)) as limit:
+            if expression.awaited:
+                return self._on_loop(call_on_loop(history, expression), limit)
+            return self._on_thread(lambda: call_now(history, expression), limit)
 
     def run(self, function: Callable[[], Any], how: How = "sync") -> Any:
-        """Run a function where the calls of `how` are carried out."""
+        """Run `function` on the thread or on the loop, and await its result if it is a coroutine.
+
+        Raises:
+            Hung: It did not end within the limit.
+        """
         if how == "sync":
             return self._on_thread(function)
-
-        async def on_loop() -> Any:
-            result = function()
-            return await result if asyncio.iscoroutine(result) else result
-
-        return self._on_loop(on_loop())
+        return self._on_loop(_await(function))
 
     @contextlib.contextmanager
     def another_loop(self) -> Iterator[None]:
-        """Use another event loop for a while; it ends, and the usual one is back, afterwards."""
+        """Use another event loop inside the `with` block."""
         usual, self._loop = self._loop, None
         try:
             yield
@@ -322,26 +141,34 @@ class Local:
             self._loop = usual
 
     def together(self, lanes: Sequence[Sequence[Call]]) -> list[list[Done]]:
-        """Carry out several lists of calls at once: a thread each, or a task each.
+        """Run several lanes of calls at the same time, each on its own thread or as its own task.
+
+        Args:
+            lanes: The calls. Those of one lane run one after another.
 
         Returns:
-            For each lane what its calls gave, errors included; a lane ends at its first error.
+            The results of each lane. A lane ends at its first error.
+
+        Raises:
+            Hung: A lane did not end within the limit.
         """
-        with self._patience("several at once", _weight_together(lanes)) as limit:
-            return self._together(lanes, limit)
+        with self._time_limit("several at once", weight_together(lanes)) as limit:
+            if all(call.how == "async" for lane in lanes for call in lane):
+                return self._tasks(lanes, limit)
+            return self._threads(lanes, limit)
 
-    def _together(self, lanes: Sequence[Sequence[Call]], limit: float) -> list[list[Done]]:
-        if all(call.how == "async" for lane in lanes for call in lane):
+    def _tasks(self, lanes: Sequence[Sequence[Call]], limit: float) -> list[list[Done]]:
+        async def on_loop() -> list[list[Done]]:
+            return await asyncio.gather(*(self._lane_task(lane) for lane in lanes))
 
-            async def on_loop() -> list[list[Done]]:
-                return await asyncio.gather(*(self._lane_task(lane) for lane in lanes))
+        done: list[list[Done]] = self._on_loop(on_loop(), limit)
+        return done
 
-            done: list[list[Done]] = self._on_loop(on_loop(), limit)
-            return done
+    def _threads(self, lanes: Sequence[Sequence[Call]], limit: float) -> list[list[Done]]:
         barrier = threading.Barrier(len(lanes))
         threads = [SyncThread(f"history-lane-{index}") for index in range(len(lanes))]
         interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-5)  # else a short lane ends before the next one has begun
+        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         try:
             pending = [
                 thread.submit(lambda lane=lane: self._lane(lane, barrier))  # type: ignore[misc]
@@ -354,7 +181,11 @@ class Local:
                 thread.stop()
 
     def release(self, key: str, how: How) -> None:
-        """Close the history the way its factory's shape asks for; `close` where it has one."""
+        """Close a history in the way of its factory, or with its `close` or `aclose`, if any.
+
+        Raises:
+            Hung: It did not end within the limit.
+        """
         opened = self._opened.pop(key, None)
         if opened is None:
             return
@@ -370,11 +201,11 @@ class Local:
             self.run(opened.history.close, how)
 
     def forget(self) -> None:
-        """Drop what is still open without closing it."""
+        """Drop all open histories without closing them."""
         self._opened.clear()
 
     def stop(self) -> None:
-        """End the thread and the loop."""
+        """Drop all open histories and end the thread and the loop."""
         self.forget()
         if self._thread is not None:
             self._thread.stop()
@@ -383,10 +214,10 @@ class Local:
         self._thread = self._loop = None
 
     @contextlib.contextmanager
-    def _patience(self, operation: str, weight: float = 1.0) -> Iterator[float]:
-        """Seconds for an operation: fewer where it has done nothing but hang in its last calls.
+    def _time_limit(self, operation: str, weight: float = 1.0) -> Iterator[float]:
+        """Yield the seconds that an operation may take, less if its last calls all hung.
 
-        Otherwise a run with a history that always hangs would take hours to say so.
+        Without this, a run with a history that always hangs takes hours.
         """
         limit = self.limit * weight
         try:
@@ -395,7 +226,7 @@ class Local:
             self._hangs[operation] += 1
             raise
         except Exception:
-            del self._hangs[operation]  # it has come back
+            del self._hangs[operation]  # the call returned
             raise
         del self._hangs[operation]
 
@@ -404,7 +235,7 @@ class Local:
             return self.thread.run(function, limit or self.limit)
         except Hung:
             self.thread.stop()
-            self._thread = None  # it is stuck in that call; the next one needs another
+            self._thread = None  # the hung call blocks this thread; the next call needs another
             raise
 
     def _on_loop(self, coroutine: Coroutine[Any, Any, Any], limit: float | None = None) -> Any:
@@ -444,7 +275,7 @@ class Local:
         return done
 
     def _perform(self, call: Call) -> Any:
-        """One item of a lane, in the lane's own thread."""
+        """Run one call of a lane on the lane's thread."""
         if call.operation == "wait":
             return time.sleep(*call.args)
         if call.operation == "open":
@@ -454,185 +285,17 @@ class Local:
                 self._opened[call.key] = self._on_loop(aenter(needs.value))
             return None
         history = self.history(call.key)
-        return _plain(history, invocation(self.backend, history, call))
+        return call_now(history, invocation(self.backend, history, call))
 
     async def _perform_async(self, call: Call) -> Any:
-        """One item of a lane, in the lane's own task."""
+        """Run one call of a lane in the lane's task."""
         if call.operation == "wait":
             return await asyncio.sleep(*call.args)
         if call.operation == "open":
             self._opened[call.key] = await aenter(self._factory(*call.args)())
             return None
         history = self.history(call.key)
-        spelt = invocation(self.backend, history, call)
-        return await _awaited(history, spelt) if spelt.awaited else _plain(history, spelt)
-
-
-class SecondProcess:
-    """A second process with a `Local` of its own, started anew: nothing is forked or pickled
-    but messages and plain values. It imports the declaring file again and opens by name."""
-
-    def __init__(self, backend: Backend, limit: float) -> None:
-        if backend.importable is None:
-            raise SecondProcessLost(
-                f"backend {backend.name!r} is a function inside a function, which a second process "
-                "cannot import; move it to module level"
-            )
-        self.backend = backend
-        self.limit = limit
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "chat_history_conformance.drivers.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
-        self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
-        self._asked = self._answered = 0
-        threading.Thread(target=self._listen, name="history-peer", daemon=True).start()
-        try:
-            self.request("start", backend.name, backend.importable, sys.path, limit)
-        except RemoteError as error:
-            self.stop()
-            raise SecondProcessLost(
-                f"the second process cannot import the backend: {error.type_name}: {error}"
-            ) from error
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process still answers."""
-        return self._process.poll() is None
-
-    def request(self, what: str, *args: Any, weight: float = 1.0) -> Any:
-        """Send a request and wait for its answer; `weight` is how many times the limit it has."""
-        self._send(what, *args)
-        return self._receive(weight)
-
-    def begin(self, lanes: Sequence[Sequence[Call]]) -> Callable[[], list[list[Done]]]:
-        """As `Local.together`, without waiting: that does what is returned."""
-        self._send("together", lanes)
-        return lambda: self._receive(_weight_together(lanes))
-
-    def _send(self, what: str, *args: Any) -> None:
-        assert self._process.stdin is not None
-        try:
-            write_frame(self._process.stdin, (what, args))
-        except OSError as error:
-            raise SecondProcessLost(f"the second process ended ({error})") from error
-        self._asked += 1
-
-    def _receive(self, weight: float) -> Any:
-        """The answer to the newest request; to those that were given up, nobody listens."""
-        limit = self.limit * weight
-        until = time.monotonic() + limit + 20.0
-        verdict: str = ""
-        value: Any = None
-        while self._answered < self._asked:
-            try:
-                answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                raise Hung(f"no answer from the second process within {limit:g} s") from None
-            if answer is None:
-                raise SecondProcessLost(
-                    f"the second process ended with status {self._process.wait()}"
-                )
-            self._answered += 1
-            verdict, value = answer
-        if verdict == "error":
-            raise value
-        return value
-
-    def open(self, key: str, session_id: str, how: How, ttl: tuple[int | None] | None) -> None:
-        """As `Local.open`."""
-        self.request("open", key, session_id, how, ttl)
-
-    def call(self, call: Call) -> Any:
-        """As `Local.call`."""
-        return self.request("call", call, weight=_weight(call))
-
-    def release(self, key: str, how: How) -> None:
-        """As `Local.release`."""
-        self.request("release", key, how)
-
-    def die(self) -> None:
-        """End the process at once, without any clean-up in it, and wait until it is gone."""
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # what was not sent any more cannot be flushed
-            self._process.stdin.close()
-
-    def stop(self) -> None:
-        """End the process in order; kill it if it does not."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            self.die()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        try:
-            with contextlib.suppress(OSError, EOFError, ValueError):
-                while True:
-                    self._answers.put(read_frame(self._process.stdout))
-        finally:  # whatever ends this thread, nobody may wait for it
-            self._answers.put(None)
-            self._process.stdout.close()
-
-
-def _weight(call: Call) -> float:
-    """How many times the limit a call may take: a batch of 1,000 is no hang where one is slow."""
-    batch = call.args[0] if call.operation == "add_messages" and call.args else ()
-    return max(1.0, len(batch) / 50) if hasattr(batch, "__len__") else 1.0
-
-
-def _weight_together(lanes: Sequence[Sequence[Call]]) -> float:
-    """The same for calls at once: where there is one lock for all, they wait for one another."""
-    return max(1.0, sum(_weight(call) for lane in lanes for call in lane) / 10)
-
-
-def _let_the_process_end() -> None:
-    """Have nobody wait, when the process ends, for a pool's thread that never will.
-
-    Pools that are made or used on our threads, which are daemons, have daemons for threads. All
-    the same `concurrent.futures` joins them at exit, and offers nothing to keep it from that.
-    """
-    joined: Any = pools._threads_queues
-    for thread in [one for one in joined if one.daemon]:
-        joined.pop(thread, None)
-
-
-def write_frame(stream: Any, value: Any) -> None:
-    """Write a length-prefixed pickle; both processes run the same code and trust each other."""
-    data = pickle.dumps(value)
-    stream.write(struct.pack(">Q", len(data)) + data)
-    stream.flush()
-
-
-def read_frame(stream: Any) -> Any:
-    """Read what `write_frame` wrote.
-
-    Raises:
-        EOFError: The other side is gone.
-    """
-    header = stream.read(8)
-    if len(header) < 8:
-        raise EOFError
-    data = stream.read(struct.unpack(">Q", header)[0])
-    return pickle.loads(data)
-
-
-def _plain(history: Any, spelt: Invocation) -> Any:
-    if spelt.name in ("str", "repr"):
-        return (str if spelt.name == "str" else repr)(history)
-    target = getattr(history, spelt.name)
-    return target if spelt.attribute else target(*spelt.args, **spelt.kwargs)
-
-
-async def _awaited(history: Any, spelt: Invocation) -> Any:
-    return await getattr(history, spelt.name)(*spelt.args, **spelt.kwargs)
+        return await call_on_loop(history, invocation(self.backend, history, call))
 
 
 async def _await(function: Callable[[], Any]) -> Any:

@@ -1,7 +1,7 @@
-"""Opening what a factory gives, whatever its shape, and closing it the way that shape asks for.
+"""Opening and closing the histories of factories of every supported shape.
 
-A class, a function, a generator function that yields the history and then cleans up, a context
-manager, and the async forms of these. Knows no threads: the caller decides where this runs.
+A factory is a class, a function, a generator function, a context manager, or an asynchronous form
+of these. Nothing here starts a thread: the caller decides on which thread or loop it runs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+__all__ = ["NeedsLoop", "NotAHistory", "Opened", "aenter", "enter", "is_history"]
+
 
 class NotAHistory(TypeError):
-    """A factory gave something that has none of a chat history's methods."""
+    """A factory returned an object without the methods of a chat history."""
 
 
 class NeedsLoop(Exception):
-    """What a factory gave has to be entered on an event loop; `value` is what it gave."""
+    """The result of a factory must be entered on an event loop.
+
+    Args:
+        value: The result of the factory, not yet entered.
+    """
 
     def __init__(self, value: Any) -> None:
         super().__init__("this has to be entered on an event loop")
@@ -26,7 +32,13 @@ class NeedsLoop(Exception):
 
 @dataclass
 class Opened:
-    """An open history and what to call, on the thread it was opened on, to be rid of it."""
+    """An open history, and the function that closes it.
+
+    Attributes:
+        history: The history.
+        exit: Closes it; to be called on the thread that opened it. None if nothing needs closing.
+        aexit: Closes it; to be awaited on the loop that opened it. None if nothing needs closing.
+    """
 
     history: Any
     exit: Callable[[], Any] | None = None
@@ -34,16 +46,16 @@ class Opened:
 
 
 def is_history(value: object) -> bool:
-    """Whether `value` can be judged at all: it has a way to add and a way to clear."""
+    """Return whether `value` has a method that adds messages."""
     return any(hasattr(value, name) for name in ("add_messages", "aadd_messages", "add_message"))
 
 
 def enter(value: Any) -> Opened:
-    """What a synchronous factory gave, entered.
+    """Enter the result of a synchronous factory.
 
     Raises:
-        NeedsLoop: It is awaitable or an async context manager.
-        NotAHistory: It leads to no chat history.
+        NeedsLoop: It is awaitable or an asynchronous context manager.
+        NotAHistory: It does not lead to a chat history.
     """
     if is_history(value):
         return Opened(value)
@@ -59,10 +71,10 @@ def enter(value: Any) -> Opened:
 
 
 async def aenter(value: Any) -> Opened:
-    """What a factory gave, entered on the running event loop.
+    """Enter the result of any factory on the running event loop.
 
     Raises:
-        NotAHistory: It leads to no chat history.
+        NotAHistory: It does not lead to a chat history.
     """
     if inspect.isawaitable(value):
         value = await value
@@ -83,10 +95,10 @@ _NOTHING = object()
 
 def _need_history(value: Any) -> Any:
     if value is _NOTHING:
-        raise NotAHistory("a generator that yielded nothing is no chat history")
+        raise NotAHistory("a generator that yielded nothing is not a chat history")
     if not is_history(value):
         raise NotAHistory(
-            f"{type(value).__name__} is no chat history: it has none of add_messages, "
+            f"{type(value).__name__} is not a chat history: it has none of add_messages, "
             "aadd_messages and add_message"
         )
     return value

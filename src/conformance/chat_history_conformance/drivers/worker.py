@@ -1,4 +1,4 @@
-"""The second process: answers requests from a `SecondProcess` on its standard input and output."""
+"""The program of the second process: it answers a `SecondProcess` on stdin and stdout."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import os
 import sys
 from typing import Any
 
-from chat_history_conformance.declaration import backend as declaration
-from chat_history_conformance.declaration.backend import Backend, Origin
-from chat_history_conformance.drivers.local import Hung, Local, RemoteError, read_frame, write_frame
+from chat_history_conformance.declaration import registry
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.diagnosis.compare import is_server_error, words
+from chat_history_conformance.drivers.errors import Hung, RemoteError
+from chat_history_conformance.drivers.frames import read_frame, write_frame
+from chat_history_conformance.drivers.local import Local
+
+__all__ = ["main"]
 
 
 def main() -> None:
-    """Serve until the other side closes the pipe."""
+    """Answer requests until the other process closes the pipe."""
     requests = sys.stdin.buffer
-    # What a backend prints must not get between the frames.
+    # A history may print. That must not get between the frames, so it goes to stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     local: Local | None = None
@@ -31,30 +37,35 @@ def main() -> None:
                 assert local is not None
                 answer = _serve(local, what, args)
             write_frame(answers, ("ok", answer))
-        except Exception as error:  # every failure of a history is an answer
+        except Exception as error:  # the other process judges every failure of a history
             write_frame(answers, ("error", _portable(error, local)))
     if local is not None:
         local.stop()
-    # A history may have left threads that are no daemons; the run must not wait for them.
+    # A history may leave threads that are not daemons. The run must not wait for them.
     sys.stderr.flush()
     os._exit(0)
 
 
 def _start(name: str, origin: Origin, path: list[str], limit: float) -> Local:
     sys.path[:] = path
+    return Local(_find(name, origin), limit)
+
+
+def _find(name: str, origin: Origin) -> Backend:
+    """Import the origin and return the backend that it declares, or that it is."""
     found = origin.load()
-    declared = [backend for backend in declaration.declared() if backend.name == name]
-    declared += [backend for backend in declaration.declared() if backend.factory is found]
-    if not declared and not origin.attribute:
+    declared = registry.declared()
+    for backend in declared:
+        if backend.name == name:
+            return backend
+    for backend in declared:
+        if backend.factory is found:
+            return backend
+    if not origin.attribute:
         raise ImportError(f"importing {origin.file or origin.module} declares no backend {name!r}")
-    if not declared and isinstance(found, Backend):
-        declared = [found]
-    backend = (
-        declared[0]
-        if declared
-        else Backend(name, found, origin, with_ttl=getattr(found, "with_ttl", None))
-    )
-    return Local(backend, limit)
+    if isinstance(found, Backend):
+        return found
+    return Backend(name, found, origin, with_ttl=getattr(found, "with_ttl", None))
 
 
 def _serve(local: Local, what: str, args: tuple[Any, ...]) -> Any:
@@ -68,10 +79,9 @@ def _serve(local: Local, what: str, args: tuple[Any, ...]) -> Any:
 
 
 def _portable(error: BaseException, local: Local | None) -> RemoteError | BaseException:
+    """Return an exception that can be pickled, because that of a history may not."""
     if isinstance(error, Hung):
         return error
-    from chat_history_conformance.diagnosis.compare import is_server_error, words
-
     server = local is not None and is_server_error(error, local.backend)
     return RemoteError(type(error).__name__, words(error), server)
 

@@ -27,7 +27,8 @@ from chat_history_conformance.diagnosis.compare import (
     returned_lines,
 )
 from chat_history_conformance.diagnosis.steps import Step, now
-from chat_history_conformance.drivers.local import Call, Hung
+from chat_history_conformance.drivers.calls import Call
+from chat_history_conformance.drivers.errors import Hung
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.handle import Server, Unsupported
 

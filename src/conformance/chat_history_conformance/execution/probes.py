@@ -12,7 +12,9 @@ from langchain_core.messages import HumanMessage
 
 from chat_history_conformance.declaration.capabilities import assumed
 from chat_history_conformance.diagnosis.compare import Snapshot, compare
-from chat_history_conformance.drivers.local import Call, How, Local, SecondProcess
+from chat_history_conformance.drivers.calls import Call, How
+from chat_history_conformance.drivers.local import Local
+from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.subject import Subject
 
 _MESSAGES = [HumanMessage(content=f"probe {number}") for number in range(3)]

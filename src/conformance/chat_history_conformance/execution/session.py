@@ -33,19 +33,11 @@ from chat_history_conformance.diagnosis.compare import (
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script import id_source, opener, script
 from chat_history_conformance.diagnosis.steps import Step, now
+from chat_history_conformance.drivers.calls import Call, Done, How, Invocation, invocation
 from chat_history_conformance.drivers.clock import SetClock
-from chat_history_conformance.drivers.local import (
-    Call,
-    Done,
-    How,
-    Hung,
-    Invocation,
-    Local,
-    RemoteError,
-    SecondProcess,
-    SecondProcessLost,
-    invocation,
-)
+from chat_history_conformance.drivers.errors import Hung, RemoteError, SecondProcessLost
+from chat_history_conformance.drivers.local import Local
+from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.outage import Outage
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode

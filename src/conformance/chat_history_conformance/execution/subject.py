@@ -9,7 +9,9 @@ from functools import cached_property
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.capabilities import Capabilities
-from chat_history_conformance.drivers.local import How, Local, SecondProcess, has_operation
+from chat_history_conformance.drivers.calls import How, has_operation
+from chat_history_conformance.drivers.local import Local
+from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.servers.handle import Server
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from chat_history_conformance.declaration.backend import Backend, Origin
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.results.model import Kind
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -19,7 +19,7 @@ from typing import Any
 from chat_history_conformance import faulty
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
-from chat_history_conformance.declaration import backend as declaration
+from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.engine import PROFILES
@@ -173,7 +173,7 @@ def discovery(
 
 def control(name: str) -> Backend:
     """A backend that is right: a reference backend as registered, or the served one."""
-    return served.BACKEND if name == served.SERVED else declaration.resolve(name)
+    return served.BACKEND if name == served.SERVED else registry.resolve(name)
 
 
 def results_on(

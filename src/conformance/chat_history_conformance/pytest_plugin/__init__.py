@@ -1,1 +1,1 @@
-"""Everything that knows pytest: options, the run, contracts and benchmarks as items."""
+"""The parts of the suite that use pytest: options, runs and items."""

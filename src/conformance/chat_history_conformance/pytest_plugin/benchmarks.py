@@ -24,9 +24,9 @@ from chat_history_conformance.bench.report import result_terminal
 from chat_history_conformance.bench.report import wording as telling
 from chat_history_conformance.bench.report.places import Place
 from chat_history_conformance.declaration.backend import MODES, Backend
-from chat_history_conformance.drivers.local import How
-from chat_history_conformance.plugin import invocation_directory, setting
-from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun, is_worker
+from chat_history_conformance.drivers.calls import How
+from chat_history_conformance.pytest_plugin.options import invocation_directory, is_worker, setting
+from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 
 _PREFIX = "benchmark."
 _SAVED_AS = "history"

@@ -22,13 +22,13 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.compare import ConformanceFailure
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.probes import surprises
-from chat_history_conformance.plugin import invocation_directory, setting
-from chat_history_conformance.pytest_plugin.run import (
-    BackendCollector,
-    HistoryRun,
+from chat_history_conformance.pytest_plugin.options import (
     chosen,
+    invocation_directory,
     is_worker,
+    setting,
 )
+from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 from chat_history_conformance.reports import check_path, terminal, write_report
 from chat_history_conformance.results.model import (
     LEVELS,
@@ -40,26 +40,26 @@ from chat_history_conformance.results.model import (
 from chat_history_conformance.results.verdict import count, judge
 
 ATTRIBUTE = "chat_history_result"
-"""Where a test report carries the contract's result, as JSON; it crosses to an xdist controller."""
+"""The attribute of a test report that holds the result as JSON, also from a worker of xdist."""
 
 
 class UnexpectedPass(Exception):
-    """A contract that is declared as a deviation holds."""
+    """A contract passed although the declaration lists it as a deviation."""
 
 
 class NotJudged(Exception):
-    """A contract could not be judged because the server was not there."""
+    """A contract could not be judged, because the server could not be reached."""
 
 
 class ContractRun(HistoryRun):
-    """The plugin object of a run that judges: from the command line to the verdicts.
+    """A run of the contracts, from the options to the verdicts and reports.
 
     Args:
-        config: pytest's.
-        specs: What `--history-backend` named.
+        config: The configuration of pytest.
+        specs: The values of `--history-backend`.
 
     Raises:
-        pytest.UsageError: A backend cannot be found, or an option makes no sense.
+        pytest.UsageError: A backend cannot be found, or the value of an option is wrong.
     """
 
     judges = "contract"
@@ -70,7 +70,7 @@ class ContractRun(HistoryRun):
         self.since = self._since()
         self.seed = _seed(config)
         self.reports = self._report_paths()
-        self.told: dict[tuple[str, str], str] = {}
+        self.first_with_cause: dict[tuple[str, str], str] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
         self.verdict_required = False
@@ -85,7 +85,7 @@ class ContractRun(HistoryRun):
             catalogue.version(since)
         except ValueError:
             raise pytest.UsageError(
-                f"history_since = {since}: it is a version of the catalogue such as 0.1"
+                f"history_since = {since} is not a version. Use one of the catalogue, such as 0.1."
             ) from None
         return since
 
@@ -105,7 +105,7 @@ class ContractRun(HistoryRun):
     # -- running -----------------------------------------------------------------------------
 
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
-        """An item for each contract in each of its modes."""
+        """Yield an item for each contract in each of its modes."""
         for contract, mode in engine.each(self.contracts.values()):
             label = f"{contract.id}[{mode}]"
             yield ContractItem.from_parent(
@@ -118,7 +118,7 @@ class ContractRun(HistoryRun):
             )
 
     def run_item(self, item: ContractItem) -> ContractResult:
-        """Run one contract in the workspace and judge it by the declaration."""
+        """Run one contract in the workspace, and compare its outcome with the declaration."""
         with self.workspace.inside():
             return engine.run_declared(
                 item.contract,
@@ -133,7 +133,7 @@ class ContractRun(HistoryRun):
     # -- reporting ---------------------------------------------------------------------------
 
     def headline(self) -> str:
-        """What is judged, and with what."""
+        """Return the line about the backends, the contracts and the profile."""
         contracts = len(self.contracts)
         items = sum(len(contract.modes) for contract in self.contracts.values())
         return (
@@ -145,7 +145,7 @@ class ContractRun(HistoryRun):
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Let the test report carry the contract's result."""
+        """Attach the contract's result to the test report."""
         report = yield
         if isinstance(item, ContractItem) and call.when == "call":
             result = item.result
@@ -153,14 +153,13 @@ class ContractRun(HistoryRun):
                 reason = f"the suite failed: {call.excinfo.typename}: {call.excinfo.value}"
                 result = item.blank("error", reason)
             if result is not None:
-                # ASCII, because what crosses to an xdist controller must be UTF-8, and messages
-                # may hold lone surrogates.
+                # ASCII, because xdist sends reports as UTF-8 and messages may hold lone surrogates.
                 data = json.dumps({"backend": item.backend.name, **result.to_json()})
                 setattr(report, ATTRIBUTE, data)
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect the results, wherever they ran."""
+        """Collect the results of this process and of the workers."""
         carried = getattr(report, ATTRIBUTE, None)
         if carried is not None:
             data = json.loads(carried)
@@ -170,7 +169,7 @@ class ContractRun(HistoryRun):
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
-        """Reach the verdicts and write the reports."""
+        """Compute the verdicts and write the reports."""
         if not is_worker(self.config) and not self.config.option.collectonly:
             self._finish(session)
         return (yield)
@@ -209,7 +208,7 @@ class ContractRun(HistoryRun):
         )
 
     def run_report(self) -> RunReport:
-        """The whole run as a value."""
+        """Return the results of the whole run."""
         packages = {"pytest", "hypothesis", "langchain-core"}
         owners = packages_distributions()
         packages |= {owner for module in self.judged for owner in owners.get(module, ())}
@@ -231,7 +230,7 @@ class ContractRun(HistoryRun):
         )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the verdicts, last."""
+        """Print the verdicts, after everything else."""
         if not self.backend_reports:
             return
         terminalreporter.section("chat history conformance")
@@ -244,7 +243,7 @@ class ContractRun(HistoryRun):
             terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
         if self.verdict_required:
             terminalreporter.write_line(
-                "--history-require-verdict: a verdict that is INCOMPLETE fails the run", red=True
+                "--history-require-verdict: the run fails because a verdict is INCOMPLETE", red=True
             )
         if setting(self.config, "write-deviations"):
             for report in self.backend_reports:
@@ -280,14 +279,14 @@ class ContractItem(pytest.Item):
         )
 
     def blank(self, outcome: Any, reason: str) -> ContractResult:
-        """A result without examples."""
+        """Return a result without examples."""
         contract = self.contract
         return ContractResult(
             contract.id, contract.level, contract.since, self.mode, outcome, reason=reason
         )
 
     def runtest(self) -> None:
-        """Run the contract and end as its outcome says."""
+        """Run the contract, and pass, skip, xfail or raise by its outcome."""
         self.result = None
         result = self.result = self.run.run_item(self)
         match result.outcome:
@@ -305,14 +304,14 @@ class ContractItem(pytest.Item):
                 raise ConformanceFailure(result.finding)
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """The contract's place in the suite, and the headline of a failure."""
+        """Return the source line of the contract, and the headline of a failure."""
         code = self.contract.body.__code__
-        # A headline that ended the node id would be printed twice by pytest -v.
+        # pytest -v prints a headline twice if the node id ends with it.
         headline = f"{self.backend.name} {self.name}: {self.contract.title}"
         return Path(code.co_filename), code.co_firstlineno - 1, headline
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A failure told about messages; whatever else goes wrong as pytest tells it."""
+        """Return the text of a finding, or pytest's own text for any other exception."""
         error = excinfo.value
         if isinstance(error, UnexpectedPass | NotJudged):
             return FailureText(str(error), self._location(str(error)))
@@ -321,7 +320,7 @@ class ContractItem(pytest.Item):
         finding, same_as = error.finding, None
         if finding.cause:
             key = (self.backend.name, finding.cause)
-            first = self.run.told.setdefault(key, self.nodeid)
+            first = self.run.first_with_cause.setdefault(key, self.nodeid)
             same_as = first if first != self.nodeid else None
         text = terminal.failure(self.contract, finding, same_as=same_as)
         return FailureText(text, self._location(finding.summary))
@@ -332,14 +331,14 @@ class ContractItem(pytest.Item):
 
 
 class FailureText(TerminalRepr):
-    """A failure's text, with the first line where pytest's short summary looks for it."""
+    """The text of a failure. pytest takes its summary line from `reprcrash`."""
 
     def __init__(self, text: str, reprcrash: ReprFileLocation) -> None:
         self.text = text
         self.reprcrash = reprcrash
 
     def toterminal(self, tw: TerminalWriter) -> None:
-        """Write the text as it is, its first line marked."""
+        """Write the text, with the first line in bold red."""
         first, _, rest = self.text.partition("\n")
         tw.line(first, red=True, bold=True)
         if rest:
@@ -350,7 +349,7 @@ class FailureText(TerminalRepr):
 
 
 def _seed(config: pytest.Config) -> int:
-    """Hypothesis' own option where it is given; else 0, so that a red run is red again."""
+    """Return the value of `--hypothesis-seed`, or else 0, so that failures repeat."""
     given = config.getoption("hypothesis_seed", None)
     if given is None:
         return 0

@@ -1,6 +1,6 @@
-"""A run with backends, whatever it does with them: options, servers, collection, workspace.
+"""A run with backends: its options, servers, collection and workspace.
 
-What is done with each backend is in `contracts` and `benchmarks`, next to this module.
+The modules `contracts` and `benchmarks` define the items of the two kinds of runs.
 """
 
 from __future__ import annotations
@@ -13,31 +13,39 @@ from typing import Any, ClassVar
 import pytest
 
 from chat_history_conformance.contracts import catalogue
-from chat_history_conformance.declaration import backend as declaration
-from chat_history_conformance.declaration.backend import Backend, DeclarationError
+from chat_history_conformance.declaration import registry
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.errors import DeclarationError, did_you_mean
 from chat_history_conformance.diagnosis.compare import is_server_error
 from chat_history_conformance.drivers.opening import NotAHistory
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
-from chat_history_conformance.plugin import invocation_directory, setting
+from chat_history_conformance.pytest_plugin.options import (
+    chosen,
+    invocation_directory,
+    is_worker,
+    setting,
+)
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.run import Servers
 
+__all__ = ["BackendCollector", "HistoryRun"]
+
 
 class HistoryRun:
-    """What every run with backends has, from the command line to the last server stopped.
+    """The common part of all runs with backends, from the options to the end of the servers.
 
     Args:
-        config: pytest's.
-        specs: What `--history-backend` named.
+        config: The configuration of pytest.
+        specs: The values of `--history-backend`.
 
     Raises:
-        pytest.UsageError: A backend cannot be found, or an option makes no sense.
+        pytest.UsageError: A backend cannot be found, or the value of an option is wrong.
     """
 
     judges: ClassVar[str]
-    """What its items are called in an error."""
+    """The noun for one of its items in an error."""
 
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
         self.config = config
@@ -47,18 +55,18 @@ class HistoryRun:
         self.profile = engine.PROFILES[chosen(config, "profile", usual, list(engine.PROFILES))]
         self.selectors = self._take_selectors()
         self.servers = self._servers()
-        self._rigs: dict[str, Subject] = {}
+        self._subjects: dict[str, Subject] = {}
         self._workspace: Workspace | None = None
         self.judged: set[str] = set()
-        # Not at the end of the session, which is not reached where its start fails.
+        # Not in pytest_sessionfinish, which pytest does not call if the start of a session fails.
         config.add_cleanup(self._end)
 
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
-        """What is done with one backend, an item each."""
+        """Return the items of one backend."""
         raise NotImplementedError
 
     def headline(self) -> str:
-        """What the run is, for its header."""
+        """Return the line about this run in the header."""
         raise NotImplementedError
 
     # -- options -----------------------------------------------------------------------------
@@ -70,7 +78,7 @@ class HistoryRun:
         backends: dict[str, Backend] = {}
         for spec in dict.fromkeys(specs):
             try:
-                backend = declaration.resolve(spec)
+                backend = registry.resolve(spec)
                 backend.check(self.contracts)
             except DeclarationError as error:
                 raise pytest.UsageError(str(error)) from error
@@ -113,7 +121,7 @@ class HistoryRun:
     def pytest_make_collect_report(
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Put a collector for each backend behind what pytest collects by itself."""
+        """Add a collector for each backend to the collectors of the session."""
         report = yield
         if isinstance(collector, pytest.Session) and report.result is not None:
             report.result = [
@@ -131,22 +139,25 @@ class HistoryRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Keep what was selected by node id, where anything was."""
+        """Deselect the items that no node id on the command line selects.
+
+        Raises:
+            pytest.UsageError: A node id selects no item.
+        """
         if not self.selectors:
             return
         ours = [item for item in items if isinstance(item.parent, BackendCollector)]
+        selected: set[str] = set()
         for selector in self.selectors:
-            if not any(_selects(selector, item.nodeid) for item in ours):
-                known = [item.nodeid for item in ours]
+            found = {item.nodeid for item in ours if _selects(selector, item.nodeid)}
+            if not found:
+                nearest = did_you_mean(selector, [item.nodeid for item in ours])
                 raise pytest.UsageError(
-                    f"no {self.judges} is {selector!r}{declaration.nearest(selector, known)}; "
-                    "--co lists them"
+                    f"No {self.judges} has the node id {selector!r}.{nearest} Run with --co to "
+                    "list the node ids."
                 )
-        dropped = [
-            item
-            for item in ours
-            if not any(_selects(selector, item.nodeid) for selector in self.selectors)
-        ]
+            selected |= found
+        dropped = [item for item in ours if item.nodeid not in selected]
         items[:] = [item for item in items if item not in dropped]
         config.hook.pytest_deselected(items=dropped)
 
@@ -154,15 +165,15 @@ class HistoryRun:
 
     @property
     def workspace(self) -> Workspace:
-        """Where everything runs, made when it is first needed."""
+        """The working directory of all contracts, made at its first use."""
         if self._workspace is None:
             self._workspace = Workspace()
         return self._workspace
 
     def subject(self, backend: Backend) -> Subject:
-        """The backend, ready to be used; one for the whole run."""
-        if backend.name not in self._rigs:
-            self._rigs[backend.name] = Subject(
+        """Return the subject of a backend. All its contracts share it."""
+        if backend.name not in self._subjects:
+            self._subjects[backend.name] = Subject(
                 backend,
                 limit=self.profile.limit,
                 destructive=bool(setting(self.config, "allow-destructive")),
@@ -170,21 +181,24 @@ class HistoryRun:
                 owned=backend.server in self.servers.owned,
                 faults=bool(setting(self.config, "faults")),
             )
-        return self._rigs[backend.name]
+        return self._subjects[backend.name]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Start the servers, and open each backend once: what cannot work is told at once.
+        """Start the servers, and open each backend once to find mistakes early.
 
-        Before pytest prints its header, which names the servers, and before xdist starts its
-        workers, which inherit their addresses.
+        This comes before the header, which names the servers, and before pytest-xdist starts its
+        workers, which inherit the addresses.
+
+        Raises:
+            pytest.UsageError: A server cannot be started, or a backend cannot be opened.
         """
         if is_worker(self.config) or self.config.option.collectonly:
             return
         if setting(self.config, "faults") and self.config.pluginmanager.hasplugin("dsession"):
             raise pytest.UsageError(
-                "--history-faults cannot be combined with pytest-xdist's -n: pausing or killing "
-                "the server would break what the other workers do meanwhile. Leave out one of them."
+                "--history-faults cannot be combined with pytest-xdist's -n, because pausing or "
+                "killing the server disturbs the other workers. Remove one of the two."
             )
         needed = [backend.server for backend in self.backends.values() if backend.server]
         try:
@@ -197,7 +211,7 @@ class HistoryRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell an xdist worker, on whatever machine, what was started."""
+        """Send the addresses of the servers to a worker of pytest-xdist."""
         node.workerinput["history_servers"] = self.servers.handed_on
 
     def _announce(self, line: str) -> None:
@@ -212,14 +226,16 @@ class HistoryRun:
         try:
             subject.local.open("first", subject.nonce(), subject.how, None)
         except NotAHistory as error:
-            raise pytest.UsageError(f"{named} leads to no chat history: {error}.") from error
+            raise pytest.UsageError(
+                f"{named} does not open a chat history: {error}. Name a callable that opens one."
+            ) from error
         except Exception as error:
             if is_server_error(error, backend):
-                return  # the contracts report it as errors, and the verdict stays open
+                return  # the contracts report it as errors, and the verdict stays INCOMPLETE
             if isinstance(backend.factory, type):
                 return  # a constructor that raises is a finding about the class
             raise pytest.UsageError(
-                f"{named}: opening a history raises {type(error).__name__}: {error}"
+                f"{named}: opening a history raised {type(error).__name__}: {error}"
             ) from error
         kinds = type(subject.local.history("first")).__mro__
         self.judged |= {kind.__module__.partition(".")[0] for kind in kinds}
@@ -229,13 +245,13 @@ class HistoryRun:
             subject.notes.append(f"closing a fresh history raised {type(error).__name__}: {error}")
 
     def pytest_report_header(self) -> list[str]:
-        """Say what is done, and with what."""
+        """Return the lines about the run and its servers."""
         return [self.headline(), *self.servers.header()]
 
     def _end(self) -> None:
-        """End what was started, whatever became of the run."""
+        """Stop everything that the run started, even if its start failed."""
         try:
-            for subject in self._rigs.values():
+            for subject in self._subjects.values():
                 subject.stop()
             if self._workspace is not None:
                 self._workspace.remove()
@@ -244,7 +260,7 @@ class HistoryRun:
 
 
 class BackendCollector(pytest.Collector):
-    """Everything that is done with one backend."""
+    """The collector of one backend's items."""
 
     def __init__(self, *, run: HistoryRun, backend: Backend, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -252,23 +268,9 @@ class BackendCollector(pytest.Collector):
         self.backend = backend
 
     def collect(self) -> Iterable[pytest.Item]:
-        """Its items."""
+        """Return the items of the backend."""
         return self.run.items(self)
 
 
 def _selects(selector: str, nodeid: str) -> bool:
     return nodeid == selector or nodeid.startswith((f"{selector}.", f"{selector}["))
-
-
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this is a worker of pytest-xdist."""
-    return hasattr(config, "workerinput")
-
-
-def chosen(config: pytest.Config, name: str, default: str, among: Sequence[str]) -> Any:
-    """The value of an option that is one of a few words."""
-    value = str(setting(config, name) or default)
-    if value not in among:
-        *first, last = among
-        raise pytest.UsageError(f"history_{name} = {value}: it is {', '.join(first)} or {last}")
-    return value

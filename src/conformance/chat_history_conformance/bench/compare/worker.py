@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chat_history_conformance.bench.measure.contenders import Contender
     from chat_history_conformance.bench.measure.operations import Operation, Trial
     from chat_history_conformance.declaration.backend import Backend
-    from chat_history_conformance.drivers.local import How
+    from chat_history_conformance.drivers.calls import How
 
 _LEAST = 3
 _SLICES = 10
@@ -64,7 +64,7 @@ def main() -> int:
         _stay_on(options.processor)
 
     _measuring_suite()
-    from chat_history_conformance.declaration.backend import DeclarationError
+    from chat_history_conformance.declaration.errors import DeclarationError
     from chat_history_conformance.execution.workspace import Workspace
 
     workspace = Workspace()
@@ -110,20 +110,16 @@ def _measuring_suite() -> None:
 
 def _backend(name: str, directory: Path | None) -> Backend:
     """The side's backend, from its packages, its conftest or its directory."""
-    from chat_history_conformance.declaration import backend as declaration
+    from chat_history_conformance.declaration.origin import Origin
+    from chat_history_conformance.declaration.registry import names, resolve
 
-    beside = importlib.util.find_spec("backends")
-    for place in (beside.submodule_search_locations or ()) if beside is not None else ():
-        # The reference backends of the side, not those of the measuring suite.
-        if Path(place, "registered.py").exists():
-            declaration.OWN_BACKENDS = Path(place)
     if directory is not None:
         # Last, so that what is installed is measured, and not its source beside it.
         sys.path.append(str(directory.resolve()))
         conftest = directory.resolve() / "conftest.py"
-        if ":" not in name and name not in declaration.names() and conftest.exists():
-            declaration.Origin("conftest", "", str(conftest)).load()
-    return declaration.resolve(name)
+        if ":" not in name and name not in names() and conftest.exists():
+            Origin("conftest", "", str(conftest)).load()
+    return resolve(name)
 
 
 def _description(backend: Backend) -> dict[str, Any]:

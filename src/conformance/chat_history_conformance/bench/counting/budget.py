@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from chat_history_conformance.declaration.backend import nearest
+from chat_history_conformance.declaration.errors import did_you_mean
 
 Budget = Mapping[str, Mapping[str, int]]
 """By backend and operation: `{"kafka": {"add_1[sync]": 1}}`."""
@@ -40,8 +40,8 @@ def load(path: Path, backends: Collection[str], operations: Collection[str]) -> 
         for name, allowed in table.items():
             if name not in operations:
                 raise BudgetError(
-                    f"{path}: [{backend}] names {name!r}, which is no operation"
-                    f"{nearest(name, operations)}. Those that are: {', '.join(operations)}."
+                    f"{path}: [{backend}] has no operation named {name!r}."
+                    f"{did_you_mean(name, operations)} Operations: {', '.join(operations)}."
                 )
             if type(allowed) is not int or allowed < 0:
                 raise BudgetError(

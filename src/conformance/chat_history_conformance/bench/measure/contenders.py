@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.compare import first_line
-from chat_history_conformance.drivers.local import Call, How, Invocation, invocation
+from chat_history_conformance.drivers.calls import Call, How, Invocation, invocation
 from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, enter
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from chat_history_conformance.bench.measure.contenders import (
     Wrong,
     conversation,
 )
-from chat_history_conformance.drivers.local import How
+from chat_history_conformance.drivers.calls import How
 
 LENGTHS = (10, 100, 1_000, 10_000)
 """The lengths of a conversation at which growth is measured."""

@@ -18,7 +18,7 @@ from chat_history_conformance.bench.measure import statistics
 from chat_history_conformance.bench.measure.contenders import Contender, told
 from chat_history_conformance.bench.measure.operations import Operation, Trial
 from chat_history_conformance.declaration.backend import Backend
-from chat_history_conformance.drivers.local import How
+from chat_history_conformance.drivers.calls import How
 
 _TOLERANCE = {0.0: 0.1, 1.0: 0.3}
 """By how much an exponent may exceed what is allowed, with its whole interval. What must not grow

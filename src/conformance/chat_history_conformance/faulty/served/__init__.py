@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance import servers
-from chat_history_conformance.declaration.backend import Backend, Origin
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
 from chat_history_conformance.servers import ServerError, process
 from chat_history_conformance.servers.handle import Server

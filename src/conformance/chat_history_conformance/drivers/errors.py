@@ -1,0 +1,32 @@
+"""The ways in which a call on a history fails, apart from what the history itself raises."""
+
+from __future__ import annotations
+
+__all__ = ["Hung", "RemoteError", "SecondProcessLost"]
+
+
+class Hung(Exception):
+    """A call did not return within its time limit. It may still be running."""
+
+
+class RemoteError(Exception):
+    """An exception that a history raised in the second process.
+
+    Args:
+        type_name: The name of its class.
+        text: Its message.
+        server: Whether it means that the server cannot be reached.
+    """
+
+    def __init__(self, type_name: str, text: str, server: bool) -> None:
+        super().__init__(type_name, text, server)  # unpickling passes these arguments again
+        self.type_name = type_name
+        self.text = text
+        self.server = server
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class SecondProcessLost(Exception):
+    """The second process could not be started, or has ended."""

@@ -1,0 +1,31 @@
+"""The frames between the two processes: length-prefixed pickles.
+
+Pickle is safe here: both ends run the same code, and nothing else can write to the pipe.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import IO, Any
+
+__all__ = ["read_frame", "write_frame"]
+
+
+def write_frame(stream: IO[bytes], value: Any) -> None:
+    """Write one value and flush the stream."""
+    data = pickle.dumps(value)
+    stream.write(struct.pack(">Q", len(data)) + data)
+    stream.flush()
+
+
+def read_frame(stream: IO[bytes]) -> Any:
+    """Read one value.
+
+    Raises:
+        EOFError: The other process has closed the pipe.
+    """
+    header = stream.read(8)
+    if len(header) < 8:
+        raise EOFError
+    return pickle.loads(stream.read(struct.unpack(">Q", header)[0]))

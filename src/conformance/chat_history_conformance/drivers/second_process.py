@@ -1,0 +1,158 @@
+"""A second process that opens histories of the same backend, as a second worker would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.drivers.calls import Call, Done, How, weight, weight_together
+from chat_history_conformance.drivers.errors import Hung, RemoteError, SecondProcessLost
+from chat_history_conformance.drivers.frames import read_frame, write_frame
+
+__all__ = ["SecondProcess"]
+
+_EXTRA_SECONDS = 20.0
+"""Added to a time limit here, because the second process enforces the limit itself."""
+
+
+class SecondProcess:
+    """A new Python process with a `Local` in it.
+
+    It is not forked. It imports the declaring file again and finds the backend by its name, so
+    only messages and plain values are pickled.
+
+    Args:
+        backend: The backend whose histories are opened.
+        limit: The time limit of one call, in seconds.
+
+    Raises:
+        SecondProcessLost: The backend cannot be imported in another process.
+    """
+
+    def __init__(self, backend: Backend, limit: float) -> None:
+        if backend.importable is None:
+            raise SecondProcessLost(
+                f"Backend {backend.name!r} is a function inside a function, which a second process "
+                "cannot import. Move it to module level."
+            )
+        self.backend = backend
+        self.limit = limit
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "chat_history_conformance.drivers.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
+        self._asked = self._answered = 0
+        threading.Thread(target=self._listen, name="history-second-process", daemon=True).start()
+        try:
+            self.request("start", backend.name, backend.importable, sys.path, limit)
+        except RemoteError as error:
+            self.stop()
+            raise SecondProcessLost(
+                f"the second process cannot import the backend: {error.type_name}: {error}"
+            ) from error
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is running."""
+        return self._process.poll() is None
+
+    def request(self, what: str, *args: Any, weight: float = 1.0) -> Any:
+        """Send a request and wait for its answer.
+
+        Args:
+            what: The name of a method of `Local`.
+            args: Its arguments.
+            weight: The multiple of the time limit that the request may take.
+
+        Raises:
+            Hung: No answer came in time.
+            RemoteError: The history raised an exception.
+            SecondProcessLost: The process has ended.
+        """
+        self._send(what, *args)
+        return self._receive(weight)
+
+    def begin(self, lanes: Sequence[Sequence[Call]]) -> Callable[[], list[list[Done]]]:
+        """Start `Local.together` there, and return a function that waits for its results."""
+        self._send("together", lanes)
+        return lambda: self._receive(weight_together(lanes))
+
+    def _send(self, what: str, *args: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            write_frame(self._process.stdin, (what, args))
+        except OSError as error:
+            raise SecondProcessLost(f"the second process ended ({error})") from error
+        self._asked += 1
+
+    def _receive(self, weight: float) -> Any:
+        """Return the answer to the newest request, skipping those to requests that hung."""
+        limit = self.limit * weight
+        until = time.monotonic() + limit + _EXTRA_SECONDS
+        verdict: str = ""
+        value: Any = None
+        while self._answered < self._asked:
+            try:
+                answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise Hung(f"no answer from the second process within {limit:g} s") from None
+            if answer is None:
+                raise SecondProcessLost(
+                    f"the second process ended with status {self._process.wait()}"
+                )
+            self._answered += 1
+            verdict, value = answer
+        if verdict == "error":
+            raise value
+        return value
+
+    def open(self, key: str, session_id: str, how: How, ttl: tuple[int | None] | None) -> None:
+        """Open a history there; see `Local.open`."""
+        self.request("open", key, session_id, how, ttl)
+
+    def call(self, call: Call) -> Any:
+        """Call one operation there and return its result; see `Local.call`."""
+        return self.request("call", call, weight=weight(call))
+
+    def release(self, key: str, how: How) -> None:
+        """Close a history there; see `Local.release`."""
+        self.request("release", key, how)
+
+    def die(self) -> None:
+        """Kill the process, without any clean-up in it, and wait for its end."""
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # closing flushes requests that nothing reads any more
+            self._process.stdin.close()
+
+    def stop(self) -> None:
+        """Ask the process to end, and kill it if it does not end within 5 seconds."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self.die()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            with contextlib.suppress(OSError, EOFError, ValueError):
+                while True:
+                    self._answers.put(read_frame(self._process.stdout))
+        finally:  # a waiting thread must learn that no answer comes any more
+            self._answers.put(None)
+            self._process.stdout.close()

@@ -1,0 +1,42 @@
+"""The values of this plugin's options. `chat_history_conformance.plugin` defines the options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["chosen", "invocation_directory", "is_worker", "setting"]
+
+
+def setting(config: pytest.Config, name: str) -> Any:
+    """Return the value of `--history-NAME`, or else of its ini twin `history_NAME`."""
+    given = config.getoption(f"--history-{name}")
+    return given if given is not None else config.getini(f"history_{name.replace('-', '_')}")
+
+
+def chosen(config: pytest.Config, name: str, default: str, among: Sequence[str]) -> Any:
+    """Return the value of an option that must be one of a few words.
+
+    Raises:
+        pytest.UsageError: It is none of `among`.
+    """
+    value = str(setting(config, name) or default)
+    if value not in among:
+        *first, last = among
+        raise pytest.UsageError(
+            f"history_{name} = {value} is not known. Use {', '.join(first)} or {last}."
+        )
+    return value
+
+
+def invocation_directory(config: pytest.Config) -> Path:
+    """Return the directory in which pytest was started."""
+    return Path(config.invocation_params.dir)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Return whether this process is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
