@@ -11,6 +11,7 @@ from chat_history_conformance import faulty
 from chat_history_conformance.cli import main as cli
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration import capabilities
+from chat_history_conformance.plugin import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,9 +36,8 @@ def test_every_capability_and_option_is_documented() -> None:
     page = (ROOT / "docs" / "adopting.md").read_text("utf-8")
     for name in capabilities.catalogue():
         assert f"`{name}" in page, name
-    plugin = (ROOT / "src" / "conformance" / "plugin.py").read_text("utf-8")
-    for name in re.findall(r'^        "([a-z-]+)",\n        "', plugin, re.MULTILINE):
-        assert f"--history-{name}" in page, name
+    for option in OPTIONS:
+        assert f"--history-{option.name}" in page, option.name
 
 
 def test_explain_tells_a_contract_with_its_broken_histories(

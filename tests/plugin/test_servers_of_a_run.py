@@ -295,7 +295,9 @@ def test_a_kind_of_server_that_does_not_exist_is_refused_with_the_nearest(
     pytester.makeconftest(DECLARED.replace('server="kafka"', 'server="kafak"'))
     result = run(MINE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*server='kafak'*did you mean 'kafka'?*kafka, elasticsearch."])
+    result.stderr.fnmatch_lines(
+        ["*named 'kafak' (server=)*Did you mean 'kafka'?*kafka, elasticsearch."]
+    )
 
 
 def test_an_address_is_told_without_its_user_and_password(run: Run, rungs: Ladder) -> None:
