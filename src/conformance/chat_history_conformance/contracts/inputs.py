@@ -193,7 +193,7 @@ _NO_MESSAGES: tuple[Any, ...] = (
     program=st.lists(
         st.tuples(
             st.sampled_from(_NO_MESSAGES),
-            st.sampled_from(["in a batch", "alone", "in the place of the batch"]),
+            st.sampled_from(["in a batch", "alone", "instead of the batch"]),
         ),
         min_size=1,
         max_size=4,

@@ -51,8 +51,8 @@ def _are_kept_apart(s: Session, pairs: Sequence[Pair]) -> None:
         handle.reads_back()
 
 
-def _beside(session: str, *others: str) -> list[Pair]:
-    """`session` paired with each of `others`, behind a nonce."""
+def _paired(session: str, *others: str) -> list[Pair]:
+    """Pair `session` with each of `others`, each id after the nonce of the example."""
     return [(f"{{nonce}}{session}", f"{{nonce}}{other}") for other in others]
 
 
@@ -100,7 +100,7 @@ def different_session_ids_share_nothing(s: Session, program: tuple[list[str], in
     seen="alexedwards/scs#226: MySQL's default collation makes tokens that differ in case equal",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
-        [*_beside("-chat", "-Chat", "-CHAT"), *_beside("-σας", "-ΣΑΣ"), *_beside("-ß", "-ẞ", "-ss")]
+        [*_paired("-chat", "-Chat", "-CHAT"), *_paired("-σας", "-ΣΑΣ"), *_paired("-ß", "-ẞ", "-ss")]
     ),
 )
 def ids_that_differ_in_case_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
@@ -139,11 +139,11 @@ def ids_that_spell_one_uuid_are_kept_apart(s: Session, pairs: list[Pair]) -> Non
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
-            *_beside("-caf\u00e9", "-cafe\u0301", "-cafe"),
-            *_beside("-\uff11", "-1"),
-            *_beside("-\ufb01", "-fi"),
-            *_beside("-\u212b", "-\u00c5", "-A"),
-            *_beside("-\uac00", "-\u1100\u1161"),
+            *_paired("-caf\u00e9", "-cafe\u0301", "-cafe"),
+            *_paired("-\uff11", "-1"),
+            *_paired("-\ufb01", "-fi"),
+            *_paired("-\u212b", "-\u00c5", "-A"),
+            *_paired("-\uac00", "-\u1100\u1161"),
         ]
     ),
 )
@@ -162,7 +162,7 @@ def ids_that_look_alike_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
-            *_beside("-a", "-a ", "-a  ", "-a\t", "-a\n", "-a\u00a0", "-a\u3000"),
+            *_paired("-a", "-a ", "-a  ", "-a\t", "-a\n", "-a\u00a0", "-a\u3000"),
             ("{nonce}-a", " {nonce}-a"),
             ("{nonce}-a", "\n{nonce}-a"),
         ]
@@ -186,9 +186,9 @@ def blanks_around_an_id_belong_to_it(s: Session, pairs: list[Pair]) -> None:
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
-            *_beside("a.b", "a_b", "a-b", "a:b", "a/b", "ab", "a b", "a%2Eb"),
-            *_beside("a b", "a+b", "a%20b"),
-            *_beside("a'b", "a''b", "a\\'b"),
+            *_paired("a.b", "a_b", "a-b", "a:b", "a/b", "ab", "a b", "a%2Eb"),
+            *_paired("a b", "a+b", "a%20b"),
+            *_paired("a'b", "a''b", "a\\'b"),
         ]
     ),
 )
@@ -221,7 +221,7 @@ def an_id_is_no_pattern(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
-_PREFIXES = _beside("-1", "-10", "-1-1", "-1:messages", "-1:1", "-1#0", "-1.1", "-1_1", "-1|1")
+_PREFIXES = _paired("-1", "-10", "-1-1", "-1:messages", "-1:1", "-1#0", "-1.1", "-1_1", "-1|1")
 """Pairs of an id and a longer id that begins with it; stores put such separators after an id."""
 
 
@@ -256,7 +256,7 @@ _LENGTHS = (40, 63, 100, 128, 200, 249, 255, 300, 512, 1_100)
     seen="langchain-community 0.4.2, chat_message_histories/tidb.py: session_id VARCHAR(255); "
     "langchain-oracledb 1.6.0: VARCHAR2(255)",
     modes=(SYNC, ASYNC),
-    program=strategies.some_of([_beside(f"-{'x' * n}a", f"-{'x' * n}b")[0] for n in _LENGTHS]),
+    program=strategies.some_of([_paired(f"-{'x' * n}a", f"-{'x' * n}b")[0] for n in _LENGTHS]),
     examples=12,
 )
 def long_ids_are_not_cut(s: Session, pairs: list[Pair]) -> None:
@@ -278,7 +278,7 @@ def long_ids_are_not_cut(s: Session, pairs: list[Pair]) -> None:
         [
             *[("{number}", other) for other in ("0{number}", "{number}.0", "{number}e0")],
             *[("{number}", other) for other in ("+{number}", "-{number}", "{number}.00")],
-            *_beside("-1", "-01", "-1.0", "-1e0"),
+            *_paired("-1", "-01", "-1.0", "-1e0"),
         ]
     ),
 )
@@ -299,10 +299,10 @@ def ids_of_digits_are_text(s: Session, pairs: list[Pair]) -> None:
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
         [
-            *_beside("-a", "-a\x00", "-a\x00b", "-a\ufeff"),
-            *_beside("-ab", "-a\x01b", "-a\u200bb", "-a\u00adb", "-a\x7fb"),
-            *_beside("-a\nb", "-a\r\nb", "-a b"),
-            *_beside("-a\ud800", "-a\ud801", "-a?", "-a\ufffd", "-a"),
+            *_paired("-a", "-a\x00", "-a\x00b", "-a\ufeff"),
+            *_paired("-ab", "-a\x01b", "-a\u200bb", "-a\u00adb", "-a\x7fb"),
+            *_paired("-a\nb", "-a\r\nb", "-a b"),
+            *_paired("-a\ud800", "-a\ud801", "-a?", "-a\ufffd", "-a"),
         ]
     ),
 )
