@@ -165,7 +165,7 @@ def test_two_runs_may_fetch_the_same_at_once(repository: Repository) -> None:
 def test_a_long_download_is_told_as_it_goes(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(artifacts, "PROGRESS_SECONDS", 0.0)
     said: list[str] = []
     obtain(said)
     assert said[1] == "downloaded 0 of 3 files, 8 kB of 2 MB"

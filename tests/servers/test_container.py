@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from chat_history_backends.elasticsearch import ElasticsearchChatMessageHistory, PreviousMajorNode
 from chat_history_conformance.servers import ServerError, container, elasticsearch, ladder, process
 from chat_history_conformance.servers.handle import Server
-from chat_history_conformance.servers.kind import Wishes
+from chat_history_conformance.servers.kind import Options
 from tests.servers import elasticsearch_image, kafka_image
 from tests.servers import test_elasticsearch as test_servers_elasticsearch
 from tests.servers.test_kafka import answers, consume, new_topic, produce, until
@@ -270,15 +270,18 @@ def test_messages_in_an_elasticsearch_container_are_there_after_kill_and_restart
 
 
 @pytest.mark.parametrize(
-    ("wishes", "told"),
+    ("options", "told"),
     [
-        (Wishes(credentials={"user": "password"}), "with users and passwords is not made here"),
-        (Wishes(properties={"node.attr.Rack": "one"}), r"does not take the property node\.attr\.R"),
-        (Wishes(properties={"processors": "1"}), "does not take the property processors"),
+        (Options(credentials={"user": "password"}), "with users and passwords is not made here"),
+        (
+            Options(properties={"node.attr.Rack": "one"}),
+            r"does not take the property node\.attr\.R",
+        ),
+        (Options(properties={"processors": "1"}), "does not take the property processors"),
     ],
 )
 def test_what_an_elasticsearch_container_would_pass_over_is_refused(
-    wishes: Wishes, told: str
+    options: Options, told: str
 ) -> None:
     with pytest.raises(ServerError, match=f"{told}.*: use the jvm way"):
-        elasticsearch.KIND.container(9200, wishes)
+        elasticsearch.KIND.container(9200, options)

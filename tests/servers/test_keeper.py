@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from chat_history_conformance.servers import ServerError
-from chat_history_conformance.servers.keeping import Keeping
+from chat_history_conformance.servers.keeper_client import KeeperClient
 
 BEATING = """
 import time
@@ -27,8 +27,8 @@ while True:
 
 PARENT = """
 import os, signal, subprocess, sys, time
-from chat_history_conformance.servers.keeping import Keeping
-keeping = Keeping("test")
+from chat_history_conformance.servers.keeper_client import KeeperClient
+keeping = KeeperClient("test")
 keeping.start([sys.executable, "-c", sys.argv[1]], {})
 def tell(other=0):
     print(keeping.directory, other, flush=True)
@@ -57,8 +57,8 @@ def beating(directory: Path) -> bool:
     return beats(directory) > before
 
 
-def started() -> Keeping:
-    keeping = Keeping("test")
+def started() -> KeeperClient:
+    keeping = KeeperClient("test")
     keeping.start([sys.executable, "-c", BEATING], {})
     until(lambda: beats(keeping.directory) > 0, "it does not run")
     return keeping
@@ -120,7 +120,7 @@ def test_a_paused_server_does_nothing_until_it_may_go_on() -> None:
 
 @posix
 def test_a_server_of_two_processes_is_paused_and_killed_as_a_whole() -> None:
-    keeping = Keeping("test")
+    keeping = KeeperClient("test")
     launching = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
     keeping.start([sys.executable, "-c", launching, BEATING], {})
     until(lambda: beats(keeping.directory) > 0, "it does not run")
@@ -134,7 +134,7 @@ def test_a_server_of_two_processes_is_paused_and_killed_as_a_whole() -> None:
 
 
 def test_what_a_server_says_is_in_its_log_without_frames_of_stack_traces() -> None:
-    keeping = Keeping("test")
+    keeping = KeeperClient("test")
     lines = [f"line {n}" for n in range(30)] + ["\tat a.Main", "\t\tat a.B", "\t... 9 more"]
     keeping.start(
         [sys.executable, "-c", f"print({chr(10).join(lines)!r}); raise SystemExit(3)"], {}
@@ -149,14 +149,14 @@ def test_what_a_server_says_is_in_its_log_without_frames_of_stack_traces() -> No
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
-    keeping = Keeping("test")
+    keeping = KeeperClient("test")
     with pytest.raises(ServerError, match=r"/no/such/java cannot be run"):
         keeping.start(["/no/such/java"], {})
     keeping.stop()
 
 
 def test_something_left_behind_is_an_error_that_says_where() -> None:
-    keeping = Keeping("test", [sys.executable, "-c", "raise SystemExit('no engine answers')"])
+    keeping = KeeperClient("test", [sys.executable, "-c", "raise SystemExit('no engine answers')"])
     with pytest.raises(ServerError, match="could not be removed altogether"):
         keeping.stop()
     assert "no engine answers" in keeping.log

@@ -1,7 +1,7 @@
-"""Real servers for the backends that need one: found or started, put to the test, stopped.
+"""Real servers for the backends that need one: found or started, stopped, removed.
 
-`address` and `settings` are what a factory asks; everything else is in the modules. Importing this
-package imports no client and starts nothing.
+A factory calls `address` and `settings`. Importing this package imports no client and starts
+nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CONFIG_VARIABLE = "HISTORY_SERVER_CONFIG"
 
 
 class ServerError(Exception):
-    """A server that is not there or cannot be started; the text says what to do."""
+    """A server is missing or cannot be started; the message says what to do."""
 
 
 def variable(kind: str) -> str:
-    """The environment variable with the address of a kind of server, such as `HISTORY_KAFKA`.
+    """Return the environment variable that holds the address, such as `HISTORY_KAFKA`.
 
     A run sets it for itself and for the processes it starts.
     """
@@ -31,41 +31,41 @@ def variable(kind: str) -> str:
 
 
 def counted_variable(kind: str) -> str:
-    """The environment variable that tells where the requests to a server may be counted.
+    """Return the environment variable that says where requests to a server may be counted.
 
     It holds three addresses: the server's own, the one at which a counter may listen, and the one
-    to which the counter then passes on what it takes.
+    to which the counter forwards requests.
     """
     return f"{variable(kind)}_COUNTED"
 
 
 def address(kind: str) -> str:
-    """Where the server of a kind is.
+    """Return the address of the server of a kind.
 
     Args:
-        kind: One of `KINDS`, or of a third-party backend's own.
+        kind: One of `KINDS`, or a kind of a third-party backend.
 
     Returns:
         `host:port` for Kafka, a URL for Elasticsearch.
 
     Raises:
-        ServerError: None was named or started in this process or a parent of it.
+        ServerError: No address is set in this process or a parent of it.
     """
     found = os.environ.get(variable(kind))
     if not found:
         raise ServerError(
-            f"no {kind} server is known here: set {variable(kind)} to its address. "
-            f"`history-conformance server {kind}` runs one and prints it."
+            f"No {kind} server is known here. Set {variable(kind)} to its address, or run "
+            f"`history-conformance server {kind}`, which starts one and prints its address."
         )
     return found
 
 
 def settings(kind: str) -> Mapping[str, Any]:
-    """Client settings: the table `[kind]` of the file of `--history-server-config`.
+    """Return the client settings: the table `[kind]` of the file of `--history-server-config`.
 
     Returns:
-        What the TOML table holds; empty where there is no file or no such table. Names of Kafka's
-        settings have dots, which TOML reads as tables within tables: they are joined again.
+        The TOML table; empty if there is no file or no such table. Names of Kafka's settings have
+        dots, which TOML reads as nested tables; they are joined again.
 
     Raises:
         ServerError: The file cannot be read.
@@ -76,7 +76,7 @@ def settings(kind: str) -> Mapping[str, Any]:
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(kind, {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ServerError(f"the client settings in {path} cannot be read: {error}") from error
+        raise ServerError(f"The client settings in {path} cannot be read: {error}") from error
     if not isinstance(table, dict):
         raise ServerError(f"{path}: [{kind}] must be a table of client settings")
     return dict(_dotted(table)) if kind == "kafka" else table

@@ -1,4 +1,4 @@
-"""The artifacts that make up a server: listed in a lock file, fetched by jgo, verified, cached."""
+"""The artifacts of a server: listed in a lock file, downloaded by jgo, verified, cached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat_history_conformance.servers import ServerError
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
-TELL_SECONDS = 2.0
+PROGRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Locked:
     """One artifact of a lock.
 
     Attributes:
-        coordinate: `group:name:version`, or `group:name:version:packaging` where that is not `jar`.
-        sha256: In hexadecimal.
-        size: In bytes.
+        coordinate: `group:name:version`, or `group:name:version:packaging` if that is not `jar`.
+        sha256: The checksum in hexadecimal.
+        size: The size in bytes.
     """
 
     coordinate: str
@@ -37,13 +37,13 @@ class Locked:
 
 @dataclass(frozen=True)
 class Lock:
-    """What a server is made of.
+    """The artifacts of a server.
 
     Attributes:
-        kind: Of which kind of server.
+        kind: The kind of server.
         title: Its name and version.
-        licence: Its terms.
-        artifacts: In the order in which they are wanted.
+        licence: Its licence.
+        artifacts: The artifacts, in the order of the class path.
     """
 
     kind: str
@@ -54,19 +54,19 @@ class Lock:
     @staticmethod
     def read(path: Path) -> Lock:
         """Read `# title: ...` and `# licence: ...`, then `coordinate sha256 size` a line."""
-        told: dict[str, str] = {}
+        header: dict[str, str] = {}
         artifacts = []
         for line in path.read_text(encoding="ascii").splitlines():
             if line.startswith("#"):
                 name, _, value = line.removeprefix("#").partition(":")
-                told[name.strip()] = value.strip()
+                header[name.strip()] = value.strip()
             elif line:
                 coordinate, sha256, size = line.split()
                 artifacts.append(Locked(coordinate, sha256, int(size)))
-        return Lock(path.stem, told["title"], told["licence"], artifacts)
+        return Lock(path.stem, header["title"], header["licence"], artifacts)
 
     def summary(self, artifacts: Sequence[Locked]) -> str:
-        """Some of its artifacts for a reader: `Apache Kafka 4.1.1, 46 jars, 43 MB, Apache-2.0`."""
+        """Describe some of its artifacts: `Apache Kafka 4.1.1, 46 jars, 43 MB, Apache-2.0`."""
         packagings = {_packaging(item) for item in artifacts}
         of_what = packagings.pop() if len(packagings) == 1 else "file"
         number = f"{len(artifacts)} {of_what}{'s' if len(artifacts) != 1 else ''}"
@@ -75,15 +75,15 @@ class Lock:
 
 
 def obtain(lock: Lock, announce: Callable[[str], None], *, offline: bool) -> list[Path]:
-    """The files of a lock, fetched where they are not cached, all verified.
+    """Return the files of a lock. Download missing ones and verify all of them.
 
     Args:
-        lock: What is wanted.
-        announce: Told what is going to be downloaded, and how far it is where that takes long.
+        lock: The lock.
+        announce: Called with a line of text before a download and with its progress.
         offline: Download nothing.
 
     Raises:
-        ServerError: Something cannot be had, or is not what the lock says.
+        ServerError: A file is not available, or differs from the lock.
     """
     context = _context(lock.kind)
     wanted = [(item, _artifact(context, item)) for item in lock.artifacts]
@@ -92,8 +92,7 @@ def obtain(lock: Lock, announce: Callable[[str], None], *, offline: bool) -> lis
         summary = lock.summary([item for item, _ in missing])
         if offline:
             raise ServerError(
-                f"it would have to be downloaded, which offline mode forbids: {summary}, into "
-                f"{context.repo_cache}"
+                f"Offline mode forbids this download: {summary}, into {context.repo_cache}"
             )
         announce(f"downloading {summary}, into {context.repo_cache}")
         _fetch(context, missing, announce)
@@ -103,13 +102,13 @@ def obtain(lock: Lock, announce: Callable[[str], None], *, offline: bool) -> lis
 
 
 def _context(extra: str) -> MavenContext:
-    """What jgo is configured to use: its cache, its repository and those that the user adds."""
+    """Return the configuration of jgo: its cache, its repository and those of the user."""
     try:
         from jgo.config import GlobalSettings
         from jgo.maven import MavenContext
     except ImportError:
         raise ServerError(
-            "the package jgo, which downloads it, is not installed: "
+            "The package jgo, which downloads the server, is not installed: "
             f"pip install 'chat-history-conformance[{extra}]'"
         ) from None
     settings = GlobalSettings.load()
@@ -123,24 +122,24 @@ def _fetch(
     missing: Sequence[tuple[Locked, Artifact]],
     announce: Callable[[str], None],
 ) -> None:
-    """Download into a directory of our own and move each file into the cache when it is verified.
+    """Download into a temporary directory and move each verified file into the cache.
 
-    So nobody ever sees half a file there, another run that fetches the same at once included.
+    No process ever sees half a file there, even if another run downloads it at the same time.
     """
     import requests
     from jgo.maven import MavenContext, PythonResolver
 
     context.repo_cache.mkdir(parents=True, exist_ok=True)
     total = sum(item.size for item, _ in missing)
-    fetched, done, told = 0, 0, time.monotonic()
+    fetched, done, announced = 0, 0, time.monotonic()
 
     @contextmanager
     def following(name: str, size: int) -> Iterator[Callable[[int], None]]:
         def advance(by: int) -> None:
-            nonlocal done, told
+            nonlocal done, announced
             done += by
-            if time.monotonic() - told > TELL_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - announced > PROGRESS_SECONDS:
+                announced = time.monotonic()
                 announce(
                     f"downloaded {fetched} of {len(missing)} files, "
                     f"{_megabytes(done)} of {_megabytes(total)}"
@@ -159,8 +158,9 @@ def _fetch(
                 arrived = _artifact(staged, item).resolve()
             except (requests.RequestException, RuntimeError, OSError) as error:
                 raise ServerError(
-                    f"{item.coordinate} cannot be downloaded: {error}. Behind a mirror, name it in "
-                    "the configuration of jgo; without a network, fill its cache on another machine"
+                    f"{item.coordinate} cannot be downloaded: {error}. If you use a mirror, "
+                    "name it in the configuration of jgo. Without a network, fill its cache on "
+                    "another machine."
                 ) from error
             _verify(item, arrived)
             place = _cached(artifact)
@@ -170,16 +170,16 @@ def _fetch(
 
 
 def _verify(item: Locked, path: Path) -> None:
-    """Raise and remove the file where it is not what the lock says."""
+    """Raise an error and remove the file if it differs from the lock."""
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != item.sha256:
         size = path.stat().st_size
         path.unlink()
         raise ServerError(
-            f"{item.coordinate} is not what it should be: {size} bytes with sha256 {actual} "
+            f"{item.coordinate} differs from the lock: {size} bytes with sha256 {actual} "
             f"instead of {item.size} bytes with {item.sha256}. It was at {path} and has been "
-            "removed; the next run downloads it anew"
+            "removed. The next run downloads it again."
         )
 
 
@@ -194,8 +194,8 @@ def _packaging(item: Locked) -> str:
 
 def _cached(artifact: Artifact) -> Path:
     path = artifact.cached_path
-    assert path is not None  # every context of ours has a cache
-    return path.absolute()  # a cache may have a relative one, and servers run elsewhere
+    assert path is not None  # every context that we make has a cache
+    return path.absolute()  # a cache may have a relative path, and servers run in another directory
 
 
 def _megabytes(size: int) -> str:

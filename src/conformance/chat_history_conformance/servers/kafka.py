@@ -1,4 +1,4 @@
-"""Kafka: one broker that is its own controller, as a process, a container or librdkafka's mock."""
+"""Kafka: one broker that is also the controller, as a process, a container or a mock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.handle import Server
-from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 
 BROKER = {
     "process.roles": "broker,controller",
@@ -25,18 +25,18 @@ BROKER = {
     "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # Who commits a position waits for it; nobody else's is to be waited for here.
+    # A commit waits this long for other commits to join it.
     "group.coordinator.append.linger.ms": "0",
     "auto.create.topics.enable": "false",
-    # A run makes thousands of topics: each is small, and all of them are looked through.
+    # A run makes thousands of topics: keep each small and check them rarely.
     "log.index.size.max.bytes": "16384",
     "log.retention.check.interval.ms": "30000",
     "log.segment.delete.delay.ms": "100",
-    # A killed broker is let in again only when its old session is over.
+    # A killed broker can join again only after its old session has ended.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
 }
-"""A broker for tests: alone, prompt, and strict about topics that were never created."""
+"""Settings of a single broker for tests, which answers fast and does not create topics itself."""
 
 
 class Kafka(Kind):
@@ -60,7 +60,7 @@ class Kafka(Kind):
         files: Sequence[Path],
         directory: Path,
         ports: Sequence[int],
-        wishes: Wishes,
+        options: Options,
     ) -> Launch:
         port, controller, behind, front = ports
         cluster = _cluster_id()
@@ -72,7 +72,7 @@ class Kafka(Kind):
             f"version=1\nnode.id=1\ncluster.id={cluster}\n", encoding="ascii"
         )
         shutil.copyfile(Path(__file__).with_name("kafka.checkpoint"), data / "bootstrap.checkpoint")
-        protocol = "SASL_PLAINTEXT" if wishes.credentials else "PLAINTEXT"
+        protocol = "SASL_PLAINTEXT" if options.credentials else "PLAINTEXT"
         properties = {
             **BROKER,
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
@@ -80,17 +80,17 @@ class Kafka(Kind):
                 f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},"
                 f"COUNTED://127.0.0.1:{behind}"
             ),
-            # Who comes by the second is sent to where requests are counted, if they are.
+            # Clients of the second listener are sent to the counter of requests.
             "advertised.listeners": f"CLIENT://127.0.0.1:{port},COUNTED://127.0.0.1:{front}",
-            # It has hardly any clients, and three threads by default.
+            # It has few clients, and three threads by default.
             "listener.name.counted.num.network.threads": "1",
             "inter.broker.listener.name": "CLIENT",
             "listener.security.protocol.map": (
                 f"CONTROLLER:PLAINTEXT,CLIENT:{protocol},COUNTED:{protocol}"
             ),
             "log.dirs": data.as_posix(),
-            **_demanding(wishes.credentials),
-            **wishes.properties,
+            **_authentication(options.credentials),
+            **options.properties,
         }
         settings = directory / "server.properties"
         settings.write_text(
@@ -113,14 +113,14 @@ class Kafka(Kind):
             ],
             address=f"127.0.0.1:{port}",
             identity=cluster,
-            config=_presenting(wishes.credentials),
+            config=_client_settings(options.credentials),
             counted=(f"127.0.0.1:{front}", f"127.0.0.1:{behind}"),
         )
 
-    def container(self, port: int, wishes: Wishes) -> Launch:
-        if wishes.credentials:
+    def container(self, port: int, options: Options) -> Launch:
+        if options.credentials:
             raise ServerError(
-                "a Kafka container with users and passwords is not made here: use the jvm way"
+                "A Kafka container does not support users and passwords here. Use the jvm way."
             )
         cluster = _cluster_id()
         properties = {
@@ -132,7 +132,7 @@ class Kafka(Kind):
             "listener.security.protocol.map": (
                 "CONTROLLER:PLAINTEXT,CLIENT:PLAINTEXT,INSIDE:PLAINTEXT"
             ),
-            **wishes.properties,
+            **options.properties,
         }
         return Launch(
             command=(),
@@ -145,30 +145,32 @@ class Kafka(Kind):
             port_inside=9092,
         )
 
-    def mock(self, wishes: Wishes) -> Server:
-        if wishes != Wishes():
-            raise ServerError("the Kafka mock takes no port, properties or credentials: use jvm")
+    def mock(self, options: Options) -> Server:
+        if options != Options():
+            raise ServerError(
+                "The Kafka mock does not support a port, properties or credentials. Use jvm."
+            )
         return Mock()
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
         from confluent_kafka import KafkaError, KafkaException
         from confluent_kafka.admin import AdminClient
 
-        _knock(address, seconds)
+        _check_port(address, seconds)
         failures: list[KafkaError] = []
         own: dict[str, Any] = {
             "bootstrap.servers": address,
             "error_cb": failures.append,
-            "log_level": 0,  # it would write on stderr whenever nothing answers yet
+            "log_level": 0,  # it would write to stderr while the server is starting
         }
         try:
             client = AdminClient({**config, **own})
         except KafkaException as error:
-            # The client's own text would show the value, which may be a secret.
+            # The client's message would show the value, which may be a secret.
             name = next((key for key in config if f'"{key}"' in str(error)), "")
             raise Refused(
                 "the Kafka client refuses its settings"
-                + (f": it does not take what is given as {name}" if name else "")
+                + (f": the value of {name} is not valid" if name else "")
             ) from None
         try:
             metadata = client.list_topics(timeout=seconds)
@@ -179,20 +181,20 @@ class Kafka(Kind):
                 if getattr(KafkaError, code) in codes:
                     raise Refused(reason) from None
             raise NotReady(
-                f"something listens, but does not answer a Kafka client within {seconds:.0f} s, as "
-                "when a server demands SASL or TLS and the client settings say nothing of it"
+                f"something listens there, but does not answer a Kafka client within "
+                f"{seconds:.0f} s. If the server demands SASL or TLS, set it in the client settings"
             ) from None
         if identity and metadata.cluster_id != identity:
             raise NotReady("another Kafka cluster answers there")
         if not metadata.brokers:
-            raise NotReady("no broker of it is in service yet")
+            raise NotReady("it has no broker in service yet")
         for topic in metadata.topics.values():
             if any(partition.leader < 0 for partition in topic.partitions.values()):
                 raise NotReady(f"the topic {topic.topic} has no leader yet")
 
 
 class Mock(Server):
-    """librdkafka's own mock cluster, in this process. It lives as long as the producer does."""
+    """The mock cluster of librdkafka, in this process. It lives as long as its producer."""
 
     kind = "kafka"
     way = "mock"
@@ -205,7 +207,7 @@ class Mock(Server):
             {
                 "test.mock.num.brokers": 1,
                 "bootstrap.servers": "replaced by the mock's own",
-                "log_level": 3,  # it would tell that on stderr
+                "log_level": 3,  # it would print that to stderr
             }
         )
         brokers = self._producer.list_topics(timeout=10).brokers.values()
@@ -224,12 +226,12 @@ _FATAL = {
     "TOPIC_AUTHORIZATION_FAILED": "it does not let this user list topics",
     "CLUSTER_AUTHORIZATION_FAILED": "it does not let this user list topics",
 }
-"""What waiting will not change, by the name of the client's error code, in our own words: the
-client's text may repeat a user's name."""
+"""Messages for errors that waiting does not change, by the client's error code. The message of the
+client may contain a user name."""
 
 
-def _knock(address: str, seconds: float) -> None:
-    """Make sure that something listens, before a client is made that would complain about it."""
+def _check_port(address: str, seconds: float) -> None:
+    """Check that something listens, because the client prints an error if nothing does."""
     reasons = []
     for one in address.split(","):
         host, _, port = one.rpartition(":")
@@ -239,15 +241,15 @@ def _knock(address: str, seconds: float) -> None:
             reasons.append(f"{one}: {error.strerror or error}")
         else:
             return
-    raise NotReady(f"nothing can be reached there ({'; '.join(reasons)})")
+    raise NotReady(f"it cannot be reached ({'; '.join(reasons)})")
 
 
 def _cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22]
 
 
-def _demanding(credentials: Mapping[str, str]) -> dict[str, str]:
-    """The properties of a broker that lets in these users with these passwords and nobody else."""
+def _authentication(credentials: Mapping[str, str]) -> dict[str, str]:
+    """Return the properties of a broker that demands these credentials."""
     if not credentials:
         return {}
     quoted = {
@@ -268,8 +270,8 @@ def _demanding(credentials: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _presenting(credentials: Mapping[str, str]) -> dict[str, str]:
-    """The settings of a client that is let in by such a broker."""
+def _client_settings(credentials: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a client with these credentials."""
     if not credentials:
         return {}
     user, password = next(iter(credentials.items()))
@@ -282,7 +284,7 @@ def _presenting(credentials: Mapping[str, str]) -> dict[str, str]:
 
 
 def _escaped(value: str) -> str:
-    """A value as a Java properties file takes it."""
+    """Escape a value for a Java properties file."""
     return "".join(
         "\\\\"
         if character == "\\"
@@ -299,5 +301,5 @@ def _utf16(character: str) -> list[int]:
 
 
 def _variable(name: str) -> str:
-    """A property's name as the images take it: `node.id` is `KAFKA_NODE_ID`."""
+    """Return the variable of a property in the images: `node.id` is `KAFKA_NODE_ID`."""
     return "KAFKA_" + name.replace("_", "__").replace("-", "___").replace(".", "_").upper()

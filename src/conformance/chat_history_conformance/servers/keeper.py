@@ -1,8 +1,8 @@
-"""The keeper of one server: a process that ends the server and what it stored when its parent ends.
+"""The keeper of one server: a process that stops the server and removes its data in the end.
 
-Run by the path of this file, without the site: it must start fast and import nothing else. The
-parent writes a request a line and gets an answer a line, both JSON; the end of that stream, or the
-parent's end, is the end of the server. Its stderr is the server's log.
+It runs by the path of this file, without site-packages, so that it starts fast. The parent writes
+one request a line and gets one answer a line, both JSON. If that stream or the parent ends, the
+keeper stops the server. Its stderr is the log of the server.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 ENDED = None
-"""In the place of a line: the parent has closed the stream, or there is no parent any more."""
+"""The marker for the end: the parent has closed the stream or has ended."""
 
 _SIGNAL_SECONDS = 5.0
 _DEAD, _STOPPED = {"Z", "X"}, {"T", "t"}
 
 
 class Keeper:
-    """The server, if it runs, and what is to be done in the end.
+    """A server and its clean-up.
 
     Args:
-        directory: Removed in the end.
-        ending: A command that is run in the end; empty for none.
+        directory: The directory that is removed in the end.
+        ending: A command to run in the end; empty for none.
     """
 
     def __init__(self, directory: str, ending: Sequence[str]) -> None:
@@ -89,7 +89,7 @@ class Keeper:
         return self.poll()
 
     def _send(self, name: str) -> None:
-        """Send a signal to all processes of a server that runs; Windows knows only to kill."""
+        """Send a signal to all processes of a running server. On Windows, kill it."""
         assert self.process is not None
         if self.process.poll() is not None:
             return
@@ -99,10 +99,10 @@ class Keeper:
             self.process.kill()
 
     def end(self) -> int:
-        """End everything; the directory stays where something could not be ended.
+        """End everything and remove the directory, unless something could not be ended.
 
         Returns:
-            0 where nothing is left.
+            0 if nothing is left.
         """
         self.kill()
         if self.ending:
@@ -115,12 +115,12 @@ class Keeper:
             shutil.rmtree(self.directory, ignore_errors=True)
             if not os.path.exists(self.directory):
                 return 0
-            time.sleep(0.1)  # Windows lets go of a dead process' files a little later
+            time.sleep(0.1)  # Windows releases the files of a dead process a little later
         return 1
 
 
 def _states(group: int) -> set[str]:
-    """The states of the threads of a process group, as Linux tells them; empty elsewhere."""
+    """Return the states of the threads of a process group on Linux; empty elsewhere."""
     states = set()
     for process in glob.iglob("/proc/[0-9]*/stat"):
         if _fields(process)[2:3] == [str(group)]:
@@ -130,7 +130,7 @@ def _states(group: int) -> set[str]:
 
 
 def _fields(stat: str) -> list[str]:
-    """State, parent, group and so on; none of what has just ended."""
+    """Return state, parent, group and so on of a process; empty if it has just ended."""
     try:
         with open(stat, encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()
@@ -139,19 +139,21 @@ def _fields(stat: str) -> list[str]:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    """Wait for what a signal does, which is soon: only one of the processes is a child of ours."""
+    """Wait for the effect of a signal. Only one of the processes is our child."""
     deadline = time.monotonic() + _SIGNAL_SECONDS
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
 def main() -> None:
-    """Serve the parent whose process id is the first argument, until it or the stream ends."""
+    """Serve the parent, whose process id is the first argument, until it or the stream ends."""
     parent, directory, *ending = sys.argv[1:]
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # a signal handler may put into it
+    lines: queue.SimpleQueue[str | None] = (
+        queue.SimpleQueue()
+    )  # a signal handler may put into this queue
     signal.signal(signal.SIGTERM, lambda *_: lines.put(ENDED))
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     keeper = Keeper(directory, ending)
@@ -162,10 +164,10 @@ def main() -> None:
                 answer = getattr(keeper, request.pop("do"))(**request)
             except OSError as error:
                 answer = {"error": str(error)}
-            with contextlib.suppress(BrokenPipeError):  # then the stream has ended, too
+            with contextlib.suppress(BrokenPipeError):  # the stream has ended too
                 print(json.dumps(answer), flush=True)
     finally:
-        # The thread may still wait for a line, which would disturb an orderly exit.
+        # The thread may still wait for a line, which would block a normal exit.
         os._exit(keeper.end())
 
 
@@ -176,7 +178,7 @@ def _read(lines: queue.SimpleQueue[str | None]) -> None:
 
 
 def _next(lines: queue.SimpleQueue[str | None], parent: int) -> str | None:
-    """The next line. A copy of the parent made by fork would hold the stream open: watch both."""
+    """Return the next line. Watch the parent too: a fork of it would keep the stream open."""
     while True:
         try:
             return lines.get(timeout=0.5)

@@ -1,4 +1,4 @@
-"""What a kind of server, `kafka` say, tells the common machinery: how it is run and asked."""
+"""The interface of a kind of server, such as `kafka`: how to run it and how to ask it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from chat_history_conformance.servers.handle import Server
 
 
 class NotReady(Exception):
-    """It does not answer as it should; the text says how. It may later."""
+    """The server does not answer correctly yet; the message says how."""
 
 
 class Refused(Exception):
-    """It refuses this client, or the client its settings: waiting is no use."""
+    """The server refuses this client, or the client refuses its settings. Waiting does not help."""
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What is wanted of a server beyond its defaults.
+class Options:
+    """Options of a server beyond its defaults.
 
     Attributes:
         properties: The server's own properties by name, such as `message.max.bytes`.
-        credentials: Passwords by user; with any, it serves nobody else.
-        port: Where clients are to find it; 0 for any that is free.
-        configuration: Text of files to lay among those of its configuration, by file name.
+        credentials: Passwords by user. If there are any, the server demands them.
+        port: The port for clients; 0 for any free port.
+        configuration: Text of files to add to its configuration directory, by file name.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -40,17 +40,17 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Launch:
-    """A server as a process or a container: what is run and how it is then asked.
+    """Instructions to run a server as a process or a container, and to ask it.
 
     Attributes:
-        command: Program and arguments; empty for a container's own.
-        address: Where clients will find it.
-        identity: What it will answer when asked who it is, unlike any other server.
-        config: Client settings with which it can be asked.
+        command: Program and arguments; empty for the default command of a container.
+        address: The address for clients.
+        identity: The unique name that it answers with when asked for its cluster.
+        config: Client settings that it accepts.
         environment: Variables to add to those of this process.
         port_inside: The port in the container that `address` leads to.
-        counted: Where whoever counts requests may listen, and where to pass them on to; empty
-            where the server's clients cannot be led past a counter.
+        counted: The address at which a counter of requests may listen, and the one to which it
+            forwards them; empty if requests cannot be counted.
     """
 
     command: Sequence[str]
@@ -66,19 +66,19 @@ class Kind(ABC):
     """A kind of server. Its module has one instance, named `KIND`.
 
     Attributes:
-        name: One of `KINDS`; also the extra to install, and the module's name.
-        title: What people call it.
-        form: What an address of it looks like.
-        client: The package with which it is asked; empty where none is needed.
-        version: What is started, unless another image is named.
-        has_mock: Whether there is an imitation for a first look.
-        image: The image that the container way runs by default.
-        image_licence: Under what terms.
-        java: The oldest Java that runs it.
-        refuses_root: Whether it ends at once where root runs it.
-        takes_files: Whether a process of it has a directory of configuration to lay files in.
-        ports: How many ports a process of it needs.
-        taken: What its output says where a port was taken.
+        name: One of `KINDS`; also the name of the extra and of the module.
+        title: The name for people.
+        form: The form of an address, such as `HOST:PORT`.
+        client: The package that asks it; empty if none is needed.
+        version: The version that is started, unless another image is named.
+        has_mock: True if there is a mock for a first look.
+        image: The default image of the container way.
+        image_licence: The licence of the image.
+        java: The oldest Java version that runs it.
+        refuses_root: True if it does not run as root.
+        takes_files: True if a process of it has a directory for configuration files.
+        ports: The number of ports that a process needs.
+        taken: The text in its output if a port was taken.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Kind(ABC):
 
     @property
     def lock(self) -> Path:
-        """The list of the artifacts that make up the server, beside the kind's module."""
+        """The file that lists the artifacts of the server, next to the module of the kind."""
         return Path(__file__).with_name(f"{self.name}.lock")
 
     @abstractmethod
@@ -107,24 +107,24 @@ class Kind(ABC):
         files: Sequence[Path],
         directory: Path,
         ports: Sequence[int],
-        wishes: Wishes,
+        options: Options,
     ) -> Launch:
-        """Prepare a directory for a server and say how to run it there.
+        """Prepare a directory for a server and return how to run it there.
 
         Args:
-            java: The program.
+            java: The Java program.
             files: The artifacts of the lock, in its order.
-            directory: An empty one, of its own.
-            ports: As many as `self.ports`; clients get the first.
-            wishes: What is wanted beyond the defaults.
+            directory: An empty directory for this server alone.
+            ports: `self.ports` free ports; clients get the first.
+            options: Options beyond the defaults.
         """
 
     @abstractmethod
-    def container(self, port: int, wishes: Wishes) -> Launch:
-        """How the image is run so that clients on this machine reach it at a loopback port.
+    def container(self, port: int, options: Options) -> Launch:
+        """Return how to run the image so that clients reach it at a loopback port.
 
         Raises:
-            ServerError: A wish that a container cannot fulfil.
+            ServerError: A container does not support one of the options.
         """
 
     @abstractmethod
@@ -132,49 +132,51 @@ class Kind(ABC):
         """Ask a server once whether it is ready for clients.
 
         Args:
-            address: Where it should be.
+            address: Its address.
             config: Client settings.
-            identity: What it must say it is; empty where any will do.
+            identity: The cluster name that it must answer with; empty for any.
             seconds: How long to wait for an answer.
 
         Raises:
-            NotReady: It did not answer, or not yet as one that serves clients.
-            Refused: It never will.
+            NotReady: It did not answer, or does not serve clients yet.
+            Refused: It does not serve this client.
         """
 
     def version_at(self, address: str, config: Mapping[str, Any], seconds: float) -> str:
-        """The version of a server that is ready; empty where it cannot be known.
+        """Return the version of a server that is ready; empty if it is unknown.
 
         Args:
-            address: Where it is.
+            address: Its address.
             config: Client settings.
             seconds: How long to wait for an answer.
         """
         return ""
 
-    def mock(self, wishes: Wishes) -> Server:
-        """An imitation in this process.
+    def mock(self, options: Options) -> Server:
+        """Start a mock of it in this process.
 
         Raises:
-            ServerError: There is none, or not as wished.
+            ServerError: There is no mock, or it does not support the options.
         """
         raise ServerError(
-            f"there is no mock of {self.title}: use auto, container, jvm or an address"
+            f"There is no mock of {self.title}. Use auto, container, jvm or an address."
         )
 
 
 def load(name: str) -> Kind:
-    """The kind of a name.
+    """Return the kind with a name.
 
     Raises:
-        ServerError: There is no such kind, or nothing to ask it with.
+        ServerError: There is no such kind, or its client is not installed.
     """
     if name not in KINDS:
-        raise ServerError(f"no kind of server is called {name!r}: there is {', '.join(KINDS)}")
+        raise ServerError(
+            f"No kind of server is called {name!r}. The kinds are {', '.join(KINDS)}."
+        )
     kind: Kind = importlib.import_module(f"{__package__}.{name}").KIND
     if kind.client and importlib.util.find_spec(kind.client) is None:
         raise ServerError(
-            f"the package {kind.client} is not installed: "
+            f"The package {kind.client} is not installed: "
             f"pip install 'chat-history-conformance[{name}]'"
         )
     return kind

@@ -1,4 +1,4 @@
-"""From the way that was chosen to a server in use; `auto` tries one way after the other."""
+"""Find or start a server in the chosen way; `auto` tries one way after the other."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from chat_history_conformance.servers import (
 )
 from chat_history_conformance.servers.choice import Choice
 from chat_history_conformance.servers.handle import Server
-from chat_history_conformance.servers.kind import Kind, NotReady, Refused, Wishes, load
+from chat_history_conformance.servers.kind import Kind, NotReady, Options, Refused, load
 
 REACHED_SECONDS = 10.0
-"""How long a server at an address may take to answer."""
+"""Time limit for the first answer of a server at an address."""
 
 
 def start(
@@ -44,42 +44,43 @@ def start(
         kind: `kafka` or `elasticsearch`.
         way: `auto`, `container`, `jvm`, `mock` or an address.
         offline: Download nothing.
-        announce: Told, a line at a time, what is downloaded, which ways did not work, and what is
-            used in the end.
+        announce: Called with a line of text for each download, each way that did not work, and the
+            server that is used.
         images: Images by kind, for the container way.
-        config: Client settings to reach a server at an address, if not those of `settings(kind)`.
-        properties: Properties of a server that is started, beyond the defaults.
-        credentials: Passwords by user that a started server is to demand.
-        port: Where a started server is to listen; 0 for any port that is free.
-        configuration: Text of files to lay among those of a started server's configuration, by
-            file name: certificates and roles for Elasticsearch.
+        config: Client settings for a server at an address. Defaults to `settings(kind)`.
+        properties: Properties of a started server, beyond the defaults.
+        credentials: Passwords by user that a started server demands.
+        port: The port of a started server; 0 for any free port.
+        configuration: Text of files to add to the configuration of a started server, by file name:
+            certificates and roles for Elasticsearch.
 
     Raises:
-        ServerError: None can be had this way, or, for `auto`, in any.
+        ServerError: There is no server this way, or for `auto` in any way.
     """
     found = load(kind)
     config = settings(kind) if config is None else config
     chosen = choice.parse(way, kind) if isinstance(way, str) else way
-    wishes = Wishes(properties or {}, credentials or {}, port, configuration or {})
+    options = Options(properties or {}, credentials or {}, port, configuration or {})
     image = (images or {}).get(kind, found.image)
 
     def take(one: str, *, promptly: bool = False) -> Server:
         began = time.monotonic()
         server: Server
-        if wishes.configuration and not (one == "jvm" and found.takes_files):
+        if options.configuration and not (one == "jvm" and found.takes_files):
             raise ServerError(
-                f"{kind} by {one} takes no files of configuration: only Elasticsearch by jvm does"
+                f"{kind} by {one} does not take configuration files. "
+                "Only Elasticsearch by jvm does."
             )
         if one == "container":
             server = container.start(
-                found, image, wishes, announce, offline=offline, promptly=promptly
+                found, image, options, announce, offline=offline, promptly=promptly
             )
         elif one == "jvm":
             program = java.find(found.java, kind)
             files = artifacts.obtain(artifacts.Lock.read(found.lock), announce, offline=offline)
-            server = process.start(found, program, files, wishes)
+            server = process.start(found, program, files, options)
         else:
-            server = found.mock(wishes)
+            server = found.mock(options)
         taken = time.monotonic() - began
         announce(f"{kind} {server.description} is ready at {server.address} after {taken:.1f} s")
         return server
@@ -94,23 +95,23 @@ def start(
             return _reach(found, choice.parse(named, kind).address, config)
         except ServerError as error:
             reasons[variable(kind)] = str(error)
-            announce(f"{variable(kind)} is passed over: {error}")
+            announce(f"skipping {variable(kind)}: {error}")
     for one in ("container", "jvm"):
         try:
             return take(one, promptly=True)
         except ServerError as error:
             reasons[one] = str(error)
-            announce(f"{kind} by {one} is passed over: {error}")
+            announce(f"skipping {kind} by {one}: {error}")
     raise ServerError(_no_way(found, reasons))
 
 
-class Elsewhere(Server):
-    """A server that somebody else runs.
+class ExternalServer(Server):
+    """A server that this run did not start.
 
     Args:
-        kind: What it is.
-        address: Where.
-        version: Which, if that is known.
+        kind: Its kind.
+        address: Its address.
+        version: Its version; empty if it is unknown.
     """
 
     def __init__(self, kind: Kind, address: str, version: str) -> None:
@@ -120,7 +121,7 @@ class Elsewhere(Server):
         self.version = version
 
     def stop(self) -> None:
-        """Do nothing: it is not ours."""
+        """Do nothing: this run did not start it."""
 
 
 def _reach(kind: Kind, address: str, config: Mapping[str, Any]) -> Server:
@@ -130,19 +131,19 @@ def _reach(kind: Kind, address: str, config: Mapping[str, Any]) -> Server:
         )
     except (NotReady, Refused) as error:
         raise ServerError(f"the {kind.name} server at {choice.shown(address)}: {error}") from None
-    return Elsewhere(kind, address, kind.version_at(address, config, REACHED_SECONDS))
+    return ExternalServer(kind, address, kind.version_at(address, config, REACHED_SECONDS))
 
 
 def _no_way(kind: Kind, reasons: Mapping[str, str]) -> str:
     name = kind.name
-    lines = [f"no {name} server can be had here:"]
+    lines = [f"No {name} server is available:"]
     lines += [f"  {way}: {reason}" for way, reason in reasons.items()]
     lines += [
-        "Any one of these will do:",
-        f"  pip install 'chat-history-conformance[{name}]'  (all that the ways below need)",
-        f"  --history-server={name}={kind.form} or {variable(name)}={kind.form}  (one that runs)",
+        "Do one of these:",
+        f"  pip install 'chat-history-conformance[{name}]'  (for all ways below)",
+        f"  --history-server={name}={kind.form} or {variable(name)}={kind.form}  (it runs)",
         f"  --history-server={name}=container  (a running Docker engine and the image)",
-        f"  --history-server={name}=jvm  (the first time with a network)",
+        f"  --history-server={name}=jvm  (needs a network the first time)",
     ]
     if kind.has_mock:
         lines.append(f"  --history-server={name}=mock  (for a first look, without a verdict)")

@@ -1,4 +1,4 @@
-"""A server that runs as a process on this machine, whatever its kind; what any start takes."""
+"""Servers of any kind as processes on this machine, and helpers to start any server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from chat_history_conformance.servers import ServerError, counted_variable, unprivileged
 from chat_history_conformance.servers.handle import Server, Unsupported
-from chat_history_conformance.servers.keeping import Keeping
-from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Refused, Wishes
+from chat_history_conformance.servers.keeper_client import KeeperClient
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 from chat_history_conformance.servers.unprivileged import Account
 
 READY_SECONDS = 120.0
-"""How long a server may take until it serves clients."""
+"""Time limit until a server serves clients."""
 
 S = TypeVar("S", bound=Server)
 
@@ -28,15 +28,15 @@ _ASK_SECONDS = 2.0
 
 
 class PortTaken(Exception):
-    """Somebody else got the port in between."""
+    """Another program took the port in the meantime."""
 
 
 class StartedServer(Server):
-    """A server that is started from here, in whatever way.
+    """A server that this run starts, as a process or a container.
 
     Args:
-        kind: What it is.
-        launch: How it is run and asked.
+        kind: The kind of server.
+        launch: How to run it and how to ask it.
     """
 
     def __init__(self, kind: Kind, launch: Launch) -> None:
@@ -57,7 +57,7 @@ class StartedServer(Server):
         """Run it, for the first time or again, and wait until it is ready.
 
         Raises:
-            PortTaken: Run the next one elsewhere.
+            PortTaken: Another program has the port; try another port.
             ServerError: It ended, or was not ready in time.
         """
 
@@ -67,13 +67,13 @@ class StartedServer(Server):
             self.start()
         except PortTaken:
             raise ServerError(
-                f"{self.address} was taken by another program while the server was down"
+                f"Another program took {self.address} while the server was down."
             ) from None
 
     def _wait_until_ready(self, seconds: float) -> None:
         wait_until_ready(
-            lambda a_while: self._of_kind.ask(
-                self.address, self._launch.config, self._launch.identity, a_while
+            lambda limit_seconds: self._of_kind.ask(
+                self.address, self._launch.config, self._launch.identity, limit_seconds
             ),
             self.ended,
             seconds,
@@ -81,127 +81,127 @@ class StartedServer(Server):
 
 
 class ProcessServer(StartedServer):
-    """A server kept by a keeper.
+    """A server process with a keeper.
 
     Args:
-        kind: What it is.
-        keeping: The keeper with the directory in which it was prepared.
+        kind: The kind of server.
+        keeper: The keeper and its directory, in which the server was prepared.
         launch: How to run it.
-        account: As whom, if not as ourselves.
+        account: The account that runs it. Defaults to the current user.
     """
 
     way = "jvm"
 
     def __init__(
-        self, kind: Kind, keeping: Keeping, launch: Launch, account: Account | None = None
+        self, kind: Kind, keeper: KeeperClient, launch: Launch, account: Account | None = None
     ) -> None:
         super().__init__(kind, launch)
         self.version = kind.version
-        self._keeping = keeping
+        self._keeper = keeper
         self._account = account
 
     @property
     def why_no_faults(self) -> str:
-        return "" if os.name == "posix" else "Windows cannot stop a process and let it go on"
+        return "" if os.name == "posix" else "Windows cannot pause a process"
 
     @property
     def log(self) -> str:
-        return self._keeping.log
+        return self._keeper.log
 
     def start(self) -> None:
-        self._keeping.start(self._launch.command, self._launch.environment, self._account)
+        self._keeper.start(self._launch.command, self._launch.environment, self._account)
         try:
             self._wait_until_ready(READY_SECONDS)
         except (NotReady, Refused) as error:
-            if self.ended() and self._keeping.has_said(self._of_kind.taken):
+            if self.ended() and self._keeper.has_said(self._of_kind.taken):
                 raise PortTaken from None
             raise ServerError(
                 f"{self._of_kind.title} {self.version} did not start: {error}. "
-                f"Its whole log is in {self._keeping.keep_log()}; the end of it:\n"
-                + textwrap.indent(self._keeping.log, "    ")
+                f"Its log is in {self._keeper.keep_log()}; the last lines:\n"
+                + textwrap.indent(self._keeper.log, "    ")
             ) from None
 
     def ended(self) -> str:
-        return self._keeping.ended()
+        return self._keeper.ended()
 
     def pause(self) -> None:
         if self.why_no_faults:
             raise Unsupported(self.why_no_faults)
-        self._keeping.pause()
+        self._keeper.pause()
 
     def resume(self) -> None:
         if self.why_no_faults:
             raise Unsupported(self.why_no_faults)
-        self._keeping.resume()
+        self._keeper.resume()
 
     def kill(self) -> None:
-        self._keeping.kill()
+        self._keeper.kill()
 
     def stop(self) -> None:
-        self._keeping.stop()
+        self._keeper.stop()
 
 
-def start(kind: Kind, java: Path, files: Sequence[Path], wishes: Wishes) -> ProcessServer:
-    """Start a server of a kind on free ports, and on others where they turn out to be taken.
+def start(kind: Kind, java: Path, files: Sequence[Path], options: Options) -> ProcessServer:
+    """Start a server on free ports, and on other ports if another program takes one of them.
 
     Raises:
         ServerError: It did not start.
     """
 
     def attempt() -> ProcessServer:
-        keeping = Keeping(kind.name)
+        keeper = KeeperClient(kind.name)
         try:
             account = (
-                unprivileged.account(kind.title, keeping.directory) if kind.refuses_root else None
+                unprivileged.account(kind.title, keeper.directory) if kind.refuses_root else None
             )
             launch = kind.process(
-                java, files, keeping.directory, free_ports(kind.ports, wishes.port), wishes
+                java, files, keeper.directory, free_ports(kind.ports, options.port), options
             )
             if account is not None:
-                account.own(keeping.directory)
-            server = ProcessServer(kind, keeping, launch, account)
+                account.own(keeper.directory)
+            server = ProcessServer(kind, keeper, launch, account)
             server.start()
         except BaseException:
-            keeping.stop()
+            keeper.stop()
             raise
         return server
 
-    return until_free(attempt, wishes)
+    return until_free(attempt, options)
 
 
-def until_free(attempt: Callable[[], S], wishes: Wishes) -> S:
-    """Start a server, again where somebody else took its port in between.
+def until_free(attempt: Callable[[], S], options: Options) -> S:
+    """Start a server; try again if another program took its port.
 
     Args:
-        attempt: Starts it on ports that are free; raises `PortTaken` where they no longer are.
-        wishes: A port that is wished for is tried once.
+        attempt: Starts it on free ports; raises `PortTaken` if one is no longer free.
+        options: A port that is named there is tried once.
 
     Raises:
-        ServerError: It did not work out.
+        ServerError: It did not start.
     """
     for _ in range(_ATTEMPTS):
         try:
             return attempt()
         except PortTaken:
-            if wishes.port:
+            if options.port:
                 raise ServerError(
-                    f"port {wishes.port} is taken by another program: name another one, or none"
+                    f"Another program has port {options.port}. Name another port, or none."
                 ) from None
-    raise ServerError(f"{_ATTEMPTS} times another program took a port that was free before")
+    raise ServerError(f"Another program took the free port {_ATTEMPTS} times. Try again.")
 
 
 def free_ports(number: int, first: int = 0) -> list[int]:
-    """Ports on loopback that nobody listens on now.
+    """Return free ports on loopback.
 
-    They are below those that systems hand out by themselves, so that no client's connection takes
-    the port of a server that is down for a moment.
+    They are below the ephemeral ports of the system, so that no client connection takes the port of
+    a server that is down for a moment.
 
     Args:
-        number: How many.
-        first: The first of them, where it is wished for.
+        number: The number of ports.
+        first: The first of them; 0 for any.
 
     Raises:
-        PortTaken: The first is not free.
+        PortTaken: The first port is not free.
     """
     if first and not _free(first):
         raise PortTaken
@@ -215,7 +215,7 @@ def free_ports(number: int, first: int = 0) -> list[int]:
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        if os.name == "posix":  # elsewhere this would let two servers have the same port
+        if os.name == "posix":  # on Windows this would let two servers have the same port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -227,15 +227,15 @@ def _free(port: int) -> bool:
 def wait_until_ready(
     ask: Callable[[float], None], ended: Callable[[], str], seconds: float
 ) -> None:
-    """Ask a server again and again until it is ready.
+    """Ask a server repeatedly until it is ready.
 
     Args:
-        ask: Asks once, for so many seconds; raises `NotReady`.
-        ended: How it ended; empty while it runs.
-        seconds: How long it may take.
+        ask: Asks once, with a time limit in seconds; raises `NotReady`.
+        ended: Describes how it ended; empty while it runs.
+        seconds: The time limit.
 
     Raises:
-        NotReady: It ended, or time is up.
+        NotReady: It ended, or the time limit has passed.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -1,4 +1,4 @@
-"""Remove a container by its name: what a keeper runs in the end."""
+"""Remove a container by its name. A keeper runs this at its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECONDS = 3.0
 
 
 def remove(name: str) -> None:
-    """Remove a container with its volumes, one that is only just being created included."""
+    """Remove a container and its volumes, even if it is being created right now."""
     engine = docker.from_env()
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:

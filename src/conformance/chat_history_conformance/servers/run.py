@@ -1,4 +1,4 @@
-"""The servers of one run: chosen by its options, started, told to child processes, stopped."""
+"""The servers of one run: chosen by its options, started, passed on to child processes, stopped."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from chat_history_conformance.servers import choice
 from chat_history_conformance.servers.handle import Server
 
 NO_VERDICT = "a mock server gives no verdict"
-"""Why a verdict stays open where the server is a mock."""
+"""The reason why a run on a mock server has no verdict."""
 
 
 class Servers:
-    """What a run has of servers, from the first option read to the last server stopped.
+    """The servers of a run, from reading the options to stopping the last server.
 
     Args:
-        ways: What `--history-server` named, `[KIND=]WAY` each.
-        config: The file of `--history-server-config`, where one is given.
-        offline: Whether nothing may be downloaded.
+        ways: The values of `--history-server`, `[KIND=]WAY` each.
+        config: The file of `--history-server-config`, if there is one.
+        offline: Download nothing.
 
     Raises:
-        ServerError: A way makes no sense, or the file cannot be read.
+        ServerError: A way is not valid, or the file cannot be read.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Servers:
         self._before: dict[str, str | None] = {}
         self.running: dict[str, Server] = {}
         self.owned: frozenset[str] = frozenset()
-        """The kinds that this run has started itself, in this process or in an xdist controller."""
+        """The kinds that this run has started, in this process or in the xdist controller."""
         try:
             if config is not None:
                 self._set(servers.CONFIG_VARIABLE, str(config))
@@ -45,14 +45,14 @@ class Servers:
             raise
 
     def start(self, kinds: Iterable[str], announce: Callable[[str], None]) -> None:
-        """Find or start a server of each kind, and make its address known to child processes.
+        """Find or start a server of each kind, and pass its address on to child processes.
 
         Args:
-            kinds: Of `servers.KINDS`.
-            announce: Told what is being done, a line each.
+            kinds: Members of `servers.KINDS`.
+            announce: Called with a line of text for each thing that is done.
 
         Raises:
-            ServerError: One cannot be started; the text says what to do.
+            ServerError: A server cannot be started; the message says what to do.
         """
         for kind in dict.fromkeys(kinds):
             from chat_history_conformance.servers import (
@@ -67,7 +67,7 @@ class Servers:
                 config=servers.settings(kind),
             )
             self.running[kind] = server
-            # By the kind that was asked for, whatever the one that came calls itself.
+            # Use the requested kind, because a server may call itself something else.
             known = {**server.environment, servers.variable(kind): server.address}
             for name, value in known.items():
                 self._set(name, value)
@@ -75,12 +75,12 @@ class Servers:
 
     @property
     def handed_on(self) -> Mapping[str, object]:
-        """What an xdist worker has to know, as plain values for `take_over`."""
+        """The plain values that an xdist worker passes to `take_over`."""
         known = {kind: server.address for kind, server in self.running.items()}
         return {"addresses": known, "owned": sorted(self.owned)}
 
     def take_over(self, handed_on: Mapping[str, object]) -> None:
-        """Know in an xdist worker what its controller has started; start and stop nothing."""
+        """Use the servers of the xdist controller in a worker; start and stop nothing."""
         addresses, owned = handed_on["addresses"], handed_on["owned"]
         assert isinstance(addresses, dict)
         assert isinstance(owned, list)
@@ -89,23 +89,23 @@ class Servers:
         self.owned = frozenset(owned)
 
     def described(self) -> Mapping[str, str]:
-        """What is used, for reports: `{"kafka": "4.1.1 (jvm)"}`."""
+        """Return the servers for reports: `{"kafka": "4.1.1 (jvm)"}`."""
         return {kind: server.description for kind, server in self.running.items()}
 
     def header(self) -> list[str]:
-        """What is used and where: `kafka: 4.1.1 (jvm) at 127.0.0.1:9092`; never a secret."""
+        """Return header lines: `kafka: 4.1.1 (jvm) at 127.0.0.1:9092`; never a secret."""
         return [
             f"{kind}: {server.description} at {choice.shown(server.address)}"
             for kind, server in self.running.items()
         ]
 
     def why_no_verdict(self, kind: str | None) -> str | None:
-        """Why a backend on a server of this kind gets no verdict, however much of it is right."""
+        """Return why a backend on this kind of server gets no verdict; None if it gets one."""
         server = self.running.get(kind or "")
         return NO_VERDICT if server is not None and server.way == "mock" else None
 
     def stop(self) -> None:
-        """Stop what was started here, and leave the environment as it was. Idempotent."""
+        """Stop the started servers and restore the environment. Idempotent."""
         try:
             while self.running:
                 self.running.popitem()[1].stop()

@@ -1,4 +1,4 @@
-"""An account without rights, for servers that refuse to run as root."""
+"""An account without privileges, for servers that refuse to run as root."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _NAME = "nobody"
 
 @dataclass(frozen=True)
 class Account:
-    """Who runs a server.
+    """The account that runs a server.
 
     Attributes:
-        user: Its number.
-        group: Its number.
+        user: The user id.
+        group: The group id.
     """
 
     user: int
     group: int
 
     def own(self, directory: Path) -> None:
-        """Hand over a directory with all that is in it."""
+        """Make this account the owner of a directory and everything in it."""
         for path in (directory, *directory.rglob("*")):
             os.chown(path, self.user, self.group, follow_symlinks=False)
 
 
 def account(title: str, directory: Path) -> Account | None:
-    """The account for a server that must not run as root; none where we are not root ourselves.
+    """Return the account for a server that must not run as root; None if we are not root.
 
     Args:
-        title: What is to run.
-        directory: In which directory; it will be handed over, what is above it must be open.
+        title: The name of the server, for messages.
+        directory: The directory of the server. Every directory above it must be open to all.
 
     Raises:
-        ServerError: There is no such account, or it could not get there.
+        ServerError: There is no such account, or it cannot enter the directory.
     """
     if os.name != "posix" or os.geteuid() != 0:
         return None
@@ -49,25 +49,25 @@ def account(title: str, directory: Path) -> Account | None:
         entry = pwd.getpwnam(_NAME)
     except KeyError:
         raise ServerError(
-            f"{title} does not run as root, and there is no user {_NAME} here, as whom it would be "
-            "run instead: run as another user"
+            f"{title} does not run as root, and this machine has no user {_NAME} to run it "
+            "instead. Run the tests as another user."
         ) from None
     if closed := _closed(directory):
         raise ServerError(
-            f"{title} does not run as root, and the user {_NAME}, as whom it is run instead, must "
-            f"not enter {closed} on the way to {directory}: set TMPDIR to a place that is open to "
-            "all, or run as another user"
+            f"{title} does not run as root, and the user {_NAME}, who would run it instead, may "
+            f"not enter {closed} on the way to {directory}. Set TMPDIR to a directory that is "
+            "open to all, or run the tests as another user."
         )
     return Account(entry.pw_uid, entry.pw_gid)
 
 
 def within_reach(java: Path, directory: Path) -> Path:
-    """A Java program that the account without rights can run.
+    """Return a Java program that the account without privileges can run.
 
     Args:
         java: The program.
-        directory: Where its runtime is copied to if that account could not get to it, as in a
-            virtual environment below the home of root.
+        directory: The target of a copy of the runtime, if the account cannot reach the program. An
+            example is a virtual environment below the home directory of root.
 
     Returns:
         The program itself, or its copy.
@@ -81,7 +81,7 @@ def within_reach(java: Path, directory: Path) -> Path:
 
 
 def _closed(path: Path) -> Path | None:
-    """The first directory on the way up from a path that is not open to all."""
+    """Return the nearest parent directory that is not open to all, or None."""
     for above in path.resolve().parents:
         if not above.stat().st_mode & stat.S_IXOTH:
             return above

@@ -19,7 +19,7 @@ from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
 from chat_history_conformance.servers import ServerError, process
 from chat_history_conformance.servers.handle import Server
-from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Wishes
+from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options
 
 __all__ = [
     "BACKEND",
@@ -56,7 +56,7 @@ class _Served(Kind):
         files: Sequence[Path],
         directory: Path,
         ports: Sequence[int],
-        wishes: Wishes,
+        options: Options,
     ) -> Launch:
         program = Path(__file__).with_name("server.py")
         file = directory / "sessions.sqlite3"
@@ -66,7 +66,7 @@ class _Served(Kind):
             identity="",
         )
 
-    def container(self, port: int, wishes: Wishes) -> Launch:
+    def container(self, port: int, options: Options) -> Launch:
         raise ServerError("the served control has no image")
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
@@ -82,7 +82,7 @@ def start() -> Server:
     Raises:
         ServerError: The server did not start.
     """
-    server = process.start(_Served(), Path(sys.executable), [], Wishes())
+    server = process.start(_Served(), Path(sys.executable), [], Options())
     server.way = "process"
     return server
 

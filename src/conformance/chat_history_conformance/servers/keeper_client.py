@@ -1,4 +1,4 @@
-"""This process' side of a keeper: a server's process that cannot outlive this one."""
+"""The client of a keeper: a server process that cannot outlive this process."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _LAST_LINES = 20
 _FRAME = re.compile(r"\t+(at |\.\.\. \d+ more)|$")
 
 
-class Keeping:
-    """A keeper, a directory of its own, and in it the log of what it runs.
+class KeeperClient:
+    """A keeper process and its directory, which also holds the log of the server.
 
     Args:
-        name: For the directory's name.
+        name: Part of the name of the directory.
         ending: A command that the keeper runs in the end.
 
     Attributes:
-        directory: For the server's files; it goes when the keeper does.
+        directory: The directory for the server's files; it is removed when the keeper ends.
     """
 
     def __init__(self, name: str, ending: Sequence[str] = ()) -> None:
@@ -48,7 +48,7 @@ class Keeping:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 encoding="utf-8",
-                **detached,  # Ctrl-C in the terminal is for us, not for the server
+                **detached,  # Ctrl-C in the terminal must not reach the server
             )
         assert self._keeper.stdin is not None
         assert self._keeper.stdout is not None
@@ -60,15 +60,15 @@ class Keeping:
         environment: Mapping[str, str],
         account: Account | None = None,
     ) -> None:
-        """Run a command, its output going to the log.
+        """Run a command with its output in the log.
 
         Args:
             command: Program and arguments.
             environment: Variables to add to those of this process.
-            account: As whom; as ourselves where none is given.
+            account: The account that runs it. Defaults to the current user.
 
         Raises:
-            ServerError: It cannot be run.
+            ServerError: The command cannot be run.
         """
         answer = self._request(
             "start",
@@ -81,7 +81,7 @@ class Keeping:
             raise ServerError(f"{command[0]} cannot be run: {answer['error']}")
 
     def ended(self) -> str:
-        """How the process ended; empty while it runs."""
+        """Describe how the process ended; empty while it runs."""
         code = self._request("poll")["code"]
         return "" if code is None else f"its process ended with status {code}"
 
@@ -94,13 +94,13 @@ class Keeping:
         self._request("pause")
 
     def resume(self) -> None:
-        """Let a stopped process go on."""
+        """Continue a stopped process."""
         self._request("resume")
 
     def stop(self) -> None:
         """End the process and remove the directory. Idempotent.
 
-        In a copy of this process made by fork nothing happens: the stream stays open in this one.
+        In a fork of this process nothing happens, because the stream stays open in this process.
 
         Raises:
             ServerError: Something is left behind.
@@ -111,7 +111,8 @@ class Keeping:
             self._answers.close()
         if left_behind:
             raise ServerError(
-                f"a server could not be removed altogether: see {self._log} and what runs"
+                f"A server could not be removed completely. See {self._log} and the running "
+                "processes."
             )
 
     @property
@@ -121,11 +122,11 @@ class Keeping:
         return "\n".join(lines[-_LAST_LINES:])
 
     def has_said(self, text: str) -> bool:
-        """Whether a text is anywhere in the log."""
+        """Return whether the log contains a text."""
         return text in self._text()
 
     def keep_log(self) -> Path:
-        """Copy the log to where it stays after `stop`."""
+        """Copy the log to a file that stays after `stop`, and return its path."""
         handle, path = tempfile.mkstemp(prefix=f"{self.directory.name}-", suffix=".log")
         with os.fdopen(handle, "wb") as kept, self._log.open("rb") as log:
             kept.write(log.read())
@@ -142,8 +143,8 @@ class Keeping:
             try:
                 print(json.dumps({"do": what, **arguments}), file=self._requests, flush=True)
                 answer: dict[str, Any] = json.loads(self._answers.readline())
-            except (OSError, ValueError):  # of a closed stream, or of an empty line
+            except (OSError, ValueError):  # the stream is closed, or the line is empty
                 raise ServerError(
-                    "the server was stopped, or its keeper was killed from outside: start another"
+                    "The server was stopped, or its keeper was killed. Start another one."
                 ) from None
         return answer
