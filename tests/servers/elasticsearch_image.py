@@ -1,6 +1,6 @@
 """An Elasticsearch image made on this machine, for tests of the container way without a registry.
 
-What matters of the official image is in the distribution itself, once it is told that it runs in
+The distribution behaves like the official image if it is configured to run in
 such an image: the node then takes its settings from the environment. So this one is the artifact
 of the lock, run as the official image runs it: by a user without rights, listening everywhere.
 """
@@ -43,7 +43,7 @@ COMMAND = [
 
 
 def made_here(engine: docker.DockerClient) -> str:
-    """The name of the image, made where this engine does not have it yet; it stays there."""
+    """Return the name of the image. Make it if the engine does not have it; it stays there."""
     changes = [f"WORKDIR {HOME}", f"USER {USER}:{GROUP}", f"ENTRYPOINT {json.dumps(COMMAND)}"]
     return made(engine, KIND, Path(__file__), _fill, changes)
 

@@ -35,7 +35,7 @@ making:
 
 @pytest.fixture(scope="session")
 def elasticsearch() -> Iterator[Server]:
-    """One node for the whole run, or for each worker of it; tests keep to indices of their own.
+    """Start one node for the run, or for each worker of it; each test uses its own indices.
 
     A test that pauses or kills its node starts one for itself.
     """
@@ -47,7 +47,7 @@ def elasticsearch() -> Iterator[Server]:
 
 @pytest.fixture
 def client(elasticsearch: Server) -> Iterator[Elasticsearch]:
-    """A client of the node, past the code that is tested."""
+    """Return a client of the node that does not use the tested code."""
     from elasticsearch import Elasticsearch
 
     from chat_history_backends.elasticsearch import PreviousMajorNode
@@ -60,7 +60,7 @@ def client(elasticsearch: Server) -> Iterator[Elasticsearch]:
 
 @pytest.fixture
 def index(client: Elasticsearch) -> Iterator[str]:
-    """The name of an index that is not there yet, and will not be there afterwards."""
+    """Return the name of an index that does not exist; remove the index afterwards."""
     name = f"test-{uuid.uuid4().hex}"
     yield name
     client.options(ignore_status=404).indices.delete(index=name)
@@ -89,7 +89,7 @@ class Secured:
 
 @pytest.fixture(scope="session")
 def secured_elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """One more node, as `elasticsearch` but for those only who trust it and whom it trusts."""
+    """Start another node, with TLS and credentials."""
     import trustme
 
     authority = trustme.CA()

@@ -12,7 +12,7 @@ from chat_history_conformance.servers.handle import Server
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Server]:
-    """One broker for the whole run, or for each worker of it; tests keep to topics of their own.
+    """Start one broker for the run, or for each worker of it; each test uses its own topics.
 
     A test that pauses or kills its broker starts one for itself.
     """

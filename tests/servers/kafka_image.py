@@ -41,7 +41,7 @@ exec $java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn kafka.Kafka /tmp/server
 
 
 def made_here(engine: docker.DockerClient) -> str:
-    """The name of the image, made where this engine does not have it yet; it stays there."""
+    """Return the name of the image. Make it if the engine does not have it; it stays there."""
     return made(engine, KIND, Path(__file__), _fill, ['ENTRYPOINT ["/run"]'])
 
 
@@ -52,7 +52,7 @@ def made(
     fill: Callable[[tarfile.TarFile, list[Path]], None],
     changes: list[str],
 ) -> str:
-    """The name of an image with a Java runtime and what a kind of server is made of.
+    """Return the name of an image with a Java runtime and the artifacts of a kind of server.
 
     Args:
         engine: Has it already, or makes it now; it stays there.
@@ -84,7 +84,7 @@ def made(
 
 
 def add_libraries(tar: tarfile.TarFile, programs: Iterable[Path]) -> None:
-    """Add what these are linked to, as the dynamic linker of this machine finds it."""
+    """Add the libraries that these programs are linked to, as found on this machine."""
     for program in programs:
         listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
         for library in re.findall(r"(/\S+) \(0x", listed.stdout):

@@ -1,4 +1,4 @@
-"""The artifacts of a server: fetched from a repository of our own, verified, cached."""
+"""The artifacts of a server: downloaded from a local repository, verified, cached."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def obtain(announce: list[str], *, offline: bool = False) -> list[Path]:
     return artifacts.obtain(LOCK, announce.append, offline=offline)
 
 
-def test_what_is_missing_is_announced_fetched_and_then_cached(repository: Repository) -> None:
+def test_missing_files_are_announced_downloaded_and_cached(repository: Repository) -> None:
     said: list[str] = []
     paths = obtain(said)
     assert [path.read_bytes() for path in paths] == list(FILES.values())
@@ -94,7 +94,7 @@ def test_what_is_missing_is_announced_fetched_and_then_cached(repository: Reposi
     assert len(repository.asked) == asked
 
 
-def test_a_cache_with_a_relative_path_is_found_from_any_directory(
+def test_a_cache_with_a_relative_path_works_from_any_directory(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository.cache.parent)
@@ -104,7 +104,7 @@ def test_a_cache_with_a_relative_path_is_found_from_any_directory(
     assert [path.read_bytes() for path in paths] == list(FILES.values())
 
 
-def test_only_what_is_missing_is_fetched(repository: Repository) -> None:
+def test_only_missing_files_are_downloaded(repository: Repository) -> None:
     paths = obtain([])
     paths[1].unlink()
     repository.asked.clear()
@@ -116,44 +116,46 @@ def test_only_what_is_missing_is_fetched(repository: Repository) -> None:
     }
 
 
-def test_a_jar_that_was_tampered_with_on_the_way_is_refused_and_not_kept(
+def test_a_manipulated_download_is_refused_and_removed(
     repository: Repository,
 ) -> None:
     repository.files[f"/{PATHS['example:one:1.0']}"] = b"evil"
-    with pytest.raises(ServerError, match=r"example:one:1\.0 is not what it should be: 4 bytes"):
+    with pytest.raises(ServerError, match=r"example:one:1\.0 differs from the lock: 4 bytes"):
         obtain([])
     assert [path for path in repository.cache.rglob("*") if path.is_file()] == []
 
 
-def test_a_cached_jar_that_went_bad_is_removed_and_fetched_anew_by_the_next_run(
+def test_a_damaged_file_in_the_cache_is_removed_and_downloaded_by_the_next_run(
     repository: Repository,
 ) -> None:
     paths = obtain([])
     data = bytearray(paths[0].read_bytes())
     data[-1] ^= 1  # of the same size
     paths[0].write_bytes(data)
-    with pytest.raises(ServerError, match="has been removed; the next run downloads it anew"):
+    with pytest.raises(ServerError, match=r"has been removed\. The next run downloads it again"):
         obtain([])
     assert not paths[0].exists()
     assert obtain([])[0].read_bytes() == FILES["example:one:1.0"]
 
 
-def test_offline_refuses_and_says_what_would_be_needed(repository: Repository) -> None:
+def test_offline_names_the_missing_files(repository: Repository) -> None:
     with pytest.raises(ServerError) as refused:
         obtain([], offline=True)
-    assert "offline mode forbids: Example 1.0, 3 files, 2 MB, Apache-2.0" in str(refused.value)
+    assert "Offline mode forbids this download: Example 1.0, 3 files, 2 MB, Apache-2.0" in str(
+        refused.value
+    )
     assert repository.asked == []
     paths = obtain([])
     assert obtain([], offline=True) == paths
 
 
-def test_what_the_repository_does_not_have_is_named(repository: Repository) -> None:
+def test_a_file_missing_in_the_repository_is_named(repository: Repository) -> None:
     del repository.files[f"/{PATHS['example.group:two:2.0']}"]
     with pytest.raises(ServerError, match=r"example\.group:two:2\.0 cannot be downloaded"):
         obtain([])
 
 
-def test_two_runs_may_fetch_the_same_at_once(repository: Repository) -> None:
+def test_two_runs_can_download_at_the_same_time(repository: Repository) -> None:
     repository.barrier = threading.Barrier(2)  # both are in the middle of each file together
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: obtain([]), range(2))
@@ -162,7 +164,7 @@ def test_two_runs_may_fetch_the_same_at_once(repository: Repository) -> None:
     assert sorted(path for path in repository.cache.rglob("*") if path.is_file()) == sorted(first)
 
 
-def test_a_long_download_is_told_as_it_goes(
+def test_a_long_download_shows_progress(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifacts, "PROGRESS_SECONDS", 0.0)
@@ -173,7 +175,7 @@ def test_a_long_download_is_told_as_it_goes(
     assert said[-1] == "downloaded 2 of 3 files, 2 MB of 2 MB"
 
 
-def test_the_lock_of_kafka_has_one_version_of_everything_that_is_kafka() -> None:
+def test_all_kafka_jars_in_the_lock_have_the_same_version() -> None:
     lock = Lock.read(KIND.lock)
     assert lock.summary(lock.artifacts) == "Apache Kafka 4.1.1, 46 jars, 44 MB, Apache-2.0"
     versions = {

