@@ -22,6 +22,7 @@ from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.reports import RuleText, badge, document, html, markdown, matrix
 from chat_history_conformance.reports import wording as telling
 from chat_history_conformance.results.model import (
+    MODES,
     BackendReport,
     ContractResult,
     Finding,
@@ -829,7 +830,7 @@ def test_a_page_of_two_hundred_contracts_and_six_backends_stays_below_two_megaby
     results = [
         result(f"family{number // 17}.contract_{number}", mode=mode)
         for number in range(200)
-        for mode in telling.MODES
+        for mode in MODES
     ]
     report = run(*(backend(f"backend-{number}", results) for number in range(6)))
     assert len(html.render(report)) < 2_000_000
@@ -861,7 +862,7 @@ def test_aligning_drops_no_line_however_many_there_are(expected: int, returned: 
 def test_the_same_finding_in_several_modes_of_a_contract_is_one() -> None:
     results = [
         result("a.b", "failed", mode=mode, finding=finding("lost", reproducer=mode))
-        for mode in telling.MODES
+        for mode in MODES
     ]
     [group] = telling.sections(backend("mine", results))["failed"]
     assert telling.labels(group.results) == ["a.b[sync,async,mixed,process]"]

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from chat_history_conformance.results.model import Level, Mode
+from chat_history_conformance.results.model import Level, Mode, Rules, RuleText
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from chat_history_conformance.execution.session import Session
-    from chat_history_conformance.reports import Rules
 
 SYNC: Mode = "sync"
 ASYNC: Mode = "async"
@@ -166,8 +165,6 @@ def load() -> Mapping[str, Contract]:
 
 def rule_texts() -> Rules:
     """What reports show beside findings, by contract id."""
-    from chat_history_conformance.reports import RuleText
-
     return {
         item.id: RuleText(item.title, item.rule, item.source, item.cause, item.remedy)
         for item in load().values()

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from chat_history_conformance.reports import badge, document, html, markdown
 from chat_history_conformance.reports.document import schema
-from chat_history_conformance.reports.wording import Rules, RuleText
-from chat_history_conformance.results.model import RunReport
+from chat_history_conformance.results.model import Rules, RuleText, RunReport
 
 __all__ = [
     "ENDINGS",

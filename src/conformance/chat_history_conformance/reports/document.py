@@ -1,28 +1,68 @@
-"""The JSON document of a run: written, read, and checked against the published schema."""
+"""The JSON document of a run: written, read, and checked against its published schema."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from chat_history_conformance.results.model import RunReport
+from chat_history_conformance.results.model import SCHEMA, BackendReport, RunReport
+from chat_history_conformance.results.validation import json_schema, validator
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
+__all__ = ["generated_schema", "parse", "render", "schema"]
+
+Fact = str | int | float | bool | None
+"""A version or a setting."""
+
+_CONFIG: Mapping[str, bool] = {"use_attribute_docstrings": True}
+_NAMES = {
+    "BackendReport": "backend",
+    "ContractResult": "contract",
+    "Counts": "counts",
+    "Finding": "finding",
+    "_Suite": "suite",
 }
 
 
+@dataclass(frozen=True)
+class _Suite:
+    """The suite that judged, and its settings."""
+
+    __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
+
+    version: str
+    """The version of the suite. If merged runs differ, all versions, separated by commas. The same
+    is true for the profile and the seed."""
+    profile: str
+    """The profile, which sets the number of examples and the time for a contract: quick, ci or
+    thorough."""
+    seed: int | str | None
+    """The seed of everything drawn at random. Null if no seed was set."""
+
+
+@dataclass(frozen=True)
+class _Document:
+    """The results of a run of chat-history-conformance: a verdict for each backend, and the result
+    of every contract. Later versions of the suite may add fields, but never remove one."""
+
+    __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
+
+    schema: Literal["chat-history-conformance/report/1"]
+    """The name and version of this schema."""
+    suite: _Suite
+    """The suite that judged, and its settings."""
+    environment: Mapping[str, Fact | Mapping[str, Fact]]
+    """The environment of the run: the version of each package, `python` among them, and under
+    `server` the server of each kind."""
+    backends: tuple[BackendReport, ...]
+    """One report for each backend, in the order in which the backends were named."""
+
+
 def schema() -> dict[str, Any]:
-    """The published JSON schema of a report (draft 2020-12), a fresh copy for each caller."""
+    """Return a new copy of the published JSON schema of a report (draft 2020-12)."""
     loaded: dict[str, Any] = json.loads(_schema_text())
     return loaded
 
@@ -33,23 +73,56 @@ def _schema_text() -> str:
     return file.read_text(encoding="utf-8")
 
 
-def render(report: RunReport) -> str:
-    """`report` as a JSON document that the published schema accepts.
+def generated_schema() -> str:
+    """Return the text of the JSON schema that follows from the dataclasses.
 
-    Lone surrogates are escaped, so that the text can be written as UTF-8. Two halves of a pair
-    that stand side by side come back as the one character they make: JSON cannot tell them apart.
+    `tools/report_schema.py` writes it to the file that `schema` reads.
     """
-    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
-    # They can only stand inside strings, where Python's escape of them is JSON's.
+    made = json.dumps(json_schema(_Document))
+    for kind, name in _NAMES.items():
+        made = made.replace(f'"#/$defs/{kind}"', f'"#/$defs/{name}"')
+    body = json.loads(made)
+    body["$defs"] = {_NAMES[kind]: value for kind, value in body["$defs"].items()}
+    whole = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:chat-history-conformance:report:1",
+        **body,
+        "title": "Report of a chat-history-conformance run",
+    }
+    return json.dumps(_with_whole_lines(whole), indent=2) + "\n"
+
+
+def _with_whole_lines(data: Any) -> Any:
+    """Return `data` with the line breaks of docstrings removed from descriptions."""
+    if isinstance(data, list):
+        return [_with_whole_lines(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    return {
+        key: " ".join(value.split())
+        if key == "description" and isinstance(value, str)
+        else _with_whole_lines(value)
+        for key, value in data.items()
+    }
+
+
+def render(report: RunReport) -> str:
+    """Return `report` as a JSON document that follows the published schema.
+
+    Lone surrogates are escaped, so that the text can be written as UTF-8. Two halves of a pair that
+    follow each other are read as the one character they make, because JSON cannot distinguish them.
+    """
+    text = json.dumps({"schema": SCHEMA, **asdict(report)}, indent=2, ensure_ascii=False)
+    # Lone surrogates occur only inside strings, and there Python's escape is also JSON's.
     return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 
 
 def parse(text: str | bytes) -> RunReport:
-    """The report that `render` wrote as `text`.
+    """Return the report that `render` wrote as `text`. Unknown fields are ignored.
 
     Raises:
-        ValueError: `text` is not JSON, is of another schema version, or does not follow its
-            schema; the message says where.
+        ValueError: `text` is not JSON, has another schema version, or does not follow its schema.
+            The message names the field and what to do.
     """
     try:
         data = json.loads(text)
@@ -57,72 +130,21 @@ def parse(text: str | bytes) -> RunReport:
         raise ValueError("not a report: its JSON is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from None
-    if isinstance(data, dict) and data.get("schema") == schema()["properties"]["schema"]["const"]:
-        found = list(violations(data))
-        if found:
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise ValueError(f"does not follow its schema: {found[0]}{more}")
-    return RunReport.from_json(data)
-
-
-def violations(data: Any) -> Iterator[str]:
-    """Where and how `data` departs from the schema: `backends[0].verdict: 'fine' is none of ...`.
-
-    Knows the keywords that the published schema uses, so that a report can be read without a
-    dependency on a validator.
-    """
-    whole = schema()
-    yield from _violations(data, whole, whole, "")
-
-
-def _violations(
-    data: Any, rule: Mapping[str, Any], whole: Mapping[str, Any], where: str
-) -> Iterator[str]:
-    place = where or "the document"
-    if "$ref" in rule:
-        yield from _violations(data, whole["$defs"][rule["$ref"].split("/")[-1]], whole, where)
-        return
-    if "anyOf" in rule:
-        tried = [list(_violations(data, choice, whole, where)) for choice in rule["anyOf"]]
-        if all(tried):
-            # The choice that fails inside the value explains more than one that fails at it.
-            inside = (found for found in tried if not found[0].startswith(f"{place}:"))
-            yield from next(inside, tried[-1])
-        return
-    if "const" in rule and data != rule["const"]:
-        yield f"{place}: {data!r} is not {rule['const']!r}"
-        return
-    if "enum" in rule and data not in rule["enum"]:
-        yield f"{place}: {data!r} is none of {', '.join(map(str, rule['enum']))}"
-        return
-    if "type" in rule:
-        names = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
-        if not any(_is(data, name) for name in names):
-            yield f"{place}: {type(data).__name__} where the schema wants {' or '.join(names)}"
-            return
-    if "minimum" in rule and _is(data, "number") and not data >= rule["minimum"]:
-        yield f"{place}: {data!r} is below {rule['minimum']}"
-    if isinstance(data, list):
-        for index, item in enumerate(data):
-            yield from _violations(item, rule.get("items", {}), whole, f"{where}[{index}]")
-    if isinstance(data, dict):
-        yield from (
-            f"{place}: lacks {key!r}" for key in rule.get("required", ()) if key not in data
+    found = data.get("schema") if isinstance(data, dict) else None
+    if found != SCHEMA:
+        raise ValueError(
+            f"not a report of the schema {SCHEMA!r}: its 'schema' is {found!r}. "
+            "Name a file that --history-report=PATH.json wrote."
         )
-        known, others = rule.get("properties", {}), rule.get("additionalProperties", {})
-        for key, item in data.items():
-            inner = f"{where}.{key}" if where else key
-            if key in known:
-                yield from _violations(item, known[key], whole, inner)
-            elif others is False:
-                yield f"{place}: {key!r} is not a field of the schema"
-            else:
-                yield from _violations(item, others, whole, inner)
-
-
-def _is(data: Any, name: str) -> bool:
-    if isinstance(data, bool):
-        return name == "boolean"
-    if name == "integer" and isinstance(data, float):
-        return data.is_integer()
-    return isinstance(data, _TYPES[name])
+    try:
+        document = validator(_Document)(data)
+    except ValueError as error:
+        raise ValueError(
+            f"does not follow its schema. {error}. Fix this field, or write the report again with "
+            "--history-report=PATH.json."
+        ) from None
+    return RunReport(
+        suite=asdict(document.suite),
+        environment=dict(document.environment),
+        backends=document.backends,
+    )

@@ -17,19 +17,19 @@ from importlib import resources
 
 from chat_history_conformance.reports import wording as telling
 from chat_history_conformance.reports.wording import (
-    MODES,
     QUIET,
     STATUSES,
     Group,
     Row,
-    Rules,
     Status,
 )
 from chat_history_conformance.results.model import (
+    MODES,
     BackendReport,
     ContractResult,
     Finding,
     Mode,
+    Rules,
     RunReport,
     VerdictName,
 )

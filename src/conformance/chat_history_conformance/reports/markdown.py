@@ -7,11 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from chat_history_conformance.reports import wording as telling
-from chat_history_conformance.reports.wording import Group, Rules, Status
+from chat_history_conformance.reports.wording import Group, Status
 from chat_history_conformance.results.model import (
     BackendReport,
     ContractResult,
     Finding,
+    Rules,
     RunReport,
     VerdictName,
 )

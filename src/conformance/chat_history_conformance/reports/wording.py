@@ -16,7 +16,6 @@ from chat_history_conformance.results.model import (
     BackendReport,
     ContractResult,
     Finding,
-    Mode,
     Outcome,
 )
 
@@ -60,27 +59,6 @@ STATUSES: Mapping[Status, Word] = {
 
 QUIET: frozenset[Status] = frozenset({"passed", "not_applicable"})
 """What needs nobody's attention."""
-
-MODES: tuple[Mode, ...] = ("sync", "async", "mixed", "process")
-
-
-@dataclass(frozen=True)
-class RuleText:
-    """What the catalogue says about one contract.
-
-    `source` is where the rule comes from, `cause` the usual cause of a failure and `remedy` what
-    to do about it.
-    """
-
-    title: str
-    rule: str
-    source: str = ""
-    cause: str = ""
-    remedy: str = ""
-
-
-Rules = Mapping[str, RuleText]
-"""The texts by contract id."""
 
 
 @dataclass(frozen=True)

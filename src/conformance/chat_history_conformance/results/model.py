@@ -1,14 +1,32 @@
-"""What a run says, as frozen values: a finding, a contract's result, a backend's report, a run.
+"""The results of a run as frozen values: a finding, a contract's result, a backend's report, a run.
 
-Everything that reports, compares or judges works on these and on nothing else; they know neither
-pytest nor a history. `to_json` and `from_json` are the two ways across a process or a file.
+Everything that reports, compares or judges works on these values only. They know neither pytest nor
+a history. The text below each field is its description in the published JSON schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+__all__ = [
+    "LEVELS",
+    "MODES",
+    "SCHEMA",
+    "BackendReport",
+    "ContractResult",
+    "Counts",
+    "Finding",
+    "Kind",
+    "Level",
+    "Mode",
+    "Outcome",
+    "RuleText",
+    "Rules",
+    "RunReport",
+    "VerdictName",
+]
 
 SCHEMA = "chat-history-conformance/report/1"
 
@@ -16,6 +34,7 @@ Level = Literal["must", "should", "may"]
 LEVELS: tuple[Level, ...] = ("must", "should", "may")
 
 Mode = Literal["sync", "async", "mixed", "process"]
+MODES: tuple[Mode, ...] = ("sync", "async", "mixed", "process")
 
 Outcome = Literal[
     "passed", "failed", "deviation", "unexpected_pass", "not_applicable", "error", "not_run"
@@ -41,50 +60,78 @@ Kind = Literal[
 
 VerdictName = Literal["conformant", "conformant_with_deviations", "not_conformant", "incomplete"]
 
+_Config = Mapping[str, bool]
+_CONFIG: _Config = {
+    "use_attribute_docstrings": True,
+    "json_schema_serialization_defaults_required": True,
+}
+# pydantic reads these when it validates; a number must be one, and "3" or true is refused.
+_NUMBER: Mapping[str, Any] = {"strict": True, "ge": 0}
+_FLAG: Mapping[str, Any] = {"strict": True}
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One way in which a history broke a contract, told in messages.
+    """One way in which the history broke the contract, shown as a conversation."""
 
-    `cause` is equal for findings that have one cause (the same method missing, the same
-    constructor raising) and empty where nothing but the summary identifies it.
-    `expected` and `returned` are lines, one a message, that belong side by side.
-    """
+    __pydantic_config__: ClassVar[_Config] = _CONFIG
 
     kind: Kind
+    """The effect on the messages or on the call."""
     summary: str
+    """The finding in one line, such as: lost 1 of 3 messages."""
     steps: tuple[str, ...] = ()
+    """The shortest conversation that shows it. One entry is one step, without its number."""
     expected: tuple[str, ...] = ()
+    """The messages that should have come back, one an entry. Show them next to `returned`."""
     returned: tuple[str, ...] = ()
+    """The messages that came back, one an entry."""
     reproducer: str = ""
+    """A Python script that shows the finding without this suite. Empty if none can be made."""
     cause: str = ""
+    """A readable text that is equal for all findings with the same cause, such as
+    `aadd_messages` raises NotImplementedError. Empty if only the summary identifies the finding."""
     notes: tuple[str, ...] = ()
+    """Further sentences, such as: not minimal, or flaky."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Finding:
-        """The finding that `to_json` wrote as `data`."""
+        """Return the finding that `ContractResult.to_json` wrote as `data`."""
         lines = {key: tuple(data[key]) for key in ("steps", "expected", "returned", "notes")}
         return cls(**{**data, **lines})
 
 
 @dataclass(frozen=True)
 class ContractResult:
-    """What became of one contract in one mode on one backend.
+    """The result of one contract in one mode."""
 
-    `informs` is true where a failure would not count: the contract's level is below the run's
-    level, or the contract is newer than the catalogue that the run is pinned to.
-    """
+    __pydantic_config__: ClassVar[_Config] = _CONFIG
 
     id: str
+    """The contract, as family.name. Ids are stable."""
     level: Level
+    """The level of the contract: must, should or may."""
     since: str
+    """The version of the catalogue that introduced the contract."""
     mode: Mode
+    """The way the history was called: sync, async, mixed (both, alternately), or process (from a
+    second process)."""
     outcome: Outcome
-    examples: int = 0
-    duration_s: float = 0.0
+    """The outcome. deviation: failed as declared. unexpected_pass: declared as a deviation, but it
+    passes. not_applicable: needs a capability that the backend lacks. error: the server or the
+    suite failed, so nothing was judged. not_run: left out by the run."""
+    examples: int = field(default=0, metadata=_NUMBER)
+    """The number of examples that were tried."""
+    duration_s: float = field(default=0.0, metadata=_NUMBER)
+    """The time this took, in seconds."""
     reason: str | None = None
+    """The reason for an outcome other than passed: the declared reason of a deviation, the missing
+    capability, or the error."""
     finding: Finding | None = None
-    informs: bool = False
+    """The finding, if the contract failed or deviates."""
+    informs: bool = field(default=False, metadata=_FLAG)
+    """True if a failure does not count: the level of the contract is below the level of the run,
+    or the contract is newer than the catalogue that the run is pinned to."""
 
     @property
     def label(self) -> str:
@@ -92,96 +139,105 @@ class ContractResult:
         return f"{self.id}[{self.mode}]"
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON values."""
+        """Return the result as JSON values, to be sent to another process."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ContractResult:
-        """The result that `to_json` wrote as `data`."""
+        """Return the result that `to_json` wrote as `data`, without validating it."""
         finding = data.get("finding")
         return cls(**{**data, "finding": Finding.from_json(finding) if finding else None})
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many contracts (each mode counted) had which outcome.
+    """The number of contracts with each outcome. Each mode counts.
 
-    `declared` comes from the catalogue, whatever ran. `exercised` are those that were judged:
-    passed, failed, deviating, and informing. `informing` are failures that do not count.
+    The numbers are consistent: exercised = passed + failed + deviations + informing, and declared =
+    exercised + not_applicable + errors + not_run.
     """
 
-    declared: int
-    exercised: int
-    passed: int
-    failed: int
-    deviations: int
-    not_applicable: int
-    errors: int
-    not_run: int
-    informing: int = 0
+    __pydantic_config__: ClassVar[_Config] = _CONFIG
+
+    declared: int = field(metadata=_NUMBER)
+    """The contracts in the catalogue, whether they ran or not."""
+    exercised: int = field(metadata=_NUMBER)
+    """The contracts that were judged."""
+    passed: int = field(metadata=_NUMBER)
+    """Outcome passed."""
+    failed: int = field(metadata=_NUMBER)
+    """Outcome failed or unexpected_pass, for contracts that count."""
+    deviations: int = field(metadata=_NUMBER)
+    """Outcome deviation."""
+    not_applicable: int = field(metadata=_NUMBER)
+    """Outcome not_applicable."""
+    errors: int = field(metadata=_NUMBER)
+    """Outcome error."""
+    not_run: int = field(metadata=_NUMBER)
+    """Outcome not_run."""
+    informing: int = field(default=0, metadata=_NUMBER)
+    """Outcome failed or unexpected_pass, for contracts that do not count."""
 
 
 @dataclass(frozen=True)
 class BackendReport:
-    """One backend's column: its verdict and what it rests on.
+    """One backend: its verdict and the results behind it."""
 
-    `lacks` maps each capability given up to its reason; `notes` are sentences that the reader
-    should see beside the verdict, such as a capability given up that works after all.
-    `unsettled` says why the verdict stays open however much was exercised.
-    """
+    __pydantic_config__: ClassVar[_Config] = _CONFIG
 
     name: str
+    """The name under which the backend is registered or declared, or `module:attribute`."""
     verdict: VerdictName
+    """The verdict. not_conformant: a failure counts. incomplete: no failure counts, but an error or
+    the run itself left a contract of level must unexercised, or nothing at all was exercised.
+    conformant_with_deviations: all failures are declared as deviations. conformant: otherwise."""
     lacks: Mapping[str, str]
+    """The capabilities that the backend does not support, each with the declared reason."""
     counts: Counts
-    contracts: Sequence[ContractResult]
-    notes: Sequence[str] = ()
+    """The number of contracts with each outcome."""
+    contracts: tuple[ContractResult, ...]
+    """Every declared contract in every mode, in the order of the catalogue. Each pair of id and
+    mode occurs once."""
+    notes: tuple[str, ...] = ()
+    """Sentences to show with the verdict, such as a capability that works although it is listed as
+    not supported."""
     unsettled: str | None = None
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> BackendReport:
-        """The report of one backend out of a run's JSON."""
-        return cls(
-            name=data["name"],
-            verdict=data["verdict"],
-            lacks=dict(data["lacks"]),
-            counts=Counts(**data["counts"]),
-            contracts=tuple(ContractResult.from_json(entry) for entry in data["contracts"]),
-            notes=tuple(data.get("notes", ())),
-            unsettled=data["unsettled"],
-        )
+    """The reason why the run cannot reach a verdict, such as a mock server. Null otherwise."""
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """A whole run: the suite, where it ran, and a report for each backend.
+    """A whole run: the suite, the environment, and a report for each backend.
 
-    `suite` holds `version`, `profile` and `seed`; `environment` holds versions by package and,
-    where servers were used, `server` by kind.
+    Attributes:
+        suite: The suite's `version`, and the run's `profile` and `seed`.
+        environment: The version of each package, and `server` by kind if servers were used.
+        backends: The reports, in the order in which the backends were named.
     """
 
     suite: Mapping[str, Any]
     environment: Mapping[str, Any]
-    backends: Sequence[BackendReport] = field(default_factory=tuple)
+    backends: tuple[BackendReport, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The run as JSON values, in the published schema."""
-        return {"schema": SCHEMA, **asdict(self)}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunReport:
-        """The run that `to_json` wrote as `data`.
+@dataclass(frozen=True)
+class RuleText:
+    """The texts of one contract that reports show next to a finding.
 
-        Raises:
-            ValueError: `data` is not a report, or one of another schema version.
-        """
-        found = data.get("schema") if isinstance(data, Mapping) else None
-        if found != SCHEMA:
-            raise ValueError(
-                f"this is no report of the schema {SCHEMA!r}: its 'schema' is {found!r}"
-            )
-        return cls(
-            suite=dict(data["suite"]),
-            environment=dict(data["environment"]),
-            backends=tuple(BackendReport.from_json(entry) for entry in data["backends"]),
-        )
+    Attributes:
+        title: The rule in one sentence.
+        rule: The whole rule.
+        source: The origin of the rule.
+        cause: The usual cause of a failure.
+        remedy: The usual fix.
+    """
+
+    title: str
+    rule: str
+    source: str = ""
+    cause: str = ""
+    remedy: str = ""
+
+
+Rules = Mapping[str, RuleText]
+"""The texts of contracts, by contract id."""
