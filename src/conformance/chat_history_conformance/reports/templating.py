@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, PrefixLoader, StrictUndefined
+
+from chat_history_conformance.reports import wording
 
 __all__ = ["environment", "render"]
+
+
+_SUITE = Path(__file__).parents[1]
 
 
 @cache
@@ -16,12 +22,15 @@ def environment() -> Environment:
 
     A template is named `reports/NAME` or `bench/NAME`, after the package that holds it. Every value
     is escaped, and a name that is not given raises an error.
+
+    The filters `visible`, `name_parts` and `prose_lines` are the functions of `wording`. The filter
+    `plain_number` writes a number without trailing zeros.
     """
-    return Environment(
+    made = Environment(
         loader=PrefixLoader(
             {
-                "reports": PackageLoader("chat_history_conformance.reports"),
-                "bench": PackageLoader("chat_history_conformance.bench.report"),
+                "reports": FileSystemLoader(_SUITE / "reports" / "templates"),
+                "bench": FileSystemLoader(_SUITE / "bench" / "report" / "templates"),
             }
         ),
         autoescape=True,
@@ -30,6 +39,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters |= {
+        "visible": wording.visible,
+        "name_parts": wording.name_parts,
+        "prose_lines": wording.prose_lines,
+        "plain_number": "{:g}".format,
+    }
+    return made
 
 
 def render(template: str, **values: Any) -> str:

@@ -5,12 +5,13 @@ No markup lives here; each format escapes what it is given.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from chat_history_conformance.results.model import (
     BackendReport,
@@ -36,9 +37,9 @@ class Word:
     many: str
     heading: str
 
-    def amount(self, number: int) -> str:
-        """`1 error`, `2 errors`."""
-        return f"{number} {self.one if number == 1 else self.many}"
+    def words(self, number: int) -> str:
+        """Return the words that follow `number`: `error` after 1, `errors` after 2."""
+        return self.one if number == 1 else self.many
 
 
 STATUSES: Mapping[Status, Word] = {
@@ -59,6 +60,10 @@ STATUSES: Mapping[Status, Word] = {
 
 QUIET: frozenset[Status] = frozenset({"passed", "not_applicable"})
 """What needs nobody's attention."""
+
+
+BRIEF: frozenset[Status] = frozenset({"not_applicable", "not_run"})
+"""Statuses that reports show by their reason only."""
 
 
 @dataclass(frozen=True)
@@ -233,3 +238,26 @@ def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         else:
             pairs.append((str(key), "none" if value is None else str(value)))
     return pairs
+
+
+class Piece(NamedTuple):
+    """A piece of a line: code or text."""
+
+    text: str
+    code: bool
+
+
+def prose_lines(text: str) -> list[list[Piece]]:
+    """Return the lines of `text` in pieces; text in single backticks is code."""
+    return [
+        [
+            Piece(piece[1:-1], True) if index % 2 else Piece(piece, False)
+            for index, piece in enumerate(re.split(r"((?<!`)`[^`]+`(?!`))", line))
+        ]
+        for line in visible(text.strip("\n"), keep="\n").split("\n")
+    ]
+
+
+def name_parts(name: str) -> list[str]:
+    """Return a dotted name in parts, between which a line may break."""
+    return re.split(r"(?<=[.:_/-])(?=[^.:_/-])", visible(name))

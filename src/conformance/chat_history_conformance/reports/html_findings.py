@@ -1,0 +1,231 @@
+"""The findings of each backend, as values for the template `findings.html`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from chat_history_conformance.reports import wording
+from chat_history_conformance.reports.wording import BRIEF, QUIET, STATUSES, Group, Status
+from chat_history_conformance.results.model import (
+    BackendReport,
+    Finding,
+    Mode,
+    Rules,
+    RuleText,
+)
+
+__all__ = ["Entry", "Line", "Pair", "Part", "Section", "anchors_of", "parts"]
+
+_OPEN: frozenset[Status] = frozenset({"failed", "unexpected_pass"})
+_MANY = 8
+"""The number of findings of one backend above which they start closed, to show the list first."""
+_FEW_LABELS = 3
+_MARK_WORDS = {" ": "same", "-": "missing", "+": "too many", "≠": "different"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line in three parts. The middle part is marked as different; it may be empty."""
+
+    start: str
+    marked: str = ""
+    end: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An expected line next to a returned line. None if there is no such line."""
+
+    same: bool
+    expected: Line | None
+    mark: str
+    words: str
+    returned: Line | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finding or one reason, with all results that share it.
+
+    Attributes:
+        anchor: Its id on the page.
+        status: The status of the results.
+        open: True if the details start open.
+        title: The finding in one line.
+        count: The number of contracts, in words.
+        kind: The kind of the finding.
+        first_labels: The contracts that the closed entry shows.
+        more: The number of contracts that it does not show, in words, or an empty text.
+        labels: All contracts.
+        reasons: The reasons that the results give.
+        seen_in: The contract that the finding is from, if the title is a shared cause.
+        summary: The summary of that finding.
+        steps: The steps.
+        pairs: What was expected next to what was returned.
+        notes: The notes.
+        rule: The text of the rule, if it is known and the finding is about one contract.
+        script: The script that shows the finding, or an empty text.
+    """
+
+    anchor: str
+    status: Status
+    open: bool
+    title: str
+    count: str
+    kind: str
+    first_labels: Sequence[str]
+    more: str
+    labels: Sequence[str]
+    reasons: Sequence[str]
+    seen_in: Sequence[str] = ()
+    summary: str = ""
+    steps: Sequence[str] = ()
+    pairs: Sequence[Pair] = ()
+    notes: Sequence[str] = ()
+    rule: RuleText | None = None
+    script: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """The entries of one status. If `brief` is true, an entry shows only its title and labels."""
+
+    heading: str
+    number: int
+    brief: bool
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One backend. `nothing` is the sentence to show if there is no finding."""
+
+    anchor: str
+    name: str
+    nothing: str
+    sections: Sequence[Section]
+
+
+def anchors_of(index: int, backend: BackendReport) -> dict[tuple[str, Mode], str]:
+    """Return the anchor of each result's entry, by contract id and mode."""
+    return {
+        (result.id, result.mode): _anchor(index, status, number)
+        for status, groups in wording.sections(backend).items()
+        for number, group in enumerate(groups)
+        for result in group.results
+    }
+
+
+def parts(backends: Sequence[BackendReport], rules: Rules) -> list[Part]:
+    """Return the findings of each backend."""
+    return [_part(index, backend, rules) for index, backend in enumerate(backends)]
+
+
+def _anchor(index: int, status: Status, number: int) -> str:
+    return f"b{index}-{status}-{number}"
+
+
+def _part(index: int, backend: BackendReport, rules: Rules) -> Part:
+    by_status = wording.sections(backend)
+    nothing = ""
+    if not set(by_status) - QUIET:
+        nothing = "Nothing was found." if backend.counts.exercised else "Nothing was exercised."
+    many = sum(len(groups) for status, groups in by_status.items() if status in _OPEN) > _MANY
+    return Part(
+        anchor=f"b{index}",
+        name=backend.name,
+        nothing=nothing,
+        sections=[
+            Section(
+                heading=STATUSES[status].heading,
+                number=sum(len(group.results) for group in groups),
+                brief=status in BRIEF,
+                entries=[
+                    _entry(_anchor(index, status, number), status, group, rules, many)
+                    for number, group in enumerate(groups)
+                ],
+            )
+            for status, groups in by_status.items()
+        ],
+    )
+
+
+def _entry(anchor: str, status: Status, group: Group, rules: Rules, many: bool) -> Entry:
+    finding, results = group.finding, group.results
+    count = wording.contracts(len(results))
+    several = group.shared or len({result.id for result in results}) > 1
+    title = group.title
+    left_out = max(len(results) - _FEW_LABELS, 0) if several else 0
+    entry = Entry(
+        anchor=anchor,
+        status=status,
+        open=status in _OPEN and not many,
+        title=f"{count}: {title}" if several and status not in BRIEF else title,
+        count=count,
+        kind=finding.kind.replace("_", " ") if finding else STATUSES[status].one,
+        first_labels=wording.labels(results[:_FEW_LABELS] if several else results),
+        more=f"and {left_out} more" if left_out else "",
+        labels=wording.labels(results),
+        reasons=[
+            reason
+            for reason in dict.fromkeys(result.reason for result in results if result.reason)
+            if reason != title
+        ],
+        rule=None if group.shared else _rule(results[0].id, rules),
+    )
+    return _with_finding(entry, finding, group) if finding is not None else entry
+
+
+def _with_finding(entry: Entry, finding: Finding, group: Group) -> Entry:
+    return replace(
+        entry,
+        seen_in=wording.labels(group.results[:1]) if group.shared else (),
+        summary=finding.summary,
+        steps=finding.steps,
+        pairs=[_pair(row) for row in wording.aligned(finding.expected, finding.returned)],
+        notes=finding.notes,
+        script=wording.visible(finding.reproducer.strip("\n"), keep="\n\t"),
+    )
+
+
+def _pair(row: wording.Row) -> Pair:
+    left, right = wording.visible(row.expected or ""), wording.visible(row.returned or "")
+    expected, returned = Line(left), Line(right)
+    if row.mark == "≠":
+        start, end = _common(left, right)
+        expected, returned = _marked(left, start, end), _marked(right, start, end)
+    return Pair(
+        same=row.mark == " ",
+        expected=expected if row.expected is not None else None,
+        mark=row.mark.replace("-", "−").strip(),
+        words=_MARK_WORDS[row.mark],
+        returned=returned if row.returned is not None else None,
+    )
+
+
+def _common(left: str, right: str) -> tuple[int, int]:
+    """Return the lengths of the common start and of the common end of two lines."""
+    shortest = min(len(left), len(right))
+    start = next((i for i in range(shortest) if left[i] != right[i]), shortest)
+    rest = shortest - start
+    end = next((i for i in range(rest) if left[-1 - i] != right[-1 - i]), rest)
+    return start, end
+
+
+def _marked(line: str, start: int, end: int) -> Line:
+    stop = len(line) - end
+    return Line(line[:start], line[start:stop], line[stop:])
+
+
+def _rule(contract: str, rules: Mapping[str, RuleText]) -> RuleText | None:
+    """Return the text of a rule without the line breaks of its source file."""
+    rule = rules.get(contract)
+    if rule is None:
+        return None
+    return replace(
+        rule,
+        rule=" ".join(rule.rule.split()),
+        cause=" ".join(rule.cause.split()),
+        remedy=" ".join(rule.remedy.split()),
+    )
