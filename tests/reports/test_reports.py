@@ -791,7 +791,7 @@ def test_text_stands_out_from_its_ground_in_light_and_in_dark() -> None:
     """The contrast that WCAG asks of text: 4.5 to 1."""
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
-        for block in re.findall(r":root \{(.*?)\}", html._resource("page.css"), re.DOTALL)[:2]
+        for block in re.findall(r":root \{(.*?)\}", html.resource("page.css"), re.DOTALL)[:2]
     )
     for palette in (light, dark):
         pairs = [
@@ -811,7 +811,7 @@ def test_text_stands_out_from_its_ground_in_light_and_in_dark() -> None:
         ]
         low = [pair for pair in pairs if contrast(palette[pair[0]], palette[pair[1]]) < 4.5]
         assert not low
-    assert all(contrast("#ffffff", colour) >= 4.5 for colour in badge._COLOURS.values())
+    assert all(contrast("#ffffff", colour) >= 4.5 for colour in badge.COLOURS.values())
 
 
 def contrast(one: str, other: str) -> float:

@@ -1,27 +1,31 @@
 """A run as an SVG badge: `chat history | conformant`.
 
-Several backends are as many rows, each named: the worst alone would hide which one it is, and a
-good one would vanish behind it. No font, image or script is loaded.
+If a run has several backends, each has its own named row. The worst verdict alone would not show
+which backend it is about, and would hide the good ones. A badge loads no font, image or script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from xml.sax.saxutils import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from chat_history_conformance.reports.templating import render as render_template
 from chat_history_conformance.reports.wording import visible
 from chat_history_conformance.results.model import BackendReport, RunReport, VerdictName
 from chat_history_conformance.results.verdict import headline
 
+__all__ = ["COLOURS", "LABEL", "render"]
+
 LABEL = "chat history"
 
-# White text on each of these has a contrast of 5 to 1 or better.
-_COLOURS: dict[VerdictName, str] = {
+COLOURS: dict[VerdictName, str] = {
     "conformant": "#2a7a4b",
     "conformant_with_deviations": "#8a6100",
     "not_conformant": "#b3312c",
     "incomplete": "#5d6470",
 }
+"""The colour of each verdict. White text on it has a contrast of 5 to 1 or better."""
+
 _LABEL_COLOUR = "#3a3f47"
 _HEIGHT = 20
 _GAP = 2
@@ -31,72 +35,98 @@ _NARROW = frozenset("fijlrtI.,:;'|!()[]{} -")
 _BROAD = frozenset("mwMW@%—")
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A text with its centre and its width in pixels. A stated width fits in any font."""
+
+    text: str
+    centre: float
+    width: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One backend: the distance from the top in pixels, the colour, and the texts."""
+
+    top: int
+    colour: str
+    texts: Sequence[_Text]
+
+
+@dataclass(frozen=True)
+class _Badge:
+    """The values that `templates/badge.svg` shows. Sizes are in pixels.
+
+    `left` is the width of the labels, `spoken` the text for a screen reader, and `headlines` the
+    text that appears under the mouse pointer.
+    """
+
+    width: int
+    left: int
+    height: int
+    row_height: int
+    label_colour: str
+    spoken: str
+    headlines: str
+    rows: Sequence[_Row]
+
+
 def render(report: RunReport, label: str = LABEL) -> str:
-    """`report` as an SVG image with one row for each backend.
+    """Return `report` as an SVG image with one row for each backend.
 
     Args:
-        report: What to show.
-        label: The left text where the run has a single backend; with several, each row has the
-            backend's name there.
+        report: The run.
+        label: The left text if the run has a single backend. With several, each row has the name of
+            its backend there.
     """
     if not report.backends:
-        rows = [(label, "nothing run", _COLOURS["incomplete"])]
+        rows = [(label, "nothing run", COLOURS["incomplete"])]
     else:
         rows = [
             (
                 backend.name if len(report.backends) > 1 else label,
                 _verdict(backend),
-                _COLOURS[backend.verdict],
+                COLOURS[backend.verdict],
             )
             for backend in report.backends
         ]
-    return _svg([(_short(left), _short(right), colour) for left, right, colour in rows], report)
+    rows = [(_short(name), _short(verdict), colour) for name, verdict, colour in rows]
+    left = max(_width(name) for name, _, _ in rows) + 2 * _PADDING
+    right = max(_width(verdict) for _, verdict, _ in rows) + 2 * _PADDING
+    spoken = "; ".join(f"{name}: {verdict}" for name, verdict, _ in rows)
+    headlines = "\n".join(f"{backend.name}: {headline(backend)}" for backend in report.backends)
+    badge = _Badge(
+        width=left + right,
+        left=left,
+        height=len(rows) * (_HEIGHT + _GAP) - _GAP,
+        row_height=_HEIGHT,
+        label_colour=_LABEL_COLOUR,
+        spoken=spoken,
+        headlines=visible(headlines or spoken, keep="\n"),
+        rows=[
+            _Row(
+                number * (_HEIGHT + _GAP),
+                colour,
+                [
+                    _Text(name, left / 2, _width(name)),
+                    _Text(verdict, left + right / 2, _width(verdict)),
+                ],
+            )
+            for number, (name, verdict, colour) in enumerate(rows)
+        ],
+    )
+    return render_template("reports/badge.svg", badge=badge)
 
 
 def _verdict(backend: BackendReport) -> str:
-    line = headline(backend)
-    verdict, _, _ = line.rpartition(": ")
+    verdict, _, _ = headline(backend).rpartition(": ")
     # Only the words are in capitals; the names of capabilities stay as they are.
-    words, parenthesis, lacks = verdict.partition(" (")
-    return words.lower() + parenthesis + lacks
-
-
-def _svg(rows: list[tuple[str, str, str]], report: RunReport) -> str:
-    left = max(_width(text) for text, _, _ in rows) + 2 * _PADDING
-    right = max(_width(text) for _, text, _ in rows) + 2 * _PADDING
-    height = len(rows) * (_HEIGHT + _GAP) - _GAP
-    spoken = _xml("; ".join(f"{name}: {verdict}" for name, verdict, _ in rows))
-    told = [f"{backend.name}: {headline(backend)}" for backend in report.backends]
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="{height}"'
-        f' role="img" aria-label="{spoken}">',
-        f"  <title>{_xml(chr(10).join(told)) or spoken}</title>",
-        '  <g font-family="Verdana, Geneva, DejaVu Sans, sans-serif" font-size="11"'
-        ' fill="#fff" text-anchor="middle">',
-    ]
-    for index, row in enumerate(rows):
-        lines += _row(row, left, right, index * (_HEIGHT + _GAP))
-    return "\n".join([*lines, "  </g>", "</svg>", ""])
-
-
-def _row(row: tuple[str, str, str], left: int, right: int, top: int) -> Iterable[str]:
-    name, verdict, colour = row
-    middle = top + 14
-    # One rounded shape in the verdict's colour, the label drawn over its left end.
-    yield f'    <rect y="{top}" width="{left + right}" height="{_HEIGHT}" rx="3" fill="{colour}"/>'
-    yield (
-        f'    <path d="M3 {top}H{left}v{_HEIGHT}H3a3 3 0 0 1 -3 -3v-{_HEIGHT - 6}a3 3 0 0 1 3 -3z"'
-        f' fill="{_LABEL_COLOUR}"/>'
-    )
-    for text, centre in ((name, left / 2), (verdict, left + right / 2)):
-        # The length is stated so that the text fits whatever font is found.
-        yield (
-            f'    <text x="{centre:g}" y="{middle}" textLength="{_width(text)}">{_xml(text)}</text>'
-        )
+    words, parenthesis, qualification = verdict.partition(" (")
+    return words.lower() + parenthesis + qualification
 
 
 def _width(text: str) -> int:
-    """About how many pixels `text` takes in Verdana of 11 pixels."""
+    """Return about how many pixels `text` takes in Verdana of 11 pixels."""
     return round(
         sum(
             4.2 if character in _NARROW else 10.2 if character in _BROAD else 7.0
@@ -108,7 +138,3 @@ def _width(text: str) -> int:
 def _short(text: str) -> str:
     text = visible(text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def _xml(text: str) -> str:
-    return escape(visible(text, keep="\n"), {'"': "&quot;"})
