@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -15,8 +14,9 @@ import pytest
 from chat_history_conformance import faulty
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.execution.engine import PROFILES
+from chat_history_conformance.faulty import proof as proofs
 from chat_history_conformance.faulty import selftest, served
-from chat_history_conformance.faulty.selftest import Kill, Proof, Row
+from chat_history_conformance.faulty.proof import CONTROLS, Kill, Proof, Row
 from chat_history_conformance.reports import kills
 from chat_history_conformance.results.model import Finding
 from chat_history_conformance.servers import variable
@@ -107,19 +107,66 @@ def test_each_contract_has_a_broken_history_made_for_it() -> None:
 
 
 def test_the_published_kill_matrix_is_complete_and_holds() -> None:
-    proof = Proof.from_json(json.loads((REPORTS / "kill-matrix.json").read_text("utf-8")))
-    assert set(proof.rows) == {*BROKEN, *selftest.CONTROLS}
+    proof = proofs.load(REPORTS / "kill-matrix.jsonl")
+    assert set(proof.rows) == {*BROKEN, *CONTROLS}
     assert set(proof.power) == set(BROKEN)
     assert proof.faults(catalogue.load(), BROKEN) == []
     page = (REPORTS / "kill-matrix.md").read_text("utf-8")
     assert page == kills.markdown(proof, catalogue.load(), BROKEN)
 
 
+def test_a_proof_is_read_as_it_was_written(tmp_path: Path) -> None:
+    proof, _ = sound_proof()
+    path = tmp_path / "kill-matrix.jsonl"
+    path.write_text(proofs.dump(proof), encoding="utf-8")
+    assert proofs.load(path) == proof
+    assert len(path.read_text("utf-8").splitlines()) == len(proof.rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"history": "memory"}', "line 2: kills: this field is missing"),
+        ('{"history": "memory", "kills": [{"contract": "a", "kinds": ["eaten"]}]}', "'eaten'"),
+        ('{"history": "memory", "kills": [], "found": "20"}', "found: input should be a valid int"),
+        ("{", "line 2: Expecting property name"),
+    ],
+)
+def test_a_wrong_line_of_a_proof_is_reported_with_its_number(
+    line: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "kill-matrix.jsonl"
+    path.write_text(f'{{"history": "sqlite", "kills": []}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"kill-matrix\.jsonl, line 2") as refused:
+        proofs.load(path)
+    assert message in str(refused.value)
+
+
+def test_a_partial_measurement_keeps_the_other_rows() -> None:
+    proof, broken = sound_proof()
+    identifier = next(iter(broken))
+    gone = Row("clear.no_longer_there", (), found=20)
+    before = Proof({**proof.rows, gone.history: gone})
+    measured = Row(identifier, (Kill("clear.empties", ("stale",)),))
+    after = before.updated(Proof({identifier: measured}), broken)
+    assert list(after.rows) == [*CONTROLS, identifier]
+    assert after.rows[identifier] == replace(measured, found=20)
+    newer = before.updated(Proof({identifier: replace(measured, found=3)}), broken)
+    assert newer.power == {identifier: 3}
+
+
 def sound_proof() -> tuple[Proof, dict[str, faulty.Faulty]]:
+    """Return a proof about one broken history, without a fault."""
     identifier, history = next(iter(BROKEN.items()))
-    rows = {name: Row(name, ()) for name in selftest.CONTROLS}
-    rows[identifier] = Row(identifier, (Kill(history.breaks, (history.kind,)),))
-    return Proof(rows, {identifier: 20}), {identifier: history}
+    rows = {name: Row(name, ()) for name in CONTROLS}
+    kill = Kill(history.breaks, (history.kind,))
+    rows[identifier] = Row(identifier, (kill,), found=20)
+    return Proof(rows), {identifier: history}
+
+
+def changed(proof: Proof, row: Row) -> Proof:
+    """Return `proof` with another row for one history."""
+    return Proof({**proof.rows, row.history: row})
 
 
 def test_a_sound_proof_has_no_faults() -> None:
@@ -127,39 +174,53 @@ def test_a_sound_proof_has_no_faults() -> None:
     assert proof.faults([next(iter(broken.values())).breaks], broken) == []
 
 
-def test_a_red_control_is_a_fault() -> None:
+def test_a_failing_control_is_a_fault() -> None:
     proof, broken = sound_proof()
-    red = Row("memory", (Kill("clear.empties", ("lost",)),))
-    wrong = replace(proof, rows={**proof.rows, "memory": red}).faults([], broken)
-    assert wrong == ["the control memory is red: clear.empties"]
-
-
-def test_a_crash_in_place_of_a_finding_is_no_kill() -> None:
-    proof, broken = sound_proof()
-    identifier = next(iter(broken))
-    crashed = Row(identifier, (), ("a contract: server: gone",))
-    wrong = replace(proof, rows={**proof.rows, identifier: crashed}).faults([], broken)
-    assert any("no finding but an error" in sentence for sentence in wrong)
-    assert any("is not caught" in sentence for sentence in wrong)
-
-
-def test_a_finding_of_another_kind_is_no_kill() -> None:
-    proof, broken = sound_proof()
-    identifier, history = next(iter(broken.items()))
-    other = Row(identifier, (Kill(history.breaks, ("hung",)),))
-    wrong = replace(proof, rows={**proof.rows, identifier: other}).faults([], broken)
-    assert wrong == [
-        f"{identifier} is not caught: {history.breaks} reports hung in place of {history.kind}"
+    failing = Row("memory", (Kill("clear.empties", ("lost",)),))
+    assert changed(proof, failing).faults([], broken) == [
+        "the control memory failed: clear.empties"
     ]
 
 
-def test_a_contract_that_nothing_turned_red_is_a_fault() -> None:
+def test_a_missing_control_is_a_fault() -> None:
     proof, broken = sound_proof()
-    assert proof.faults(["some.contract"], broken) == ["some.contract was never seen red"]
+    rows = {name: row for name, row in proof.rows.items() if name != "served"}
+    assert Proof(rows).faults([], broken) == ["the control served was not run"]
+
+
+def test_a_missing_history_is_a_fault() -> None:
+    proof, broken = sound_proof()
+    identifier = next(iter(broken))
+    rows = {name: row for name, row in proof.rows.items() if name != identifier}
+    assert Proof(rows).faults([], broken) == [f"{identifier} was not run"]
+
+
+def test_an_error_is_not_a_kill() -> None:
+    proof, broken = sound_proof()
+    identifier = next(iter(broken))
+    crashed = Row(identifier, (), ("a contract: server: gone",), found=20)
+    wrong = changed(proof, crashed).faults([], broken)
+    assert any("an error instead of a finding" in sentence for sentence in wrong)
+    assert any("is not caught" in sentence for sentence in wrong)
+
+
+def test_a_finding_of_another_kind_is_not_a_kill() -> None:
+    proof, broken = sound_proof()
+    identifier, history = next(iter(broken.items()))
+    other = Row(identifier, (Kill(history.breaks, ("hung",)),), found=20)
+    assert changed(proof, other).faults([], broken) == [
+        f"{identifier} is not caught: {history.breaks} reports hung instead of {history.kind}"
+    ]
+
+
+def test_a_contract_that_never_fails_is_a_fault() -> None:
+    proof, broken = sound_proof()
+    wrong = proof.faults(["some.contract"], broken)
+    assert wrong == ["no broken history made some.contract fail"]
 
 
 def test_too_little_discovery_power_is_a_fault() -> None:
     proof, broken = sound_proof()
     identifier = next(iter(broken))
-    wrong = replace(proof, power={identifier: 18}).faults([], broken)
-    assert wrong == [f"{identifier} is found in 18 of 20 seeds"]
+    weak = replace(proof.rows[identifier], found=18)
+    assert changed(proof, weak).faults([], broken) == [f"{identifier} is found with 18 of 20 seeds"]

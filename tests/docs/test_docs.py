@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chat_history_conformance import faulty
-from chat_history_conformance.cli import main as cli
+from chat_history_conformance.cli import main
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.plugin import OPTIONS
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_of_contracts_is_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["contracts", "--md"]) == 0
+    assert main(["contracts", "--md"]) == 0
     assert (ROOT / "docs" / "contracts.md").read_text("utf-8") == capsys.readouterr().out
 
 
@@ -43,7 +43,7 @@ def test_every_capability_and_option_is_documented() -> None:
 def test_explain_tells_a_contract_with_its_broken_histories(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert cli.main(["explain", "clear.empties"]) == 0
+    assert main(["explain", "clear.empties"]) == 0
     told = capsys.readouterr().out
     assert catalogue.load()["clear.empties"].title in told
     for part in ("Rule:", "From:", "Usual cause:", "What to do:", "Seen in:", "Broken by:"):
@@ -61,7 +61,7 @@ def test_explain_tells_a_contract_with_its_broken_histories(
 def test_wrong_use_is_told_with_the_next_step(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     assert told in capsys.readouterr().err
 
 

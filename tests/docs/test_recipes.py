@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chat_history_conformance.cli import main as cli
+from chat_history_conformance.cli.main import parser
 
 pytest.importorskip("pytest_benchmark", reason="the recipes use its options")
 
@@ -132,7 +132,7 @@ def test_every_command_and_option_of_the_suite_exists() -> None:
     seen = set()
     for program, *words in all_commands():
         if program == "history-conformance":
-            name, offered = offered_by(cli._parser(), words)
+            name, offered = offered_by(parser(), words)
             seen.add(" ".join(name))
             used = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert used <= offered, words
@@ -140,7 +140,7 @@ def test_every_command_and_option_of_the_suite_exists() -> None:
 
 
 def test_what_the_comments_advise_is_offered_too() -> None:
-    _, offered = offered_by(cli._parser(), ["bench", "compare"])
+    _, offered = offered_by(parser(), ["bench", "compare"])
     for path in (GITHUB, GITLAB, TOX):
         advised = re.findall(r"(--\S+) kafka=", path.read_text("utf-8"))
         assert advised, path.name

@@ -1,4 +1,4 @@
-"""The command `history-conformance`."""
+"""The command `history-conformance`, one module a command."""
 
 from chat_history_conformance.cli.main import main
 

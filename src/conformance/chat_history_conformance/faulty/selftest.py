@@ -1,8 +1,8 @@
-"""Proof that the suite bites: every contract against every broken history, and how surely.
+"""The self-test: run every contract on every broken history, and measure how reliably it is found.
 
-The kill matrix runs all contracts on all broken histories; discovery power runs the contract that
-each was made for, over many seeds. Each history is judged in a process of its own, so that none
-sees what another one left in memory.
+The kill matrix runs all contracts on all broken histories. Discovery power runs the contract that a
+history was made for, with many seeds. Each history is judged in its own process, so that it cannot
+see objects that another history left in memory.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import contextlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from chat_history_conformance import faulty
@@ -25,117 +25,11 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
-from chat_history_conformance.faulty import Faulty, served
-from chat_history_conformance.results.model import ContractResult, Mode
+from chat_history_conformance.faulty import served
+from chat_history_conformance.faulty.proof import CONTROLS, SEEDS, Kill, Proof, Row
+from chat_history_conformance.results.model import ContractResult, Kind, Mode
 
-SEEDS = 20
-NEEDED = 19
-"""Of `SEEDS` seeds, those in which profile `ci` has to find each broken history."""
-
-CONTROLS = ("memory", "sqlite", "served")
-
-
-@dataclass(frozen=True)
-class Kill:
-    """A contract that turned red on a broken history, and the kinds of its findings."""
-
-    contract: str
-    kinds: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What the whole catalogue said of one history, a control or a broken one."""
-
-    history: str
-    kills: tuple[Kill, ...]
-    errors: tuple[str, ...] = ()
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Row:
-        """The row that `asdict` made `data` of."""
-        kills = tuple(Kill(kill["contract"], tuple(kill["kinds"])) for kill in data["kills"])
-        return cls(data["history"], kills, tuple(data["errors"]))
-
-
-@dataclass(frozen=True)
-class Proof:
-    """The whole matrix: a row for each history, and in how many seeds each was found.
-
-    `power` is empty where it was not measured.
-    """
-
-    rows: Mapping[str, Row]
-    power: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The proof as JSON values."""
-        return {
-            "rows": [asdict(row) for row in self.rows.values()],
-            "power": dict(sorted(self.power.items())),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Proof:
-        """The proof that `to_json` wrote as `data`."""
-        rows = [Row.from_json(row) for row in data["rows"]]
-        return cls({row.history: row for row in rows}, dict(data["power"]))
-
-    def updated(self, other: Proof, broken: Iterable[str]) -> Proof:
-        """This proof with what `other` measured anew, and without histories that are gone."""
-        rows, power = {**self.rows, **other.rows}, {**self.power, **other.power}
-        names = [*CONTROLS, *broken]
-        return Proof(
-            {name: rows[name] for name in names if name in rows},
-            {name: power[name] for name in names if name in power},
-        )
-
-    def killers(self, contract: str) -> list[str]:
-        """The broken histories that turned a contract red."""
-        return [
-            row.history
-            for row in self.rows.values()
-            if row.history not in CONTROLS and any(kill.contract == contract for kill in row.kills)
-        ]
-
-    def faults(self, contracts: Iterable[str], broken: Mapping[str, Faulty]) -> list[str]:
-        """What is wrong with the proof, one sentence each; empty where it holds.
-
-        A kill counts only where the control is green, and by the contract's own finding of the
-        expected kind; a crash of the suite or a server error is none.
-        """
-        wrong = [
-            f"the control {name} is red: {', '.join(kill.contract for kill in row.kills)}"
-            for name, row in self.rows.items()
-            if name in CONTROLS and row.kills
-        ]
-        wrong += [
-            f"{row.history}: no finding but an error: {error}"
-            for row in self.rows.values()
-            for error in row.errors
-        ]
-        wrong += [f"the control {name} was not run" for name in CONTROLS if name not in self.rows]
-        for identifier, history in broken.items():
-            row = self.rows.get(identifier)
-            if row is None:
-                wrong.append(f"{identifier} was not run")
-            elif not any(
-                kill.contract == history.breaks and history.kind in kill.kinds for kill in row.kills
-            ):
-                got = [kill for kill in row.kills if kill.contract == history.breaks]
-                kinds = f"reports {', '.join(got[0].kinds)}" if got else "is green"
-                wrong.append(
-                    f"{identifier} is not caught: {history.breaks} {kinds} in place of "
-                    f"{history.kind}"
-                )
-            if self.power and self.power.get(identifier, 0) < NEEDED:
-                wrong.append(
-                    f"{identifier} is found in {self.power.get(identifier, 0)} of {SEEDS} seeds"
-                )
-        wrong += [
-            f"{contract} was never seen red" for contract in contracts if not self.killers(contract)
-        ]
-        return wrong
+__all__ = ["control", "discovery", "kill_matrix", "results_on"]
 
 
 def kill_matrix(
@@ -146,13 +40,13 @@ def kill_matrix(
 ) -> Proof:
     """Run every contract in profile `quick` on the controls and on every broken history.
 
-    The controls, and the contract that a history was made to break, are run in all modes; every
-    other contract in its first applicable mode, for the number of pairs is large.
+    The controls, and the contract that a history was made to break, run in all modes. Every other
+    contract runs only in its first applicable mode, because the number of pairs is large.
 
     Args:
-        report: Told a line for each history that is done.
-        jobs: How many processes; as many as there are processors by default.
-        only: Which histories, by id.
+        report: Called with a line of text for each finished history.
+        jobs: The number of processes. Defaults to the number of processors.
+        only: Chooses histories by id.
     """
     names = [name for name in (*CONTROLS, *faulty.load()) if only(name)]
     rows = dict(_spread(_row, [(name,) for name in names], report, jobs))
@@ -166,13 +60,20 @@ def discovery(
     jobs: int | None = None,
     only: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, int]:
-    """In how many of `seeds` the expected contract finds each broken history, in profile `ci`."""
+    """Count the seeds with which profile `ci` finds each broken history by its contract.
+
+    Args:
+        report: Called with a line of text for each finished history.
+        seeds: The seeds to try.
+        jobs: The number of processes. Defaults to the number of processors.
+        only: Chooses histories by id.
+    """
     tasks = [(name, tuple(seeds)) for name in faulty.load() if only(name)]
     return dict(_spread(_power, tasks, report, jobs))
 
 
 def control(name: str) -> Backend:
-    """A backend that is right: a reference backend as registered, or the served one."""
+    """Return a backend without a defect: a registered reference backend, or the served one."""
     return served.BACKEND if name == served.SERVED else registry.resolve(name)
 
 
@@ -184,14 +85,15 @@ def results_on(
     seed: int,
     in_all_modes: Callable[[Contract], bool] = lambda contract: True,
 ) -> Iterator[ContractResult]:
-    """The results of each contract, in a workspace of its own.
+    """Run contracts on a backend in a separate workspace, and yield the results.
 
     Args:
-        backend: What is judged.
-        contracts: By which.
-        profile: How much is tried.
-        seed: Seeds the examples.
-        in_all_modes: Whether a contract is run in each mode, or in its first applicable one.
+        backend: The backend.
+        contracts: The contracts.
+        profile: The profile, which sets the number of examples.
+        seed: The seed of the examples.
+        in_all_modes: Returns True for a contract that runs in each mode. Other contracts run only
+            in their first applicable mode.
     """
     workspace = Workspace()
     with contextlib.ExitStack() as stack:
@@ -213,7 +115,7 @@ def results_on(
 def _run(
     contract: Contract, subject: Subject, mode: Mode, profile: engine.Profile, seed: int
 ) -> ContractResult:
-    """As `engine.run`; a failure of the suite itself is an error of this pair, not of the proof."""
+    """Call `engine.run`, and return a failure of the suite itself as an error of this pair."""
     try:
         return engine.run(contract, subject, mode, profile, seed)
     except Exception as error:
@@ -224,9 +126,9 @@ def _run(
 
 def _row(name: str) -> Row:
     backend = control(name) if name in CONTROLS else faulty.load()[name].backend
-    # A first finding decides; the shortest story is for people.
+    # The first finding decides, so looking for a shorter one takes time for nothing.
     profile = replace(PROFILES["quick"], shrink_seconds=0.0)
-    kinds: dict[str, list[str]] = {}
+    kinds: dict[str, list[Kind]] = {}
     errors = []
     broken = None if name in CONTROLS else faulty.load()[name].breaks
     for result in results_on(

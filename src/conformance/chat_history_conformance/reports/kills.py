@@ -1,22 +1,23 @@
-"""The kill matrix as Markdown and as a picture: which history turned which contract red."""
+"""The kill matrix as Markdown and as a picture: which broken history made which contract fail."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from chat_history_conformance.contracts.catalogue import Contract
-    from chat_history_conformance.faulty import Faulty
-    from chat_history_conformance.faulty.selftest import Proof
+from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.faulty import Faulty
+from chat_history_conformance.faulty.proof import SEEDS, Proof
+from chat_history_conformance.reports.templating import render
+
+__all__ = ["markdown", "picture"]
 
 
 def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[str, Faulty]) -> str:
-    """The whole proof for reading: what each broken history shows, and what killed each contract.
+    """Return the whole proof as a Markdown page: the broken histories, then the contracts.
 
     Args:
-        proof: What was measured.
+        proof: The measurement.
         contracts: The catalogue.
         broken: The broken histories by id.
     """
@@ -24,13 +25,13 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
         [
             "# Kill matrix",
             "",
-            f"{len(contracts)} contracts were run on {len(broken)} broken histories, each a "
-            "control with one defect, in profile `quick` with seed 0. The controls, `memory`, "
-            "`sqlite` and `served` (a small server of the suite's own, which is paused and killed) "
-            "without a defect, are green. A broken history counts as caught "
-            "when the contract it was made to break reports a finding of the expected kind; a "
-            "crash, a time-out or a skip does not count. "
-            "`history-conformance selftest --output reports` writes this file.",
+            f"{len(contracts)} contracts were run on {len(broken)} broken histories in profile "
+            "`quick` with seed 0. Each broken history is one of the controls with one defect. The "
+            "controls themselves pass: `memory`, `sqlite` and `served` (a small server of this "
+            "suite, which is paused and killed). A broken history counts as caught if the contract "
+            "that it was made to break reports a finding of the expected kind. A crash, a time-out "
+            "or a skip does not count. `history-conformance selftest --output reports` writes this "
+            "file.",
             "",
             "![Broken histories by contracts](kill-matrix.svg)",
             "",
@@ -38,7 +39,7 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
             "## Broken histories",
             "",
             *_broken(proof, broken),
-            "## Contracts, and what turned them red",
+            "## Contracts, and the histories that made them fail",
             "",
             *_contracts(proof, contracts),
         ]
@@ -46,32 +47,34 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
 
 
 def _power(proof: Proof) -> Iterable[str]:
-    if not proof.power:
+    power = proof.power
+    if not power:
         return
-    weakest = min(proof.power.values())
-    total = sum(proof.power.values())
     yield (
-        f"Discovery power: in profile `ci`, the expected contract alone, over 20 seeds: "
-        f"{total} of {20 * len(proof.power)} searches found the defect; the weakest was found in "
-        f"{weakest} of 20 seeds."
+        f"Discovery power: the expected contract alone found the defect in {sum(power.values())} "
+        f"of {SEEDS * len(power)} searches, with {SEEDS} seeds for each history in profile `ci`. "
+        f"The history that is hardest to find was found with {min(power.values())} of {SEEDS} "
+        "seeds."
     )
     yield ""
 
 
 def _broken(proof: Proof, broken: Mapping[str, Faulty]) -> Iterable[str]:
-    yield "| history | defect | caught by | as | found, of 20 seeds | red in all | seen in |"
+    yield (
+        f"| history | defect | caught by | kind | found with, of {SEEDS} seeds "
+        "| contracts that fail | seen in |"
+    )
     yield "|---|---|---|---|---|---|---|"
     for identifier, history in broken.items():
         row = proof.rows.get(identifier)
         if row is None:
             continue
-        power = proof.power.get(identifier)
         cells = [
             f"`{identifier}`",
             history.defect,
             f"`{history.breaks}`",
             history.kind,
-            "" if power is None else str(power),
+            "" if row.found is None else str(row.found),
             str(len(row.kills)),
             history.seen,
         ]
@@ -80,7 +83,7 @@ def _broken(proof: Proof, broken: Mapping[str, Faulty]) -> Iterable[str]:
 
 
 def _contracts(proof: Proof, contracts: Mapping[str, Contract]) -> Iterable[str]:
-    yield "| contract | level | red on | for example |"
+    yield "| contract | level | fails on | for example |"
     yield "|---|---|---|---|"
     for identifier, contract in contracts.items():
         killers = proof.killers(identifier)
@@ -91,56 +94,91 @@ def _contracts(proof: Proof, contracts: Mapping[str, Contract]) -> Iterable[str]
 
 _CELL = 11
 _LEFT, _TOP = 330, 250
+_RIGHT = 150
+"""The space for the last labels, which are slanted, in pixels."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A contract and the left edge of its column. `starts_family` draws a line before it."""
+
+    contract: str
+    left: int
+    starts_family: bool
+
+
+@dataclass(frozen=True)
+class _Square:
+    """A contract that failed on the history of the row. `made` if the history was made for it."""
+
+    contract: str
+    kinds: str
+    left: int
+    made: bool
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A broken history and the upper edge of its row."""
+
+    history: str
+    top: int
+    squares: Sequence[_Square]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """The values that `templates/kills.svg` shows. Sizes are in pixels."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+    cell: int
+    columns: Sequence[_Column]
+    rows: Sequence[_Row]
 
 
 def picture(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[str, Faulty]) -> str:
-    """The matrix as an SVG that follows the reader's light or dark setting.
+    """Return the matrix as an SVG image that follows the reader's light or dark setting.
 
-    A row for each broken history, a column for each contract; a full square where the contract it
-    was made for caught it, a pale one where another contract turned red too.
+    A row is a broken history, a column a contract. A strong square shows that the contract that the
+    history was made for failed on it, and a pale square shows that another contract failed too.
 
     Args:
-        proof: What was measured.
+        proof: The measurement.
         contracts: The catalogue.
         broken: The broken histories by id.
     """
-    columns = {identifier: number for number, identifier in enumerate(contracts)}
-    width = _LEFT + _CELL * len(columns) + 150  # the last labels lean out
-    height = _TOP + _CELL * len(broken) + 20
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" aria-label="Kill matrix: '
-        f'{len(broken)} broken histories by {len(contracts)} contracts">',
-        f"<style>{_STYLE}</style>",
-        f'<rect class="page" width="{width}" height="{height}"/>',
-    ]
-    family = ""
-    for identifier, column in columns.items():
-        x = _LEFT + column * _CELL
-        if identifier.partition(".")[0] != family:
-            family = identifier.partition(".")[0]
-            lines.append(f'<path class="rule" d="M{x - 0.5} {_TOP - 6}V{height - 20}"/>')
-        place = f"translate({x + 8} {_TOP - 8}) rotate(-60)"
-        lines.append(f'<text transform="{place}">{escape(identifier)}</text>')
-    for number, (identifier, history) in enumerate(broken.items()):
-        y = _TOP + number * _CELL
-        lines.append(f'<text class="row" x="{_LEFT - 8}" y="{y + 9}">{escape(identifier)}</text>')
-        for kill in proof.rows[identifier].kills if identifier in proof.rows else ():
-            made_for = kill.contract == history.breaks
-            lines.append(
-                f'<rect class="{"made" if made_for else "also"}" rx="2" '
-                f'x="{_LEFT + columns[kill.contract] * _CELL + 1}" y="{y + 1}" '
-                f'width="{_CELL - 2}" height="{_CELL - 2}">'
-                f"<title>{escape(identifier)} on {escape(kill.contract)}: "
-                f"{escape(', '.join(kill.kinds))}</title></rect>"
+    left_of = {identifier: _LEFT + _CELL * index for index, identifier in enumerate(contracts)}
+    families = [identifier.partition(".")[0] for identifier in contracts]
+    shown = _Picture(
+        width=_LEFT + _CELL * len(contracts) + _RIGHT,
+        height=_TOP + _CELL * len(broken) + 20,
+        left=_LEFT,
+        top=_TOP,
+        cell=_CELL,
+        columns=[
+            _Column(identifier, left, before != family)
+            for (identifier, left), before, family in zip(
+                left_of.items(), ["", *families], families, strict=False
             )
-    return "\n".join([*lines, "</svg>", ""])
-
-
-_STYLE = (
-    "text{font:9px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#3c3a36}"
-    ".row{text-anchor:end}.page{fill:#fdfcfa}.rule{stroke:#d8d4cc}"
-    ".made{fill:#a8322a}.also{fill:#e3b7b1}"
-    "@media(prefers-color-scheme:dark){text{fill:#d5d2cb}.page{fill:#1a1917}.rule{stroke:#45423c}"
-    ".made{fill:#ef8278}.also{fill:#6d3a35}}"
-)
+        ],
+        rows=[
+            _Row(
+                identifier,
+                _TOP + _CELL * index,
+                [
+                    _Square(
+                        kill.contract,
+                        ", ".join(kill.kinds),
+                        left_of[kill.contract],
+                        kill.contract == history.breaks,
+                    )
+                    for kill in (proof.rows[identifier].kills if identifier in proof.rows else ())
+                ],
+            )
+            for index, (identifier, history) in enumerate(broken.items())
+        ],
+    )
+    return render("reports/kills.svg", picture=shown)

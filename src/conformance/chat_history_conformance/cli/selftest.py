@@ -1,0 +1,104 @@
+"""The command `selftest`: run the contracts on the broken histories."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chat_history_conformance.cli.refusal import Refusal
+
+if TYPE_CHECKING:
+    from chat_history_conformance.faulty.proof import Proof
+
+__all__ = ["add_parser"]
+
+_LINES = "kill-matrix.jsonl"
+_PAGE = "kill-matrix.md"
+_PICTURE = "kill-matrix.svg"
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `selftest` to the commands."""
+    parser = commands.add_parser(
+        "selftest",
+        help="check that every contract fails on the histories that break it",
+        description="Run every contract on every broken history, and check that each contract "
+        "fails on the histories that break it. This takes long; --only measures a part.",
+        epilog="example: history-conformance selftest --only clear. --output reports",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIRECTORY",
+        help=f"write {_LINES}, {_PAGE} and {_PICTURE} here",
+    )
+    parser.add_argument(
+        "--no-power",
+        action="store_true",
+        help="do not measure how many of 20 seeds find each broken history",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="PREFIX",
+        nargs="+",
+        help="measure only the histories whose id begins with PREFIX, and keep the other rows of "
+        "--output",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="use N processes (default: the number of processors)",
+    )
+    parser.set_defaults(run=_selftest)
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from chat_history_conformance import faulty
+    from chat_history_conformance.contracts import catalogue
+    from chat_history_conformance.faulty import proof as proofs
+    from chat_history_conformance.faulty import selftest
+
+    broken, contracts = faulty.load(), catalogue.load()
+    kept = options.output / _LINES if options.only and options.output else None
+    try:
+        # A file that cannot be read must stop the command before hours of work.
+        before = proofs.load(kept) if kept is not None and kept.exists() else None
+    except (OSError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    wanted = tuple(options.only or [""])
+
+    def chosen(name: str) -> bool:
+        return name.startswith(wanted)
+
+    proof = selftest.kill_matrix(_progress, jobs=options.jobs, only=chosen)
+    if not options.no_power:
+        proof = proof.with_power(selftest.discovery(_progress, jobs=options.jobs, only=chosen))
+    if before is not None:
+        proof = before.updated(proof, broken)
+    if options.output:
+        _write(proof, options.output)
+    wrong = proof.faults(contracts, broken)
+    for sentence in wrong:
+        print(sentence)
+    result = f"{len(wrong)} faults" if wrong else "each contract failed, each history was caught"
+    print(f"{len(contracts)} contracts, {len(broken)} broken histories: {result}")
+    return 1 if wrong else 0
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _write(proof: Proof, directory: Path) -> None:
+    from chat_history_conformance import faulty
+    from chat_history_conformance.contracts import catalogue
+    from chat_history_conformance.faulty import proof as proofs
+    from chat_history_conformance.reports import kills, write_text
+
+    broken, contracts = faulty.load(), catalogue.load()
+    write_text(directory / _LINES, proofs.dump(proof))
+    write_text(directory / _PAGE, kills.markdown(proof, contracts, broken))
+    write_text(directory / _PICTURE, kills.picture(proof, contracts, broken))

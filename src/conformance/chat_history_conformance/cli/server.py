@@ -1,0 +1,47 @@
+"""The command `server`: run a server in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+
+from chat_history_conformance.cli.refusal import Refusal
+from chat_history_conformance.servers import KINDS
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `server` to the commands."""
+    parser = commands.add_parser(
+        "server",
+        help="run a server in the foreground",
+        description="Run a server in the foreground. Prints its address; Ctrl-C stops it.",
+        epilog="example: history-conformance server kafka --port 9092",
+    )
+    parser.add_argument("kind", choices=KINDS, help="the kind of server")
+    parser.add_argument(
+        "--way", default="auto", help="start it as a container, jvm or mock (default: auto)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="listen on this port (default: a free one)"
+    )
+    parser.add_argument(
+        "--image", default="", metavar="NAME", help="use this image, with --way container"
+    )
+    parser.add_argument("--offline", action="store_true", help="download nothing")
+    parser.set_defaults(run=_server)
+
+
+def _server(options: argparse.Namespace) -> int:
+    from chat_history_conformance.servers import ServerError, foreground
+
+    try:
+        return foreground.run(
+            options.kind,
+            options.way,
+            port=options.port,
+            image=options.image,
+            offline=options.offline,
+        )
+    except ServerError as error:
+        raise Refusal(str(error)) from None

@@ -1,0 +1,172 @@
+"""The kill matrix as values: which contract found which broken history, and how reliably.
+
+`kill-matrix.jsonl` holds one line for each history, the controls first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from chat_history_conformance.faulty import Faulty
+from chat_history_conformance.results.model import Kind
+from chat_history_conformance.results.validation import validator
+
+__all__ = ["CONTROLS", "NEEDED", "SEEDS", "Kill", "Proof", "Row", "dump", "load"]
+
+SEEDS = 20
+NEEDED = 19
+"""The number of `SEEDS` seeds in which profile `ci` has to find each broken history."""
+
+CONTROLS = ("memory", "sqlite", "served")
+"""The histories without a defect, which no contract may find broken."""
+
+_COUNT: Mapping[str, Any] = {"strict": True, "ge": 0}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A contract that failed on a broken history, and the kinds of its findings."""
+
+    contract: str
+    kinds: tuple[Kind, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The results of the whole catalogue on one history.
+
+    Attributes:
+        history: The id of the history, a control or a broken one.
+        kills: The contracts that failed.
+        errors: The contracts that ended in an error, each with its text.
+        found: The number of seeds, out of `SEEDS`, in which the expected contract found the defect.
+            None if this was not measured.
+    """
+
+    history: str
+    kills: tuple[Kill, ...]
+    errors: tuple[str, ...] = ()
+    found: int | None = field(default=None, metadata=_COUNT)
+
+    def kill_of(self, contract: str) -> Kill | None:
+        """Return the kill by `contract`, or None if the contract did not fail."""
+        return next((kill for kill in self.kills if kill.contract == contract), None)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The whole matrix: a row for each history, by its id."""
+
+    rows: Mapping[str, Row]
+
+    @property
+    def power(self) -> Mapping[str, int]:
+        """The number of seeds in which each broken history was found, if it was measured."""
+        return {name: row.found for name, row in self.rows.items() if row.found is not None}
+
+    def with_power(self, power: Mapping[str, int]) -> Proof:
+        """Return this proof with the number of seeds in which each broken history was found."""
+        return Proof({name: replace(row, found=power.get(name)) for name, row in self.rows.items()})
+
+    def updated(self, other: Proof, broken: Iterable[str]) -> Proof:
+        """Return this proof with the rows of `other`, without histories that no longer exist.
+
+        If `other` did not measure the discovery power of a history, the earlier number is kept.
+
+        Args:
+            other: The newer measurement.
+            broken: The ids of all broken histories.
+        """
+        rows = {**self.rows, **other.rows}
+        kept = {name: rows[name] for name in (*CONTROLS, *broken) if name in rows}
+        return Proof(kept).with_power({**self.power, **other.power})
+
+    def killers(self, contract: str) -> list[str]:
+        """Return the broken histories on which a contract failed."""
+        return [
+            name
+            for name, row in self.rows.items()
+            if name not in CONTROLS and row.kill_of(contract) is not None
+        ]
+
+    def faults(self, contracts: Iterable[str], broken: Mapping[str, Faulty]) -> list[str]:
+        """Return a sentence for each thing that is wrong with the proof.
+
+        A broken history counts as caught only if the controls pass and the contract made for it
+        reports a finding of the expected kind. A crash of the suite or a server error does not
+        count.
+
+        Args:
+            contracts: The ids of all contracts.
+            broken: The broken histories by id.
+        """
+        return [
+            *self._wrong_rows(),
+            *(text for history in broken.values() for text in self._wrong_with(history)),
+            *(
+                f"no broken history made {contract} fail"
+                for contract in contracts
+                if not self.killers(contract)
+            ),
+        ]
+
+    def _wrong_rows(self) -> Iterator[str]:
+        for name in CONTROLS:
+            row = self.rows.get(name)
+            if row is None:
+                yield f"the control {name} was not run"
+            elif row.kills:
+                failed = ", ".join(kill.contract for kill in row.kills)
+                yield f"the control {name} failed: {failed}"
+        for name, row in self.rows.items():
+            for error in row.errors:
+                yield f"{name}: an error instead of a finding: {error}"
+
+    def _wrong_with(self, history: Faulty) -> Iterator[str]:
+        row = self.rows.get(history.id)
+        if row is None:
+            yield f"{history.id} was not run"
+            return
+        kill = row.kill_of(history.breaks)
+        if kill is None:
+            yield f"{history.id} is not caught: {history.breaks} passes"
+        elif history.kind not in kill.kinds:
+            yield (
+                f"{history.id} is not caught: {history.breaks} reports {', '.join(kill.kinds)} "
+                f"instead of {history.kind}"
+            )
+        if self.power and (row.found or 0) < NEEDED:
+            yield f"{history.id} is found with {row.found or 0} of {SEEDS} seeds"
+
+
+def dump(proof: Proof) -> str:
+    """Return a proof as JSON Lines, one line for each history."""
+    return "".join(
+        json.dumps(asdict(row), separators=(",", ":")) + "\n" for row in proof.rows.values()
+    )
+
+
+def load(path: Path) -> Proof:
+    """Read the proof that `dump` wrote to a file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line is not JSON or does not fit. The message names the file, the line and the
+            field.
+    """
+    read = validator(Row)
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            row = read(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}: {error}. Fix it, or write the file again with "
+                "history-conformance selftest --output DIR."
+            ) from None
+        rows[row.history] = row
+    return Proof(rows)
