@@ -29,10 +29,9 @@ from langchain_core.messages import (
 )
 
 from chat_history_backends import codec
+from chat_history_backends.arguments import check_bounds, check_ttl
 from chat_history_backends.codec import (
     UndecodableRecordError,
-    check_bounds,
-    check_ttl,
     decode,
     decode_batch,
     encode,

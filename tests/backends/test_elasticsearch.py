@@ -38,7 +38,7 @@ from chat_history_backends.elasticsearch import (
     conversation,
 )
 from chat_history_backends.elasticsearch.index import MAPPING, Known
-from chat_history_backends.ids import ENCODED
+from chat_history_backends.session_ids import ENCODED_PREFIX
 from chat_history_conformance.servers.handle import Server
 
 Open = Callable[..., ElasticsearchChatMessageHistory]
@@ -693,7 +693,7 @@ def test_an_index_without_any_mapping_gets_one(
 
 @pytest.mark.parametrize(
     "session",
-    ["", "a,b", "*", "half \ud800", "x" * 40_000, f"{ENCODED}x", "ä" * 16_384, "nul\0"],
+    ["", "a,b", "*", "half \ud800", "x" * 40_000, f"{ENCODED_PREFIX}x", "ä" * 16_384, "nul\0"],
     ids=["empty", "comma", "star", "surrogate", "long", "like ours", "bytes", "nul"],
 )
 def test_any_id_is_a_session_of_its_own(opened: Open, session: str) -> None:

@@ -34,7 +34,8 @@ from chat_history_backends.kafka import (
     UnreachableError,
     clients,
 )
-from chat_history_backends.kafka.topics import topic_name
+from chat_history_backends.kafka.names import topic_name
+from chat_history_backends.kafka.sender import Receipt
 from chat_history_conformance.servers import ladder
 from chat_history_conformance.servers.handle import Server
 
@@ -479,7 +480,7 @@ def test_an_acknowledgement_without_a_place_in_the_log_is_none(opened: Open, kaf
 
 
 def test_a_receipt_counts_what_two_threads_report_at_once() -> None:
-    receipt = clients.Receipt(2)
+    receipt = Receipt(2)
     other = threading.Thread(target=receipt.report, args=(1, None))
 
     class Interrupted(int):

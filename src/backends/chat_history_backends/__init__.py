@@ -1,5 +1,5 @@
-"""Reference chat-message histories, one module each, that pass the conformance contracts.
+"""Reference chat-message histories that pass the conformance contracts.
 
-`memory` and `sqlite` need nothing but langchain-core. A module that needs a client library imports
-it itself, so importing this package imports no client.
+`memory` and `sqlite` need langchain-core only. `kafka` and `elasticsearch` also need a client
+library, which they import themselves. Importing this package imports no client library.
 """

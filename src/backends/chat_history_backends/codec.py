@@ -1,20 +1,17 @@
-"""Messages to text and back, and the checks on arguments that all reference histories share.
+"""Conversion of messages to text and back.
 
-The text is the JSON of ``message_to_dict``, pure ASCII: a NUL or half a surrogate pair is escaped,
-so any store that keeps ASCII keeps any message. Non-finite floats are written the way Python's
-``json`` writes and reads them (``NaN``, ``Infinity``).
+The text is the JSON of ``message_to_dict`` in pure ASCII. A NUL or half a surrogate pair is
+escaped, so any store that keeps ASCII keeps any message. Non-finite floats are written the way
+Python's ``json`` writes and reads them (``NaN``, ``Infinity``).
 
-The rule is *keep it exactly or refuse it before storing*. What JSON changes by its own rules is
-accepted: a tuple becomes a list, an integer key a string, a dataclass or pydantic value a dict, a
-subclass its base. Whatever else would not come back as it was is refused.
+The rule is: keep a message exactly, or refuse it before it is stored. Changes that JSON makes by
+its own rules are accepted: a tuple becomes a list, an integer key a string, a dataclass or pydantic
+value a dict, a subclass its base. Every other value that would come back changed is refused.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import numbers
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from types import NoneType
@@ -29,21 +26,25 @@ from langchain_core.messages import (
     messages_from_dict,
 )
 
+__all__ = ["UndecodableRecordError", "decode", "decode_batch", "encode", "encode_batch"]
+
 P = TypeVar("P", bound=int | str)
 
-_USE_JSON = "Use what JSON has: str, int, float, bool, None, list, dict with str keys"
+_USE_JSON = "Use the values that JSON has: str, int, float, bool, None, list, dict with str keys"
 _USE_CORE_CLASS = "Use the message classes of langchain-core, with fields that they accept"
 
-# langchain-core's validators derive these from one another and from additional_kwargs whenever a
-# message is built: tool calls that were emptied afterwards come back. That is not ours to refuse.
+# langchain-core's validators derive these from each other and from additional_kwargs whenever a
+# message is built. Tool calls that were removed from a message come back that way. This does not
+# count as a change.
 _REBUILT_BY_VALIDATORS = frozenset({"tool_calls", "invalid_tool_calls", "tool_call_chunks"})
 
 
 class UndecodableRecordError(ValueError):
-    """A stored record is no message that langchain-core can read. Nothing was consumed.
+    """A stored record is not a message that langchain-core can read. Nothing was consumed.
 
     Attributes:
-        position: What identifies the record in its store: the first one, if there are several.
+        position: The id of the record in its store; of the first one, if there are several.
+        reason: Why it cannot be decoded.
         messages: The messages of this read that could be decoded, in order.
     """
 
@@ -64,7 +65,7 @@ class UndecodableRecordError(ValueError):
 
 
 def encode(message: BaseMessage) -> str:
-    """Write one message as text, or refuse it.
+    """Return the text of one message, or refuse the message.
 
     Args:
         message: The message; it is not changed.
@@ -73,10 +74,10 @@ def encode(message: BaseMessage) -> str:
         ASCII text that :func:`decode` turns into an equal message.
 
     Raises:
-        TypeError: It is no message, or holds a value that JSON has no form for (the text names
+        TypeError: It is not a message, or holds a value that JSON cannot represent (the text names
             its place, such as ``additional_kwargs['x'][2]``).
-        ValueError: It holds a value that would not come back as it is, or langchain-core cannot
-            read its class back.
+        ValueError: It holds a value that would come back changed, or langchain-core cannot read
+            its class back.
     """
     if not isinstance(message, BaseMessage):
         hint = "; use add_user_message for text" if isinstance(message, str) else ""
@@ -89,10 +90,17 @@ def encode(message: BaseMessage) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(_refusal(message, _find_unwritable(fields) or str(error))) from error
-    if _is_plain(message, fields):
-        return text
-    # Reading it back is the only proof that it can be read back: the class may be one that
-    # langchain-core does not know, and a field may have been assigned what its validator refuses.
+    if not _is_plain(message, fields):
+        _check_reads_back(message, fields, text)
+    return text
+
+
+def _check_reads_back(message: BaseMessage, fields: Mapping[str, Any], text: str) -> None:
+    """Raise ``ValueError`` if the text does not come back as the same message.
+
+    Only reading it proves that. langchain-core may not know the class of the message, and a field
+    may hold a value that its validator refuses.
+    """
     try:
         copy = message_to_dict(decode(text, 0))
     except UndecodableRecordError as error:
@@ -103,24 +111,24 @@ def encode(message: BaseMessage) -> str:
             if name not in _REBUILT_BY_VALIDATORS and _differ(fields, copy["data"], name):
                 reason = _find_unwritable(fields.get(name), name) or f"{name} would change"
                 raise ValueError(_refusal(message, reason))
-    return text
 
 
 def encode_batch(messages: Iterable[BaseMessage]) -> list[str]:
-    """Write a batch as texts, all of it before the caller stores any.
+    """Return the texts of a batch. All are encoded before the caller stores any.
 
     Args:
         messages: Any iterable of messages; an iterator is consumed once.
 
     Returns:
-        One text per message, in order.
+        One text for each message, in order.
 
     Raises:
-        TypeError: As :func:`encode`, or ``messages`` is no iterable of messages. The text names the
-            position in the batch, from 0.
-        ValueError: As :func:`encode`, naming the position in the batch.
+        TypeError: As :func:`encode`, or ``messages`` is not an iterable of messages. The text names
+            the position in the batch, from 0.
+        ValueError: As :func:`encode`. The text names the position in the batch.
     """
-    # All three can be iterated, and none over messages; empty ones would pass for an empty batch.
+    # These types are iterable, but do not hold messages. An empty one would pass for an empty
+    # batch.
     if isinstance(messages, (str, bytes, Mapping)):
         raise TypeError(
             f"a sequence of messages is needed, not {type(messages).__name__}; "
@@ -139,23 +147,23 @@ def encode_batch(messages: Iterable[BaseMessage]) -> list[str]:
 
 
 def decode(text: str | bytes, position: int | str) -> BaseMessage:
-    """Read one message from the text that :func:`encode` wrote.
+    """Return the message that :func:`encode` wrote as this text.
 
     Args:
         text: The stored text.
-        position: What identifies the record in its store, for the error.
+        position: The id of the record in its store, for the error.
 
     Returns:
         A new message.
 
     Raises:
-        UndecodableRecordError: The text is no message.
+        UndecodableRecordError: The text is not a message.
     """
     try:
         return messages_from_dict([json.loads(text)])[0]
     except Exception as error:
-        # Whatever a damaged text or a validator raises. The text of a pydantic error (it has
-        # `errors`) quotes the content of the message, which belongs in no log.
+        # A damaged text or a validator may raise any exception. The text of a pydantic error (it
+        # has `errors`) quotes the content of the message, which must not get into a log.
         name = type(error).__name__
         detail = name if hasattr(error, "errors") else f"{name}: {error}"
         raise UndecodableRecordError(position, detail) from error
@@ -164,19 +172,19 @@ def decode(text: str | bytes, position: int | str) -> BaseMessage:
 def decode_batch(
     records: Iterable[tuple[P, str | bytes]], deadline: float | None = None
 ) -> tuple[list[BaseMessage], P | None]:
-    """Read records in order, up to a deadline.
+    """Decode records in order, up to a deadline.
 
     Args:
-        records: Pairs of position and text. Consumed only as far as there is time.
-        deadline: Time of ``time.monotonic()``, in seconds, from which no further record is read;
-            None reads all.
+        records: Pairs of position and text. They are consumed only as far as there is time.
+        deadline: The time of ``time.monotonic()``, in seconds, from which no further record is
+            read; None reads all.
 
     Returns:
-        The messages, and the position of the last of them (None where there is none).
+        The messages, and the position of the last one (None if there is no message).
 
     Raises:
-        UndecodableRecordError: A record is no message; raised after the others were decoded, and
-            carries them.
+        UndecodableRecordError: A record is not a message. It is raised after the others were
+            decoded, and carries them.
     """
     messages: list[BaseMessage] = []
     reached: P | None = None
@@ -194,93 +202,19 @@ def decode_batch(
     return messages, reached
 
 
-def check_bounds(
-    max_message_count: int | None, max_time_sec: float | None
-) -> tuple[int | None, float | None]:
-    """Check the two bounds of a read.
-
-    Args:
-        max_message_count: At most so many messages, 0 or more; None for any number.
-        max_time_sec: At most so many seconds, 0 or more; None or infinity for any time.
-
-    Returns:
-        Both bounds, None where there is none.
-
-    Raises:
-        TypeError: A bound is not a number of its kind (a bool is none).
-        ValueError: A bound is negative or not a number (NaN).
-    """
-    if max_message_count is not None:
-        if isinstance(max_message_count, bool) or not isinstance(max_message_count, int):
-            raise TypeError(f"max_message_count must be an int or None, not {max_message_count!r}")
-        if max_message_count < 0:
-            raise ValueError(f"max_message_count must be 0 or more, not {max_message_count}")
-    if max_time_sec is None:
-        return max_message_count, None
-    if isinstance(max_time_sec, bool) or not isinstance(max_time_sec, numbers.Real):
-        raise TypeError(f"max_time_sec must be a number of seconds or None, not {max_time_sec!r}")
-    if not max_time_sec >= 0:  # so written that NaN is refused too
-        raise ValueError(f"max_time_sec must be 0 or more, not {max_time_sec!r}")
-    try:
-        seconds = float(max_time_sec)
-    except OverflowError:  # an int beyond every float
-        seconds = math.inf
-    return max_message_count, None if math.isinf(seconds) else seconds
-
-
-def check_ttl(ttl_ms: int | None) -> int | None:
-    """Check a time to live.
-
-    Args:
-        ttl_ms: Milliseconds, 1 or more; None for ever.
-
-    Returns:
-        The same value.
-
-    Raises:
-        TypeError: It is neither an int (a bool is none) nor None.
-        ValueError: It is less than 1.
-    """
-    if ttl_ms is not None:
-        if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, int):
-            raise TypeError(f"ttl_ms must be an int or None, not {ttl_ms!r}")
-        if ttl_ms < 1:
-            raise ValueError(f"ttl_ms must be 1 or more, not {ttl_ms}; None keeps for ever")
-    return ttl_ms
-
-
-def check_seconds(name: str, value: float) -> float:
-    """Check how long something may take.
-
-    Args:
-        name: What the argument is called.
-        value: Seconds, above 0; infinity for any time.
-
-    Returns:
-        The value, or the longest time that threads can wait for.
-
-    Raises:
-        TypeError: It is no number (a bool is none).
-        ValueError: It is not above 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not value > 0:  # so written that NaN is refused too
-        raise ValueError(f"{name} must be above 0 seconds, not {value!r}")
-    return min(float(value), threading.TIMEOUT_MAX / 2)
-
-
 _PLAIN_KEYS = {
     kind: frozenset(message_to_dict(kind(content=""))["data"])
     for kind in (HumanMessage, SystemMessage, AIMessage)
 }
 _WRITTEN_AS = {HumanMessage: "human", SystemMessage: "system", AIMessage: "ai"}
+_TEXT_OR_NONE = (str, NoneType)
+_SCALARS = (str, int, float, bool, NoneType)
 
 
 def _is_plain(message: BaseMessage, fields: Mapping[str, Any]) -> bool:
-    """Whether a message is of the most common shape, which comes back as it is beyond doubt.
+    """Return whether a message has the most common shape, which certainly comes back unchanged.
 
-    It spares most messages four fifths of their cost. False says nothing.
+    This saves four fifths of the cost of most messages. False means only that it has to be checked.
     """
     kind = type(message)
     return (
@@ -292,23 +226,22 @@ def _is_plain(message: BaseMessage, fields: Mapping[str, Any]) -> bool:
         and type(fields["name"]) in _TEXT_OR_NONE
         and not fields["additional_kwargs"]
         and type(fields["additional_kwargs"]) is dict
-        and type(fields["response_metadata"]) is dict
-        and all(
-            type(key) is str and type(value) in _SCALARS
-            for key, value in fields["response_metadata"].items()
-        )
-        and (
-            kind is not AIMessage
-            or (
-                fields["usage_metadata"] is None
-                and fields["tool_calls"] == fields["invalid_tool_calls"] == []
-            )
-        )
+        and _is_flat(fields["response_metadata"])
+        and (kind is not AIMessage or _uses_no_tools(fields))
     )
 
 
-_TEXT_OR_NONE = (str, NoneType)
-_SCALARS = (str, int, float, bool, NoneType)
+def _is_flat(value: Any) -> bool:
+    return type(value) is dict and all(
+        type(key) is str and type(item) in _SCALARS for key, item in value.items()
+    )
+
+
+def _uses_no_tools(fields: Mapping[str, Any]) -> bool:
+    return (
+        fields["usage_metadata"] is None
+        and fields["tool_calls"] == fields["invalid_tool_calls"] == []
+    )
 
 
 def _refusal(message: BaseMessage, reason: str, remedy: str = _USE_JSON) -> str:
@@ -316,31 +249,38 @@ def _refusal(message: BaseMessage, reason: str, remedy: str = _USE_JSON) -> str:
 
 
 def _differ(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> bool:
-    # Text against text: NaN differs from itself, and 1 is equal to 1.0 and True.
+    # Compare texts: NaN differs from itself, and 1 is equal to 1.0 and True.
     if name not in before or name not in after:
         return True
     return json.dumps(before[name]) != json.dumps(after[name])
 
 
 def _find_unwritable(value: Any, place: str = "", depth: int = 0) -> str | None:
-    """Say where in ``value`` the first thing is that JSON cannot keep, and what it is."""
+    """Return the place and the problem of the first value that JSON cannot keep, or None."""
     if depth > 200:
         return f"{place[:100]}... is nested too deeply, or holds itself"
     if isinstance(value, (list, tuple)):
-        items: Iterable[tuple[str, Any]] = ((f"{place}[{i}]", x) for i, x in enumerate(value))
+        items = [(f"{place}[{index}]", item) for index, item in enumerate(value)]
     elif isinstance(value, dict):
-        try:
-            keys = [key if isinstance(key, str) else json.dumps(key) for key in value]
-            json.dumps(dict.fromkeys(value))
-        except (TypeError, ValueError) as error:
-            return f"{place} has a key that JSON cannot hold ({error})"
-        if len(set(keys)) < len(keys):
-            return f"{place} has keys that JSON cannot tell apart, such as 1 and '1'"
-        items = ((f"{place}[{key!r}]" if place else str(key), x) for key, x in value.items())
+        if problem := _key_problem(value, place):
+            return problem
+        items = [(f"{place}[{key!r}]" if place else str(key), item) for key, item in value.items()]
     else:
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
             return f"{place} is of type {type(value).__name__} ({error})"
         return None
-    return next(filter(None, (_find_unwritable(x, where, depth + 1) for where, x in items)), None)
+    problems = (_find_unwritable(item, inner, depth + 1) for inner, item in items)
+    return next(filter(None, problems), None)
+
+
+def _key_problem(value: dict[Any, Any], place: str) -> str | None:
+    try:
+        keys = [key if isinstance(key, str) else json.dumps(key) for key in value]
+        json.dumps(dict.fromkeys(value))
+    except (TypeError, ValueError) as error:
+        return f"{place} has a key that JSON cannot hold ({error})"
+    if len(set(keys)) < len(keys):
+        return f"{place} has keys that JSON cannot distinguish, such as 1 and '1'"
+    return None

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from langchain_core.messages import BaseMessage
 
+from .base import Record, ReferenceHistory
 from .codec import decode_batch
-from .windows import Record, WindowedHistory
+
+__all__ = ["SHARED_STORE", "MemoryChatMessageHistory", "MemoryStore"]
 
 _NEVER = float("inf")
 
@@ -23,16 +25,16 @@ _NEVER = float("inf")
 class _Stored(NamedTuple):
     position: int
     text: str
-    expires_at: float  # of time.monotonic(), which nobody can set back
+    expires_at: float  # a time of time.monotonic(), which cannot be set back
 
 
 @dataclass
 class _Session:
-    records: list[_Stored] = field(default_factory=list)  # positions rise
+    records: list[_Stored] = field(default_factory=list)  # by increasing position
     position: int = 0
 
     def after(self, position: int) -> Iterator[Record]:
-        """Yield what lies behind a position and has not expired."""
+        """Yield the records after a position that have not expired."""
         now = time.monotonic()
         start = bisect_right(self.records, position, key=lambda record: record.position)
         for record in itertools.islice(self.records, start, None):
@@ -47,7 +49,7 @@ class _Session:
 
 
 class MemoryStore:
-    """Where memory histories keep their messages: sessions by id, safe for threads.
+    """The sessions of memory histories, by id. A store is safe for threads.
 
     Handles with the same store and session id share a conversation. A message stays until it is
     cleared or its time to live has passed.
@@ -57,7 +59,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
         self._positions = itertools.count(1)
-        self._expiries: list[tuple[float, int, str]] = []  # a heap: the next to expire is in front
+        self._expiries: list[tuple[float, int, str]] = []  # a heap: the next to expire is first
 
     def _remove(self, session_id: str, position: int) -> None:
         session = self._sessions.get(session_id)
@@ -74,22 +76,23 @@ class MemoryStore:
 
 
 SHARED_STORE = MemoryStore()
+"""The store of all histories that are opened without one."""
 
 
-class MemoryChatMessageHistory(WindowedHistory):
+class MemoryChatMessageHistory(ReferenceHistory):
     """A conversation in memory, shared by all handles of this process with its session id.
 
-    `WindowedHistory` tells what the methods do. Safe for threads. The age of a message is
-    measured by the monotonic clock; the memory of what expired is freed by the next write to the
-    store, in any session.
+    `ReferenceHistory` describes the methods. A history is safe for threads. The age of a message is
+    measured by the monotonic clock. The next write to the store, in any session, frees the memory
+    of expired messages.
 
     Args:
-        session_id: Any string, the empty one included.
-        store: Where to keep the messages; by default one store for the whole process.
+        session_id: Any string, including the empty one.
+        store: The store for the messages; by default one store for the whole process.
         ttl_ms: Milliseconds until a message written by this handle expires; None for never.
 
     Raises:
-        TypeError: ``session_id`` is no string, or ``ttl_ms`` no int.
+        TypeError: ``session_id`` is not a string, or ``ttl_ms`` is not an int.
         ValueError: ``ttl_ms`` is less than 1.
     """
 
@@ -102,9 +105,10 @@ class MemoryChatMessageHistory(WindowedHistory):
     def clear(self) -> None:
         """Remove the session's messages for every handle; other sessions are not touched.
 
-        Consumed reads go on with what is added next. Clearing an empty session does nothing.
+        Consuming reads continue with the messages that are added next. Clearing an empty session
+        does nothing.
         """
-        # The position may go too: what is added next lies behind every position there was.
+        # The position may be removed too: the next message comes after every earlier position.
         with self._store._lock:
             self._store._sessions.pop(self.session_id, None)
 
@@ -112,8 +116,8 @@ class MemoryChatMessageHistory(WindowedHistory):
         """Remove the one record that an ``UndecodableRecordError`` names by its ``position``.
 
         Args:
-            position: The error's ``position``. Where this session has no such record, nothing
-                happens.
+            position: The error's ``position``. Nothing happens if this session has no such
+                record.
         """
         with self._store._lock:
             self._store._remove(self.session_id, position)
@@ -158,7 +162,7 @@ class MemoryChatMessageHistory(WindowedHistory):
     def _consume(
         self, count: int | None, deadline: float | None, *, rewind: bool = False, after: int = 0
     ) -> list[BaseMessage]:
-        # Decoding is done under the lock: another reader must not start from the same position.
+        # Decode under the lock: another reader must not start from the same position.
         with self._store._lock:
             session = self._session()
             start = 0 if rewind else max(session.position, after)
@@ -168,9 +172,11 @@ class MemoryChatMessageHistory(WindowedHistory):
             return messages
 
     def _session(self) -> _Session:
-        # One that was never written is made up and not kept: reading stores nothing.
+        # Reading a session that was never written must not create it.
         return self._store._sessions.get(self.session_id, _Session())
 
 
 def _limit(count: int | None) -> int | None:
-    return None if count is None else min(count, sys.maxsize)  # the most that islice takes
+    return (
+        None if count is None else min(count, sys.maxsize)
+    )  # the largest number that islice accepts

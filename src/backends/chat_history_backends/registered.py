@@ -1,6 +1,6 @@
-"""The names under which the reference backends are registered, and what they state of themselves.
+"""Declarations of the reference backends for the conformance suite.
 
-The only module of this package that knows the conformance suite.
+The entry points of this package lead here. Only this module and `benchmarks` import the suite.
 """
 
 from __future__ import annotations
@@ -15,9 +15,18 @@ from chat_history_backends.benchmarks.floors.memory import MemoryFloor
 from chat_history_backends.benchmarks.floors.sqlite import SQLiteFloor
 from chat_history_conformance import history_backend, servers
 
-from .codec import check_ttl
+from .arguments import check_ttl
 from .memory import SHARED_STORE, MemoryChatMessageHistory
 from .sqlite import SQLiteChatMessageHistory
+
+__all__ = [
+    "elasticsearch",
+    "elasticsearch_async",
+    "kafka",
+    "kafka_consuming",
+    "memory",
+    "sqlite",
+]
 
 if TYPE_CHECKING:
     from chat_history_backends.benchmarks.floors.elasticsearch import ElasticsearchFloor
@@ -50,7 +59,7 @@ def _corrupt_memory(session_id: str) -> None:
     peers={"langchain-core": peers.in_memory},
 )
 def memory(session_id: str) -> MemoryChatMessageHistory:
-    """A history in the memory of this process."""
+    """Open a history in the memory of this process."""
     return MemoryChatMessageHistory(session_id)
 
 
@@ -78,7 +87,7 @@ def _corrupt_sqlite(session_id: str) -> None:
     peers={"langchain-community": peers.SQLPeer},
 )
 def sqlite(session_id: str) -> SQLiteChatMessageHistory:
-    """A history in `chat_history.sqlite3` in the working directory."""
+    """Open a history in `chat_history.sqlite3` in the working directory."""
     return SQLiteChatMessageHistory(session_id)
 
 
@@ -87,13 +96,13 @@ def _on_kafka(session_id: str, **arguments: Any) -> KafkaChatMessageHistory:
 
     address, config = servers.address("kafka"), servers.settings("kafka")
     _keep_warm(address)
-    # A run makes thousands of topics, and one partition of each would be written in any case.
+    # A run creates thousands of topics, and only partition 0 of each is written to.
     return KafkaChatMessageHistory(session_id, address, partition=1, config=config, **arguments)
 
 
 @cache
 def _keep_warm(address: str) -> KafkaChatMessageHistory:
-    """A history that stays open, as an application keeps one: the others find its clients warm."""
+    """Open a history that stays open, as in an application, so that the others share its clients."""
     from .kafka import KafkaChatMessageHistory
 
     return KafkaChatMessageHistory("warm", address, config=servers.settings("kafka"))
@@ -108,10 +117,10 @@ def _kafka_consuming_with_ttl(session_id: str, ttl_ms: int | None) -> KafkaChatM
 
 
 def _corrupt_kafka(session_id: str) -> None:
-    """Write the session's records again, the text of the last one cut short."""
+    """Write the session's records again, with the text of the last one cut short."""
     from confluent_kafka import Consumer, Producer, TopicPartition
 
-    from .kafka.topics import topic_name
+    from .kafka.names import topic_name
 
     client = {**servers.settings("kafka"), "bootstrap.servers": servers.address("kafka")}
     place = TopicPartition(topic_name(session_id), 0)
@@ -130,14 +139,14 @@ def _corrupt_kafka(session_id: str) -> None:
 
 
 def _remove_from_kafka(session_id: str) -> None:
-    """Delete the session's topic, and the position that was kept for it."""
-    from .kafka.topics import topic_name
+    """Delete the session's topic and its committed position."""
+    from .kafka.names import topic_name
 
     topic, admin = topic_name(session_id), _keep_warm(servers.address("kafka")).admin_client
     deleted = [*admin.delete_topics([topic]).values()]
     deleted += admin.delete_consumer_groups([topic]).values()
     for future in deleted:
-        future.exception(10)  # there may be neither
+        future.exception(10)  # the topic or the position may not exist
 
 
 def _kafka_floor(session_id: str) -> KafkaFloor:
@@ -156,7 +165,7 @@ def _kafka_floor(session_id: str) -> KafkaFloor:
     peers={"langchain-community": peers.kafka},
 )
 def kafka(session_id: str) -> KafkaChatMessageHistory:
-    """A history on Kafka whose `messages` is the whole conversation."""
+    """Open a history on Kafka whose `messages` is the whole conversation."""
     return _on_kafka(session_id, reads="replay")
 
 
@@ -171,7 +180,7 @@ def kafka(session_id: str) -> KafkaChatMessageHistory:
     peers={"langchain-community": peers.kafka},
 )
 def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
-    """A history on Kafka whose `messages` continues, as that of langchain-community does."""
+    """Open a history on Kafka whose `messages` continues, as in langchain-community."""
     return _on_kafka(session_id)
 
 
@@ -227,7 +236,7 @@ def _corrupt_elasticsearch(session_id: str) -> None:
 
 
 def _remove_from_elasticsearch(session_id: str) -> None:
-    """Delete the session's documents. The index stays: others may be using it."""
+    """Delete the session's documents. The index stays, because others may be using it."""
     with _on_elasticsearch(session_id) as history:
         history.clear()
 
@@ -250,14 +259,14 @@ def _elasticsearch_floor(session_id: str) -> ElasticsearchFloor:
     peers={"langchain-elasticsearch": peers.ElasticsearchPeer},
 )
 def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
-    """A history on Elasticsearch."""
+    """Open a history on Elasticsearch."""
     return _on_elasticsearch(session_id)
 
 
 @history_backend(
     "elasticsearch-async",
     server="elasticsearch",
-    lacks={"sync": "made for an event loop; its synchronous methods name the twins to use"},
+    lacks={"sync": "made for an event loop; its synchronous methods name the async ones to use"},
     with_ttl=_on_elasticsearch_async,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
@@ -265,5 +274,5 @@ def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
     peers={"langchain-elasticsearch": peers.ElasticsearchPeer},
 )
 def elasticsearch_async(session_id: str) -> AsyncElasticsearchChatMessageHistory:
-    """A history on Elasticsearch for an event loop."""
+    """Open a history on Elasticsearch for an event loop."""
     return _on_elasticsearch_async(session_id)

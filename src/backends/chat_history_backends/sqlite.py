@@ -12,19 +12,21 @@ from contextlib import ExitStack, closing, contextmanager
 
 from langchain_core.messages import BaseMessage
 
-from .closing import Closing
+from .base import Record, ReferenceHistory
+from .closeable import Closeable
 from .codec import decode_batch
-from .windows import Record, WindowedHistory
 
-_BUSY_TIMEOUT_SEC = 30.0
-_LEAST_WAIT_SEC = 0.5
+__all__ = ["SQLiteChatMessageHistory"]
+
+_BUSY_TIMEOUT_SECONDS = 30.0
+_LEAST_WAIT_SECONDS = 0.5
 _LARGEST_INT = 2**63 - 1
 _REMOVED_PER_WRITE = 1000
 
-# AUTOINCREMENT: an id is never used twice and rises in the order of commits, so it is the order of
-# the conversation and the unit of positions. No clock has a say in it.
-# A session id is a BLOB because TEXT ends at a NUL for some functions and cannot hold half a
-# surrogate pair; blobs are compared byte by byte.
+# AUTOINCREMENT: no id is used twice, and ids increase in the order of commits. So the id gives the
+# order of the conversation and serves as the position. No clock is involved.
+# A session id is a BLOB because some functions end a TEXT at a NUL, and a TEXT cannot hold half a
+# surrogate pair. Blobs are compared byte by byte.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS chat_messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -42,39 +44,41 @@ CREATE TABLE IF NOT EXISTS chat_positions (
 """
 _SCHEMA_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'chat_positions'"
 
-# Threads of one process that write to one file take turns here: SQLite would let them try again and
-# again, with naps between that are longer than a write.
-_TURNS: weakref.WeakValueDictionary[tuple[int, int], threading.Lock] = weakref.WeakValueDictionary()
+# Threads of one process that write to one file take turns by these locks. SQLite would make them
+# try again and again, and sleep for longer than a write takes.
+_WRITE_LOCKS: weakref.WeakValueDictionary[tuple[int, int], threading.Lock] = (
+    weakref.WeakValueDictionary()
+)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_TURNS.clear)  # another thread may have held one
+    os.register_at_fork(after_in_child=_WRITE_LOCKS.clear)  # another thread may have held one
 
 _ALIVE = "session_id = ? AND id > ? AND (expires_at_ns IS NULL OR expires_at_ns > ?)"
 
 
-class SQLiteChatMessageHistory(WindowedHistory, Closing):
+class SQLiteChatMessageHistory(ReferenceHistory, Closeable):
     """A conversation in an SQLite file, shared by all handles on that file with its session id.
 
-    `WindowedHistory` tells what the methods do. Each handle has a connection of its own; it may be
-    used from any thread, but not after a fork. The file is opened, and made where it is missing,
-    at construction. It is in WAL mode, so that readers and a writer do not wait for each other; a
+    `ReferenceHistory` describes the methods. Each handle has its own connection. A handle may be
+    used from any thread, but not after a fork. The constructor opens the file, and creates it if it
+    is missing. The file is in WAL mode, so readers and a writer do not wait for each other. A
     writer waits up to 30 seconds for another one. The file must be on a local disk.
 
-    When an add returns, its batch is in the file and synced to the disk (``synchronous=FULL``): it
-    outlives a crash of the process, of the system, and a loss of power.
+    When an add returns, its batch is in the file and synced to the disk (``synchronous=FULL``). It
+    survives a crash of the process or of the system, and a loss of power.
 
-    The age of a message is measured by the wall clock. Whoever sets it back makes messages with a
-    time to live stay longer, and nothing else. Rows that expired are deleted, up to 1,000 at a
-    time, by each write to the file.
+    The age of a message is measured by the wall clock. If the clock is set back, messages with a
+    time to live stay longer; nothing else changes. Each write to the file deletes up to 1,000
+    expired rows.
 
     Args:
-        session_id: Any string, the empty one included.
-        path: The database file. Its directory has to exist.
+        session_id: Any string, including the empty one.
+        path: The database file. Its directory must exist.
         ttl_ms: Milliseconds until a message written by this handle expires; None for never.
 
     Raises:
-        TypeError: ``session_id`` is no string, or ``ttl_ms`` no int.
-        ValueError: ``ttl_ms`` is less than 1, or ``path`` names a database that is no file.
-        sqlite3.Error: The file cannot be opened. All methods raise it where the database fails, or
+        TypeError: ``session_id`` is not a string, or ``ttl_ms`` is not an int.
+        ValueError: ``ttl_ms`` is less than 1, or ``path`` names a database that is not a file.
+        sqlite3.Error: The file cannot be opened. All methods raise it if the database fails, or if
             the file was deleted or replaced; the text names the session and the file.
         RuntimeError: By all methods: the handle is closed, or belongs to another process.
     """
@@ -90,8 +94,8 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
         name = os.fspath(path)
         if name in ("", ":memory:"):
             raise ValueError(
-                f"path {name!r} is a database of one connection, and no other handle could read "
-                "it: name a file, or use MemoryChatMessageHistory"
+                f"path {name!r} is a database of one connection, which no other handle could "
+                "read: name a file, or use MemoryChatMessageHistory"
             )
         self.path = os.path.abspath(name)  # the working directory may change
         self._key = session_id.encode("utf-8", "surrogatepass")
@@ -99,11 +103,13 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
         self._process = os.getpid()
         with self._errors_explained():
             self._connection = _open(self.path)
-            # Closes at most once: by close(), when the handle is forgotten, or at exit.
+            # Closes at most once: by close(), when the handle is collected, or at exit.
             self._closer = weakref.finalize(self, self._connection.close)
             self._file = os.stat(self.path)
-        self._patience = _BUSY_TIMEOUT_SEC
-        self._turn = _TURNS.setdefault((self._file.st_dev, self._file.st_ino), threading.Lock())
+        self._patience = _BUSY_TIMEOUT_SECONDS
+        self._write_lock = _WRITE_LOCKS.setdefault(
+            (self._file.st_dev, self._file.st_ino), threading.Lock()
+        )
 
     def close(self) -> None:
         """Close the file for this handle; a second time does nothing. Other handles stay open.
@@ -116,9 +122,10 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
     def clear(self) -> None:
         """Remove the session's messages for every handle; other sessions are not touched.
 
-        Consumed reads go on with what is added next. Clearing an empty session does nothing.
+        Consuming reads continue with the messages that are added next. Clearing an empty session
+        does nothing.
         """
-        # The position may go too: what is added next lies behind every position there was.
+        # The position may be removed too: the next message comes after every earlier position.
         with self._transaction("IMMEDIATE") as connection:
             connection.execute("DELETE FROM chat_messages WHERE session_id = ?", (self._key,))
             connection.execute("DELETE FROM chat_positions WHERE session_id = ?", (self._key,))
@@ -127,8 +134,8 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
         """Remove the one record that an ``UndecodableRecordError`` names by its ``position``.
 
         Args:
-            position: The error's ``position``. Where this session has no such record, nothing
-                happens.
+            position: The error's ``position``. Nothing happens if this session has no such
+                record.
         """
         with self._transaction("IMMEDIATE") as connection:
             connection.execute(
@@ -182,8 +189,8 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
     def _consume(
         self, count: int | None, deadline: float | None, *, rewind: bool = False, after: int = 0
     ) -> list[BaseMessage]:
-        # One transaction that excludes every other reader of positions, decoding included: where
-        # that fails the position is as it was, and no two readers start from the same one.
+        # One transaction excludes all other readers of positions, and includes the decoding. If
+        # decoding fails, the position stays, and no two readers start from the same position.
         with self._transaction("IMMEDIATE", deadline) as connection:
             position = self._position(connection)
             start = 0 if rewind else max(position, after)
@@ -212,13 +219,13 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
     def _transaction(
         self, kind: str, deadline: float | None = None
     ) -> Iterator[sqlite3.Connection]:
-        """Run a block as one transaction, the only one of this handle; undo it where it raises."""
-        wait = _BUSY_TIMEOUT_SEC
+        """Run a block as one transaction, the only one of this handle. Undo it if it raises."""
+        wait = _BUSY_TIMEOUT_SECONDS
         if deadline is not None:
-            # A read bounded to less than half a second still gets that much for its turn.
-            wait = min(max(deadline - time.monotonic(), _LEAST_WAIT_SEC), wait)
+            # A read with a bound below half a second still waits that long for its turn.
+            wait = min(max(deadline - time.monotonic(), _LEAST_WAIT_SECONDS), wait)
         with self._errors_explained(), ExitStack() as held:
-            for lock in (self._lock, self._turn) if kind == "IMMEDIATE" else (self._lock,):
+            for lock in (self._lock, self._write_lock) if kind == "IMMEDIATE" else (self._lock,):
                 if not lock.acquire(timeout=wait):
                     raise sqlite3.OperationalError("another thread keeps this history busy")
                 held.callback(lock.release)
@@ -243,7 +250,7 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
             raise RuntimeError(
                 "an SQLite connection must not be used after a fork: open a history in the child"
             )
-        # SQLite would go on writing to a file that no longer has a name, for nobody to read.
+        # SQLite would keep writing to a file that no longer has a name and cannot be read.
         try:
             same = os.path.samestat(os.stat(self.path), self._file)
         except OSError:
@@ -256,19 +263,19 @@ class SQLiteChatMessageHistory(WindowedHistory, Closing):
         try:
             yield
         except sqlite3.Error as error:
-            where = f"session {self.session_id!r} in {self.path!r}"
-            raise type(error)(f"{error} ({where})") from error
+            place = f"session {self.session_id!r} in {self.path!r}"
+            raise type(error)(f"{error} ({place})") from error
 
 
 def _open(path: str) -> sqlite3.Connection:
-    """Connect, and make the tables where they are missing."""
-    deadline = time.monotonic() + _BUSY_TIMEOUT_SEC
+    """Open the file, and create the tables if they are missing."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_SECONDS
     while True:
         connection = sqlite3.connect(
-            path, timeout=_BUSY_TIMEOUT_SEC, isolation_level=None, check_same_thread=False
+            path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            # Bytes, so that a text that is no UTF-8 fails as one record and not as a whole read.
+            # Bytes: a text that is not UTF-8 then makes one record fail, and not the whole read.
             connection.text_factory = bytes
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -276,8 +283,8 @@ def _open(path: str) -> sqlite3.Connection:
                 connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except sqlite3.OperationalError as error:
             connection.close()
-            # Of several that switch a new file to WAL, some fail at once: SQLite does not apply
-            # the timeout there.
+            # If several connections switch a new file to WAL, some fail at once: SQLite does not
+            # apply the timeout there.
             if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -293,4 +300,4 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def _limit(count: int | None) -> int:
-    return -1 if count is None else min(count, _LARGEST_INT)  # -1 is SQLite for no limit
+    return -1 if count is None else min(count, _LARGEST_INT)  # SQLite takes -1 for no limit

@@ -32,7 +32,7 @@ from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportErr
 from langchain_core.messages import BaseMessage
 
 from ..codec import decode_batch, encode_batch
-from ..ids import ENCODED, encoded_id
+from ..session_ids import ENCODED_PREFIX, encoded_id
 from .errors import DeliveryError, ElasticsearchHistoryError, RefusedError, reason
 from .index import UNMAPPED, Index, Known, is_missing_mapping
 from .requests import Request, Steps, Work
@@ -71,7 +71,7 @@ class Conversation:
         self._ensure_ascii = ensure_ascii
         self._key = _key(session_id)
         digest = hashlib.sha256(self._key.encode()).hexdigest()
-        self._marker_key = f"{ENCODED}c{digest}"
+        self._marker_key = f"{ENCODED_PREFIX}c{digest}"
         # Any string, but short, and nothing that a list of routings would be split at.
         self._routing = digest[:32]
         self._here = {"term": {"_routing": self._routing}}
@@ -487,7 +487,7 @@ def _key(session_id: str) -> str:
         short = len(session_id.encode()) <= _LONGEST_KEYWORD
     except UnicodeEncodeError:  # half a surrogate pair
         short = False
-    if short and not session_id.startswith(ENCODED):
+    if short and not session_id.startswith(ENCODED_PREFIX):
         return session_id
     return encoded_id(session_id, 512)
 

@@ -12,8 +12,8 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, Transport
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from ..closing import Closing
-from ..codec import check_bounds, check_seconds, check_ttl
+from ..arguments import check_count, check_seconds, check_ttl
+from ..closeable import Closeable
 from .clients import C, asker_of, named, servers_of, settings
 from .conversation import Conversation
 from .errors import explained
@@ -23,7 +23,7 @@ from .requests import Request, Steps
 T = TypeVar("T")
 
 
-class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
+class _ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
     """What both classes have: their arguments, and the operations that they carry out."""
 
     _client_class: type[C]
@@ -142,10 +142,8 @@ class _ElasticsearchHistory(Closing, BaseChatMessageHistory, Generic[C]):
         return self._told("read messages of", self._conversation.read(), writes=False)
 
     def _reading_last(self, count: int) -> Steps[list[BaseMessage]]:
-        if count is None:
-            raise TypeError("max_message_count must be an int; use `messages` for all of them")
-        check_bounds(count, None)
-        return self._told("read messages of", self._conversation.read(count), writes=False)
+        steps = self._conversation.read(check_count(count))
+        return self._told("read messages of", steps, writes=False)
 
     def _clearing(self) -> Steps[None]:
         return self._told("clear", self._conversation.clear())

@@ -1,8 +1,16 @@
-"""A chat history on Apache Kafka, a successor of `KafkaChatMessageHistory` of langchain-community.
+"""A chat history on Apache Kafka that replaces `KafkaChatMessageHistory` of langchain-community.
 
-`history` holds the class; `log` reads and writes a session's topic, `clients` shares the
-connections of a process, `topics` maps session ids to names, `errors` is what they raise.
-Needs confluent-kafka: `pip install 'chat-history-conformance[kafka]'`.
+It needs confluent-kafka: `pip install 'chat-history-conformance[kafka]'`.
+
+Modules:
+    history: The class.
+    call: The time limit of one call, and the errors that it raises.
+    topics: Find and create the topic of a session.
+    writing, reading, records: Change and read the records of a topic.
+    cursor: The position of consuming reads.
+    clients, sender: The connections that the histories of a process share.
+    names: The name of the topic of a session id.
+    errors: The errors.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""What the Kafka history raises when Kafka does not do what it was asked."""
+"""The errors of the Kafka history, and the groups of error codes that it handles alike."""
 
 from __future__ import annotations
 
@@ -6,14 +6,52 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 
+__all__ = [
+    "GONE",
+    "NOT_STORED",
+    "NOT_YET",
+    "NO_BROKER",
+    "DeliveryError",
+    "DeliveryTimeoutError",
+    "KafkaHistoryError",
+    "SlowReadError",
+    "UnreachableError",
+    "is_wrong_credentials",
+]
+
+GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
+"""Errors that mean: the topic does not exist."""
+NOT_YET = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError._TRANSPORT,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._NOENT,  # "no leaders found"
+)
+"""Errors that pass by themselves: the request is sent again."""
+NO_BROKER = (KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN)
+"""Errors that mean: no broker accepts a connection."""
+NOT_STORED = (
+    *GONE,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError._QUEUE_FULL,
+    KafkaError._PURGE_QUEUE,
+)
+"""Errors that mean for sure: this message is not stored."""
+
 
 class KafkaHistoryError(KafkaException):
-    """Kafka refused a call, or failed it. The text names the session and the brokers.
+    """Kafka refused a call, or the call failed. The text names the session and the brokers.
 
-    It is a `confluent_kafka.KafkaException`, so that code which catches that goes on working.
+    It is a `confluent_kafka.KafkaException`, so code that catches that class keeps working.
 
     Attributes:
-        error: The `confluent_kafka.KafkaError` behind it; also `args[0]`.
+        error: The `confluent_kafka.KafkaError` that caused it; also `args[0]`.
     """
 
     def __init__(self, error: KafkaError, text: str) -> None:
@@ -26,20 +64,20 @@ class KafkaHistoryError(KafkaException):
 
 
 class UnreachableError(KafkaHistoryError, ConnectionError):
-    """No broker answered in time, or none let us in."""
+    """No broker answered in time, or all brokers refused the credentials."""
 
 
 class SlowReadError(KafkaHistoryError, TimeoutError):
-    """A read's `max_time_sec` passed before the brokers had told where the history ends."""
+    """The `max_time_sec` of a read passed before the brokers reported where the history ends."""
 
 
 class DeliveryError(KafkaHistoryError):
-    """Not every message of a batch was acknowledged.
+    """At least one message of a batch was not acknowledged.
 
     Attributes:
-        unconfirmed: The places in the batch, from 0, of the messages that were not acknowledged.
-        outcome_unknown: Whether one of them may be stored all the same, or arrive later: no
-            answer came in time. Where it is False, none of `unconfirmed` is stored.
+        unconfirmed: The positions in the batch, from 0, of the messages that were not acknowledged.
+        outcome_unknown: Whether one of them may be stored all the same, or may arrive later,
+            because no answer came in time. If False, none of `unconfirmed` is stored.
     """
 
     def __init__(
@@ -54,8 +92,8 @@ class DeliveryTimeoutError(DeliveryError, UnreachableError):
     """The acknowledgements did not come in time."""
 
 
-def wrong_credentials(error: KafkaError) -> bool:
-    """Whether an error says that trying again with the same credentials is pointless."""
+def is_wrong_credentials(error: KafkaError) -> bool:
+    """Return whether another attempt with the same credentials is pointless."""
     return error.code() in (
         KafkaError._AUTHENTICATION,
         KafkaError.SASL_AUTHENTICATION_FAILED,

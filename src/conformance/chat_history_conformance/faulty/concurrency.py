@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
 
+from chat_history_backends.base import Record
 from chat_history_backends.memory import MemoryChatMessageHistory, _Session, _Stored
 from chat_history_backends.sqlite import SQLiteChatMessageHistory
-from chat_history_backends.windows import Record
 from chat_history_conformance.faulty import INVENTED, faulty
 
 _PAUSE = 0.0005

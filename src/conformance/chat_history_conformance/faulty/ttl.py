@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 from langchain_core.messages import BaseMessage
 
+from chat_history_backends.base import Record
 from chat_history_backends.memory import MemoryChatMessageHistory
-from chat_history_backends.windows import Record
 from chat_history_conformance.faulty import INVENTED, faulty
 
 Messages = list[BaseMessage]

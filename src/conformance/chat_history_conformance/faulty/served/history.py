@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from chat_history_backends.codec import check_bounds, decode_batch, encode_batch
+from chat_history_backends.arguments import check_bounds
+from chat_history_backends.codec import decode_batch, encode_batch
 
 _LEAST_SECONDS = 0.5
 

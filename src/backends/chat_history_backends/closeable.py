@@ -1,4 +1,4 @@
-"""A history that is closed: by a call, or by leaving a `with` or an `async with` block."""
+"""A history that is closed by a call, or at the end of a `with` or `async with` block."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
+__all__ = ["Closeable"]
 
-class Closing(ABC):
-    """What has something to give up, and does so at the end of a `with` or `async with` block."""
+
+class Closeable(ABC):
+    """An object that holds resources and releases them when it is closed."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give up what is held; a second time does nothing."""
+        """Release the resources. A second call does nothing."""
 
     async def aclose(self) -> None:
         """Async twin of :meth:`close`."""

@@ -1,0 +1,174 @@
+"""One call of a history: its time limit, and the errors that it raises."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from .clients import Clients
+from .errors import (
+    NO_BROKER,
+    NOT_YET,
+    KafkaHistoryError,
+    SlowReadError,
+    UnreachableError,
+    is_wrong_credentials,
+)
+
+__all__ = ["ADMIN_SECONDS", "POLL_SECONDS", "RETRY_SECONDS", "Call"]
+
+ADMIN_SECONDS = 120.0
+"""The time limit of requests to the admin client. No call waits for it.
+
+librdkafka 2.16 ends the process (`eonce->refcnt > 0`) if a coordinator answers after this time. So
+a call keeps its own limit by no longer waiting, and the request never reaches this one: the
+connection is closed long before, see `socket.timeout.ms`.
+"""
+RETRY_SECONDS = 0.005
+"""Pause before something is tried again."""
+POLL_SECONDS = 0.5
+"""Longest wait before the call checks whether the brokers refuse its credentials."""
+_FIRST_CONTACT_SECONDS = 2.0
+"""Minimum time to wait for brokers that have never answered. Others get the full time limit."""
+
+
+class Call:
+    """One call of a history on one topic.
+
+    Args:
+        clients: The shared clients.
+        topic: The name of the topic.
+        session: The session id, for errors.
+        servers: The addresses of the brokers, for errors.
+        limit_seconds: How long the call may take. For a read without a deadline: how long it waits
+            for the next record.
+        caller_chose_limit: Whether the limit came from the caller and may be too short for any
+            broker.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        topic: str,
+        session: str,
+        servers: str,
+        limit_seconds: float,
+        *,
+        caller_chose_limit: bool = False,
+    ) -> None:
+        self.clients = clients
+        self.topic = topic
+        self.limit_seconds = limit_seconds
+        self._caller_chose_limit = caller_chose_limit
+        self.deadline = time.monotonic() + limit_seconds
+        """The time of `time.monotonic()` at which the call has to end."""
+        self.session = f"session {session!r}"
+        """The session, as errors name it."""
+        self.session += f" (topic {topic!r})" if topic != session else ""
+        self.brokers = f"Kafka at {servers}"
+        """The brokers, as errors name them."""
+
+    # Time.
+
+    @property
+    def left_seconds(self) -> float:
+        """The time until the deadline; never 0, which some clients take for no limit."""
+        return max(0.001, min(self.deadline - time.monotonic(), ADMIN_SECONDS))
+
+    @property
+    def poll_seconds(self) -> float:
+        """How long to wait before the call checks again whether it may go on."""
+        return min(POLL_SECONDS, self.left_seconds)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self.deadline
+
+    def allow(self, seconds: float) -> None:
+        """Move the deadline so that at least `seconds` are left."""
+        self.deadline = max(self.deadline, time.monotonic() + seconds)
+
+    @property
+    def has_no_broker(self) -> bool:
+        """Whether the brokers have never answered this process and refuse connections."""
+        trouble = self.clients.trouble
+        return (
+            not self.clients.reached
+            and trouble is not None
+            and trouble.code() in NO_BROKER
+            and time.monotonic() >= self.deadline - self.limit_seconds + _FIRST_CONTACT_SECONDS
+        )
+
+    # Waiting.
+
+    def wait_for(self, future: Any, action: str) -> Any:
+        """Return the answer to a request of the admin client.
+
+        Args:
+            future: The request.
+            action: What the request does, for errors, such as `create the topic`.
+
+        Raises:
+            UnreachableError: No answer came in time, or the brokers refuse the credentials.
+            KafkaHistoryError: The brokers refused the request.
+        """
+        while True:
+            try:
+                return future.result(self.poll_seconds)
+            except TimeoutError:
+                error = KafkaError(KafkaError._TIMED_OUT, "no answer")
+            except KafkaException as failure:
+                error = failure.args[0]
+                if error.code() not in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+                    raise self.refused(action, error) from failure
+            self.clients.admin.poll(0)  # lets the client report what is wrong
+            self.check_credentials(action)
+            if self.is_late or future.done():
+                raise self.unreachable(action, error)
+
+    def pause_or_raise(self, error: KafkaHistoryError) -> None:
+        """Wait a moment if the error may pass and time is left. Otherwise raise it."""
+        if error.error.code() not in NOT_YET or self.is_late:
+            raise error
+        time.sleep(RETRY_SECONDS)
+
+    # Errors.
+
+    def check_credentials(self, action: str) -> None:
+        """Raise `UnreachableError` if a client reported that the brokers refuse the credentials."""
+        trouble = self.clients.trouble
+        if trouble is not None and is_wrong_credentials(trouble):
+            self.clients.trouble = None
+            raise UnreachableError(
+                trouble,
+                f"could not {action} of {self.session}: {self.brokers} does not let us in "
+                f"({trouble.str()}). Check the credentials and security.protocol in config",
+            )
+
+    def refused(self, action: str, error: KafkaError) -> KafkaHistoryError:
+        """Return the error for a request that the brokers refused."""
+        return KafkaHistoryError(
+            error, f"could not {action} of {self.session}: {self.brokers} says {error.str()!r}"
+        )
+
+    def unreachable(self, action: str, error: KafkaError | None = None) -> KafkaHistoryError:
+        """Return the error for a request that got no answer in time."""
+        error = error or KafkaError(KafkaError._TIMED_OUT, "no answer")
+        if self._caller_chose_limit:
+            return SlowReadError(
+                error,
+                f"could not {action} of {self.session}: {self.limit_seconds:g} s passed before "
+                f"{self.brokers} reported where the messages end; nothing was consumed. Allow more "
+                "time",
+            )
+        waited = self.limit_seconds
+        if self.has_no_broker:
+            waited = min(waited, _FIRST_CONTACT_SECONDS)
+        return UnreachableError(
+            error,
+            f"could not {action} of {self.session}: {self.brokers} did not answer within "
+            f"{waited:g} s ({error.str()}). Check that it is running and that the address is right",
+        )
