@@ -35,9 +35,9 @@ from chat_history_backends.elasticsearch import (
     RefusedError,
     UnfitIndexError,
     UnreachableError,
-    conversation,
+    adding,
 )
-from chat_history_backends.elasticsearch.index import MAPPING, Known
+from chat_history_backends.elasticsearch.index import MAPPING, IndexProperties
 from chat_history_backends.session_ids import ENCODED_PREFIX
 from chat_history_conformance.servers.handle import Server
 
@@ -277,8 +277,8 @@ def test_more_than_a_page_of_one_millisecond_is_complete_and_in_order(
     node: type[Recording],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(conversation, "_take_times", lambda *_: 1_700_000_000_000)
-    monkeypatch.setattr(conversation, "_now_ms", lambda: 1_700_000_000_000)
+    monkeypatch.setattr(adding, "_reserve_times", lambda *_: 1_700_000_000_000)
+    monkeypatch.setattr(adding, "now_ms", lambda: 1_700_000_000_000)
     client.indices.create(
         index=index, settings={"max_result_window": 20}, mappings={"properties": dict(MAPPING)}
     )
@@ -366,7 +366,7 @@ def test_a_read_that_misses_a_shard_raises(opened: Open, client: Elasticsearch, 
     with pytest.raises(UnreachableError, match="timed out"):
         _ = opened(timeout_sec=1).messages
     history = opened()
-    history._index.note(Known(spread=True, refreshable=False))
+    history._session.index.note(IndexProperties(several_shards=True, refreshable=False))
     with pytest.raises(RefusedError, match="1 of 2 shards answered"):
         history.delete_expired()
     with pytest.raises(RefusedError, match="not all of the index"):
@@ -424,7 +424,7 @@ def test_the_same_message_is_kept_as_often_as_it_was_added(opened: Open) -> None
 def test_times_rise_within_and_between_batches(
     opened: Open, client: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "_now_ms", lambda: 1_700_000_000_000)
+    monkeypatch.setattr(adding, "now_ms", lambda: 1_700_000_000_000)
     for start in range(0, 60, 20):
         opened().add_messages(_numbered(20, start))
     client.indices.refresh(index=index)
@@ -437,7 +437,7 @@ def test_times_rise_within_and_between_batches(
 def test_a_batch_that_is_too_large_for_one_request_is_divided(
     opened: Open, node: type[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "LARGEST_REQUEST", 5000)
+    monkeypatch.setattr(adding, "LARGEST_REQUEST_BYTES", 5000)
     history = opened()
     history.add_messages(_numbered(1))
     node.asked.clear()
@@ -709,7 +709,7 @@ def test_any_id_is_a_session_of_its_own(opened: Open, session: str) -> None:
 def test_an_id_cannot_be_that_of_the_marker_of_another_session(opened: Open) -> None:
     one = opened("victim")
     one.add_messages(_numbered(2))
-    marker = one._conversation._marker_key
+    marker = one._session.marker_key
     opened(marker).add_messages(_numbered(1))
     assert _contents(one.messages) == ["0", "1"]
 

@@ -16,7 +16,7 @@ from chat_history_backends.elasticsearch import (
     AsyncElasticsearchChatMessageHistory,
     AsyncPreviousMajorNode,
     ElasticsearchChatMessageHistory,
-    conversation,
+    adding,
 )
 from chat_history_conformance.servers.handle import Server
 
@@ -85,7 +85,7 @@ def test_it_reads_on_through_a_page_of_its_own_where_times_are_equal_it_loses_me
 ) -> None:
     """Why the times that are written here rise within a batch."""
     ours = ElasticsearchChatMessageHistory(index, "s", client=client)
-    monkeypatch.setattr(conversation, "_take_times", lambda session, count: 1)
+    monkeypatch.setattr(adding, "_reserve_times", lambda session, count: 1)
     for number in range(150):
         ours.add_message(HumanMessage(str(number)))
     client.indices.refresh(index=index)

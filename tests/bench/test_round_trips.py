@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from chat_history_backends.kafka import KafkaChatMessageHistory
+from chat_history_backends.kafka import KafkaChatMessageHistory, topics
 from chat_history_conformance import servers
 from chat_history_conformance.bench.counting import kafka_frames as kafka_protocol
 from chat_history_conformance.bench.counting import kafka_proxy as kafka_trips
@@ -619,8 +619,10 @@ def test_a_long_conversation_on_kafka_takes_the_same_number_every_time(
 
 
 def _ends(history: Any) -> None:
-    with history._log() as log:
-        log.bounds(log.find())
+    with history._call() as call:
+        topic = topics.find(call)
+        assert topic is not None
+        topics.bounds(call, topic)
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ class ReferenceHistory(BaseChatMessageHistory):
         """Remove the one record that an ``UndecodableRecordError`` names by its ``position``.
 
         Args:
-            position: The error's ``position``. Nothing happens if there is no such record, or if
-                it belongs to another session.
+            position: The error's ``position``. A record that does not exist, or belongs to another
+                session, is ignored.
         """
 
     # The public interface.
@@ -198,7 +198,7 @@ class ReferenceHistory(BaseChatMessageHistory):
 
         Raises:
             TypeError: A bound is not a number of the right type.
-            ValueError: A bound is negative or NaN, or both are None, which would wait for ever.
+            ValueError: A bound is negative or NaN, or both are missing, which would wait for ever.
             UndecodableRecordError: A record is not a message.
         """
         count, seconds = check_wait(max_message_count, max_time_sec)

@@ -180,7 +180,7 @@ def decode_batch(
             read; None reads all.
 
     Returns:
-        The messages, and the position of the last one (None if there is no message).
+        The messages, and the position of the last one (None without a message).
 
     Raises:
         UndecodableRecordError: A record is not a message. It is raised after the others were

@@ -177,6 +177,4 @@ class MemoryChatMessageHistory(ReferenceHistory):
 
 
 def _limit(count: int | None) -> int | None:
-    return (
-        None if count is None else min(count, sys.maxsize)
-    )  # the largest number that islice accepts
+    return None if count is None else min(count, sys.maxsize)  # the most that islice accepts

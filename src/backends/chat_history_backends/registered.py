@@ -102,7 +102,7 @@ def _on_kafka(session_id: str, **arguments: Any) -> KafkaChatMessageHistory:
 
 @cache
 def _keep_warm(address: str) -> KafkaChatMessageHistory:
-    """Open a history that stays open, as in an application, so that the others share its clients."""
+    """Open a history that stays open, as in an application. The others share its clients."""
     from .kafka import KafkaChatMessageHistory
 
     return KafkaChatMessageHistory("warm", address, config=servers.settings("kafka"))

@@ -1,9 +1,16 @@
-"""Chat histories on Elasticsearch, successors of those of langchain-elasticsearch.
+"""Chat histories on Elasticsearch that replace those of langchain-elasticsearch.
 
-`history` holds the two classes, one synchronous and one asynchronous; `conversation` says what is
-asked of the server for each operation, without doing it; `index` knows the index, `clients` makes
-clients, `errors` is what they raise, `requests` the little that both sides share.
-Needs elasticsearch: `pip install 'chat-history-conformance[elasticsearch]'`.
+They need elasticsearch: `pip install 'chat-history-conformance[elasticsearch]'`.
+
+Modules:
+    history, async_history, base: The two classes, and their common part.
+    session: The key, routing and queries of a session; how documents are ordered and cleared.
+    adding, reading, removing: The operations. They yield requests and do no I/O themselves.
+    requests: The steps that operations yield.
+    pages, bulk: Searches page by page, and bulk requests.
+    index: The properties of an index, and its creation.
+    clients: The settings of clients.
+    errors: The errors.
 """
 
 try:
@@ -14,6 +21,7 @@ except ImportError as error:
         "pip install 'chat-history-conformance[elasticsearch]'"
     ) from error
 
+from .async_history import AsyncElasticsearchChatMessageHistory
 from .clients import AsyncPreviousMajorNode, PreviousMajorNode
 from .errors import (
     DeliveryError,
@@ -22,7 +30,7 @@ from .errors import (
     UnfitIndexError,
     UnreachableError,
 )
-from .history import AsyncElasticsearchChatMessageHistory, ElasticsearchChatMessageHistory
+from .history import ElasticsearchChatMessageHistory
 
 __all__ = [
     "AsyncElasticsearchChatMessageHistory",

@@ -1,4 +1,4 @@
-"""Clients of Elasticsearch: made of what a history was given, and talking to an older server."""
+"""Clients of Elasticsearch: their settings, their names, and their versions."""
 
 from __future__ import annotations
 
@@ -10,22 +10,34 @@ from weakref import WeakKeyDictionary
 from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from .index import Asker
+from .index import ClientIdentity
+
+__all__ = [
+    "USER_AGENT",
+    "AsyncPreviousMajorNode",
+    "C",
+    "PreviousMajorNode",
+    "client_settings",
+    "identity_of",
+    "servers_of",
+    "with_user_agent",
+]
 
 C = TypeVar("C", Elasticsearch, AsyncElasticsearch)
 
 try:
     _VERSION = importlib.metadata.version("chat-history-conformance")
-except importlib.metadata.PackageNotFoundError:  # only the sources are there
+except importlib.metadata.PackageNotFoundError:  # the package is not installed
     _VERSION = "0"
 USER_AGENT = f"chat-history-conformance/{_VERSION}"
 
 
 class PreviousMajorNode(Urllib3HttpNode):
-    """A `node_class` with which a client of version 9 talks to servers of version 8 too.
+    """A `node_class` that lets a client of version 9 use servers of version 8 too.
 
-    Such a client asks for answers "compatible with 9", and a server of version 8 refuses that. The
-    client has no setting for it; this asks for those that servers of versions 8 and 9 both have.
+    Such a client asks for answers "compatible with 9", which a server of version 8 refuses. The
+    client has no setting for this. This class asks for answers "compatible with 8", which servers
+    of versions 8 and 9 both support.
     """
 
     def perform_request(
@@ -37,13 +49,13 @@ class PreviousMajorNode(Urllib3HttpNode):
         *more: Any,
         **named: Any,
     ) -> Any:
-        """Ask with the header changed."""
+        """Send a request with the header changed."""
         headers = _compatible_with_8(headers)
         return super().perform_request(method, target, body, headers, *more, **named)
 
 
 class AsyncPreviousMajorNode(AiohttpHttpNode):
-    """A `node_class` with which an async client of version 9 talks to servers of version 8 too."""
+    """A `node_class` that lets an async client of version 9 use servers of version 8 too."""
 
     async def perform_request(  # type: ignore[override]
         self,
@@ -54,7 +66,7 @@ class AsyncPreviousMajorNode(AiohttpHttpNode):
         *more: Any,
         **named: Any,
     ) -> Any:
-        """Ask with the header changed."""
+        """Send a request with the header changed."""
         headers = _compatible_with_8(headers)
         return await super().perform_request(method, target, body, headers, *more, **named)
 
@@ -69,7 +81,7 @@ def _compatible_with_8(headers: HttpHeaders | None) -> HttpHeaders | None:
     return headers
 
 
-def settings(
+def client_settings(
     *,
     es_url: str | None,
     es_cloud_id: str | None,
@@ -79,49 +91,51 @@ def settings(
     timeout_sec: float,
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The arguments for a client of our own.
+    """Return the arguments for a client that the history creates.
 
     Raises:
-        ValueError: They name no server, or two, or half of the credentials.
+        ValueError: The arguments name no server, or two, or half of the credentials.
     """
     if (es_url is None) == (es_cloud_id is None):
         raise ValueError(
-            "name the server once: as client (or es_connection), es_url or es_cloud_id"
+            "name the server exactly once: as client (or es_connection), es_url or es_cloud_id"
         )
-    place = {"hosts": [es_url]} if es_url is not None else {"cloud_id": es_cloud_id}
-    who: dict[str, Any] = {}
+    address = {"hosts": [es_url]} if es_url is not None else {"cloud_id": es_cloud_id}
+    credentials: dict[str, Any] = {}
     if es_api_key is not None:
-        who["api_key"] = es_api_key
+        credentials["api_key"] = es_api_key
     elif es_user is not None and es_password is not None:
-        who["basic_auth"] = (es_user, es_password)
+        credentials["basic_auth"] = (es_user, es_password)
     elif es_user is not None or es_password is not None:
-        raise ValueError("es_user and es_password belong together: one of them is missing")
-    return {"request_timeout": timeout_sec, **place, **who, **config}
+        raise ValueError("es_user and es_password belong together: give the one that is missing")
+    return {"request_timeout": timeout_sec, **address, **credentials, **config}
 
 
-_ASKERS: dict[int, Asker] = {}
+_IDENTITIES: dict[int, ClientIdentity] = {}
 
 
-def asker_of(client: Any, own: Mapping[str, Any]) -> object:
-    """Who asks through a client: all that share it, or that have made their own in the same way.
+def identity_of(client: Any, settings: Mapping[str, Any]) -> object:
+    """Return the identity of a client.
+
+    Histories have the same identity if they share a client, or created clients with equal settings.
 
     Args:
         client: The client.
-        own: What it was made of; empty where it was passed in.
+        settings: The settings that it was created with; empty if it was passed in.
     """
-    if not own:
+    if not settings:
         return client.transport
-    made_of = hash(repr(sorted(own.items())))  # there are secrets in it, which need no other place
-    return _ASKERS.setdefault(made_of, Asker())
+    key = hash(repr(sorted(settings.items())))  # a hash, because the settings contain secrets
+    return _IDENTITIES.setdefault(key, ClientIdentity())
 
 
 _NAMED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-"""Clients, and what they are with a User-Agent of ours: it takes a millisecond to make that, and
-histories are opened for each turn of a chat."""
+"""Clients, and the same clients with the User-Agent of this package. It takes a millisecond to
+create one, and an application opens a history for each turn of a chat."""
 
 
-def named(client: C) -> C:
-    """A client with the same connections that tells the server who we are."""
+def with_user_agent(client: C) -> C:
+    """Return a client with the same connections and the User-Agent of this package."""
     if client not in _NAMED:
         _NAMED[client] = client.options(headers={"user-agent": USER_AGENT})
     ours: C = _NAMED[client]
@@ -129,5 +143,5 @@ def named(client: C) -> C:
 
 
 def servers_of(client: Any) -> tuple[str, ...]:
-    """The addresses that a client talks to, without credentials."""
+    """Return the addresses that a client connects to, without credentials."""
     return tuple(sorted(node.base_url for node in client.transport.node_pool.all()))

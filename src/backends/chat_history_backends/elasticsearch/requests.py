@@ -1,4 +1,7 @@
-"""What an operation asks for, whoever carries it out: requests, and work that may take long."""
+"""The steps of an operation: requests to the server, and work that may take long.
+
+An operation does no I/O itself. Both histories, synchronous and asynchronous, carry out its steps.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
+
+__all__ = ["Request", "Steps", "Work"]
 
 T = TypeVar("T")
 
@@ -23,17 +28,17 @@ class Request:
     arguments: Mapping[str, Any]
 
     def send(self, client: Any) -> Any:
-        """The client's answer; of an asynchronous client, what is to be awaited for it."""
+        """Send the request and return the answer; an asynchronous client returns an awaitable."""
         return attrgetter(self.api)(client)(**self.arguments)
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something to compute; an event loop should not wait for it."""
+    """A computation that should not block an event loop."""
 
     do: Callable[[], Any]
 
 
 Steps = Generator[Request | Work, Any, T]
-"""An operation. It yields what it wants done and is sent what came of it; an error of the client is
-thrown into it."""
+"""An operation. It yields its steps, and the history sends back the result of each, or throws the
+error of the client into it."""

@@ -79,12 +79,12 @@ class Call:
 
     @property
     def poll_seconds(self) -> float:
-        """How long to wait before the call checks again whether it may go on."""
+        """The time to wait before the call checks again that it may go on."""
         return min(POLL_SECONDS, self.left_seconds)
 
     @property
     def is_late(self) -> bool:
-        """Whether the deadline has passed."""
+        """True after the deadline."""
         return time.monotonic() >= self.deadline
 
     def allow(self, seconds: float) -> None:
@@ -93,7 +93,7 @@ class Call:
 
     @property
     def has_no_broker(self) -> bool:
-        """Whether the brokers have never answered this process and refuse connections."""
+        """True if the brokers have never answered this process and refuse connections."""
         trouble = self.clients.trouble
         return (
             not self.clients.reached

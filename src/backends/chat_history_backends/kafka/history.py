@@ -41,7 +41,7 @@ DEFAULT_PARTITION = 3
 _SHORT_SECONDS = 1.0
 """The limit below which a late read is blamed on the caller's limit and not on the brokers."""
 _DOUBTFUL_SECONDS = 0.5
-"""How long to wait for an acknowledgement before checking whether the topic still exists."""
+"""The time to wait for an acknowledgement before checking that the topic still exists."""
 
 
 class KafkaChatMessageHistory(ReferenceHistory, Closeable):

@@ -38,12 +38,12 @@ class Receipt:
 
     @property
     def done(self) -> bool:
-        """Whether the outcome of every message is known."""
+        """True if the outcome of every message is known."""
         return self._done.is_set()
 
     @property
     def ok(self) -> bool:
-        """Whether every message is stored."""
+        """True if every message is stored."""
         return self.done and all(outcome is None for outcome in self.outcomes)
 
     def report(self, index: int, error: KafkaError | None) -> None:

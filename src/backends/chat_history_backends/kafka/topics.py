@@ -43,7 +43,7 @@ Bounds = Mapping[int, tuple[int, int]]
 """The first offset of each partition, and the one after its last."""
 
 _CACHED_SECONDS = 30.0
-"""How long the partitions and settings of a topic are used before they are asked for again."""
+"""The age at which the partitions and settings of a topic are asked for again."""
 
 
 @dataclass(frozen=True)

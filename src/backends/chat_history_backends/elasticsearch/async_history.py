@@ -1,0 +1,173 @@
+"""The asynchronous chat history on Elasticsearch, as users see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
+from langchain_core.messages import BaseMessage
+
+from .base import ElasticsearchHistory
+from .requests import Request, Steps
+
+__all__ = ["AsyncElasticsearchChatMessageHistory"]
+
+T = TypeVar("T")
+
+
+class AsyncElasticsearchChatMessageHistory(ElasticsearchHistory[AsyncElasticsearch]):
+    """The asynchronous twin of `ElasticsearchChatMessageHistory`, which describes its behaviour.
+
+    It waits on the event loop and needs no thread for that. It encodes and decodes messages in a
+    thread. It may be used on several loops, one after another, if it created its client itself. In
+    `RunnableWithMessageHistory` it works through `ainvoke`, `astream` and `abatch`. The synchronous
+    methods raise NotImplementedError and name the ones to use.
+
+    Arguments and errors are those of `ElasticsearchChatMessageHistory`. A client that is passed in
+    is an `AsyncElasticsearch`.
+    """
+
+    _client_class = AsyncElasticsearch
+    _other_class = Elasticsearch
+
+    def _owner(self) -> asyncio.AbstractEventLoop | None:
+        # Connections belong to the event loop on which they were created.
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+
+    async def create_if_missing(self) -> None:
+        """Create the index if it does not exist. Adding does so too; reading and clearing never do.
+
+        Raises:
+            UnfitIndexError: The index exists, and cannot keep sessions.
+        """
+        await self._run(self._create_index())
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        """Return the whole conversation, oldest first: a new list of new objects each time.
+
+        Raises:
+            UndecodableRecordError: A document is not a message; the error carries all the others.
+        """
+        return await self._run(self._read())
+
+    async def aadd_message(self, message: BaseMessage) -> None:
+        """Store one message."""
+        await self.aadd_messages([message])
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Store a batch of messages, in order. If this raises, none of them is stored.
+
+        If it is cancelled, it may have stored the batch.
+
+        Args:
+            messages: Any iterable of messages. An empty one stores nothing. All messages are
+                encoded before the first is sent.
+
+        Raises:
+            TypeError: An item of the batch is not a message, or holds a value that JSON cannot
+                represent; nothing was sent.
+            ValueError: A message would come back changed; nothing was sent.
+            DeliveryError: The server refused some of the messages. The others were removed again;
+                the error says if that failed.
+            UnreachableError: No answer came. It is unknown whether the batch is stored.
+        """
+        await self._run(self._add(messages))
+
+    async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
+        """Return the end of the conversation, oldest first, without reading the rest.
+
+        Args:
+            max_message_count: The most messages to return, 0 or more.
+
+        Raises:
+            TypeError: The bound is not an int.
+            ValueError: The bound is negative.
+            UndecodableRecordError: One of these documents is not a message.
+        """
+        return await self._run(self._read_last(max_message_count))
+
+    async def aclear(self) -> None:
+        """Remove the session's messages, for every handle. The documents are gone on return.
+
+        Clearing an empty session, or one in an index that does not exist, does nothing.
+        """
+        await self._run(self._clear())
+
+    async def adiscard(self, position: str) -> None:
+        """Remove the one document that an `UndecodableRecordError` names by its `position`.
+
+        Args:
+            position: The `_id` of the document. A document that does not exist, or belongs to
+                another session, is ignored.
+        """
+        await self._run(self._discard(position))
+
+    async def adelete_expired(self) -> int:
+        """Remove the expired messages of all sessions of the index, and return their number.
+
+        Reads never return expired messages; this frees the disk. Call it from time to time if you
+        use `ttl_ms`.
+        """
+        return await self._run(self._delete_expired())
+
+    async def aclose(self) -> None:
+        """Close the client if the history created it. A second call does nothing.
+
+        Using a closed history raises RuntimeError.
+        """
+        self._closed = True
+        own, self._own = self._own, {}
+        for owner in (None, asyncio.get_running_loop()):
+            if owner in own:  # the connections of a loop that has ended are closed already
+                await own[owner].close()
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        """Not supported: use `await history.aget_messages()`."""
+        self._refuse("aget_messages()")
+
+    def add_message(self, message: BaseMessage) -> None:
+        """Refuse the call: use :meth:`aadd_message`."""
+        self._refuse("aadd_message(message)")
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Refuse the call: use :meth:`aadd_messages`."""
+        self._refuse("aadd_messages(messages)")
+
+    def clear(self) -> None:
+        """Refuse the call: use :meth:`aclear`."""
+        self._refuse("aclear()")
+
+    def close(self) -> None:
+        """Refuse the call: use :meth:`aclose`."""
+        self._refuse("aclose()")
+
+    def _refuse(self, twin: str) -> NoReturn:
+        raise NotImplementedError(
+            f"{type(self).__name__} is asynchronous: use `await history.{twin}`, in a chain "
+            "`await chain.ainvoke(...)`, or the class ElasticsearchChatMessageHistory"
+        )
+
+    async def _run(self, steps: Steps[T]) -> T:
+        self._check_open()
+        client = self.client
+        answer: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                wanted = steps.send(answer) if error is None else steps.throw(error)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            answer = error = None
+            try:
+                if isinstance(wanted, Request):
+                    answer = await wanted.send(client)
+                else:
+                    answer = await asyncio.to_thread(wanted.do)
+            except (ApiError, TransportError) as failure:
+                error = failure

@@ -1,0 +1,167 @@
+"""The common part of both Elasticsearch histories: their arguments, client and operations."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import BaseMessage
+
+from ..arguments import check_count, check_seconds, check_ttl
+from ..closeable import Closeable
+from . import adding, reading, removing
+from .clients import C, client_settings, identity_of, servers_of, with_user_agent
+from .errors import explained
+from .index import Index
+from .requests import Steps
+from .session import Session
+
+__all__ = ["ElasticsearchHistory"]
+
+T = TypeVar("T")
+
+
+class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
+    """Base class of both histories.
+
+    The methods with a leading underscore return operations. A subclass carries out their steps,
+    synchronously or on an event loop.
+    """
+
+    _client_class: type[C]
+    _other_class: type[Any]
+
+    def __init__(
+        self,
+        index: str,
+        session_id: str,
+        *,
+        client: C | None = None,
+        es_connection: C | None = None,
+        es_url: str | None = None,
+        es_cloud_id: str | None = None,
+        es_user: str | None = None,
+        es_api_key: str | None = None,
+        es_password: str | None = None,
+        ensure_ascii: bool | None = True,
+        esnsure_ascii: bool | None = True,
+        ttl_ms: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        timeout_sec: float = 10.0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("index", index), ("session_id", session_id)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        if not index or index == "_all" or set(index) & set("*?,<>"):
+            raise ValueError(f"index must be the name of one index, not {index!r}")
+        self.index = index
+        self.session_id = session_id
+        self.ensure_ascii = bool(ensure_ascii) and bool(esnsure_ascii)
+        self.ttl_ms = check_ttl(ttl_ms)
+        self._given: C | None = self._check_given(client, es_connection)
+        connection = (es_url, es_cloud_id, es_user, es_api_key, es_password, config)
+        self._settings: dict[str, Any] = {}
+        if self._given is None:
+            self._settings = client_settings(
+                es_url=es_url,
+                es_cloud_id=es_cloud_id,
+                es_user=es_user,
+                es_password=es_password,
+                es_api_key=es_api_key,
+                timeout_sec=check_seconds("timeout_sec", timeout_sec),
+                config=config or {},
+            )
+        elif any(value is not None for value in connection):
+            raise ValueError(
+                "a client has its own connection: give either the client, or es_url and the other "
+                "arguments of a connection"
+            )
+        self._own: dict[Any, C] = {}
+        self._closed = False
+        self._servers = servers_of(self.client)
+        self._session = Session(Index(index, identity_of(self.client, self._settings)), session_id)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.index!r}, {self.session_id!r})"
+
+    @property
+    def client(self) -> C:
+        """The client that was passed in, with the User-Agent of this package, or the own one."""
+        if self._given is not None:
+            return self._given
+        owner = self._owner()
+        if owner not in self._own:
+            free = self._own.pop(None, None)
+            self._own[owner] = free or self._new_client()
+        return self._own[owner]
+
+    def _new_client(self) -> C:
+        try:
+            return with_user_agent(self._client_class(**self._settings))
+        except TypeError as error:
+            raise TypeError(f"the client refuses an argument of config: {error}") from error
+
+    @abstractmethod
+    def _owner(self) -> Any:
+        """Return the owner that may use an own client; None before the first owner is known."""
+
+    @property
+    def created(self) -> bool:
+        """True if the index is known to exist."""
+        return self._session.index.seen
+
+    def _check_given(self, client: C | None, es_connection: C | None) -> C | None:
+        if client is not None and es_connection is not None:
+            raise ValueError("client and es_connection are the same argument: give one of them")
+        given = client if client is not None else es_connection
+        if isinstance(given, self._other_class):
+            raise TypeError(
+                f"{type(self).__name__} needs the client {self._client_class.__name__}, not "
+                f"{type(given).__name__}"
+            )
+        return None if given is None else with_user_agent(given)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(
+                f"the history of session {self.session_id!r} is closed: open a new one"
+            )
+
+    # The operations.
+
+    def _explained(self, action: str, steps: Steps[T], *, writes: bool = True) -> Steps[T]:
+        servers = ", ".join(self._servers)
+        target = f"session {self.session_id!r} in index {self.index!r} on {servers}"
+        return explained(steps, action, target, writes=writes)
+
+    def _create_index(self) -> Steps[None]:
+        return self._explained("create the index of", self._make_ready())
+
+    def _make_ready(self) -> Steps[None]:
+        yield from self._session.index.ready(expiring=self.ttl_ms is not None)
+
+    def _add(self, messages: Sequence[BaseMessage]) -> Steps[None]:
+        steps = adding.add(
+            self._session, messages, ttl_ms=self.ttl_ms, ensure_ascii=self.ensure_ascii
+        )
+        return self._explained("add messages to", steps)
+
+    def _read(self) -> Steps[list[BaseMessage]]:
+        return self._explained("read messages of", reading.read(self._session), writes=False)
+
+    def _read_last(self, count: int) -> Steps[list[BaseMessage]]:
+        steps = reading.read(self._session, check_count(count))
+        return self._explained("read messages of", steps, writes=False)
+
+    def _clear(self) -> Steps[None]:
+        return self._explained("clear", removing.clear(self._session))
+
+    def _discard(self, position: str) -> Steps[None]:
+        return self._explained("discard a record of", removing.discard(self._session, position))
+
+    def _delete_expired(self) -> Steps[int]:
+        steps = removing.delete_expired(self._session.index)
+        return self._explained("delete expired messages with", steps)
