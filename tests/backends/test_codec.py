@@ -1,4 +1,4 @@
-"""Messages to text and back: kept exactly, or refused before anything is stored."""
+"""Tests of the codec: messages are kept exactly, or refused before anything is stored."""
 
 import dataclasses
 import datetime
@@ -6,6 +6,7 @@ import decimal
 import json
 import math
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from unittest import mock
 
@@ -62,7 +63,7 @@ EVERY_CLASS = [
     ChatMessageChunk(content="a", role="r"),
 ]
 
-HARD_VALUES = [
+HARD_VALUES: list[object] = [
     "",
     " \t\n",
     "\x00",
@@ -95,7 +96,7 @@ def with_value(value: object) -> HumanMessage:
 
 
 @pytest.mark.parametrize("message", EVERY_CLASS, ids=lambda m: type(m).__name__)
-def test_every_message_class_comes_back_as_it_was(message: BaseMessage) -> None:
+def test_every_message_class_comes_back_unchanged(message: BaseMessage) -> None:
     copy = decode(encode(message), 1)
 
     assert type(copy) is type(message)
@@ -103,7 +104,7 @@ def test_every_message_class_comes_back_as_it_was(message: BaseMessage) -> None:
 
 
 @pytest.mark.parametrize("value", HARD_VALUES, ids=lambda v: type(v).__name__)
-def test_hard_values_come_back_as_they_were_and_the_text_is_ascii(value: object) -> None:
+def test_hard_values_come_back_unchanged_and_the_text_is_ascii(value: object) -> None:
     message = with_value(value)
 
     text = encode(message)
@@ -115,13 +116,13 @@ def test_hard_values_come_back_as_they_were_and_the_text_is_ascii(value: object)
     assert type(back) is type(value)
 
 
-def test_what_json_changes_by_its_own_rules_is_accepted() -> None:
+def test_changes_that_json_makes_are_accepted() -> None:
     class Speech(HumanMessage):
         pass
 
     given = {"t": (1, 2), "d": Point(), 1: "a", None: "b", "m": HumanMessage("inner")}
 
-    copy = decode(encode(Speech("a", additional_kwargs=given)), 1)
+    copy = decode(encode(Speech(content="a", additional_kwargs=given)), 1)
 
     assert type(copy) is HumanMessage
     assert copy.additional_kwargs.pop("m")["content"] == "inner"
@@ -153,18 +154,18 @@ def test_tool_calls_that_validators_rebuild_are_not_refused() -> None:
     ],
     ids=lambda v: type(v).__name__,
 )
-def test_a_value_that_json_has_no_form_for_is_refused_by_its_place(value: object) -> None:
+def test_an_error_names_the_place_of_a_value_that_json_cannot_represent(value: object) -> None:
     with pytest.raises(TypeError, match=r"additional_kwargs\['x'\]\[2\]"):
         encode(with_value(value))
 
 
 @pytest.mark.parametrize("value", [10**4300, -(10**5000)], ids=["4301 digits", "negative"])
-def test_an_integer_that_python_does_not_print_is_refused_by_its_place(value: int) -> None:
+def test_an_error_names_the_place_of_an_integer_that_python_does_not_print(value: int) -> None:
     with pytest.raises(ValueError, match=r"additional_kwargs\['x'\]\[2\]"):
         encode(with_value(value))
 
 
-def test_the_place_named_is_the_offending_one_and_not_one_that_json_accepts() -> None:
+def test_an_error_names_the_offending_value_and_not_one_that_json_accepts() -> None:
     message = ToolMessage("a", tool_call_id="1", artifact=[Point(), (1,), {"k": {"deep": b""}}])
 
     with pytest.raises(TypeError, match=r"artifact\[2\]\['k'\]\['deep'\] is of type bytes"):
@@ -201,7 +202,7 @@ def test_a_class_that_langchain_core_cannot_read_back_is_refused() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("field", "value"), [("content", 123), ("content", None), ("id", 5)])
-def test_a_field_that_was_assigned_what_its_validator_changes_or_refuses_is_refused(
+def test_a_field_that_its_validator_changes_or_refuses_is_refused(
     field: str, value: object
 ) -> None:
     message = HumanMessage("a")
@@ -221,7 +222,7 @@ VALUES += [{"a": b"x"}, {"input_tokens": 1}, [{"name": "f", "args": {}, "id": "1
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("kind", [HumanMessage, SystemMessage, AIMessage])
-def test_the_short_cut_for_plain_messages_decides_as_the_long_way_does(
+def test_the_short_cut_for_plain_messages_agrees_with_the_full_check(
     kind: type[BaseMessage], field: str
 ) -> None:
     for value in VALUES:
@@ -245,18 +246,18 @@ def test_plain_messages_take_the_short_cut() -> None:
 
 
 @pytest.mark.parametrize("thing", ["text", None, 1, {"content": "a"}, ("human", "a")], ids=repr)
-def test_what_is_no_message_is_refused_by_its_type(thing: object) -> None:
+def test_an_object_that_is_not_a_message_is_refused_and_its_type_named(thing: object) -> None:
     with pytest.raises(TypeError, match=type(thing).__name__):
         encode(thing)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch", ["hello", "", b"", {}, HumanMessage("a")], ids=repr)
-def test_what_is_no_batch_is_refused_even_when_empty(batch: object) -> None:
+def test_an_object_that_is_not_a_batch_is_refused_even_if_empty(batch: object) -> None:
     with pytest.raises(TypeError, match="sequence of messages"):
         encode_batch(batch)  # type: ignore[arg-type]
 
 
-def test_a_batch_may_be_an_iterator_and_an_error_names_the_place_in_it() -> None:
+def test_a_batch_may_be_an_iterator_and_an_error_names_the_position_in_it() -> None:
     assert len(encode_batch(HumanMessage(str(i)) for i in range(3))) == 3
     assert encode_batch(iter([])) == []
     with pytest.raises(TypeError, match="message 1 of the batch"):
@@ -265,7 +266,7 @@ def test_a_batch_may_be_an_iterator_and_an_error_names_the_place_in_it() -> None
         encode_batch([HumanMessage("a"), HumanMessage("b"), with_value(10**5000)])
 
 
-def test_encoding_changes_no_message() -> None:
+def test_encoding_does_not_change_the_message() -> None:
     message = with_value({1: (1, 2)})
     before = repr(message_to_dict(message))
 
@@ -289,7 +290,7 @@ BAD_TEXTS = [
 
 
 @pytest.mark.parametrize("text", BAD_TEXTS, ids=range(len(BAD_TEXTS)))
-def test_an_undecodable_record_is_named_and_the_others_come_with_the_error(
+def test_an_undecodable_record_is_named_and_the_error_carries_the_others(
     text: str | bytes,
 ) -> None:
     good = [HumanMessage("a"), HumanMessage("b"), HumanMessage("c")]
@@ -302,7 +303,7 @@ def test_an_undecodable_record_is_named_and_the_others_come_with_the_error(
     assert caught.value.messages == good
 
 
-def test_the_error_of_a_record_does_not_tell_its_content() -> None:
+def test_the_error_of_a_record_does_not_show_its_content() -> None:
     text = '{"type": "human", "data": {"content": {"secret": "swordfish"}}}'
 
     with pytest.raises(UndecodableRecordError) as caught:
@@ -311,16 +312,16 @@ def test_the_error_of_a_record_does_not_tell_its_content() -> None:
     assert "swordfish" not in str(caught.value)
 
 
-def test_decoding_stops_at_the_deadline_and_says_how_far_it_came() -> None:
+def test_decoding_stops_at_the_deadline_and_returns_the_position() -> None:
     texts = encode_batch([HumanMessage(str(i)) for i in range(3)])
 
-    def late_after_two() -> object:
+    def late_after_two() -> Iterator[tuple[int, str]]:
         yield 7, texts[0]
         yield 8, texts[1]
         time.sleep(0.3)
         yield 9, texts[2]
 
-    messages, reached = decode_batch(late_after_two(), time.monotonic() + 0.25)  # type: ignore[arg-type]
+    messages, reached = decode_batch(late_after_two(), time.monotonic() + 0.25)
 
     assert [m.content for m in messages] == ["0", "1"]
     assert reached == 8
@@ -328,13 +329,13 @@ def test_decoding_stops_at_the_deadline_and_says_how_far_it_came() -> None:
     assert decode_batch(zip([7, 8, 9], texts, strict=True))[1] == 9
 
 
-def test_bounds_are_passed_on_and_infinity_is_no_bound() -> None:
+def test_bounds_are_returned_and_infinity_means_no_bound() -> None:
     assert check_bounds(5, 2) == (5, 2.0)
     assert check_bounds(0, 0.0) == (0, 0.0)
     assert check_bounds(None, None) == (None, None)
     assert check_bounds(10**30, math.inf) == (10**30, None)
     assert check_bounds(1, 10**400) == (1, None)
-    assert check_bounds(1, Fraction(1, 2)) == (1, 0.5)
+    assert check_bounds(1, Fraction(1, 2)) == (1, 0.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Elasticsearch histories on a real node: what is their own, beyond the contracts they pass."""
+"""Tests of the Elasticsearch histories on a real node, beyond the contracts that they pass."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _UPSTREAM_MAPPING = {
 
 
 class Recording(PreviousMajorNode):
-    """Keeps what was asked for; can answer in place of the server, or lose its answers."""
+    """Records requests. A test can make it refuse a request, or lose the answer to one."""
 
     asked: list[str]
     headers_sent: list[Mapping[str, str]]
@@ -73,7 +73,7 @@ class Recording(PreviousMajorNode):
 
 @pytest.fixture
 def node() -> type[Recording]:
-    """A class of nodes of this test alone."""
+    """Return a class of nodes that only this test uses."""
 
     class Node(Recording):
         before = after = None
@@ -84,7 +84,7 @@ def node() -> type[Recording]:
 
 @pytest.fixture
 def opened(elasticsearch: Server, index: str, node: type[Recording]) -> Iterator[Open]:
-    """Opens histories, of one session in one index unless told otherwise, and closes them."""
+    """Open histories, by default of one session in one index, and close them after the test."""
     histories: list[ElasticsearchChatMessageHistory] = []
 
     def open_history(session: str = "s", **arguments: Any) -> ElasticsearchChatMessageHistory:
@@ -130,7 +130,7 @@ def _contents(messages: list[BaseMessage]) -> list[str]:
 @pytest.mark.parametrize(
     "history", [ElasticsearchChatMessageHistory, AsyncElasticsearchChatMessageHistory]
 )
-def test_arguments_of_both_generations_are_taken(history: Any) -> None:
+def test_arguments_of_both_upstream_packages_are_accepted(history: Any) -> None:
     older = {"es_connection", "es_url", "es_cloud_id", "es_user", "es_api_key", "es_password"}
     parameters = inspect.signature(history).parameters
     assert list(parameters)[:2] == ["index", "session_id"]
@@ -138,7 +138,7 @@ def test_arguments_of_both_generations_are_taken(history: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "told"),
+    ("arguments", "error", "expected"),
     [
         ({}, ValueError, "es_url or es_cloud_id"),
         ({"es_url": "http://h:1", "es_cloud_id": "x:y"}, ValueError, "once"),
@@ -149,13 +149,17 @@ def test_arguments_of_both_generations_are_taken(history: Any) -> None:
         ({"es_url": "http://h:1", "session_id": 7}, TypeError, "session_id must be a str"),
         ({"es_url": "http://h:1", "ttl_ms": 0}, ValueError, "ttl_ms"),
         ({"es_url": "http://h:1", "timeout_sec": 0}, ValueError, "timeout_sec"),
-        ({"es_url": "http://h:1", "config": {"colour": 1}}, TypeError, "config has.*colour"),
+        (
+            {"es_url": "http://h:1", "config": {"colour": 1}},
+            TypeError,
+            "config.*colour",
+        ),
         ({"es_url": "h:1"}, ValueError, "scheme"),
         ({"client": AsyncElasticsearch("http://h:1")}, TypeError, "needs the client Elasticsearch"),
         (
             {"client": Elasticsearch("http://h:1"), "es_connection": Elasticsearch("http://h:1")},
             ValueError,
-            "one argument",
+            "same argument",
         ),
         (
             {"client": Elasticsearch("http://h:1"), "es_url": "http://h:1"},
@@ -164,18 +168,19 @@ def test_arguments_of_both_generations_are_taken(history: Any) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_when_opening(
-    arguments: dict[str, Any], error: type[Exception], told: str
+def test_arguments_that_make_no_sense_are_refused_at_opening(
+    arguments: dict[str, Any], error: type[Exception], expected: str
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=expected):
         ElasticsearchChatMessageHistory(**{"index": "i", "session_id": "s", **arguments})
 
 
 @pytest.mark.parametrize("name", ["client", "es_connection"])
-def test_a_client_that_was_passed_in_is_used_and_not_closed(
+def test_a_client_from_the_caller_is_used_and_not_closed(
     client: Elasticsearch, index: str, name: str
 ) -> None:
-    with ElasticsearchChatMessageHistory(index, "s", **{name: client}) as history:
+    argument: dict[str, Any] = {name: client}
+    with ElasticsearchChatMessageHistory(index, "s", **argument) as history:
         history.add_messages(_numbered(1))
     assert client.indices.exists(index=index)
     with pytest.raises(RuntimeError, match="is closed"):
@@ -194,14 +199,14 @@ def test_text_can_be_stored_without_escapes(
     assert "\\ud800" in stored[1]
 
 
-def test_the_server_is_told_who_we_are(opened: Open, node: type[Recording]) -> None:
+def test_requests_carry_our_user_agent(opened: Open, node: type[Recording]) -> None:
     _ = opened().messages
     assert {dict(sent)["user-agent"].split("/")[0] for sent in node.headers_sent} == {
         "chat-history-conformance"
     }
 
 
-def test_headers_of_a_configuration_are_sent_beside_our_name(
+def test_headers_of_config_are_sent_with_our_user_agent(
     opened: Open, node: type[Recording]
 ) -> None:
     _ = opened(config={"headers": {"x-tenant": "7"}}).messages
@@ -209,7 +214,7 @@ def test_headers_of_a_configuration_are_sent_beside_our_name(
     assert all(sent["user-agent"].startswith("chat-history-conf") for sent in node.headers_sent)
 
 
-def test_opening_asks_the_server_nothing(opened: Open, node: type[Recording]) -> None:
+def test_opening_sends_no_request(opened: Open, node: type[Recording]) -> None:
     opened()
     assert node.asked == []
 
@@ -302,7 +307,7 @@ def test_a_window_that_was_made_smaller_is_noticed(
     assert _contents(history.messages) == [str(number) for number in range(30)]
 
 
-def test_an_answer_that_is_too_large_for_the_server_is_asked_for_in_parts(
+def test_an_answer_that_is_too_large_for_the_server_is_read_in_smaller_pages(
     opened: Open, client: Elasticsearch
 ) -> None:
     history = opened()
@@ -349,6 +354,11 @@ def _upstreams(number: int, created_at: int, session: str = "s") -> dict[str, An
     }
 
 
+def _first_shard(client: Elasticsearch, index: str) -> Any:
+    shards: Any = client.cat.shards(index=index, format="json").body
+    return shards[0]
+
+
 def test_a_read_that_misses_a_shard_raises(opened: Open, client: Elasticsearch, index: str) -> None:
     client.indices.create(
         index=index,
@@ -357,7 +367,7 @@ def test_a_read_that_misses_a_shard_raises(opened: Open, client: Elasticsearch, 
         wait_for_active_shards="0",
     )
     deadline = time.monotonic() + 20
-    while client.cat.shards(index=index, format="json").body[0]["state"] != "STARTED":
+    while _first_shard(client, index)["state"] != "STARTED":
         assert time.monotonic() < deadline
         time.sleep(0.1)
     partial = client.search(index=index)["_shards"]
@@ -376,7 +386,7 @@ def test_a_read_that_misses_a_shard_raises(opened: Open, client: Elasticsearch, 
 # Writing.
 
 
-def test_a_request_that_is_sent_again_after_a_lost_answer_stores_once(
+def test_an_add_repeated_after_a_lost_answer_stores_each_message_once(
     opened: Open, node: type[Recording]
 ) -> None:
     lost: list[str] = []
@@ -394,7 +404,7 @@ def test_a_request_that_is_sent_again_after_a_lost_answer_stores_once(
     assert _contents(history.messages) == [str(number) for number in range(6)]
 
 
-def test_a_clear_that_is_sent_again_after_a_lost_answer_clears(
+def test_a_clear_repeated_after_a_lost_answer_clears(
     opened: Open, node: type[Recording], client: Elasticsearch, index: str
 ) -> None:
     lost: list[str] = []
@@ -409,11 +419,11 @@ def test_a_clear_that_is_sent_again_after_a_lost_answer_clears(
     node.after = lose
     history.clear()
     assert lost
-    assert history.messages == []  # which refreshes
+    assert history.messages == []  # this read refreshes the index
     assert client.count(index=index)["count"] == 0
 
 
-def test_the_same_message_is_kept_as_often_as_it_was_added(opened: Open) -> None:
+def test_a_message_added_twice_is_stored_twice(opened: Open) -> None:
     history = opened()
     message = HumanMessage("same", id="one")
     for _ in range(2):
@@ -421,7 +431,7 @@ def test_the_same_message_is_kept_as_often_as_it_was_added(opened: Open) -> None
     assert history.messages == [message] * 4
 
 
-def test_times_rise_within_and_between_batches(
+def test_creation_times_increase_within_and_between_batches(
     opened: Open, client: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adding, "now_ms", lambda: 1_700_000_000_000)
@@ -434,7 +444,7 @@ def test_times_rise_within_and_between_batches(
     assert all(earlier < later for earlier, later in itertools.pairwise(times))
 
 
-def test_a_batch_that_is_too_large_for_one_request_is_divided(
+def test_a_batch_that_is_too_large_for_one_request_is_split(
     opened: Open, node: type[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adding, "LARGEST_REQUEST_BYTES", 5000)
@@ -446,14 +456,20 @@ def test_a_batch_that_is_too_large_for_one_request_is_divided(
     assert [str(m.content).rstrip("x") for m in history.messages] == ["0", *map(str, range(10))]
 
 
-def test_a_server_that_takes_less_gets_less(opened: Open) -> None:
+def test_a_batch_is_split_for_a_server_with_a_lower_limit(opened: Open) -> None:
     history = opened()
-    content = "x" * 9_000_000  # five are more than the node takes
+    content = "x" * 9_000_000  # five are more than the node accepts
     history.add_messages([HumanMessage(str(n) + content) for n in range(5)])
     assert [str(m.content)[0] for m in history.messages] == list("01234")
 
 
-def test_a_server_without_room_for_a_large_request_gets_it_in_parts(
+def _too_busy(history: ElasticsearchChatMessageHistory) -> ApiError:
+    node = history.client.transport.node_pool.get().config
+    meta = ApiResponseMeta(429, "1.1", HttpHeaders(), 0.0, node)
+    return ApiError("es_rejected_execution_exception", meta, {})
+
+
+def test_a_large_request_is_split_for_a_server_without_room(
     opened: Open, node: type[Recording]
 ) -> None:
     history = opened()
@@ -462,8 +478,7 @@ def test_a_server_without_room_for_a_large_request_gets_it_in_parts(
 
     def refuse(method: str, path: str) -> None:
         if len(node.asked) == 1:
-            meta = ApiResponseMeta(429, "1.1", HttpHeaders(), 0.0, history._servers[0])
-            raise package.ApiError("es_rejected_execution_exception", meta, {})
+            raise _too_busy(history)
 
     node.before = refuse
     history.add_messages([HumanMessage(str(n) + "x" * 500_000) for n in range(4)])
@@ -474,17 +489,22 @@ def test_a_server_without_room_for_a_large_request_gets_it_in_parts(
 def test_a_message_over_the_servers_limit_is_refused_and_nothing_is_stored(opened: Open) -> None:
     history = opened()
     history.add_messages(_numbered(1))
-    with pytest.raises(RefusedError, match=r"session 's'.*larger than the server takes") as caught:
+    with pytest.raises(
+        RefusedError, match=r"session 's'.*larger than the server accepts"
+    ) as caught:
         history.add_messages([HumanMessage("small"), HumanMessage("x" * 31 * 1024 * 1024)])
     assert caught.value.status_code == 413
     assert isinstance(caught.value, ApiError)
     assert _contents(history.messages) == ["0"]
 
 
-def test_of_a_batch_with_a_message_that_is_refused_nothing_is_left(
+def test_a_batch_with_a_refused_message_leaves_nothing(
     opened: Open, client: Elasticsearch, index: str
 ) -> None:
-    mapping = {**_UPSTREAM_MAPPING, "history": {"type": "keyword"}}  # ends at 32,766 bytes
+    mapping = {
+        **_UPSTREAM_MAPPING,
+        "history": {"type": "keyword"},
+    }  # at most 32,766 bytes
     client.indices.create(index=index, mappings={"properties": mapping})
     history = opened()
     history.add_messages(_numbered(1))
@@ -497,7 +517,7 @@ def test_of_a_batch_with_a_message_that_is_refused_nothing_is_left(
     assert _contents(history.messages) == ["0", "1", "2"]
 
 
-def test_a_refused_batch_is_taken_back_whichever_attempt_has_stored_it(
+def test_a_refused_batch_is_removed_even_if_an_earlier_attempt_stored_it(
     opened: Open, client: Elasticsearch, index: str, node: type[Recording]
 ) -> None:
     mapping = {**_UPSTREAM_MAPPING, "history": {"type": "keyword"}}
@@ -518,7 +538,7 @@ def test_a_refused_batch_is_taken_back_whichever_attempt_has_stored_it(
 
 
 class GatewayError(PreviousMajorNode):
-    """A gateway that gives up waiting for bulk requests, which the server carries out."""
+    """A gateway that reports a time-out for bulk requests, although the server carries them out."""
 
     def perform_request(self, method: str, target: str, *more: Any, **named: Any) -> Any:
         answer = super().perform_request(method, target, *more, **named)
@@ -528,15 +548,15 @@ class GatewayError(PreviousMajorNode):
         return answer
 
 
-def test_an_answer_of_a_gateway_leaves_the_outcome_open(opened: Open) -> None:
+def test_an_answer_of_a_gateway_leaves_the_outcome_unknown(opened: Open) -> None:
     through_gateway = opened(config={"node_class": GatewayError, "max_retries": 0})
-    with pytest.raises(RefusedError, match="Outcome unknown") as caught:
+    with pytest.raises(RefusedError, match="outcome is unknown") as caught:
         through_gateway.add_messages(_numbered(3))
     assert "Nothing of the batch" not in str(caught.value)
     assert _contents(opened().messages) == ["0", "1", "2"]
 
 
-def test_a_server_without_room_is_not_asked_again_for_each_message(
+def test_a_small_request_is_not_split_for_a_server_without_room(
     opened: Open, node: type[Recording]
 ) -> None:
     history = opened()
@@ -545,8 +565,7 @@ def test_a_server_without_room_is_not_asked_again_for_each_message(
 
     def refuse(method: str, path: str) -> None:
         if path == "_bulk":
-            meta = ApiResponseMeta(429, "1.1", HttpHeaders(), 0.0, history._servers[0])
-            raise package.ApiError("es_rejected_execution_exception", meta, {})
+            raise _too_busy(history)
 
     node.after = refuse
     with pytest.raises(RefusedError, match="Nothing of the batch of 100"):
@@ -557,7 +576,7 @@ def test_a_server_without_room_is_not_asked_again_for_each_message(
 # The index.
 
 
-def test_eight_handles_make_the_index_at_once(opened: Open, client: Elasticsearch) -> None:
+def test_eight_handles_create_the_index_at_once(opened: Open, client: Elasticsearch) -> None:
     handles = [opened() for _ in range(8)]
     start = threading.Barrier(8)
 
@@ -570,13 +589,13 @@ def test_eight_handles_make_the_index_at_once(opened: Open, client: Elasticsearc
     assert sorted(_contents(handles[0].messages), key=int) == [str(n) for n in range(24)]
 
 
-def test_eight_tasks_make_the_index_at_once(elasticsearch: Server, index: str) -> None:
+def test_eight_tasks_create_the_index_at_once(elasticsearch: Server, index: str) -> None:
     async def work() -> list[BaseMessage]:
         handles = [open_async(elasticsearch, index) for _ in range(8)]
         await asyncio.gather(
             *(handle.aadd_messages(_numbered(3, 3 * n)) for n, handle in enumerate(handles))
         )
-        messages = await handles[0].aget_messages()
+        messages: list[BaseMessage] = await handles[0].aget_messages()
         for handle in handles:
             await handle.aclose()
         return messages
@@ -585,7 +604,7 @@ def test_eight_tasks_make_the_index_at_once(elasticsearch: Server, index: str) -
 
 
 @pytest.mark.parametrize(
-    ("mapping", "settings", "told"),
+    ("mapping", "settings", "problem"),
     [
         ({"session_id": {"type": "text"}}, {}, "of the type text"),
         ({"session_id": {"type": "keyword", "ignore_above": 256}}, {}, "more than 256"),
@@ -603,7 +622,7 @@ def test_a_mapping_that_cannot_keep_sessions_apart_is_refused(
     index: str,
     mapping: dict[str, Any],
     settings: dict[str, Any],
-    told: str,
+    problem: str,
 ) -> None:
     client.indices.create(index=index, mappings={"properties": mapping}, settings=settings)
     history = opened()
@@ -613,12 +632,12 @@ def test_a_mapping_that_cannot_keep_sessions_apart_is_refused(
         history.clear,
         history.create_if_missing,
     ):
-        with pytest.raises(UnfitIndexError, match=rf"{index}.*{told}.*Remedy: reindex"):
+        with pytest.raises(UnfitIndexError, match=rf"{index}.*{problem}.*Remedy: reindex"):
             call()
     assert client.count(index=index)["count"] == 0
 
 
-def test_an_index_that_others_have_made_by_writing_to_it_is_refused(
+def test_an_index_that_the_server_created_by_itself_is_refused(
     opened: Open, client: Elasticsearch, index: str
 ) -> None:
     client.index(index=index, document=_upstreams(1, 1), refresh=True)
@@ -626,7 +645,7 @@ def test_an_index_that_others_have_made_by_writing_to_it_is_refused(
         _ = opened().messages
 
 
-def test_an_index_that_keeps_no_source_is_refused(
+def test_an_index_without_source_is_refused(
     opened: Open, client: Elasticsearch, index: str
 ) -> None:
     client.indices.create(index=index, mappings={"_source": {"excludes": ["history"]}})
@@ -634,9 +653,7 @@ def test_an_index_that_keeps_no_source_is_refused(
         opened().add_messages(_numbered(1))
 
 
-def test_an_alias_stands_for_one_index_or_is_refused(
-    opened: Open, client: Elasticsearch, index: str
-) -> None:
+def test_an_alias_must_name_one_index(opened: Open, client: Elasticsearch, index: str) -> None:
     names = [f"{index}-{number}" for number in (1, 2)]
     try:
         client.indices.create(
@@ -646,14 +663,14 @@ def test_an_alias_stands_for_one_index_or_is_refused(
         history.add_messages(_numbered(3))
         assert _contents(history.messages) == ["0", "1", "2"]
         client.indices.create(index=names[1], aliases={index: {}})
-        with pytest.raises(UnfitIndexError, match="stands for 2 indices"):
+        with pytest.raises(UnfitIndexError, match="the name matches 2 indices"):
             _ = history.messages
     finally:
         for name in names:
             client.options(ignore_status=404).indices.delete(index=name)
 
 
-def test_the_index_may_be_dropped_and_made_again_under_an_open_handle(
+def test_the_index_may_be_dropped_and_created_again_under_an_open_handle(
     opened: Open, client: Elasticsearch, index: str
 ) -> None:
     history = opened()
@@ -696,7 +713,7 @@ def test_an_index_without_any_mapping_gets_one(
     ["", "a,b", "*", "half \ud800", "x" * 40_000, f"{ENCODED_PREFIX}x", "ä" * 16_384, "nul\0"],
     ids=["empty", "comma", "star", "surrogate", "long", "like ours", "bytes", "nul"],
 )
-def test_any_id_is_a_session_of_its_own(opened: Open, session: str) -> None:
+def test_each_id_is_a_separate_session(opened: Open, session: str) -> None:
     one, other = opened(session), opened(session + "!")
     one.add_messages(_numbered(2))
     other.add_messages(_numbered(1, 7))
@@ -706,7 +723,7 @@ def test_any_id_is_a_session_of_its_own(opened: Open, session: str) -> None:
     assert one.messages == []
 
 
-def test_an_id_cannot_be_that_of_the_marker_of_another_session(opened: Open) -> None:
+def test_an_id_cannot_equal_the_marker_of_another_session(opened: Open) -> None:
     one = opened("victim")
     one.add_messages(_numbered(2))
     marker = one._session.marker_key
@@ -748,7 +765,7 @@ def test_a_clear_takes_effect_at_one_moment(
     assert client.count(index=index)["count"] == 2  # and no marker is left
 
 
-def test_what_is_added_between_looking_and_clearing_is_cleared(
+def test_messages_added_between_search_and_marker_are_cleared(
     opened: Open, node: type[Recording]
 ) -> None:
     history = opened()
@@ -764,7 +781,7 @@ def test_what_is_added_between_looking_and_clearing_is_cleared(
     assert history.messages == []
 
 
-def test_a_conversation_cleared_between_two_pages_is_not_read_in_half(
+def test_a_conversation_cleared_between_two_pages_is_not_read_in_part(
     opened: Open, client: Elasticsearch, index: str, node: type[Recording]
 ) -> None:
     client.indices.create(
@@ -787,14 +804,14 @@ def test_clearing_removes_the_documents(opened: Open, client: Elasticsearch, ind
     opened().add_messages(_numbered(30))
     opened().clear()
     assert client.count(index=index, query={"term": {"session_id": "s"}})["count"] == 0
-    client.indices.refresh(index=index)  # what marked the moment is gone, too
+    client.indices.refresh(index=index)  # the marker is gone too
     assert client.count(index=index)["count"] == 1
 
 
-# What is stored and is no message.
+# Undecodable documents.
 
 
-def test_what_cannot_be_decoded_is_named_and_can_be_discarded(
+def test_an_undecodable_document_is_named_and_can_be_discarded(
     opened: Open, client: Elasticsearch, index: str
 ) -> None:
     history = opened()
@@ -817,7 +834,7 @@ def test_what_cannot_be_decoded_is_named_and_can_be_discarded(
             _ = history.messages
         assert caught.value.position == f"broken-{number}"
         assert _contents(caught.value.messages) == ["0", "1", "2"]
-        opened("other").discard(caught.value.position)  # not its own
+        opened("other").discard(caught.value.position)  # a record of another session
         with pytest.raises(UndecodableRecordError):
             _ = history.messages
         history.discard(caught.value.position)
@@ -878,12 +895,12 @@ def test_the_async_class_does_the_same(elasticsearch: Server, index: str, opened
 def test_the_async_class_works_on_one_loop_after_another(elasticsearch: Server, index: str) -> None:
     history = open_async(elasticsearch, index)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the first loop took its sockets along
+        warnings.simplefilter("ignore", ResourceWarning)  # for sockets of ended loops
         for number in range(3):
             asyncio.run(history.aadd_messages(_numbered(1, number)))
         assert _contents(asyncio.run(history.aget_messages())) == ["0", "1", "2"]
         del history
-        for _ in range(3):  # a finalizer lets go of what only the next collection finds
+        for _ in range(3):  # some objects are only found by the next collection
             gc.collect()
 
 
@@ -898,22 +915,22 @@ def test_the_async_class_works_on_one_loop_after_another(elasticsearch: Server, 
         lambda history: history.close(),
     ],
 )
-def test_the_async_class_names_what_to_call_instead(call: Callable[[Any], Any]) -> None:
+def test_the_async_class_names_the_methods_to_call_instead(call: Callable[[Any], Any]) -> None:
     history = AsyncElasticsearchChatMessageHistory("i", "s", es_url="http://127.0.0.1:1")
     with pytest.raises(NotImplementedError, match=r"await history\.a.*ainvoke"):
         call(history)
 
 
-def test_both_work_in_a_chain(elasticsearch: Server, index: str, opened: Open) -> None:
+def test_both_classes_work_in_a_chain(elasticsearch: Server, index: str, opened: Open) -> None:
     def chain(history: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             from langchain_core.runnables.history import RunnableWithMessageHistory
 
-            return RunnableWithMessageHistory(
-                RunnableLambda(lambda messages: AIMessage(f"{len(messages)} messages")),
-                lambda session_id: history,
-            )
+            return RunnableWithMessageHistory(RunnableLambda(count), lambda session_id: history)
+
+    def count(messages: list[BaseMessage]) -> AIMessage:
+        return AIMessage(f"{len(messages)} messages")
 
     config = {"configurable": {"session_id": "s"}}
     with warnings.catch_warnings():
@@ -938,7 +955,7 @@ def test_a_handle_can_be_used_after_a_fork(opened: Open) -> None:
     history = opened()
     history.add_messages(_numbered(1))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork in a process with threads
         child = os.fork()
     if child == 0:
         try:
@@ -957,7 +974,7 @@ def test_a_handle_can_be_used_after_a_fork(opened: Open) -> None:
 # Errors.
 
 
-def test_where_no_server_is_the_error_says_what_was_asked_of_whom(
+def test_an_unreachable_server_raises_an_error_that_names_the_call_and_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     history = ElasticsearchChatMessageHistory("i", "chat 7", es_url="http://user:word@127.0.0.1:1")
@@ -968,12 +985,14 @@ def test_where_no_server_is_the_error_says_what_was_asked_of_whom(
         assert isinstance(caught.value, package.ConnectionError)
         assert isinstance(caught.value, ConnectionError)
         assert "word" not in str(caught.value)
-    told = [record for record in caplog.records if record.name.startswith("backends.")]
-    assert [record.levelno for record in told] == [logging.ERROR] * 2
+    ours = [r for r in caplog.records if r.name.startswith("chat_history_backends.")]
+    assert [record.levelno for record in ours] == [logging.ERROR] * 2
     assert "word" not in caplog.text
 
 
-def test_a_client_ahead_of_its_server_is_told_what_to_do(elasticsearch: Server, index: str) -> None:
+def test_a_client_newer_than_its_server_gets_an_error_with_the_remedy(
+    elasticsearch: Server, index: str
+) -> None:
     if int(package.__version__[0]) < 9:
         pytest.skip("client 8 talks to a server of version 8")
     with ElasticsearchChatMessageHistory(index, "s", es_url=elasticsearch.address) as history:

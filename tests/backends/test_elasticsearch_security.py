@@ -1,4 +1,4 @@
-"""The Elasticsearch histories and who may do what: on a node with TLS, users and passwords."""
+"""Tests of credentials and privileges, on an Elasticsearch node with TLS and users."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def opened(secured: Secured, index: str, **arguments: Any) -> ElasticsearchChatM
     )
 
 
-def test_user_and_password_over_tls(secured_elasticsearch: Secured, index: str) -> None:
+def test_user_and_password_work_over_tls(secured_elasticsearch: Secured, index: str) -> None:
     user, password = secured_elasticsearch.superuser
     with opened(secured_elasticsearch, index, es_user=user, es_password=password) as history:
         history.add_messages([HumanMessage("a")])
@@ -94,9 +94,9 @@ def test_user_and_password_over_tls(secured_elasticsearch: Secured, index: str) 
         {"es_user": "nobody", "es_password": "wrong word"},
         {"es_api_key": base64.b64encode(b"id:wrong word").decode()},
     ],
-    ids=["none", "password", "user", "api key"],
+    ids=["no credentials", "password", "user", "api key"],
 )
-def test_wrong_credentials_are_a_clear_error_without_them(
+def test_wrong_credentials_raise_a_clear_error_that_does_not_show_them(
     secured_elasticsearch: Secured,
     index: str,
     superuser: Elasticsearch,
@@ -109,7 +109,9 @@ def test_wrong_credentials_are_a_clear_error_without_them(
             lambda: history.add_messages([HumanMessage("a")]),
             history.clear,
         ):
-            with pytest.raises(RefusedError, match=r"'s'.*does not know who asks") as caught:
+            with pytest.raises(
+                RefusedError, match=r"'s'.*does not accept the credentials"
+            ) as caught:
                 call()
             assert caught.value.status_code == 401
             for secret in ("wrong word", *credentials.values()):
@@ -119,24 +121,24 @@ def test_wrong_credentials_are_a_clear_error_without_them(
     assert not superuser.indices.exists(index=index)
 
 
-def test_a_certificate_that_is_not_trusted_is_a_clear_error(
+def test_an_untrusted_certificate_raises_a_clear_error(
     secured_elasticsearch: Secured, index: str, tmp_path: Any
 ) -> None:
-    stranger = tmp_path / "stranger.pem"
-    trustme.CA().cert_pem.write_to_path(stranger)
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
     user, password = secured_elasticsearch.superuser
     with opened(
         secured_elasticsearch,
         index,
         es_user=user,
         es_password=password,
-        config={"ca_certs": str(stranger)},
+        config={"ca_certs": str(other)},
     ) as history:
         with pytest.raises(UnreachableError, match=r"certificate.*ca_certs"):
             _ = history.messages
 
 
-def test_who_may_only_write_documents_reads_what_was_written(
+def test_a_user_with_only_read_and_write_reads_its_own_messages(
     secured_elasticsearch: Secured,
     index: str,
     superuser: Elasticsearch,
@@ -160,15 +162,15 @@ def test_who_may_only_write_documents_reads_what_was_written(
     assert [m.content for m in handles[0].last_messages(2)] == ["4", "5"]
     handles[0].clear()
     assert handles[1].messages == []
-    told = [r.getMessage() for r in caplog.records if r.name.startswith("backends.")]
-    assert len(told) == 2  # once each, for both handles
-    assert "view_index_metadata" in told[0]
-    assert "maintenance" in told[1]
+    logged = [r.getMessage() for r in caplog.records if r.name.startswith("chat_history_backends.")]
+    assert len(logged) == 2  # once each, for both handles
+    assert "view_index_metadata" in logged[0]
+    assert "maintenance" in logged[1]
     for handle in handles:
         handle.close()
 
 
-def test_what_one_user_may_do_says_nothing_of_another(
+def test_the_privileges_of_one_user_are_not_assumed_for_another(
     secured_elasticsearch: Secured, index: str
 ) -> None:
     name, password = secured_elasticsearch.superuser
@@ -186,7 +188,7 @@ def test_what_one_user_may_do_says_nothing_of_another(
         assert len(one.messages) == 1
 
 
-def test_who_may_make_an_index_and_not_look_at_it_makes_one_that_will_do(
+def test_a_user_that_may_not_examine_the_index_creates_it_with_the_right_mapping(
     secured_elasticsearch: Secured, index: str, superuser: Elasticsearch
 ) -> None:
     name, password = secured_elasticsearch.maker
@@ -198,7 +200,9 @@ def test_who_may_make_an_index_and_not_look_at_it_makes_one_that_will_do(
     assert mapping == MAPPING
 
 
-def test_who_may_not_make_the_index_is_told_so(secured_elasticsearch: Secured, index: str) -> None:
+def test_a_user_that_may_not_create_the_index_gets_a_clear_error(
+    secured_elasticsearch: Secured, index: str
+) -> None:
     user, password = secured_elasticsearch.restricted
     with opened(secured_elasticsearch, index, es_user=user, es_password=password) as history:
         with pytest.raises(RefusedError, match=r"unauthorized.*create_index.*Nothing of"):
@@ -206,7 +210,7 @@ def test_who_may_not_make_the_index_is_told_so(secured_elasticsearch: Secured, i
 
 
 @pytest.mark.parametrize("backend", ["elasticsearch", "elasticsearch-async"])
-def test_a_run_is_let_in_by_its_client_settings(
+def test_client_settings_of_a_run_give_access(
     secured_elasticsearch: Secured, pytester: pytest.Pytester, run_apart: Run, backend: str
 ) -> None:
     user, password = secured_elasticsearch.superuser
@@ -227,7 +231,7 @@ def test_a_run_is_let_in_by_its_client_settings(
 
 @pytest.fixture
 def gateway(elasticsearch: Server) -> Iterator[tuple[str, str]]:
-    """The node behind a gateway that lets in who has the key: a node for tests makes no keys."""
+    """Put the node behind a gateway that checks an API key, because the node cannot create keys."""
     key = base64.b64encode(b"id:the right word").decode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -237,17 +241,17 @@ def gateway(elasticsearch: Server) -> Iterator[tuple[str, str]]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.headers.get("Authorization") != f"ApiKey {key}":
                 return self.answer(401, {}, b"{}")
-            asked = urllib.request.Request(
+            request = urllib.request.Request(
                 elasticsearch.address + self.path, method=self.command, data=body or None
             )
             for name in ("Content-Type", "Accept"):
                 if name in self.headers:
-                    asked.add_header(name, self.headers[name])
+                    request.add_header(name, self.headers[name])
             try:
-                with urllib.request.urlopen(asked, timeout=30) as told:
-                    self.answer(told.status, told.headers, told.read())
-            except urllib.error.HTTPError as told:
-                self.answer(told.code, told.headers, told.read())
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    self.answer(answer.status, answer.headers, answer.read())
+            except urllib.error.HTTPError as error:
+                self.answer(error.code, error.headers, error.read())
 
         do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
@@ -270,7 +274,7 @@ def gateway(elasticsearch: Server) -> Iterator[tuple[str, str]]:
         thread.join()
 
 
-def test_an_api_key_is_presented(gateway: tuple[str, str]) -> None:
+def test_an_api_key_is_sent(gateway: tuple[str, str]) -> None:
     address, key = gateway
     name = f"chat-{uuid.uuid4().hex}"
     with ElasticsearchChatMessageHistory(
@@ -282,5 +286,5 @@ def test_an_api_key_is_presented(gateway: tuple[str, str]) -> None:
     with ElasticsearchChatMessageHistory(
         name, "s", es_url=address, es_api_key=key[:-4], config={"node_class": PreviousMajorNode}
     ) as history:
-        with pytest.raises(RefusedError, match="does not know who asks"):
+        with pytest.raises(RefusedError, match="does not accept the credentials"):
             _ = history.messages

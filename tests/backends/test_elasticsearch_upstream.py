@@ -27,7 +27,7 @@ else:
     pytest.skip("langchain-elasticsearch 1.0 needs client 8", allow_module_level=True)
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
+    warnings.simplefilter("ignore", DeprecationWarning)  # langchain-community announces its end
     from langchain_community.chat_message_histories import (
         ElasticsearchChatMessageHistory as Community,
     )
@@ -55,12 +55,12 @@ def _upstream(index: str, session: str, client: Elasticsearch) -> Any:
 
 
 @pytest.mark.parametrize("upstream", [_upstream, _community])
-def test_what_upstream_wrote_is_read_in_full_and_in_order(
+def test_messages_of_upstream_are_read_completely_and_in_order(
     upstream: Opener, client: Elasticsearch, index: str
 ) -> None:
     theirs = upstream(index, "s", client)
     ours = ElasticsearchChatMessageHistory(index, "s", client=client)
-    for message in MESSAGES * 30:  # more than a page of theirs, several in one millisecond
+    for message in MESSAGES * 30:  # more than one page of upstream, several in one millisecond
         theirs.add_message(message)
     upstream(index, "other", client).add_message(HumanMessage("foreign"))
     assert ours.messages == MESSAGES * 30
@@ -70,20 +70,20 @@ def test_what_upstream_wrote_is_read_in_full_and_in_order(
     assert len(upstream(index, "other", client).messages) == 1
 
 
-def test_upstream_reads_what_was_written_here(client: Elasticsearch, index: str) -> None:
+def test_upstream_reads_our_messages(client: Elasticsearch, index: str) -> None:
     ours = ElasticsearchChatMessageHistory(index, "s", client=client)
     for _ in range(50):
         ours.add_messages(MESSAGES)
     ElasticsearchChatMessageHistory(index, "other", client=client).add_messages(MESSAGES)
-    client.indices.refresh(index=index)  # it does not itself
+    client.indices.refresh(index=index)  # upstream does not refresh
     assert _upstream(index, "s", client).messages == MESSAGES * 50
-    assert _community(index, "s", client).messages == (MESSAGES * 2)[:10]  # never reads more
+    assert _community(index, "s", client).messages == (MESSAGES * 2)[:10]  # it never reads more
 
 
-def test_it_reads_on_through_a_page_of_its_own_where_times_are_equal_it_loses_messages(
+def test_upstream_reads_further_pages_but_loses_messages_with_equal_times(
     client: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why the times that are written here rise within a batch."""
+    """Show why the creation times must increase within a batch."""
     ours = ElasticsearchChatMessageHistory(index, "s", client=client)
     monkeypatch.setattr(adding, "_reserve_times", lambda session, count: 1)
     for number in range(150):
@@ -93,7 +93,7 @@ def test_it_reads_on_through_a_page_of_its_own_where_times_are_equal_it_loses_me
     assert len(_upstream(index, "s", client).messages) < 150
 
 
-def test_a_conversation_may_change_hands_at_any_message(client: Elasticsearch, index: str) -> None:
+def test_both_classes_may_write_alternately(client: Elasticsearch, index: str) -> None:
     ours = ElasticsearchChatMessageHistory(index, "s", client=client)
     theirs = _upstream(index, "s", client)
     expected = []
@@ -121,7 +121,7 @@ def test_the_async_classes_read_each_other(elasticsearch: Server, index: str) ->
     asyncio.run(work())
 
 
-def test_whoever_made_the_index_both_can_use_it(client: Elasticsearch, index: str) -> None:
+def test_both_classes_use_an_index_that_either_created(client: Elasticsearch, index: str) -> None:
     ElasticsearchChatMessageHistory(index, "s", client=client).create_if_missing()
     _upstream(index, "s", client).add_messages(MESSAGES)
     ours = ElasticsearchChatMessageHistory(index, "s", es_connection=client, ttl_ms=60_000)

@@ -1,4 +1,4 @@
-"""The Kafka history on a real broker: what is its own, beyond the contracts that it passes."""
+"""Tests of the Kafka history on a real broker, beyond the contracts that it passes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -40,7 +45,7 @@ from chat_history_conformance.servers import ladder
 from chat_history_conformance.servers.handle import Server
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
+    warnings.simplefilter("ignore", DeprecationWarning)  # langchain-community announces its end
     from langchain_community.chat_message_histories import KafkaChatMessageHistory as Upstream
 
 Open = Callable[..., KafkaChatMessageHistory]
@@ -53,7 +58,7 @@ def session_id() -> str:
 
 @pytest.fixture
 def opened(kafka: Server, session_id: str) -> Iterator[Open]:
-    """Opens histories, of one session unless told otherwise, and closes them."""
+    """Open histories, by default of one session, and close them after the test."""
     histories: list[KafkaChatMessageHistory] = []
 
     def open_history(session: str = session_id, **arguments: Any) -> KafkaChatMessageHistory:
@@ -88,8 +93,10 @@ def _done(futures: dict[Any, Any]) -> Any:
     return future.result(10)
 
 
-def _make_topic(admin: AdminClient, name: str, partitions: int = 1, **config: str) -> None:
-    _done(admin.create_topics([NewTopic(name, partitions, 1, config=config)]))
+def _create_topic(
+    admin: AdminClient, name: str, partitions: int = 1, config: dict[str, str] | None = None
+) -> None:
+    _done(admin.create_topics([NewTopic(name, partitions, 1, config=config or {})]))
     deadline = time.monotonic() + 10
     while admin.list_topics(name, timeout=10).topics[name].error is not None:
         assert time.monotonic() < deadline
@@ -97,21 +104,21 @@ def _make_topic(admin: AdminClient, name: str, partitions: int = 1, **config: st
 
 
 def _delete_topic(admin: AdminClient, name: str) -> None:
-    """Delete a topic, and wait until no broker takes a message for it any more."""
+    """Delete a topic, and wait until no broker accepts messages for it."""
     _done(admin.delete_topics([name]))
     deadline = time.monotonic() + 10
     while admin.list_topics(name, timeout=10).topics[name].error is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    time.sleep(0.5)  # what the topic's leader does after that cannot be asked for
+    time.sleep(0.5)  # the leader of the topic needs a moment more, which cannot be queried
 
 
-def _add_where_the_topic_is_gone(
+def _add_after_topic_was_deleted(
     history: KafkaChatMessageHistory, batch: list[BaseMessage], add: Any = None
 ) -> None:
-    """Add a batch, and see that what was not confirmed is all that may be missing.
+    """Add a batch, and check that only unconfirmed messages are missing.
 
-    A partition of a topic that is made again may refuse a message and take the next.
+    A partition of a topic that is created again may refuse a message and accept the next one.
     """
     confirmed = _contents(batch)
     try:
@@ -134,7 +141,7 @@ def _write(kafka: Server, topic: str, *values: bytes | None, partition: int = 0)
 
 @contextlib.contextmanager
 def _foreign_member(kafka: Server, topic: str) -> Iterator[None]:
-    """A consumer of somebody else that has joined the group of a topic's cursor."""
+    """Run a foreign consumer that has joined the group of a topic's cursor."""
     foreign = Consumer(
         {"bootstrap.servers": kafka.address, "group.id": topic, "client.id": "someone"}
     )
@@ -162,7 +169,7 @@ def test_a_legal_id_is_the_name_of_its_topic() -> None:
         *("chat-history-id-x", "chat-history-id-"),
     ],
 )
-def test_an_id_that_kafka_refuses_or_keeps_for_itself_is_encoded(session_id: str) -> None:
+def test_an_id_that_kafka_refuses_or_reserves_is_encoded(session_id: str) -> None:
     name = topic_name(session_id)
     assert name != session_id
     assert name.startswith("chat-history-id-")
@@ -170,7 +177,7 @@ def test_an_id_that_kafka_refuses_or_keeps_for_itself_is_encoded(session_id: str
     assert set(name) <= set(string.ascii_letters + string.digits + "._-")
 
 
-def test_an_encoded_id_is_the_name_that_it_always_was() -> None:
+def test_the_encoding_of_ids_has_not_changed() -> None:
     assert topic_name("a b") == "chat-history-id-xmeqge"
     assert topic_name("\ud800", "app.") == "app.chat-history-id-x5wqia"
     hashed = hashlib.sha256(b" " * 146).hexdigest()
@@ -186,12 +193,12 @@ def test_two_ids_never_share_a_topic(ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["__x", "a b", "x" * 151, "ä"])
-def test_a_prefix_that_no_topic_can_have_is_refused(prefix: str) -> None:
+def test_a_prefix_that_is_illegal_in_topic_names_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="topic_prefix"):
         KafkaChatMessageHistory("s", "127.0.0.1:1", topic_prefix=prefix)
 
 
-# A drop-in for the class of langchain-community.
+# Compatibility with the class of langchain-community.
 
 
 def test_the_examples_of_the_upstream_documentation_run_unchanged(
@@ -213,7 +220,9 @@ def test_the_examples_of_the_upstream_documentation_run_unchanged(
     assert _contents(history.messages) == ["hi!", "whats up?"]
 
 
-def test_it_has_what_the_upstream_class_has(opened: Open, kafka: Server, session_id: str) -> None:
+def test_it_has_the_members_of_the_upstream_class(
+    opened: Open, kafka: Server, session_id: str
+) -> None:
     history = opened()
     theirs = Upstream(f"{session_id}-theirs", kafka.address)
     public = {name for name in dir(theirs) if not name.startswith("_")}
@@ -234,7 +243,7 @@ def test_bounded_reads_have_the_upstream_defaults(opened: Open) -> None:
     assert _contents(history.messages) == _digits(2, 10)
 
 
-def test_code_that_catches_kafka_exception_still_does() -> None:
+def test_errors_are_kafka_exceptions() -> None:
     history = KafkaChatMessageHistory("s", "127.0.0.1:1", timeout_sec=0.3)
     with pytest.raises(KafkaException) as caught:
         history.clear()
@@ -243,13 +252,13 @@ def test_code_that_catches_kafka_exception_still_does() -> None:
     history.close()
 
 
-def test_what_upstream_wrote_is_read_completely(
+def test_messages_of_upstream_are_read_completely(
     opened: Open, kafka: Server, session_id: str
 ) -> None:
     theirs = Upstream(session_id, kafka.address)
     for start in range(0, 60, 12):
         theirs.add_messages(_numbered(12, start))
-        time.sleep(0.01)  # batches differ in their time, so that they can be told apart
+        time.sleep(0.01)  # so that the batches have different timestamps
     history = opened(reads="replay")
     got = _contents(history.messages)
     assert sorted(got, key=int) == _digits(60)
@@ -263,7 +272,7 @@ def test_what_upstream_wrote_is_read_completely(
     assert read == got
 
 
-def test_upstream_reads_what_is_written_here(opened: Open, kafka: Server, session_id: str) -> None:
+def test_upstream_reads_our_messages(opened: Open, kafka: Server, session_id: str) -> None:
     history = opened()
     batch = [
         *_numbered(20),
@@ -272,19 +281,19 @@ def test_upstream_reads_what_is_written_here(opened: Open, kafka: Server, sessio
     history.add_messages(batch)
     theirs = Upstream(session_id, kafka.address)
     assert theirs.messages_from_beginning(21, 20) == batch
-    # It has committed where it is, and leaves: the position is shared.
+    # Upstream has committed its position and left the group. Both classes share the position.
     history.add_messages(_numbered(1, 99))
     assert _contents(history.messages) == ["99"]
 
 
-def test_a_topic_that_upstream_cleared_is_made_again(
+def test_a_topic_that_upstream_cleared_is_created_again(
     opened: Open, kafka: Server, admin: AdminClient, session_id: str
 ) -> None:
     history = opened(reads="replay")
     history.add_messages(_numbered(3))
-    _delete_topic(admin, session_id)  # this is how it clears
+    _delete_topic(admin, session_id)  # this is how upstream clears
     assert history.messages == []
-    _add_where_the_topic_is_gone(history, _numbered(2))
+    _add_after_topic_was_deleted(history, _numbered(2))
 
 
 # The topic.
@@ -304,7 +313,9 @@ def test_opening_and_reading_create_nothing(
     assert session_id in admin.list_topics(timeout=10).topics
 
 
-def test_a_topic_is_made_as_asked(opened: Open, admin: AdminClient, session_id: str) -> None:
+def test_a_topic_is_created_with_the_given_settings(
+    opened: Open, admin: AdminClient, session_id: str
+) -> None:
     opened(ttl_ms=-1, partition=2).add_messages(_numbered(1))
     config = _done(admin.describe_configs([ConfigResource("topic", session_id)]))
     assert config["retention.ms"].value == "-1"
@@ -335,10 +346,10 @@ def test_clearing_keeps_the_topic_and_its_retention(
     assert config["retention.ms"].value == "3600000"
 
 
-def test_the_topics_own_retention_governs_a_topic_that_exists(
+def test_an_existing_topic_keeps_its_own_retention(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
-    _make_topic(admin, session_id, **{"retention.ms": "600"})
+    _create_topic(admin, session_id, config={"retention.ms": "600"})
     history = opened(reads="replay", ttl_ms=86_400_000)
     history.add_messages(_numbered(2))
     deadline = time.monotonic() + 10
@@ -349,7 +360,7 @@ def test_the_topics_own_retention_governs_a_topic_that_exists(
 
 
 @pytest.mark.parametrize("see", [lambda history: history.messages, lambda history: history.clear()])
-def test_what_was_known_of_a_topic_is_forgotten_with_it(
+def test_properties_of_a_deleted_topic_are_forgotten(
     opened: Open, admin: AdminClient, session_id: str, see: Any
 ) -> None:
     history = opened(reads="replay", partition=2)
@@ -357,11 +368,11 @@ def test_what_was_known_of_a_topic_is_forgotten_with_it(
     assert history.num_partitions == 2
     _delete_topic(admin, session_id)
     assert not see(history)
-    _make_topic(admin, session_id, 4)
+    _create_topic(admin, session_id, 4)
     assert history.num_partitions == 4
 
 
-def test_two_ids_that_kafka_takes_for_one_are_refused(opened: Open, session_id: str) -> None:
+def test_an_id_that_kafka_confuses_with_another_is_refused(opened: Open, session_id: str) -> None:
     opened(f"a.{session_id}").add_messages(_numbered(1))
     with pytest.raises(ValueError, match=r"collides.*another session id"):
         opened(f"a_{session_id}").add_messages(_numbered(1))
@@ -370,18 +381,16 @@ def test_two_ids_that_kafka_takes_for_one_are_refused(opened: Open, session_id: 
 def test_a_compacted_topic_is_not_cleared_and_says_why(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
-    _make_topic(admin, session_id, **{"cleanup.policy": "compact"})
+    _create_topic(admin, session_id, config={"cleanup.policy": "compact"})
     with pytest.raises(KafkaHistoryError, match=r"compacted.*cleanup\.policy"):
         opened().clear()
 
 
-def test_partitions_that_were_added_are_read(
+def test_added_partitions_are_read(
     opened: Open, kafka: Server, admin: AdminClient, session_id: str
 ) -> None:
-    _make_topic(admin, session_id, 1)
+    _create_topic(admin, session_id, 1)
     _write(kafka, session_id, encode(HumanMessage("0")).encode())
-    from confluent_kafka.admin import NewPartitions
-
     _done(admin.create_partitions([NewPartitions(session_id, 3)]))
     time.sleep(0.2)
     _write(kafka, session_id, encode(HumanMessage("1")).encode(), partition=2)
@@ -394,7 +403,7 @@ def test_partitions_that_were_added_are_read(
 def test_a_batch_over_the_topics_limit_is_refused_before_anything_is_sent(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
-    _make_topic(admin, session_id, **{"max.message.bytes": "80000"})
+    _create_topic(admin, session_id, config={"max.message.bytes": "80000"})
     history = opened(reads="replay")
     with pytest.raises(ValueError, match=r"message 1 of the batch has 80\d\d\d bytes.*nothing was"):
         history.add_messages([HumanMessage("small"), HumanMessage("x" * 80_000)])
@@ -412,10 +421,10 @@ def test_a_message_over_the_clients_limit_is_refused_before_anything_is_sent(ope
     assert history.messages == []
 
 
-def test_larger_messages_are_taken_where_topic_and_config_allow_them(
+def test_larger_messages_are_accepted_if_topic_and_config_allow_them(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
-    _make_topic(admin, session_id, **{"max.message.bytes": "8000000"})
+    _create_topic(admin, session_id, config={"max.message.bytes": "8000000"})
     history = opened(reads="replay", config={"message.max.bytes": 8_000_000})
     history.add_messages([HumanMessage("x" * 4_000_000)])
     assert len(str(history.messages[0].content)) == 4_000_000
@@ -435,12 +444,12 @@ def test_8_threads_that_add_at_once_keep_their_own_order(opened: Open) -> None:
     for writer in range(8):
         own = [content for content in got if content.startswith(f"{writer}:")]
         assert own == [f"{writer}:{number}:{part}" for number in range(20) for part in "ab"]
-    # Nor does one batch come between the messages of another.
+    # No batch comes between the messages of another one.
     assert all(first[:-1] == second[:-1] for first, second in zip(got[::2], got[1::2], strict=True))
 
 
 def test_first_messages_of_several_threads_are_all_stored(opened: Open) -> None:
-    # Some partitions of a new topic have a leader before others, and some never had a message.
+    # Some partitions of a new topic get a leader later than others.
     for _ in range(25):
         session = f"first-{uuid.uuid4().hex}"
         histories = [opened(session, reads="replay") for _ in range(4)]
@@ -459,18 +468,19 @@ def test_first_messages_of_several_threads_are_all_stored(opened: Open) -> None:
         assert sorted(_contents(histories[0].messages)) == _digits(4)
 
 
-def test_an_acknowledgement_without_a_place_in_the_log_is_none(opened: Open, kafka: Server) -> None:
+def test_an_acknowledgement_without_an_offset_is_an_error(opened: Open, kafka: Server) -> None:
     history = opened()
     history.add_messages(_numbered(1))
 
-    class Placeless:
+    class WithoutOffset:
         def offset(self) -> None:
             return None
 
+    unplaced: Any = WithoutOffset()
     with clients.lease(history, kafka.address, {}) as shared:
         report = shared.sender._report
         shared.sender._report = lambda receipt, index, error, message: report(  # type: ignore
-            receipt, index, error, Placeless() if index == 1 else message
+            receipt, index, error, unplaced if index == 1 else message
         )
         with pytest.raises(DeliveryError, match="without a place in the log") as caught:
             history.add_messages(_numbered(3))
@@ -479,17 +489,17 @@ def test_an_acknowledgement_without_a_place_in_the_log_is_none(opened: Open, kaf
     assert caught.value.outcome_unknown
 
 
-def test_a_receipt_counts_what_two_threads_report_at_once() -> None:
+def test_a_receipt_counts_outcomes_that_two_threads_report_at_once() -> None:
     receipt = Receipt(2)
     other = threading.Thread(target=receipt.report, args=(1, None))
 
     class Interrupted(int):
-        """A count that another thread takes while it is being lowered."""
+        """A count that another thread changes while this one lowers it."""
 
         def __sub__(self, by: int) -> int:
             if not other.is_alive():
                 other.start()
-                other.join(0.5)  # it gets no further where it has to wait for its turn
+                other.join(0.5)  # it stops here if it has to wait for the lock
             return int(self) - by
 
     receipt._left = Interrupted(2)
@@ -498,30 +508,30 @@ def test_a_receipt_counts_what_two_threads_report_at_once() -> None:
     assert receipt.ok
 
 
-def test_a_topic_deleted_under_an_open_history_is_made_again_and_no_message_lost_in_silence(
+def test_a_topic_deleted_under_an_open_history_is_created_again_without_silent_loss(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
     history = opened(reads="replay")
     history.add_messages(_numbered(1))
     for start in (10, 20):
         _delete_topic(admin, session_id)
-        _add_where_the_topic_is_gone(history, _numbered(3, start))
+        _add_after_topic_was_deleted(history, _numbered(3, start))
     _delete_topic(admin, session_id)
-    _add_where_the_topic_is_gone(
+    _add_after_topic_was_deleted(
         history,
         _numbered(3, 30),
         lambda batch, seconds: asyncio.run(history.aadd_messages(batch, seconds)),
     )
 
 
-def test_a_flush_timeout_may_be_without_end(opened: Open) -> None:
+def test_a_flush_timeout_may_be_infinite(opened: Open) -> None:
     history = opened(reads="replay", timeout_sec=10**12)
     history.add_messages(_numbered(1), float("inf"))
     assert len(history.messages) == 1
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), "5", None, True])
-def test_a_flush_timeout_that_is_none_is_refused(opened: Open, seconds: Any) -> None:
+def test_a_flush_timeout_that_makes_no_sense_is_refused(opened: Open, seconds: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="flush_timeout_seconds"):
         opened().add_messages(_numbered(1), seconds)
 
@@ -555,7 +565,7 @@ def test_a_read_that_fails_consumes_nothing(opened: Open, kafka: Server, session
     assert _contents(history.messages_from_last_consumed(2)) == _digits(2)
 
 
-def test_a_discarded_record_is_passed_over_by_every_read_of_every_handle(
+def test_a_discarded_record_is_skipped_by_every_read_of_every_handle(
     opened: Open, kafka: Server, session_id: str
 ) -> None:
     history = opened()
@@ -577,7 +587,7 @@ def test_a_discarded_record_is_passed_over_by_every_read_of_every_handle(
     assert history.messages == []
 
 
-def test_upstream_takes_a_discarding_record_for_none(
+def test_upstream_ignores_a_record_that_marks_another_as_discarded(
     opened: Open, kafka: Server, session_id: str
 ) -> None:
     history = opened()
@@ -589,12 +599,12 @@ def test_upstream_takes_a_discarding_record_for_none(
 
 
 @pytest.mark.parametrize("position", ["", "3", "0:", "0:-1", "a:b"])
-def test_a_position_that_is_none_is_refused(opened: Open, position: str) -> None:
+def test_a_position_of_another_form_is_refused(opened: Open, position: str) -> None:
     with pytest.raises(ValueError, match="partition:offset"):
         opened().discard(position)
 
 
-def test_readers_that_overlap_in_one_process_are_given_each_message_once(opened: Open) -> None:
+def test_overlapping_readers_of_one_process_get_each_message_once(opened: Open) -> None:
     histories = [opened() for _ in range(4)]
     histories[0].add_messages(_numbered(100))
 
@@ -610,7 +620,7 @@ def test_readers_that_overlap_in_one_process_are_given_each_message_once(opened:
     assert all(part == sorted(part, key=int) for part in parts)
 
 
-def test_a_foreign_member_of_the_group_is_named(
+def test_a_foreign_member_of_the_consumer_group_is_named(
     opened: Open, kafka: Server, session_id: str
 ) -> None:
     history = opened()
@@ -623,17 +633,17 @@ def test_a_foreign_member_of_the_group_is_named(
     assert _contents(history.messages) == _digits(3)
 
 
-def test_a_position_from_a_topic_that_was_made_anew_starts_at_the_beginning(
+def test_a_position_of_a_deleted_topic_starts_the_new_topic_at_the_beginning(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
     history = opened()
     history.add_messages(_numbered(10))
     assert len(history.messages) == 10
     _delete_topic(admin, session_id)
-    _add_where_the_topic_is_gone(history, _numbered(3, 50))
+    _add_after_topic_was_deleted(history, _numbered(3, 50))
 
 
-def test_the_async_twin_of_a_waiting_read_takes_no_thread(opened: Open) -> None:
+def test_an_async_read_that_waits_holds_no_thread(opened: Open) -> None:
     histories = [opened(f"waiting-{uuid.uuid4().hex}") for _ in range(20)]
     writer = opened()
 
@@ -648,16 +658,16 @@ def test_the_async_twin_of_a_waiting_read_takes_no_thread(opened: Open) -> None:
         assert await asyncio.gather(*waiting) == [[]] * 20
         return took
 
-    assert asyncio.run(wait_and_write()) < 2.0  # were each to hold a thread, it waited for them
+    assert asyncio.run(wait_and_write()) < 2.0  # if each read held a thread, the add would wait
 
 
 # Gaps in the log.
 
 
-def test_markers_of_transactions_and_what_was_aborted_are_no_messages(
+def test_transaction_markers_and_aborted_records_are_not_messages(
     opened: Open, kafka: Server, admin: AdminClient, session_id: str
 ) -> None:
-    _make_topic(admin, session_id)
+    _create_topic(admin, session_id)
     producer = Producer({"bootstrap.servers": kafka.address, "transactional.id": session_id})
     producer.init_transactions(20)
     for number in range(12):
@@ -670,7 +680,7 @@ def test_markers_of_transactions_and_what_was_aborted_are_no_messages(
             producer.commit_transaction(10)
     replaying, consuming = opened(reads="replay"), opened()
     even = _digits(12)[::2]
-    # A transaction has ended before its marker is in the log.
+    # A commit returns before its marker is in the log.
     _wait_until(lambda: _contents(replaying.messages) == even)
     for count in (1, 3, 6, 9):
         assert _contents(replaying.last_messages(count)) == even[-count:]
@@ -684,7 +694,7 @@ def test_markers_of_transactions_and_what_was_aborted_are_no_messages(
     _wait_until(lambda: _contents(replaying.messages) == [*even, "open"])
 
 
-def test_records_without_a_value_are_no_messages(
+def test_records_without_a_value_are_not_messages(
     opened: Open, kafka: Server, session_id: str
 ) -> None:
     history = opened(reads="replay")
@@ -735,7 +745,7 @@ def test_no_thread_is_left_after_the_last_close(kafka: Server) -> None:
     assert _run(code) == "1 1"
 
 
-def test_a_closed_history_that_is_used_again_takes_the_clients_up_again(opened: Open) -> None:
+def test_a_closed_history_that_is_used_again_reopens_its_clients(opened: Open) -> None:
     history = opened(reads="replay")
     history.add_messages(_numbered(1))
     history.close()
@@ -771,13 +781,13 @@ def test_a_producer_that_failed_for_good_is_replaced(opened: Open, kafka: Server
     history.add_messages(_numbered(1))
     with clients.lease(history, kafka.address, {}) as shared:
         first = shared.sender
-        first.broken = True  # as its delivery report says after a fatal error
+        first.broken = True  # the sender sets this after a fatal error
         assert shared.sender is not first
     history.add_messages(_numbered(1, 1))
     assert _contents(history.messages) == _digits(2)
 
 
-def test_reads_and_adds_at_once_through_one_handle_see_a_growing_history(opened: Open) -> None:
+def test_concurrent_reads_and_adds_through_one_handle_see_a_growing_history(opened: Open) -> None:
     history = opened(reads="replay")
     stop = threading.Event()
     seen: list[list[str]] = []
@@ -812,7 +822,7 @@ def test_reads_and_adds_at_once_through_one_handle_see_a_growing_history(opened:
         ({"config": {"no.such.setting": "1"}}, "no.such.setting"),
     ],
 )
-def test_arguments_without_sense_are_refused_at_once(arguments: Any, words: str) -> None:
+def test_arguments_that_make_no_sense_are_refused_at_once(arguments: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         KafkaChatMessageHistory("s", "127.0.0.1:1", **arguments)
 
@@ -854,7 +864,7 @@ def test_a_wrong_address_raises_in_time_and_names_session_and_address(call: Any)
     history.close()
 
 
-def test_brokers_that_were_never_there_are_not_waited_for_so_long() -> None:
+def test_a_call_waits_less_for_brokers_that_have_never_answered() -> None:
     with KafkaChatMessageHistory("s", "127.0.0.1:1", timeout_sec=60) as history:
         started = time.monotonic()
         with pytest.raises(UnreachableError, match="did not answer within 2 s"):
@@ -862,7 +872,7 @@ def test_brokers_that_were_never_there_are_not_waited_for_so_long() -> None:
         assert time.monotonic() - started < 30
 
 
-def test_wrong_credentials_are_told_from_a_broker_that_is_not_there() -> None:
+def test_wrong_credentials_differ_from_an_unreachable_broker() -> None:
     with ladder.start("kafka", "jvm", announce=print, credentials={"me": "right"}) as broker:
         right = {
             "security.protocol": "SASL_PLAINTEXT",
@@ -913,7 +923,7 @@ def breakable() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("fault", ["pause", "kill"])
-def test_what_was_acknowledged_outlives_a_fault_and_nothing_else_is_said_to_be_stored(
+def test_acknowledged_messages_survive_a_fault_and_errors_report_the_true_outcome(
     breakable: Server, session_id: str, fault: str
 ) -> None:
     history = KafkaChatMessageHistory(session_id, breakable.address, reads="replay", timeout_sec=2)
@@ -943,7 +953,7 @@ def test_what_was_acknowledged_outlives_a_fault_and_nothing_else_is_said_to_be_s
     _wait_until(lambda: len(acknowledged) > count + 20)
     stop.set()
     writer.join(20)
-    time.sleep(6)  # what was sent and given up may arrive for so long
+    time.sleep(6)  # unacknowledged messages may arrive until then
     for error in refused.values():
         assert session_id in str(error)
         assert breakable.address in str(error)
@@ -956,7 +966,7 @@ def test_what_was_acknowledged_outlives_a_fault_and_nothing_else_is_said_to_be_s
     history.close()
 
 
-def test_bounded_reads_keep_their_time_while_the_broker_is_paused(
+def test_bounded_reads_keep_their_time_limit_while_the_broker_is_paused(
     breakable: Server, session_id: str
 ) -> None:
     history = KafkaChatMessageHistory(session_id, breakable.address)
@@ -975,7 +985,7 @@ def test_bounded_reads_keep_their_time_while_the_broker_is_paused(
     history.close()
 
 
-def test_brokers_that_fall_silent_before_they_name_the_foreign_member_are_an_error_of_the_history(
+def test_an_unknown_foreign_member_is_reported_if_the_broker_stops_answering(
     breakable: Server, session_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history = KafkaChatMessageHistory(session_id, breakable.address, timeout_sec=2)

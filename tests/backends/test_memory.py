@@ -1,4 +1,4 @@
-"""What both embedded histories promise, run on each, and what only the memory one has."""
+"""Tests that both embedded histories pass, and tests of the memory history."""
 
 import asyncio
 import gc
@@ -54,8 +54,8 @@ def contents(messages: list[BaseMessage]) -> list[Any]:
     return [message.content for message in messages]
 
 
-def spoil(history: History, text: str = "spoilt") -> None:
-    """Store a record that is no message, behind what is there."""
+def add_broken_record(history: History, text: str = "broken") -> None:
+    """Store a record that is not a message after the existing ones."""
     history._append([text])
 
 
@@ -74,7 +74,7 @@ def test_a_conversation_is_read_in_order_through_every_handle(open_history: Open
         assert contents(handle.messages) == list("1234567")
 
 
-def test_equal_messages_are_kept_as_often_as_they_were_added(open_history: Open) -> None:
+def test_equal_messages_are_all_stored(open_history: Open) -> None:
     message = HumanMessage("same", id="1")
     open_history().add_messages([message, message])
     open_history().add_message(message)
@@ -109,12 +109,12 @@ def test_no_two_session_ids_share_a_message(open_history: Open) -> None:
 
 
 @pytest.mark.parametrize("session_id", [None, 1, b"s", ["s"]], ids=repr)
-def test_a_session_id_that_is_no_string_is_refused(open_history: Open, session_id: Any) -> None:
+def test_a_session_id_that_is_not_a_string_is_refused(open_history: Open, session_id: Any) -> None:
     with pytest.raises(TypeError, match="session_id must be a str"):
         open_history(session_id)
 
 
-def test_nothing_given_or_returned_reaches_the_store(open_history: Open) -> None:
+def test_changes_to_added_or_returned_messages_do_not_reach_the_store(open_history: Open) -> None:
     history = open_history()
     given = [HumanMessage("1", additional_kwargs={"k": [1]})]
     history.add_messages(given)
@@ -127,7 +127,7 @@ def test_nothing_given_or_returned_reaches_the_store(open_history: Open) -> None
     assert history.messages == [HumanMessage("1", additional_kwargs={"k": [1]})]
 
 
-def test_a_refused_batch_stores_nothing_and_an_empty_one_is_no_error(open_history: Open) -> None:
+def test_a_refused_batch_stores_nothing_and_an_empty_one_raises_nothing(open_history: Open) -> None:
     history = open_history()
     with pytest.raises(TypeError, match="message 1 of the batch"):
         history.add_messages([*batch(1), HumanMessage("x", additional_kwargs={"k": b""})])
@@ -157,7 +157,7 @@ def test_a_long_history_comes_back_whole(open_history: Open) -> None:
     assert contents(history.messages) == [str(n) for n in range(2500)]
 
 
-def test_opening_and_using_a_history_warns_of_nothing(open_history: Open) -> None:
+def test_opening_and_using_a_history_raises_no_warning(open_history: Open) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         history = open_history()
@@ -165,7 +165,7 @@ def test_opening_and_using_a_history_warns_of_nothing(open_history: Open) -> Non
         assert history.messages
 
 
-# Bounded and consumed reads
+# Bounded and consuming reads
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 10**30])
@@ -176,7 +176,7 @@ def test_the_last_messages_are_the_end_oldest_first(open_history: Open, count: i
     assert contents(history.last_messages(count)) == ["1", "2", "3"][max(3 - count, 0) :]
 
 
-def test_each_message_is_consumed_once_over_all_handles(open_history: Open) -> None:
+def test_all_handles_together_consume_each_message_once(open_history: Open) -> None:
     one, two = open_history(), open_history()
     one.add_messages(batch(1, 2, 3, 4, 5, 6, 7))
 
@@ -187,7 +187,7 @@ def test_each_message_is_consumed_once_over_all_handles(open_history: Open) -> N
     assert contents(one.messages_from_last_consumed(None, None)) == ["8"]
 
 
-def test_reading_from_the_beginning_sets_the_position_back(open_history: Open) -> None:
+def test_reading_from_the_beginning_resets_the_position(open_history: Open) -> None:
     history = open_history()
     history.add_messages(batch(1, 2, 3, 4, 5, 6))
     history.messages_from_last_consumed(None)
@@ -209,7 +209,7 @@ def test_unconsumed_reads_never_move_the_position(open_history: Open) -> None:
     assert contents(history.messages) == ["1", "2"]
 
 
-def test_after_clear_consuming_goes_on_with_what_is_added_next(open_history: Open) -> None:
+def test_after_clear_consuming_continues_with_the_next_messages(open_history: Open) -> None:
     history = open_history()
     history.add_messages(batch(1, 2))
     history.messages_from_last_consumed(1)
@@ -233,7 +233,7 @@ def test_a_time_bound_of_zero_reads_nothing_and_consumes_nothing(open_history: O
     assert contents(history.messages_from_last_consumed()) == ["3"]
 
 
-def test_a_time_bound_returns_what_was_read_and_goes_on_from_there(
+def test_a_read_that_hits_its_time_bound_can_be_continued(
     open_history: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history = open_history()
@@ -241,7 +241,7 @@ def test_a_time_bound_returns_what_was_read_and_goes_on_from_there(
     real, fake = time.monotonic, [0.0]
 
     def clock() -> float:
-        fake[0] += 0.1  # each look at the clock takes a tenth of a second
+        fake[0] += 0.1  # each call of the clock takes a tenth of a second
         return fake[0]
 
     monkeypatch.setattr("chat_history_backends.codec.time.monotonic", clock)
@@ -253,7 +253,7 @@ def test_a_time_bound_returns_what_was_read_and_goes_on_from_there(
     assert contents(some + rest) == [str(n) for n in range(50)]
 
 
-def test_a_read_without_news_returns_at_once(open_history: Open) -> None:
+def test_a_read_without_new_messages_returns_at_once(open_history: Open) -> None:
     history = open_history()
     began = time.monotonic()
 
@@ -262,7 +262,7 @@ def test_a_read_without_news_returns_at_once(open_history: Open) -> None:
     assert time.monotonic() - began < 20
 
 
-def test_from_latest_returns_only_what_arrives(open_history: Open) -> None:
+def test_from_latest_returns_only_new_messages(open_history: Open) -> None:
     history, writer = open_history(), open_history()
     history.add_messages(batch("old"))
     timer = threading.Timer(0.1, lambda: writer.add_messages(batch("a", "b", "c")))
@@ -273,11 +273,13 @@ def test_from_latest_returns_only_what_arrives(open_history: Open) -> None:
 
     timer.join()
     assert contents(got) == ["a", "b"]
-    assert time.monotonic() - began < 30  # as soon as the count has come
+    assert time.monotonic() - began < 30  # as soon as the count is reached
     assert contents(history.messages_from_last_consumed()) == ["c"]
 
 
-def test_from_latest_waits_its_time_where_too_few_arrive(open_history: Open) -> None:
+def test_from_latest_waits_until_its_time_bound_if_too_few_messages_arrive(
+    open_history: Open,
+) -> None:
     history, writer = open_history(), open_history()
     history.add_messages(batch("old"))
     for count in (5, None):
@@ -292,7 +294,7 @@ def test_from_latest_waits_its_time_where_too_few_arrive(open_history: Open) -> 
     assert history.messages_from_last_consumed() == []
 
 
-def test_from_latest_goes_on_when_the_session_is_cleared_meanwhile(open_history: Open) -> None:
+def test_from_latest_keeps_waiting_if_the_session_is_cleared(open_history: Open) -> None:
     history, other = open_history(), open_history()
     history.add_messages(batch("old", "older"))
 
@@ -349,22 +351,23 @@ def test_from_latest_without_any_bound_and_last_without_a_count_are_refused(
 def test_an_undecodable_record_consumes_nothing_and_can_be_discarded(open_history: Open) -> None:
     history, other = open_history(), open_history("other")
     history.add_messages(batch(1, 2))
-    spoil(history)
+    add_broken_record(history)
     history.add_messages(batch(3))
 
-    for read in (
+    reads: list[Callable[[], list[BaseMessage]]] = [
         lambda: history.messages,
         lambda: history.last_messages(4),
         history.messages_from_beginning,
         history.messages_from_last_consumed,
-    ):
+    ]
+    for read in reads:
         with pytest.raises(UndecodableRecordError) as caught:
             read()
         assert contents(caught.value.messages) == ["1", "2", "3"]
     position = caught.value.position
     assert isinstance(position, int)
     assert contents(history.messages_from_last_consumed(2)) == ["1", "2"]
-    other.discard(position)  # of another session: not there
+    other.discard(position)  # another session does not have it
     with pytest.raises(UndecodableRecordError):
         history.messages_from_last_consumed()
     history.discard(position)
@@ -376,7 +379,7 @@ def test_an_undecodable_record_consumes_nothing_and_can_be_discarded(open_histor
 def test_a_failed_read_from_the_beginning_leaves_the_position(open_history: Open) -> None:
     history = open_history()
     history.add_messages(batch(1))
-    spoil(history)
+    add_broken_record(history)
     history.add_messages(batch(2, 3))
     history.messages_from_last_consumed(1)
     with pytest.raises(UndecodableRecordError):
@@ -392,7 +395,7 @@ def test_a_failed_read_from_the_beginning_leaves_the_position(open_history: Open
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Clocks that stand still; its one item is the milliseconds that they are ahead."""
+    """Stop the clocks. Return a list whose one item sets how many milliseconds they are ahead."""
     ahead, monotonic, wall = [0], time.monotonic(), time.time_ns()
     monkeypatch.setattr(time, "monotonic", lambda: monotonic + ahead[0] / 1000)
     monkeypatch.setattr(time, "time_ns", lambda: wall + ahead[0] * 1_000_000)
@@ -422,7 +425,9 @@ def test_each_message_expires_at_its_own_age_for_every_kind_of_read(
             assert contents(handle.messages_from_beginning(5, None)) == alive
 
 
-def test_removing_what_expired_touches_nothing_else(open_history: Open, clock: list[int]) -> None:
+def test_removing_expired_messages_touches_nothing_else(
+    open_history: Open, clock: list[int]
+) -> None:
     brief, long, other = open_history(ttl_ms=10), open_history(ttl_ms=1000), open_history("o")
     brief.add_messages(batch(1))
     long.add_messages(batch(2))
@@ -430,14 +435,14 @@ def test_removing_what_expired_touches_nothing_else(open_history: Open, clock: l
     other.add_messages(batch("x"))
     assert contents(long.messages_from_last_consumed(2, None)) == ["1", "2"]
     clock[0] = 20
-    long.add_messages(batch(4))  # this is when it is removed
+    long.add_messages(batch(4))  # the next write removes it
 
     assert contents(brief.messages) == ["2", "4"]
     assert contents(other.messages) == ["x"]
     assert contents(brief.messages_from_last_consumed(5, None)) == ["4"]
 
 
-def test_what_is_written_without_a_ttl_survives_a_handle_that_has_one(open_history: Open) -> None:
+def test_messages_without_a_ttl_survive_a_handle_that_has_one(open_history: Open) -> None:
     open_history().add_messages(batch("for ever"))
     open_history("other").add_messages(batch("other"))
     short = open_history(ttl_ms=1)
@@ -456,7 +461,7 @@ def test_a_ttl_beyond_all_clocks_means_never(open_history: Open) -> None:
     assert contents(history.messages) == ["1"]
 
 
-def test_expired_messages_do_not_wake_a_waiting_reader(open_history: Open) -> None:
+def test_expired_messages_do_not_end_the_wait_of_a_reader(open_history: Open) -> None:
     history = open_history()
     timer = threading.Timer(0.05, lambda: open_history(ttl_ms=100).add_messages(batch("brief")))
     timer.start()
@@ -487,7 +492,7 @@ def test_a_wall_clock_that_steps_back_reorders_and_loses_nothing(
 # Threads and tasks
 
 
-def test_threads_lose_nothing_and_keep_batches_and_each_writers_order(open_history: Open) -> None:
+def test_threads_lose_nothing_and_keep_the_order_of_each_writer(open_history: Open) -> None:
     shared = open_history()
 
     def write(writer: int) -> None:
@@ -524,7 +529,7 @@ def test_consumers_in_threads_get_each_message_once(open_history: Open) -> None:
     assert all([int(c) for c in share] == sorted(int(c) for c in share) for share in shares)
 
 
-def test_the_async_twins_do_the_same(open_history: Open) -> None:
+def test_the_async_methods_do_the_same(open_history: Open) -> None:
     history = open_history()
 
     async def use() -> None:
@@ -543,7 +548,7 @@ def test_the_async_twins_do_the_same(open_history: Open) -> None:
     asyncio.run(use())
 
 
-def test_many_waiting_readers_block_neither_the_loop_nor_the_writers(open_history: Open) -> None:
+def test_waiting_readers_block_neither_the_loop_nor_the_writers(open_history: Open) -> None:
     history = open_history()
 
     async def use() -> None:
@@ -555,7 +560,7 @@ def test_many_waiting_readers_block_neither_the_loop_nor_the_writers(open_histor
         for task in late:
             task.cancel()
         got = [content for task in done for content in contents(task.result())]
-        assert len(got) == len(set(got)) > 0  # none is given to two readers
+        assert len(got) == len(set(got)) > 0  # no message was returned to two readers
 
     asyncio.run(use())
 
@@ -586,7 +591,7 @@ def test_a_cancelled_wait_consumes_nothing_and_leaves_the_history_usable(
     )
 
 
-# The memory history alone
+# Only the memory history
 
 
 def test_memory_handles_share_a_process_wide_store_by_default() -> None:
@@ -599,7 +604,7 @@ def test_memory_handles_share_a_process_wide_store_by_default() -> None:
     MemoryChatMessageHistory(session_id).clear()
 
 
-def test_a_slow_memory_consumer_keeps_others_from_its_messages(
+def test_a_slow_consumer_in_memory_keeps_its_messages_from_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     history = MemoryChatMessageHistory("s", store=MemoryStore())
@@ -616,7 +621,7 @@ def test_a_slow_memory_consumer_keeps_others_from_its_messages(
     assert sorted(contents(share) for share in shares) == [["1"], ["2"], ["3"], ["4"]]
 
 
-def test_memory_keeps_nothing_of_what_was_only_read_or_cleared_or_has_expired() -> None:
+def test_memory_frees_sessions_that_were_only_read_or_cleared_or_have_expired() -> None:
     store = MemoryStore()
     history = MemoryChatMessageHistory("s", store=store)
     assert history.messages == history.messages_from_beginning() == []

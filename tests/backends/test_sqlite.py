@@ -1,5 +1,7 @@
-"""What only the SQLite history has: a file, other processes, closing. The rest is tested with the
-memory history, on both."""
+"""Tests of the SQLite history: its file, other processes, closing.
+
+The tests that it shares with the memory history are in `test_memory`.
+"""
 
 import asyncio
 import contextlib
@@ -56,7 +58,7 @@ def start(code: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def run_all(processes: list[subprocess.Popen[str]]) -> list[str]:
-    """Let all go at the same time, and return what each printed."""
+    """Start all processes at the same time, and return the output of each."""
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -75,7 +77,7 @@ GO = 'print("ready", flush=True); sys.stdin.readline()\n'
 # Processes
 
 
-def test_another_process_reads_and_goes_on_consuming_where_this_one_stopped(path: Path) -> None:
+def test_another_process_continues_consuming_from_the_same_position(path: Path) -> None:
     with SQLiteChatMessageHistory("s\x00\ud800", path) as history:
         history.add_messages(batch(1, 2, 3))
         assert contents(history.messages_from_last_consumed(1)) == ["1"]
@@ -84,7 +86,7 @@ history = SQLiteChatMessageHistory("s\\x00\\ud800", path)
 print([m.content for m in history.messages], flush=True)
 print([m.content for m in history.messages_from_last_consumed(1)], flush=True)
 history.add_messages(batch(4))
-import os; os._exit(0)  # neither closed nor tidied up
+import os; os._exit(0)  # end without closing or cleaning up
 """
         output = start(code, path).communicate(timeout=60)[0]
 
@@ -148,7 +150,7 @@ def test_threads_may_create_the_file_together(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_a_handle_is_refused_after_a_fork(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history = SQLiteChatMessageHistory("s", path)
-    monkeypatch.setattr(os, "getpid", lambda: -1)  # as a forked child sees it
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # as if in a forked child
 
     with pytest.raises(RuntimeError, match="after a fork"):
         history.add_messages(batch(1))
@@ -200,14 +202,14 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path, name: str) -> Non
     assert "'my session'" in str(caught.value)
 
 
-def test_a_file_that_is_no_database_is_named(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_named(path: Path) -> None:
     path.write_text("no database " * 100)
     with pytest.raises(sqlite3.DatabaseError, match=r"history\.db"):
         SQLiteChatMessageHistory("s", path)
 
 
 @pytest.mark.parametrize("name", ["", ":memory:"])
-def test_a_database_that_no_other_handle_could_read_is_refused(name: str) -> None:
+def test_an_in_memory_database_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="MemoryChatMessageHistory"):
         SQLiteChatMessageHistory("s", name)
 
@@ -221,12 +223,12 @@ def test_a_deleted_or_replaced_file_is_an_error_and_not_a_silent_loss(path: Path
     for use in (lambda: history.add_messages(batch(1)), lambda: history.messages):
         with pytest.raises(sqlite3.OperationalError, match=r"deleted.*'my session'.*history\.db"):
             use()
-    with SQLiteChatMessageHistory("my session", path):  # in its place
+    with SQLiteChatMessageHistory("my session", path):  # a new file at the same path
         with pytest.raises(sqlite3.OperationalError, match="replaced"):
             history.clear()
 
 
-def test_a_write_that_fails_midway_stores_nothing_and_names_session_and_file(path: Path) -> None:
+def test_a_write_that_fails_halfway_stores_nothing_and_names_session_and_file(path: Path) -> None:
     history = SQLiteChatMessageHistory("my session", path)
     history._connection.execute(
         "CREATE TRIGGER full BEFORE INSERT ON chat_messages WHEN new.message LIKE '%bad%'"
@@ -240,7 +242,7 @@ def test_a_write_that_fails_midway_stores_nothing_and_names_session_and_file(pat
     assert contents(history.messages) == ["good"]
 
 
-def test_a_text_that_is_no_utf8_is_one_undecodable_record(path: Path) -> None:
+def test_a_text_that_is_not_utf8_is_one_undecodable_record(path: Path) -> None:
     history = SQLiteChatMessageHistory("s", path)
     history.add_messages(batch(1, 2, 3))
     history._connection.execute(
@@ -281,7 +283,7 @@ def test_reading_one_session_uses_its_index(path: Path) -> None:
         (b"s", 0, 0),
     ).fetchall()
 
-    assert len(plan) == 1  # no step that sorts
+    assert len(plan) == 1  # no sorting step
     assert b"chat_messages_of_session" in plan[0][3]
 
 
@@ -347,7 +349,7 @@ def test_both_context_managers_close(path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts files by /proc")
-def test_closed_and_forgotten_handles_free_their_files(path: Path) -> None:
+def test_closed_and_collected_handles_free_their_files(path: Path) -> None:
     def open_files() -> int:
         names = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
         return sum(1 for name in names if name.is_symlink() and str(path) in os.path.realpath(name))
@@ -364,7 +366,7 @@ def test_closed_and_forgotten_handles_free_their_files(path: Path) -> None:
     assert open_files() == 0
 
 
-def test_a_forgotten_handle_warns_of_nothing(path: Path) -> None:
+def test_a_collected_handle_raises_no_warning(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a warning in a finalizer fails the test through pytest
         history = SQLiteChatMessageHistory("s", path)
