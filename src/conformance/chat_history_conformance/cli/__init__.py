@@ -1,5 +1,1 @@
-"""The command `history-conformance`, one module a command."""
-
-from chat_history_conformance.cli.main import main
-
-__all__ = ["main"]
+"""The command `history-conformance`, one module for each of its commands."""

@@ -1,0 +1,173 @@
+"""Rebuild the files in `reports/` that come from a run.
+
+    tox -e reports                       # everything; takes about two hours on two cores
+    tox -e reports -- third-party        # one part
+
+Each part starts the servers that it needs and removes them. Results are written as JSON with one
+contract in a line, so that a change of one contract is a change of one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PARTS", "compact", "main"]
+
+ROOT = Path(__file__).parents[1]
+REPORTS = ROOT / "reports"
+RESULTS = "results.json"
+
+
+def compact(report: dict[str, Any]) -> str:
+    """Return a JSON report as text with one contract in a line."""
+
+    def row(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    backends = []
+    for backend in report["backends"]:
+        rows = [f"   {row(contract)}" for contract in backend["contracts"]]
+        fields = [
+            f'  "{name}": {row(value)}' for name, value in backend.items() if name != "contracts"
+        ]
+        listing = ",\n".join(rows)
+        body = ",\n".join([*fields, f'  "contracts": [\n{listing}\n  ]'])
+        backends.append(f" {{\n{body}\n }}")
+    head = [f'"{name}": {row(value)}' for name, value in report.items() if name != "backends"]
+    body = ",\n".join([*head, '"backends": [\n' + ",\n".join(backends) + "\n]"])
+    return f"{{\n{body}\n}}\n"
+
+
+def _command(*words: str, directory: Path = ROOT, allow: Iterable[int] = (0,)) -> None:
+    """Run a module of this Python in a directory; end if its status is not allowed."""
+    shown = " ".join(words)
+    print(f"$ python -m {shown}", flush=True)
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=directory,
+        env={**environment, "PYTHONPATH": str(directory)},
+        check=False,
+    )
+    print(f"  ended with status {done.returncode} after {time.monotonic() - started:.0f} s")
+    if done.returncode not in allow:
+        sys.exit(f"{shown} ended with status {done.returncode}")
+
+
+def _check(directory: Path, backends: Iterable[str], *options: str, allow: int = 0) -> None:
+    """Check backends and keep their results in a directory of reports."""
+    named = [f"--history-backend={backend}" for backend in backends]
+    output = directory / RESULTS
+    _command(
+        "pytest",
+        *("-q", "-p", "no:cacheprovider", "--tb=no", *named, *options),
+        f"--history-report={output}",
+        directory=directory,
+        allow=(0, allow),
+    )
+    output.write_text(compact(json.loads(output.read_text("utf-8"))), encoding="utf-8")
+
+
+def contracts() -> None:
+    """Write the page of all contracts."""
+    page = subprocess.run(
+        [sys.executable, "-m", "chat_history_conformance", "contracts", "--md"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    (ROOT / "docs" / "contracts.md").write_text(page.stdout, encoding="utf-8")
+
+
+def reference() -> None:
+    """Check the reference histories, the contracts about faults included."""
+    names = ["memory", "sqlite", "kafka", "kafka-consuming", "elasticsearch", "elasticsearch-async"]
+    _check(REPORTS / "reference", names, "--history-server=jvm", "--history-faults")
+
+
+def third_party() -> None:
+    """Check histories of langchain-core and langchain-community that need no server."""
+    names = ["histories:community_sql", "histories:community_file", "histories:core_memory"]
+    _check(REPORTS / "third-party", names, allow=1)
+
+
+def kafka() -> None:
+    """Check the Kafka history of langchain-community. It waits more than it works."""
+    names = ["histories:upstream", "histories:upstream_one_partition"]
+    _check(REPORTS / "kafka", names, "--history-server=jvm", "-n", "6", allow=1)
+
+
+def elasticsearch() -> None:
+    """Check the two histories of langchain-elasticsearch."""
+    names = ["histories:upstream", "histories:upstream_async"]
+    _check(REPORTS / "elasticsearch", names, "--history-server=jvm", "-n", "3", allow=1)
+
+
+def matrix() -> None:
+    """Write the page with the verdicts of all results next to each other."""
+    results = sorted(str(path) for path in REPORTS.glob(f"*/{RESULTS}"))
+    page = str(REPORTS / "matrix.html")
+    _command("chat_history_conformance", "report", *results, "--html", page)
+
+
+def kill_matrix() -> None:
+    """Judge every broken history by every contract, and measure the discovery power."""
+    _command("chat_history_conformance", "selftest", "--output", str(REPORTS))
+
+
+def benchmarks() -> None:
+    """Measure the reference histories and draw their tables."""
+    directory, names = REPORTS / "benchmarks", []
+    for group in (("memory", "sqlite"), ("kafka",), ("elasticsearch",)):
+        names.append(f"{group[-1]}.json")
+        named = [f"--history-backend={backend}" for backend in group]
+        _command(
+            *("pytest", "-q", "-p", "no:cacheprovider", *named, "--history-benchmark"),
+            *("--history-server=jvm", "--benchmark-max-time=0.4", f"--benchmark-json={names[-1]}"),
+            directory=directory,
+        )
+    pages = ["--md", "tables.md", "--svg", "tables.svg"]
+    _command("chat_history_conformance", "bench", "report", *names, *pages, directory=directory)
+    for name in names:
+        (directory / name).unlink()
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "contracts": contracts,
+    "reference": reference,
+    "third-party": third_party,
+    "kafka": kafka,
+    "elasticsearch": elasticsearch,
+    "matrix": matrix,
+    "kill-matrix": kill_matrix,
+    "benchmarks": benchmarks,
+}
+"""The parts in the order in which they are built."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build the named parts, or all of them."""
+    parser = argparse.ArgumentParser(
+        description="Rebuild the files in reports/ that come from a run."
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of: {', '.join(PARTS)}")
+    options = parser.parse_args(arguments)
+    unknown = [part for part in options.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}; the parts are {', '.join(PARTS)}")
+    for part in options.parts or PARTS:
+        print(f"== {part}", flush=True)
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()
