@@ -1,4 +1,4 @@
-"""What the pages say is what the code does."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chat_history_conformance import faulty
-from chat_history_conformance.cli import main
+from chat_history_conformance.cli.main import main
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.plugin import OPTIONS
@@ -16,12 +16,14 @@ from chat_history_conformance.plugin import OPTIONS
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_of_contracts_is_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_contracts_is_generated_from_the_catalogue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["contracts", "--md"]) == 0
     assert (ROOT / "docs" / "contracts.md").read_text("utf-8") == capsys.readouterr().out
 
 
-def test_the_readme_counts_what_there_is() -> None:
+def test_the_readme_counts_contracts_and_broken_histories() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     contracts = catalogue.load().values()
     modes = sum(len(contract.modes) for contract in contracts)
@@ -40,32 +42,32 @@ def test_every_capability_and_option_is_documented() -> None:
         assert f"--history-{option.name}" in page, option.name
 
 
-def test_explain_tells_a_contract_with_its_broken_histories(
+def test_explain_prints_a_contract_with_its_broken_histories(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["explain", "clear.empties"]) == 0
-    told = capsys.readouterr().out
-    assert catalogue.load()["clear.empties"].title in told
+    expected = capsys.readouterr().out
+    assert catalogue.load()["clear.empties"].title in expected
     for part in ("Rule:", "From:", "Usual cause:", "What to do:", "Seen in:", "Broken by:"):
-        assert part in told
+        assert part in expected
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["explain", "clear.emptys"], "Did you mean 'clear.empties'?"),
         (["contracts", "orderin"], "Did you mean 'ordering'?"),
         (["report", "missing.json"], "missing.json"),
     ],
 )
-def test_wrong_use_is_told_with_the_next_step(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_arguments_are_reported_with_the_next_step(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
-def test_no_page_and_no_module_names_a_place_of_the_machine_it_was_made_on() -> None:
+def test_no_file_contains_a_path_of_this_machine() -> None:
     places = [re.escape(f"{one}/") for one in (ROOT, Path.home()) if one != Path(one.anchor)]
     named = re.compile(rf"(?<![\w.~*-])(?:{'|'.join(places)})")
     for folder in ("src", "docs", "reports", "tests"):

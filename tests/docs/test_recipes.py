@@ -1,4 +1,4 @@
-"""The recipes for CIs use what there is: options, commands, files that an earlier step wrote."""
+"""The CI recipes use existing options and commands, and files that an earlier step wrote."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGE = DOCS / "ci.md"
 
 Command = list[str]
 
-# What writes a file, and what then reads it, as it stands in the text of a recipe.
+# The arguments in a recipe that write a file, and the files that it uses.
 _WRITTEN = re.compile(r"(?:--(?:history-report|junit-xml|benchmark-json|md|html|json)[= ]|> )(\S+)")
 _FILE = re.compile(r"(?<![\w/.-])(?:history|speed|line|comment)\.(?:md|html|json|xml|\*)(?!\w)")
 
@@ -53,7 +53,7 @@ def tox_environments() -> dict[str, list[str]]:
 
 
 def steps_of_jobs() -> dict[str, list[str]]:
-    """The texts of each job's steps, those that keep files included, in their order."""
+    """Return the texts of the steps of each job in order, including steps that keep files."""
     jobs = {
         f"GitHub {name}": [
             f"{step.get('if', '')}\n{step.get('run', '')}\n{step.get('with', {}).get('path', '')}"
@@ -73,7 +73,7 @@ def steps_of_jobs() -> dict[str, list[str]]:
 
 
 def commands(text: str) -> Iterator[Command]:
-    """The commands of a text that are pytest's or this suite's, as lists of words."""
+    """Yield the commands of pytest and of this suite in a text, as lists of words."""
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         words = shlex.split(line) if re.match(r"\s*(pytest|history-conformance) ", line) else []
         if words:
@@ -87,7 +87,7 @@ def all_commands() -> list[Command]:
 
 
 def offered_by(parser: argparse.ArgumentParser, words: Command) -> tuple[Command, set[str]]:
-    """The options of the command that `words` name, and its name."""
+    """Return the name of the command in `words`, and its options."""
     name: Command = []
     while found := [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]:
         word = words[len(name)] if len(words) > len(name) else ""
@@ -108,13 +108,13 @@ def test_every_recipe_has_the_four_jobs() -> None:
 
 
 def test_every_option_of_pytest_exists() -> None:
-    told = subprocess.run(
+    listed = subprocess.run(
         [sys.executable, "-m", "pytest", "--help"],
         capture_output=True,
         check=True,
         text=True,
     ).stdout
-    offered = set(re.findall(r"(?<![\w-])--[\w-]+", told))
+    offered = set(re.findall(r"(?<![\w-])--[\w-]+", listed))
     everything = "".join(path.read_text("utf-8") for path in (GITHUB, GITLAB, TOX, PAGE))
     used = set(re.findall(r"(?<![\w-])--(?:history|benchmark|junit)[\w-]*", everything))
     used |= {
@@ -139,7 +139,7 @@ def test_every_command_and_option_of_the_suite_exists() -> None:
     assert {"bench compare", "bench history"} <= seen
 
 
-def test_what_the_comments_advise_is_offered_too() -> None:
+def test_options_in_comments_exist() -> None:
     _, offered = offered_by(parser(), ["bench", "compare"])
     for path in (GITHUB, GITLAB, TOX):
         advised = re.findall(r"(--\S+) kafka=", path.read_text("utf-8"))
@@ -148,7 +148,7 @@ def test_what_the_comments_advise_is_offered_too() -> None:
 
 
 @pytest.mark.parametrize("name", steps_of_jobs())
-def test_every_file_that_a_step_uses_was_written_before(name: str) -> None:
+def test_every_file_that_a_step_uses_was_written_by_an_earlier_step(name: str) -> None:
     written: set[str] = set()
     used: set[str] = set()
     for text in steps_of_jobs()[name]:
@@ -161,14 +161,14 @@ def test_every_file_that_a_step_uses_was_written_before(name: str) -> None:
     assert used or name.endswith("round-trips"), "no file was recognized"
 
 
-def test_only_values_that_nobody_can_choose_stand_in_commands() -> None:
+def test_commands_contain_no_values_that_an_outsider_can_choose() -> None:
     for name, job in github_jobs().items():
         for step in job["steps"]:
             assert "${{" not in step.get("run", ""), f"{name}: a value belongs into env"
             assert re.fullmatch(r"[\w./-]+@v\d+", step.get("uses", "none@v0"))
 
 
-def test_a_token_can_do_no_more_than_its_job_needs() -> None:
+def test_each_token_has_only_the_permissions_that_its_job_needs() -> None:
     recipe = yaml.safe_load(GITHUB.read_text("utf-8"))
     assert recipe["permissions"] == {"contents": "read"}
     assert {
@@ -177,7 +177,7 @@ def test_a_token_can_do_no_more_than_its_job_needs() -> None:
         "speed": {"contents": "read", "pull-requests": "write"},
         "line": {"contents": "write"},
     }
-    # Only the job that pushes may find the token in the checkout.
+    # Only the job that pushes keeps the token in the checkout.
     for name, job in recipe["jobs"].items():
         [checkout] = [one for one in job["steps"] if "checkout@" in one.get("uses", "")]
         assert checkout.get("with", {}).get("persist-credentials", True) == (name == "line")
