@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,8 +10,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
+from chat_history_conformance.diagnosis.code import Ref
 from chat_history_conformance.diagnosis.compare import Snapshot, compare
-from chat_history_conformance.execution.session import Ref, Session
+from chat_history_conformance.diagnosis.script_claims import are_equal
+from chat_history_conformance.execution.session import Session
 
 Messages = list[BaseMessage]
 
@@ -37,43 +38,55 @@ _CONVERSATION: Messages = [
     ToolMessage("m3", tool_call_id="c1", artifact={"rows": [1]}),
 ]
 
-# Each is source over `m`, and applies to the messages of which the function is true.
-_CHANGES: dict[str, Callable[[BaseMessage], bool]] = {
-    "m.content = 'changed'": lambda m: True,
-    "m.additional_kwargs['changed'] = True": lambda m: True,
-    "m.id = 'changed'": lambda m: True,
-    "m.additional_kwargs['nested']['list'].append('changed')": lambda m: (
-        "nested" in m.additional_kwargs
-    ),
-    "m.content[1]['text'] = 'changed'": lambda m: (
-        isinstance(m.content, list) and len(m.content) > 1
-    ),
-    "m.content.append('changed')": lambda m: isinstance(m.content, list),
-    "m.tool_calls[0]['args']['a'].append('changed')": lambda m: bool(getattr(m, "tool_calls", [])),
-    "m.artifact['rows'].append('changed')": lambda m: bool(getattr(m, "artifact", None)),
-}
+Path = tuple[Any, ...]
+
+# The path of each: an attribute of the message, then keys. A path that ends with `...` leads to a
+# list that something is appended to; the end of any other is set to another value.
+_CHANGES: list[Path] = [
+    ("content",),
+    ("additional_kwargs", "changed"),
+    ("id",),
+    ("additional_kwargs", "nested", "list", ...),
+    ("content", 1, "text"),
+    ("content", ...),
+    ("tool_calls", 0, "args", "a", ...),
+    ("artifact", "rows", ...),
+]
 
 
 def _conversations() -> st.SearchStrategy[Messages]:
     return strategies.some_of(_CONVERSATION).map(copy.deepcopy)
 
 
-def _changes() -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(list(_CHANGES)), min_size=1, max_size=4, unique=True)
+def _changes() -> st.SearchStrategy[list[Path]]:
+    return st.lists(st.sampled_from(_CHANGES), min_size=1, max_size=4, unique=True)
 
 
-def _change(s: Session, name: str, messages: Sequence[BaseMessage], changes: list[str]) -> None:
-    """Change all messages that can be changed so, in this process and in the steps."""
-    for number, message in enumerate(messages):
+def _change(s: Session, messages: Ref, changes: list[Path]) -> None:
+    """Make each change to all messages that have such a place."""
+    for number in range(len(messages.value)):
         for change in changes:
-            if _CHANGES[change](message):
-                code = f"m = {name}[{number}]; {change}"
-                _run(s, code, name, messages)
+            _change_one(s, messages[number], change)
 
 
-def _run(s: Session, code: str, name: str, value: Any) -> None:
-    """Run one line of source, in which `name` is `value`, here and in the script."""
-    s.do(code, lambda: exec(code, {name: value}))
+def _change_one(s: Session, message: Ref, path: Path) -> None:
+    place = message
+    for key in path[:-1]:
+        if place is message and hasattr(message.value, key):
+            place = message.attribute(key)
+        elif (isinstance(place.value, dict) and key in place.value) or (
+            isinstance(place.value, list) and key in range(len(place.value))
+        ):
+            place = place[key]
+        else:
+            return
+    if path[-1] is ...:
+        if isinstance(place.value, list):
+            s.call_method(place, "append", "changed")
+    elif place is message:
+        s.set_attribute(message, path[-1], "changed")
+    elif isinstance(place.value, dict):
+        s.set_item(place, path[-1], "changed")
 
 
 def _comes_back_untouched(s: Session, *batches: Messages) -> None:
@@ -101,7 +114,7 @@ def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bo
     a = s.open()
     batch = s.let("batch", messages)
     before = [Snapshot(message) for message in messages]
-    s.do("import copy; before = copy.deepcopy(batch)", lambda: None)
+    copied = s.do(copy.deepcopy, batch, as_="before")
     if singly:
         for number, message in enumerate(list(messages)):
             a.add_one(Ref(f"batch[{number}]", message))
@@ -109,12 +122,14 @@ def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bo
         a.add(batch)
     a.read()
     difference = compare(before, messages)
-    s.check(
-        difference is None,
-        "mutated_input",
-        f"changed what was passed in: {difference.summary if difference else ''}",
-        "batch == before",
-    )
+    if difference is not None:
+        s.fail_claim(
+            are_equal,
+            batch,
+            copied,
+            kind="mutated_input",
+            summary=f"changed what was passed in: {difference.summary}",
+        )
 
 
 @contract(
@@ -131,13 +146,14 @@ def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bo
     program=st.tuples(_conversations(), _changes()),
 )
 def later_changes_of_a_message_do_not_reach_the_store(
-    s: Session, program: tuple[Messages, list[str]]
+    s: Session, program: tuple[Messages, list[Path]]
 ) -> None:
     messages, changes = program
     _comes_back_untouched(s, messages)
     a = s.open()
-    a.add(s.let("batch", messages))
-    _change(s, "batch", messages, changes)
+    batch = s.let("batch", messages)
+    a.add(batch)
+    _change(s, batch, changes)
     a.expect(a.read(), called=("aliased", "when the caller changed a message after adding it"))
 
 
@@ -154,7 +170,7 @@ def later_changes_of_a_message_do_not_reach_the_store(
     modes=BOTH,
     program=st.tuples(
         strategies.batches(max_batches=2, max_size=3),
-        st.sampled_from(["append(batch[0])", "clear()", "reverse()", "pop()"]),
+        st.sampled_from(["append", "clear", "reverse", "pop"]),
     ),
 )
 def later_changes_of_the_list_do_not_reach_the_store(
@@ -164,9 +180,10 @@ def later_changes_of_the_list_do_not_reach_the_store(
     _comes_back_untouched(s, *batches)
     a = s.open()
     for messages in batches:
-        a.add(s.let("batch", messages))
+        batch = s.let("batch", messages)
+        a.add(batch)
         if messages:  # a history that emptied it itself is the business of inputs_unchanged
-            _run(s, f"batch.{change}", "batch", messages)
+            s.call_method(batch, change, *([batch[0]] if change == "append" else []))
     a.expect(a.read(), called=("aliased", "when the caller changed the list after adding it"))
 
 
@@ -184,7 +201,7 @@ def later_changes_of_the_list_do_not_reach_the_store(
     modes=BOTH,
     program=st.tuples(
         strategies.batches(max_batches=1, max_size=3),
-        st.sampled_from(["append({0}[0])", "clear()", "pop()", "insert(0, {0}[0])"]),
+        st.sampled_from(["append", "clear", "pop", "insert"]),
     ),
 )
 def the_list_that_is_returned_belongs_to_the_caller(
@@ -197,8 +214,8 @@ def the_list_that_is_returned_belongs_to_the_caller(
     first = a.reads_back()
     if not isinstance(first, list):
         return  # nothing that could be changed; that a list is due is a rule of its own
-    name = a.last_variable
-    _run(s, f"{name}.{change.format(name)}", name, first)
+    arguments: dict[str, list[Any]] = {"append": [a.result[0]], "insert": [0, a.result[0]]}
+    s.call_method(a.result, change, *arguments.get(change, []))
     a.expect(a.read(), called=("aliased", "when the caller changed the list that a read returned"))
 
 
@@ -222,8 +239,8 @@ def a_list_that_was_read_does_not_change_with_the_history(
     a = s.open()
     for batch in batches:
         a.add(batch)
-    first = a.reads_back()
-    name, before = a.last_variable, list(a.model.stored)
+    a.reads_back()
+    first, before = a.result, list(a.model.stored)
     if clear:
         a.clear()
     else:
@@ -232,7 +249,6 @@ def a_list_that_was_read_does_not_change_with_the_history(
     a.expect(
         first,
         before,
-        variable=name,
         called=("aliased", f"in a list that had been read, when `{changed}` was called"),
     )
 
@@ -251,11 +267,11 @@ def a_list_that_was_read_does_not_change_with_the_history(
     program=st.tuples(_conversations(), _changes()),
 )
 def the_messages_that_are_returned_belong_to_the_caller(
-    s: Session, program: tuple[Messages, list[str]]
+    s: Session, program: tuple[Messages, list[Path]]
 ) -> None:
     messages, changes = program
     a = s.open()
     a.add(messages)
-    first = a.reads_back()
-    _change(s, a.last_variable, first, changes)
+    a.reads_back()
+    _change(s, a.result, changes)
     a.expect(a.read(), called=("aliased", "when the caller changed a message that a read returned"))

@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
 from chat_history_conformance.declaration.capabilities import READS
+from chat_history_conformance.diagnosis.script_claims import below, is_empty, was_refused
 from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
@@ -153,10 +154,10 @@ def a_count_of_zero_gives_nothing(s: Session, program: tuple[Batches, list[str]]
     for operation in (name for name in order if name in offered):
         got = a.bounded_unless_refused(operation, *_bounds(operation, 0, 0.02))
         s.check(
-            not got,
-            "wrong_bound",
-            f"`{operation}` gave {len(got or ())} where at most 0 messages were asked for",
-            f"not {a.last_variable}",
+            is_empty,
+            a.result,
+            kind="wrong_bound",
+            summary=f"`{operation}` gave {len(got or ())} where at most 0 messages were asked for",
         )
 
 
@@ -221,13 +222,13 @@ def nonsense_bounds_are_refused(s: Session, nonsense: list[tuple[Any, Any]]) -> 
             bounds = _bounds(operation, count, seconds)
             if operation == LAST and isinstance(count, int) and count > 0:
                 continue  # the nonsense is in the time, which it has none of
-            error = a.try_bounded(operation, *bounds)
-            told = ", ".join(map(repr, bounds))
+            a.try_bounded(operation, *bounds)
+            given = ", ".join(map(repr, bounds))
             s.check(
-                error is not None,
-                "wrong_bound",
-                f"`{operation}` took the bounds ({told}) in place of refusing them",
-                "error is not None",
+                was_refused,
+                s.error,
+                kind="wrong_bound",
+                summary=f"`{operation}` took the bounds ({given}) in place of refusing them",
             )
 
 
@@ -243,10 +244,11 @@ def _keeps_time(s: Session, a: Handle, operation: str, seconds: float, tolerance
     if a.took > allowed:
         a.bounded_unless_refused(operation, 1000, seconds)
     s.check(
-        a.took <= allowed,
-        "wrong_bound",
-        f"`{operation}` took {a.took:.1f} s where at most {seconds:g} s were asked for",
-        f"took <= {allowed:.2f}",
+        below,
+        a.took_ref,
+        round(allowed, 2),
+        kind="wrong_bound",
+        summary=f"`{operation}` took {a.took:.1f} s where at most {seconds:g} s were asked for",
     )
 
 
@@ -349,10 +351,11 @@ def a_bounded_read_does_not_wait_for_more(s: Session, _: None) -> None:
     for operation in (*offered, offered[-1]):
         a.bounded(operation, 100, 2.0 * allowed)
         s.check(
-            a.took < allowed,
-            "wrong_bound",
-            f"`{operation}` waited {a.took:.1f} s with nothing more to read",
-            f"took < {allowed:g}",
+            below,
+            a.took_ref,
+            allowed,
+            kind="wrong_bound",
+            summary=f"`{operation}` waited {a.took:.1f} s with nothing more to read",
         )
 
 
@@ -492,13 +495,14 @@ def messages_from_latest_waits_for_what_comes(s: Session, before: int) -> None:
         ]
         done = s.together(lanes)
         writer.model.add(new)
-        wanted, reader.last_variable = writer.model.stored[-2:], "lane1_got[0]"
+        wanted = writer.model.stored[-2:]
         got = list(done[0][0].value)
         if got and got != new[-len(got) :]:
             break
         if len(got) == 2:
             return
-    reader.expect_part(got, wanted, "the 2 messages that came after the call", otherwise="lost")
+    what = "the 2 messages that came after the call"
+    reader.expect_part(s.lanes[0][0], wanted, what, otherwise="lost")
 
 
 @contract(

@@ -17,6 +17,16 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, PROCESS, SYNC, contract
 from chat_history_conformance.diagnosis.compare import Snapshot, compare, lines, returned_lines
+from chat_history_conformance.diagnosis.script_claims import (
+    are_whole,
+    end_with_same,
+    grow,
+    keep_order,
+    reads_are,
+    reads_are_prefixes,
+    starting_with,
+    stay_together,
+)
 from chat_history_conformance.drivers.calls import Done
 from chat_history_conformance.execution.session import Handle, Lane, Session
 
@@ -65,21 +75,6 @@ def _add(handle: Handle, batch: Sequence[BaseMessage]) -> tuple[Handle, str, tup
     return handle, "add_messages", (batch,)
 
 
-def _of(writer: int, variable: str) -> str:
-    """What one writer added of what was read, as source."""
-    return f"[m.content for m in {variable} if m.content.startswith('w{writer}.')]"
-
-
-def _whole(variable: str, written: Sequence[Sequence[BaseMessage]]) -> str:
-    """That each writer's messages are all there, in its order, and nothing else, as source."""
-    counts = [len(messages) for messages in written]
-    return (
-        f"all([m.content for m in {variable} if m.content.startswith(f'w{{w}}.')] == "
-        f"[f'w{{w}}.{{n}}' for n in range(count)] for w, count in enumerate({counts})) "
-        f"and len({variable}) == {sum(counts)}"
-    )
-
-
 def _merged(written: Sequence[Sequence[BaseMessage]], got: Sequence[Any]) -> list[Snapshot]:
     """All that was written, in the order of `got` as far as each writer's own order allows it."""
     left = [[Snapshot(message) for message in messages] for messages in written]
@@ -99,11 +94,12 @@ def _all_there(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessag
     reader.model.stored = merged
     difference = compare(merged, got)
     if difference is not None:
-        s.check(
-            False,
-            difference.kind,
-            f"{difference.summary}, added by {len(written)} writers at once",
-            _whole(reader.last_variable, written),
+        s.fail_claim(
+            are_whole,
+            reader.result,
+            [len(messages) for messages in written],
+            kind=difference.kind,
+            summary=f"{difference.summary}, added by {len(written)} writers at once",
             expected=lines(merged),
             returned=returned_lines(list(got)),
         )
@@ -231,12 +227,12 @@ def each_writers_own_order_holds(s: Session, sizes: Sizes) -> None:
         added = [item.content for item in messages]
         came = [content for content in contents if content in added]
         s.check(
-            came == sorted(came, key=added.index),
-            "reordered",
-            f"the {len(came)} messages of writer {writer + 1} came back in another order than its "
-            "own",
-            f"[int(c.partition('.')[2]) for c in {_of(writer, handles[0].last_variable)}] == "
-            f"sorted(int(c.partition('.')[2]) for c in {_of(writer, handles[0].last_variable)})",
+            keep_order,
+            handles[0].result,
+            added,
+            kind="reordered",
+            summary=f"the {len(came)} messages of writer {writer + 1} came back in another order "
+            "than its own",
             expected=[str(content) for content in sorted(came, key=added.index)],
             returned=[str(content) for content in came],
         )
@@ -274,27 +270,30 @@ def a_reader_sees_a_prefix_of_what_each_wrote(s: Session, sizes: Sizes) -> None:
                 came = _from(writer, read.value)
                 last = max((_number(item) for item in came), default=-1)
                 difference = compare(messages[: last + 1], came)
-                s.check(
-                    difference is None,
-                    difference.kind if difference else "other",
-                    f"a read while others write is no first part of what writer {writer + 1} "
-                    f"added: {difference.summary if difference else ''}",
-                    _prefixes(len(written)),
-                    expected=lines(messages[: last + 1]),
-                    returned=returned_lines(came),
-                )
+                if difference is not None:
+                    s.fail_claim(
+                        reads_are_prefixes,
+                        s.lanes[:2],
+                        len(written),
+                        kind=difference.kind,
+                        summary=f"a read while others write is no first part of what writer "
+                        f"{writer + 1} added: {difference.summary}",
+                        expected=lines(messages[: last + 1]),
+                        returned=returned_lines(came),
+                    )
                 returned = _returned_before(read.started, adds[writer])
                 least = max(before[writer], returned)
-                s.check(
-                    len(came) >= least,
-                    "stale",
-                    f"a read while others write returned {len(came)} messages of writer "
-                    f"{writer + 1}, who had added {returned} before, and of whom {before[writer]} "
-                    "had been read before",
-                    _growing(number),
-                    expected=[f"at least {least} messages"],
-                    returned=[f"{len(came)} messages"],
-                )
+                if len(came) < least:
+                    s.fail_claim(
+                        grow,
+                        s.lanes[number - 1],
+                        kind="stale",
+                        summary=f"a read while others write returned {len(came)} messages of "
+                        f"writer {writer + 1}, who had added {returned} before, and of whom "
+                        f"{before[writer]} had been read before",
+                        expected=[f"at least {least} messages"],
+                        returned=[f"{len(came)} messages"],
+                    )
                 before[writer] = len(came)
 
 
@@ -320,19 +319,6 @@ def _returned_before(moment: float, lane: list[Done]) -> int:
     return sum(
         1 if item.call.operation == "add_message" else len(item.call.args[0]) for item in adds
     )
-
-
-def _prefixes(writers: int) -> str:
-    texts = "[m.content for m in got if m.content.startswith(f'w{w}.')]"
-    return (
-        f"all({texts} == [f'w{{w}}.{{n}}' for n in range(len({texts}))] "
-        f"for got in [*lane1_got, *lane2_got] for w in range({writers}))"
-    )
-
-
-def _growing(number: int) -> str:
-    sizes = f"[len(got) for got in lane{number}_got]"
-    return f"{sizes} == sorted({sizes})"
 
 
 @contract(
@@ -390,23 +376,27 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
     s.together([clearing, *lanes])
     handles[0].model.clear()
     got = handles[0].read()
-    variable = handles[0].last_variable
     contents = [str(item.content) for item in got]
     old = [content for content in contents if content.startswith("old")]
     s.check(
-        not old,
-        "resurrected",
-        f"{len(old)} of 2 messages that were there before a clear came back while others added",
-        f"not [m for m in {variable} if m.content.startswith('old')]",
+        starting_with,
+        handles[0].result,
+        "old",
+        [],
+        kind="resurrected",
+        summary=f"{len(old)} of 2 messages that were there before a clear came back while others "
+        "added",
         expected=["none of old0, old1"],
         returned=contents,
     )
     there = [content for content in contents if content.startswith("after")]
     s.check(
-        there == ["after0", "after1"],
-        "lost" if len(there) < 2 else "duplicated" if len(there) > 2 else "reordered",
-        f"{len(there)} of 2 messages were there that were added after a clear had returned",
-        f"[m.content for m in {variable} if m.content[:5] == 'after'] == ['after0', 'after1']",
+        starting_with,
+        handles[0].result,
+        "after",
+        ["after0", "after1"],
+        kind="lost" if len(there) < 2 else "duplicated" if len(there) > 2 else "reordered",
+        summary=f"{len(there)} of 2 messages were there that were added after a clear had returned",
         expected=["after0", "after1"],
         returned=contents,
     )
@@ -414,13 +404,13 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
         added = [str(item.content) for item in messages]
         came = [content for content in contents if content in added]
         left = added[max(0, len(added) - len(came)) :]
-        own = _of(writer, variable)
         s.check(
-            came == left,
-            "reordered" if sorted(came) == sorted(left) else "lost",
-            f"after a clear while others add, {len(came)} of {len(added)} messages of writer "
-            f"{writer + 1} were there, and not its last ones",
-            f"{own} == {added!r}[{len(added)} - len({own}):]",
+            end_with_same,
+            handles[0].result,
+            added,
+            kind="reordered" if sorted(came) == sorted(left) else "lost",
+            summary=f"after a clear while others add, {len(came)} of {len(added)} messages of "
+            f"writer {writer + 1} were there, and not its last ones",
             expected=left,
             returned=came,
         )
@@ -451,12 +441,12 @@ def readers_at_once_get_the_same(s: Session, batches: list[list[BaseMessage]]) -
         # A shared cursor gives one reader too much and another too little: the loss is told.
         found, got = next((pair for pair in wrong if pair[0].kind == "lost"), wrong[0])
         wanted = [kept.message.content for kept in a.model.stored]
-        s.check(
-            False,
-            found.kind,
-            f"{found.summary}, in {len(wrong)} of {len(reads)} reads at once",
-            f"all([m.content for m in got] == {wanted!r} "
-            "for got in [*lane1_got, *lane2_got, *lane3_got])",
+        s.fail_claim(
+            reads_are,
+            s.lanes,
+            wanted,
+            kind=found.kind,
+            summary=f"{found.summary}, in {len(wrong)} of {len(reads)} reads at once",
             expected=lines(a.model.stored),
             returned=returned_lines(list(got)),
         )
@@ -482,17 +472,18 @@ def a_batch_stays_together_among_writers(s: Session, sizes: Sizes) -> None:
     lanes, _ = _writers(handles, sizes)
     s.together(lanes)
     got = handles[0].read()
-    row = f",{','.join(str(item.content) for item in got)},"
     for lane in lanes:
         for _handle, operation, args in lane:
             if operation == "add_message":
                 continue
-            batch = f",{','.join(item.content for item in args[0])},"
+            batch = [item.content for item in args[0]]
             s.check(
-                batch in row,
-                "reordered",
-                f"a batch of {len(args[0])} messages was torn apart by those of another writer",
-                f"{batch!r} in ',' + ','.join(m.content for m in {handles[0].last_variable}) + ','",
-                expected=[batch.strip(",")],
+                stay_together,
+                handles[0].result,
+                batch,
+                kind="reordered",
+                summary=f"a batch of {len(batch)} messages was torn apart by those of another "
+                "writer",
+                expected=[",".join(batch)],
                 returned=[str(item.content) for item in got],
             )

@@ -11,6 +11,11 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.bounded import BEGINNING, CONSUMED, DEFAULT_SECONDS
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, ONE_HANDLE, SYNC, contract
+from chat_history_conformance.diagnosis.script_claims import (
+    contents_are_one_of,
+    deliver_all,
+    deliver_once,
+)
 from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
@@ -276,11 +281,12 @@ def a_read_from_the_beginning_always_does_the_same_to_the_position(
         fits = [start for start in possible if lists[start] == got]
         expected = " or ".join(str(lists[start]) for start in possible)
         s.check(
-            bool(fits),
-            "other",
-            f"after {end} messages from the beginning the consuming read returned {got}: up to "
-            f"here {' or '.join(rules)}",
-            f"[m.content for m in {a.last_variable}] in {list(lists.values())!r}",
+            contents_are_one_of,
+            a.result,
+            list(lists.values()),
+            kind="other",
+            summary=f"after {end} messages from the beginning the consuming read returned {got}: "
+            f"up to here {' or '.join(rules)}",
             expected=[expected],
             returned=[str(got)],
         )
@@ -359,12 +365,6 @@ def _overlapping(s: Session, program: tuple[int, list[int]]) -> tuple[list[BaseM
     return got, reader
 
 
-def _delivered(reader: Handle) -> str:
-    """What all of them delivered, as source."""
-    reads = f"[*lane1_got, *lane2_got, *lane3_got, {reader.last_variable}]"
-    return f"[m.content for got in {reads} for m in got]"
-
-
 _OVERLAPS = st.tuples(st.integers(20, 40), st.lists(st.integers(1, 4), min_size=3, max_size=5))
 
 
@@ -388,10 +388,11 @@ def overlapping_readers_lose_nothing(s: Session, program: tuple[int, list[int]])
     wanted = {item.message.content for item in reader.model.stored}
     missing = sorted(wanted - {item.content for item in got}, key=lambda text: int(str(text)[1:]))
     s.check(
-        not missing,
-        "lost",
-        f"lost {len(missing)} of {len(wanted)} messages among readers that overlap",
-        f"len(set({_delivered(reader)})) == {len(wanted)}",
+        deliver_all,
+        [*s.lanes, [reader.result]],
+        len(wanted),
+        kind="lost",
+        summary=f"lost {len(missing)} of {len(wanted)} messages among readers that overlap",
         expected=[f"each of {len(wanted)} messages, to one of the readers"],
         returned=[f"never delivered: {', '.join(map(str, missing))}"],
     )
@@ -418,11 +419,11 @@ def overlapping_readers_share(s: Session, program: tuple[int, list[int]]) -> Non
     contents = [str(item.content) for item in got]
     twice = sorted({text for text in contents if contents.count(text) > 1})
     s.check(
-        not twice,
-        "duplicated",
-        f"{len(twice)} of {len(reader.model.stored)} messages were delivered twice to readers that "
-        "overlap",
-        f"len(set({_delivered(reader)})) == len({_delivered(reader)})",
+        deliver_once,
+        [*s.lanes, [reader.result]],
+        kind="duplicated",
+        summary=f"{len(twice)} of {len(reader.model.stored)} messages were delivered twice to "
+        "readers that overlap",
         expected=["each message once"],
         returned=[f"delivered again: {', '.join(twice)}"],
     )

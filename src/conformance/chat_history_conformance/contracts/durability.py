@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import textwrap
-import threading
-import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -16,6 +10,9 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, PROCESS, SYNC, contract
+from chat_history_conformance.diagnosis.code import Code, fill, join
+from chat_history_conformance.diagnosis.script_claims import below
+from chat_history_conformance.diagnosis.script_helpers import more_than, open_files, open_threads
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.session import Session
 
@@ -195,42 +192,20 @@ def closing_a_handle_loses_nothing(s: Session, batches: Batches) -> None:
 def closed_handles_free_their_resources(s: Session, _: None) -> None:
     gc.collect()  # what another contract left must not go while this one counts
     closed: list[Any] = []
-    s.steps.append(Step("", "closed = []"))
+    s.steps.append(Step("", Code("closed = []")))
     _open_use_and_close(s, 3, closed)  # what is made once for all may stay
-    counts = _counts()
-    before = {name: count() for name, (_, count) in counts.items()}
-    code = "\n".join(f"{name} = {code}" for name, (code, _) in counts.items())
-    told = " and ".join(f"{number} {name}" for name, number in before.items())
-    s.steps.append(Step(f"the process has {told} open", code))
+    counts = {"threads": open_threads, "files": open_files}
+    before = {name: s.do(count, as_=name) for name, count in counts.items()}
     _open_use_and_close(s, _HANDLES, closed)
-    s.steps.append(Step("", "import gc; gc.collect(); time.sleep(1)"))
-    for name, (code, count) in counts.items():
-        deadline = time.monotonic() + 3.0
-        while (more := count() - before[name]) >= _SPARE and time.monotonic() < deadline:
-            gc.collect()
-            time.sleep(0.1)
+    for name, count in counts.items():
+        more = s.do(more_than, before[name], count, _SPARE, as_="more")
         s.check(
-            more < _SPARE,
-            "other",
-            f"{_HANDLES} closed handles left {more} {name} open",
-            f"{code} - {name} < {_SPARE}",
+            below,
+            more,
+            _SPARE,
+            kind="other",
+            summary=f"{_HANDLES} closed handles left {more.value} {name} open",
         )
-
-
-def _counts() -> dict[str, tuple[str, Callable[[], int]]]:
-    """How to count what the process holds, as source and as a function."""
-    counts: dict[str, tuple[str, Callable[[], int]]] = {
-        "threads": ("threading.active_count()", threading.active_count)
-    }
-    places = {"threads": ("/proc/self/task",), "files": ("/proc/self/fd", "/dev/fd")}
-    for name, paths in places.items():  # the system knows more: threads of C libraries, sockets
-        for path in filter(os.path.isdir, paths[::-1]):
-            counts[name] = (f"len(os.listdir({path!r}))", partial(_entries, path))
-    return counts
-
-
-def _entries(path: str) -> int:
-    return len(os.listdir(path))
 
 
 def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
@@ -242,15 +217,15 @@ def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
         handle.read()
         if s.offered(["close"]):
             closed.append(s.subject.local.history(handle.key))
-            s.steps.append(Step("", f"closed.append({handle.name})"))
+            s.steps.append(Step("", Code(f"closed.append({handle.name})")))
         handle.release()
         if number == 0:
-            told = s.steps[start:]
+            steps = s.steps[start:]
         del s.steps[start:]
-    body = "\n".join(step.source() for step in told)
+    body = join("\n", [step.source() for step in steps])
     s.steps.append(
         Step(
             f"{times} handles on one session are opened, written, read and closed",
-            f"for _ in range({times}):\n{textwrap.indent(body, '    ')}",
+            fill("for _ in range({}):\n{}", str(times), body.indented()),
         )
     )

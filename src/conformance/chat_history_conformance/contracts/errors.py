@@ -12,6 +12,16 @@ from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ONE_HANDLE, contract
 from chat_history_conformance.diagnosis.compare import compare
 from chat_history_conformance.diagnosis.rendering import show
+from chat_history_conformance.diagnosis.script_claims import (
+    at_least,
+    at_most,
+    carries,
+    contents,
+    contents_are,
+    full_text,
+    is_type_or_value_error,
+    mentions_any,
+)
 from chat_history_conformance.execution.session import Handle, Session
 
 _ADD_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages"
@@ -60,13 +70,15 @@ def a_refused_batch_stores_nothing(s: Session, program: tuple[int, Any, int, int
         return
     got = a.read()
     part = [item for item in got if getattr(item, "content", "")[:4] in ("good", "bad", "late")]
-    s.check(
-        not part,
-        "foreign",
-        f"a refused batch left {len(part)} of its {len(batch)} messages in the history",
-        f"len({a.last_variable}) == {earlier}",
-        returned=[show(item) for item in got],
-    )
+    if part:
+        s.fail_claim(
+            at_most,
+            a.result,
+            earlier,
+            kind="foreign",
+            summary=f"a refused batch left {len(part)} of its {len(batch)} messages in the history",
+            returned=[show(item) for item in got],
+        )
     a.expect(got)
 
 
@@ -125,11 +137,12 @@ def a_write_that_fails_raises(s: Session, messages: list[BaseMessage]) -> None:
             if got is None:
                 return  # nothing is hidden, and what is wrong then is for fidelity
             s.check(
-                len(got) >= kept,
-                "swallowed_error",
-                f"`add_messages` returned, and {kept - len(got)} of its {len(batch)} messages are "
-                "not there",
-                f"len({a.last_variable}) >= {kept}",
+                at_least,
+                a.result,
+                kept,
+                kind="swallowed_error",
+                summary=f"`add_messages` returned, and {kept - len(got)} of its {len(batch)} "
+                "messages are not there",
                 returned=[show(item) for item in got],
             )
 
@@ -158,14 +171,16 @@ def an_undecodable_record_is_no_silent_loss(s: Session, size: int) -> None:
     s.corrupt(a)
     if a.try_bounded("messages") is None:
         got = a.read()
-        s.check(
-            compare(a.model.stored, got) is None,
-            "swallowed_error",
-            f"a record cannot be decoded, and the read returned {len(got)} of {size} messages "
-            "without an error",
-            f"[m.content for m in {a.last_variable}] == {[f'm{n}' for n in range(size)]!r}",
-            returned=[show(item) for item in got],
-        )
+        if compare(a.model.stored, got) is not None:
+            s.fail_claim(
+                contents_are,
+                a.result,
+                [f"m{number}" for number in range(size)],
+                kind="swallowed_error",
+                summary=f"a record cannot be decoded, and the read returned {len(got)} of {size} "
+                "messages without an error",
+                returned=[show(item) for item in got],
+            )
     a.clear()
     a.add(_numbered("again", 2))
     a.reads_back()
@@ -195,16 +210,17 @@ def an_undecodable_record_leaves_the_others_readable(s: Session, size: int) -> N
     if error is None:
         return  # whether that is right is for errors.undecodable_record
     got = getattr(error, "messages", None)
-    told = [getattr(item, "content", item) for item in got] if isinstance(got, list) else []
+    carried = contents(got) if isinstance(got, list) else []
     wanted = [f"m{number}" for number in range(size)]
     s.check(
-        told == wanted,
-        "lost",
-        f"one of {size + 1} records cannot be decoded, and the error holds "
-        f"{len(told)} of the {size} others",
-        f"[m.content for m in getattr(error, 'messages', [])] == {wanted!r}",
+        carries,
+        s.error,
+        wanted,
+        kind="lost",
+        summary=f"one of {size + 1} records cannot be decoded, and the error holds "
+        f"{len(carried)} of the {size} others",
         expected=wanted,
-        returned=[show(item) for item in told],
+        returned=[show(item) for item in carried],
     )
 
 
@@ -228,15 +244,15 @@ def a_refusal_says_what_was_refused(s: Session, messages: list[BaseMessage]) -> 
     for message in messages:
         words = _words(message)  # now, for there are histories that change what they are given
         error = a.try_add([message])
-        text = full_text(error)
         s.check(
-            error is None or any(word in text.lower() for word in words),
-            "wrong_error",
-            f"a refusal says nothing of what was refused: {type(error).__name__}: "
+            mentions_any,
+            s.error,
+            words,
+            kind="wrong_error",
+            summary=f"a refusal says nothing of what was refused: {type(error).__name__}: "
             f"{show(str(error), 80)}",
-            f"error is None or any(word in str(error).lower() for word in {words!r})",
             expected=[f"a text with one of: {', '.join(words)}"],
-            returned=[text],
+            returned=[full_text(error)],
         )
 
 
@@ -259,11 +275,11 @@ def a_refusal_is_a_type_or_value_error(s: Session, refusables: list[Any]) -> Non
     for refusable in refusables:
         error = a.try_add([refusable])
         s.check(
-            error is None or isinstance(error, TypeError | ValueError),
-            "wrong_error",
-            f"{show(refusable, 60)} was refused with {type(error).__name__}, which is neither a "
-            "TypeError nor a ValueError",
-            "error is None or isinstance(error, (TypeError, ValueError))",
+            is_type_or_value_error,
+            s.error,
+            kind="wrong_error",
+            summary=f"{show(refusable, 60)} was refused with {type(error).__name__}, which is "
+            "neither a TypeError nor a ValueError",
         )
 
 
@@ -289,12 +305,3 @@ def _words(message: BaseMessage) -> list[str]:
             names = [field, "colour", type(inner).__name__, type(message).__name__, "json"]
             return [name.lower() for name in names]
     return ["content", "surrogate", "utf", "unicode", "str", type(message).__name__.lower()]
-
-
-def full_text(error: BaseException | None) -> str:
-    texts: list[str] = []
-    while error is not None and len(texts) < 10:
-        texts.append(f"{error} {' '.join(getattr(error, '__notes__', ()))}")
-        hidden = error.__suppress_context__  # by `from None`, which no traceback shows
-        error = error.__cause__ or (None if hidden else error.__context__)
-    return " / ".join(texts)

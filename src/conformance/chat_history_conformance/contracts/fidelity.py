@@ -32,6 +32,7 @@ from langchain_core.messages.tool import tool_call_chunk
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
+from chat_history_conformance.diagnosis.script_claims import was_accepted
 from chat_history_conformance.execution.session import Session, type_name
 
 Messages = list[BaseMessage]
@@ -813,11 +814,11 @@ def a_class_that_cannot_be_read_back_is_kept_or_refused(
     error = a.try_bounded("messages")
     kept = len(a.model.stored)
     s.check(
-        error is None,
-        "lost",
-        f"accepted a message that makes reading raise {type_name(error)}: "
+        was_accepted,
+        s.error,
+        kind="lost",
+        summary=f"accepted a message that makes reading raise {type_name(error)}: "
         f"all {kept} messages are out of reach",
-        "error is None",
     )
     a.reads_back()
 

@@ -11,8 +11,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
-from chat_history_conformance.diagnosis.rendering import show, source
-from chat_history_conformance.execution.session import Ref, Session
+from chat_history_conformance.diagnosis.rendering import show
+from chat_history_conformance.diagnosis.script_claims import was_refused
+from chat_history_conformance.execution.session import Session
 
 Messages = list[BaseMessage]
 
@@ -75,7 +76,7 @@ def any_sequence_can_be_added(s: Session, batches: list[tuple[str, int]]) -> Non
         if kind == "list":
             a.add(messages)
         else:
-            a.add(_named(s, kind, messages, _SEQUENCES[kind](messages)))
+            a.add(s.do(_SEQUENCES[kind], messages, as_=s.variable("batch")))
     a.reads_back()
 
 
@@ -98,7 +99,7 @@ def an_iterator_is_stored_whole_or_refused(s: Session, sizes: tuple[int, int]) -
     a = s.open()
     a.add([HumanMessage(f"m{n}") for n in range(there)])
     messages: Messages = [HumanMessage(f"m{there + n}") for n in range(added)]
-    error = a.try_add(_named(s, "iter", messages, iter(messages)))
+    error = a.try_add(s.do(iter, messages, as_=s.variable("batch")))
     if error is None:
         a.model.add(messages)
     a.reads_back()
@@ -205,18 +206,11 @@ def what_is_no_message_is_refused(s: Session, attempts: list[tuple[Any, str]]) -
     for value, place in attempts:
         operation = "add_message" if place == "alone" else "add_messages"
         given = [value] if place == "in a batch" else value
-        error = a.try_add(given, operation=operation)
+        a.try_add(given, operation=operation)
         s.check(
-            error is not None,
-            "swallowed_error",
-            f"accepted {show(value)}, which is no message",
-            "error is not None",
+            was_refused,
+            s.error,
+            kind="swallowed_error",
+            summary=f"accepted {show(value)}, which is no message",
         )
     a.reads_back()
-
-
-def _named(s: Session, kind: str, messages: Messages, value: Any) -> Ref:
-    """`value`, which `kind` makes of a list of messages, under a name in the steps."""
-    name = s.variable("batch")
-    s.do(f"{name} = {kind}({source(messages)})", lambda: None)
-    return Ref(name, value)

@@ -23,8 +23,12 @@ from langchain_core.messages import (
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
+from chat_history_conformance.diagnosis.code import Ref, call, fill
 from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.diagnosis.rendering import show, source
+from chat_history_conformance.diagnosis.script_chat import FakeChat
+from chat_history_conformance.diagnosis.script_claims import are_equal
+from chat_history_conformance.diagnosis.script_helpers import wait
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.session import Handle, Session
 
@@ -34,26 +38,6 @@ BOTH = (SYNC, ASYNC)
 
 _RUNNABLE = "langchain_core/runnables/history.py, RunnableWithMessageHistory"
 _MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
-
-# Run here and written into reproducers, so that both do the same.
-_MODEL = """\
-from langchain_core.runnables import RunnableGenerator
-from langchain_core.runnables.history import RunnableWithMessageHistory
-answers, seen = [], []
-config = {"configurable": {"session_id": "chat"}}
-def model(inputs):
-    for given in inputs:
-        seen.append(given)
-        yield from answers
-async def amodel(inputs):
-    async for given in inputs:
-        seen.append(given)
-        for answer in answers:
-            yield answer
-async def parts(stream):
-    return [part async for part in stream]
-"""
-_KEYS = "input_messages_key='question', history_messages_key='history'"
 
 
 class Chat:
@@ -69,42 +53,32 @@ class Chat:
         self._s = s
         self._handle = handle
         self._keyed = keyed
-        made = "chat = RunnableWithMessageHistory(RunnableGenerator(model, amodel), "
-        made += f"lambda session_id: {handle.name}{', ' + _KEYS if keyed else ''})"
-        self._names: dict[str, Any] = {handle.name: s.subject.local.history(handle.key)}
-        s.steps.append(Step(made, f"{_MODEL}{made}"))
-        exec(_MODEL, self._names)
+        history = Ref(handle.name, s.subject.local.history(handle.key))
         with warnings.catch_warnings():  # adopters run with -W error
             warnings.filterwarnings("ignore", "RunnableWithMessageHistory is deprecated")
-            exec(made, self._names)
+            self._chat = s.do(FakeChat, history, keyed, as_="chat")
 
     def turn(self, question: Messages, answer: Messages, *, streamed: bool = False) -> None:
         """One turn: a question, and the parts of the model's answer (one, unless streamed)."""
         s, handle, how = self._s, self._handle, self._handle.how
         asked = [Snapshot(message) for message in question]
         wanted = [*handle.model.stored, *([] if self._keyed else asked)]
-        method = "stream" if streamed else "invoke"
         awaited = how == "async"
-        call = f"chat.{'a' if awaited else ''}{method}({{}}, config)"
-        if streamed:
-            call = f"parts({call})" if awaited else f"list({call})"
-        given = "{{'question': {}}}" if self._keyed else "{}"
-        told = call.format(given.format(source(question)))
+        method = f"{'a' * awaited}{'stream' if streamed else 'invoke'}"
+        code = fill("chat.{}({}, {})", method, source(question), source(answer))
         s.steps.append(
             Step(
-                f"{'await ' if awaited else ''}{told}, answered with {show(answer)}",
-                f"answers[:] = {source(answer)}\n{f'wait({told})' if awaited else told}",
+                f"{'await ' * awaited}chat.{method}({show(question)}), answered with "
+                f"{show(answer)}",
+                call(wait, code) if awaited else code,
             )
         )
-        self._names["answers"][:] = answer
-        self._names["question"] = question
-        done = call.format(given.format("question"))
+        chat: FakeChat = self._chat.value
         s.carry_out(
-            f"RunnableWithMessageHistory.{'a' * awaited}{method}",
-            lambda: s.subject.local.run(lambda: eval(done, self._names), how),
+            f"RunnableWithMessageHistory.{method}",
+            lambda: s.subject.local.run(lambda: getattr(chat, method)(question, answer), how),
         )
-        variable = "seen[-1]['history']" if self._keyed else "seen[-1]"
-        handle.expect(eval(variable, self._names), wanted, variable=variable)
+        handle.expect(Ref("chat.last_history()", chat.last_history()), wanted)
         handle.model.stored += asked
         handle.model.add([functools.reduce(operator.add, answer)])
 
@@ -216,18 +190,20 @@ _CONVERSATION: Messages = [
     program=st.tuples(
         strategies.some_of(_CONVERSATION).map(copy.deepcopy),
         st.integers(1, 4),
-        st.sampled_from(["start_on='human'", "include_system=True", "strategy='first'"]),
+        st.sampled_from([{"start_on": "human"}, {"include_system": True}, {"strategy": "first"}]),
     ),
 )
-def what_is_returned_can_be_trimmed(s: Session, program: tuple[Messages, int, str]) -> None:
+def what_is_returned_can_be_trimmed(
+    s: Session, program: tuple[Messages, int, dict[str, Any]]
+) -> None:
     messages, count, options = program
     a = s.open()
     a.add(messages)
-    returned = a.read()
-    call = f"trim_messages({{}}, max_tokens={count}, token_counter=len, {options})"
-    trimmed = _apply(s, call, "trimmed", a.last_variable, returned)
-    expected = eval(call.format("kept"), {**_FUNCTIONS, "kept": _originals(a)})
-    a.expect(trimmed, [Snapshot(message) for message in expected], variable="trimmed")
+    a.read()
+    bounds = {"max_tokens": count, "token_counter": len, **options}
+    trimmed = s.do(trim_messages, a.result, **bounds, as_="trimmed")
+    expected = trim_messages(_originals(a), **bounds)
+    a.expect(trimmed, [Snapshot(message) for message in expected])
     a.reads_back()
 
 
@@ -248,29 +224,18 @@ def what_is_returned_can_be_trimmed(s: Session, program: tuple[Messages, int, st
 def what_is_returned_can_be_told_as_text(s: Session, messages: Messages) -> None:
     a = s.open()
     a.add(messages)
-    returned = a.read()
-    text = _apply(s, "get_buffer_string({})", "text", a.last_variable, returned)
+    a.read()
+    text = s.do(get_buffer_string, a.result, as_="text")
     expected = get_buffer_string(_originals(a))
     s.check(
-        text == expected,
-        "altered",
-        "`get_buffer_string` tells another conversation than the one that was added",
-        f"text == {expected!r}",
+        are_equal,
+        text,
+        expected,
+        kind="altered",
+        summary="`get_buffer_string` tells another conversation than the one that was added",
         expected=expected.splitlines(),
-        returned=str(text).splitlines(),
+        returned=str(text.value).splitlines(),
     )
-
-
-_FUNCTIONS = {"trim_messages": trim_messages, "get_buffer_string": get_buffer_string}
-
-
-def _apply(s: Session, call: str, name: str, variable: str, returned: Any) -> Any:
-    """Call a function of langchain-core on what a read returned."""
-    function = call.partition("(")[0]
-    told = f"{name} = {call.format(variable)}"
-    s.steps.append(Step(told, f"from langchain_core.messages import {function}\n{told}"))
-    names = {**_FUNCTIONS, "returned": returned}
-    return s.carry_out(function, lambda: eval(call.format("returned"), names))
 
 
 def _originals(handle: Handle) -> Messages:

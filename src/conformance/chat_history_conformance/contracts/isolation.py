@@ -16,6 +16,7 @@ from langchain_core.messages import HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, SYNC, contract
+from chat_history_conformance.diagnosis.script_claims import are_no_files
 from chat_history_conformance.execution.session import Handle, Session
 
 Pair = tuple[str, str]
@@ -410,10 +411,12 @@ def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None
     for above in ("..", "../.."):
         found = [name for name in os.listdir(above) if name.startswith(s.nonce)]
         s.check(
-            not found,
-            "other",
-            f"a session id led out of the directory: {len(found)} of its files are in {above!r}",
-            f"not [name for name in os.listdir({above!r}) if name.startswith(nonce)]",
+            are_no_files,
+            above,
+            s.id_ref("{nonce}"),
+            kind="other",
+            summary=f"a session id led out of the directory: {len(found)} of its files are in "
+            f"{above!r}",
         )
 
 

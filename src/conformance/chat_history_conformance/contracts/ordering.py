@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -11,7 +10,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, MIXED, SYNC, contract
 from chat_history_conformance.diagnosis.compare import Snapshot
-from chat_history_conformance.execution.session import Handle, Ref, Session
+from chat_history_conformance.diagnosis.script_helpers import numbered_messages
+from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
 
@@ -211,7 +211,7 @@ def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
     for batch in batches:
         a.add(batch)
         later = a.read()
-        a.expect(later[: len(earlier)], earlier, variable=f"{a.last_variable}[:{len(earlier)}]")
+        a.expect(a.result[: len(earlier)], earlier)
         earlier = [Snapshot(message) for message in later]
 
 
@@ -285,15 +285,8 @@ def a_long_batch_is_stored_whole(s: Session, program: None) -> None:
 
 def _add_numbered(s: Session, a: Handle, numbers: range, *, may_refuse: bool = False) -> None:
     """Add messages of these numbers in one call, written down in one short line."""
-    name = s.variable("batch")
-    code = f"HumanMessage(f'm{{n}}') for n in range({numbers.start}, {numbers.stop})"
-    s.do(f"{name} = [{code}]", lambda: None)
-    batch = Ref(name, _messages(numbers))
+    batch = s.do(numbered_messages, numbers.start, numbers.stop, as_=s.variable("batch"))
     if may_refuse:
         a.try_add(batch)
     else:
         a.add(batch)
-
-
-def _messages(numbers: Iterable[int]) -> list[BaseMessage]:
-    return [HumanMessage(f"m{number}") for number in numbers]

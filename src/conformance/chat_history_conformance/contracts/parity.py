@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import re
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,7 +11,22 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, MIXED, SYNC, contract
-from chat_history_conformance.diagnosis.rendering import show
+from chat_history_conformance.diagnosis.code import Code, Ref, fill, lazily
+from chat_history_conformance.diagnosis.code import call as code_call
+from chat_history_conformance.diagnosis.rendering import show, source
+from chat_history_conformance.diagnosis.script_claims import (
+    below,
+    contents,
+    contents_besides,
+    have_no_doubles,
+    keep_order,
+)
+from chat_history_conformance.diagnosis.script_helpers import (
+    cancelled_after,
+    stood_still,
+    under_a_loop,
+    wait,
+)
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.session import Handle, Session
 
@@ -90,28 +101,6 @@ def what_is_done_one_way_is_seen_the_other_way(s: Session, program: tuple[int, l
     a.reads_back()
 
 
-async def stood_still(operation):  # type: ignore[no-untyped-def]
-    """Seconds for which the event loop only waited for `operation`, 0 where others had turns."""
-    longest, ended = 0.0, False
-
-    async def heartbeat():  # type: ignore[no-untyped-def]
-        nonlocal longest
-        while not ended:
-            wall, work = time.monotonic(), time.thread_time()
-            await asyncio.sleep(0.001)
-            wall, work = time.monotonic() - wall, time.thread_time() - work
-            if work < wall / 10:  # a loop that computes is busy and not blocked
-                longest = max(longest, wall)
-
-    beating = asyncio.ensure_future(heartbeat())  # type: ignore[no-untyped-call]
-    await asyncio.sleep(0.005)
-    longest, started = 0.0, time.monotonic()
-    await operation()
-    took, ended = time.monotonic() - started, True
-    await beating
-    return longest if longest > 0.7 * took else 0.0
-
-
 @contract(
     "parity.loop_not_blocked",
     level="should",
@@ -131,8 +120,6 @@ async def stood_still(operation):  # type: ignore[no-untyped-def]
 def async_methods_do_not_block_the_event_loop(s: Session, _: None) -> None:
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(_LONG)])
-    definition = re.sub(r"  # type: ignore\S*", "", inspect.getsource(stood_still))
-    s.steps.append(Step("", definition))
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("messages", ()),
         ("add_messages", ([HumanMessage("again")],)),
@@ -142,11 +129,12 @@ def async_methods_do_not_block_the_event_loop(s: Session, _: None) -> None:
         least = _least_standstill(s, a, operation, args)
         name = a.phrase(operation, args, "async").spelt.name
         s.check(
-            least < _STANDSTILL,
-            "blocked_loop",
-            f"the event loop stood still for {least * 1000:.0f} ms or more during every call of "
-            f"`{name}`",
-            f"least < {_STANDSTILL}",
+            below,
+            Ref("least", least),
+            _STANDSTILL,
+            kind="blocked_loop",
+            summary=f"the event loop stood still for {least * 1000:.0f} ms or more during every "
+            f"call of `{name}`",
         )
 
 
@@ -160,17 +148,18 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
 
     def measure() -> Any:
         call = partial(getattr(history, spelt.name), *spelt.args, **spelt.kwargs)
-        return stood_still(call)  # type: ignore[no-untyped-call]
+        return stood_still(call)
 
-    code = f"least = min(wait(stood_still(lambda: {phrase.bare()})) for _ in range({_REPEATS}))"
+    standing = code_call(wait, lazily(stood_still, phrase.bare()))
+    code = fill("least = min({} for _ in range({}))", standing, str(_REPEATS))
     text = f"{phrase.text()}, up to {_REPEATS} times, beside a heartbeat on the same loop"
     s.steps.append(Step(text, code))
     for _ in range(_REPEATS):
         measured.append(s.carry_out(spelt.name, lambda: s.subject.local.run(measure, "async")))
         if measured[-1] < _STANDSTILL:
             break
-    told = ", ".join(f"{seconds * 1000:.0f}" for seconds in measured)
-    s.steps[-1] = s.steps[-1].with_result(f"it stood still for {told} ms")
+    times = ", ".join(f"{seconds * 1000:.0f}" for seconds in measured)
+    s.steps[-1] = s.steps[-1].with_result(f"it stood still for {times} ms")
     return min(measured)
 
 
@@ -200,31 +189,36 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
     _cancel_an_add(s, a, [HumanMessage(text) for text in batch], turns)
     a.add([HumanMessage("after")])
     kept.append("after")
-    told = [message.content for message in a.read()]
-    name = a.last_variable
-    rest = [text for text in told if text not in batch]
+    came = contents(a.read())
+    shown = [show(text) for text in came]
+    rest = [text for text in came if text not in batch]
     s.check(
-        rest == kept,
-        "lost" if len(rest) < len(kept) else "altered",
-        f"after a cancelled add {len(rest)} of the {len(kept)} other messages are there",
-        f"[m.content for m in {name} if m.content not in {batch!r}] == {kept!r}",
+        contents_besides,
+        a.result,
+        batch,
+        kept,
+        kind="lost" if len(rest) < len(kept) else "altered",
+        summary=f"after a cancelled add {len(rest)} of the {len(kept)} other messages are there",
         expected=kept,
-        returned=[show(text) for text in told],
+        returned=shown,
     )
-    stored = [str(text) for text in told if text in batch]
+    stored = [str(text) for text in came if text in batch]
     s.check(
-        len(set(stored)) == len(stored),
-        "duplicated",
-        f"{len(stored) - len(set(stored))} of {size} messages of a cancelled add are there twice",
-        f"len({{m.content for m in {name}}}) == len({name})",
-        returned=[show(text) for text in told],
+        have_no_doubles,
+        a.result,
+        batch,
+        kind="duplicated",
+        summary=f"{len(stored) - len(set(stored))} of {size} messages of a cancelled add are there "
+        "twice",
+        returned=shown,
     )
     s.check(
-        stored == sorted(stored),
-        "reordered",
-        "the messages of a cancelled add are in another order than its batch",
-        f"(c := [m.content for m in {name} if m.content in {batch!r}]) == sorted(c)",
-        returned=[show(text) for text in told],
+        keep_order,
+        a.result,
+        batch,
+        kind="reordered",
+        summary="the messages of a cancelled add are in another order than its batch",
+        returned=shown,
     )
 
 
@@ -232,22 +226,11 @@ def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int)
     phrase = a.phrase("add_messages", (batch,), "async")
     history, spelt = s.subject.local.history(a.key), phrase.spelt
 
-    async def cancelled() -> None:
-        task = asyncio.ensure_future(getattr(history, spelt.name)(*spelt.args))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # whatever it raised when it was cut short is its own affair
+    def cancelled() -> Any:
+        return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
 
-    code = f"""async def cancelled():
-    task = asyncio.ensure_future({phrase.bare()})
-    for _ in range({turns}):
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait([task])
-wait(cancelled())"""
+    add = fill("lambda: {}", phrase.bare())
+    code = code_call(wait, code_call(cancelled_after, source(turns), add))
     s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the loop", code))
     s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
 
@@ -331,14 +314,14 @@ def the_sync_methods_work_under_a_running_loop(s: Session, batches: Batches) -> 
     _under_a_loop(s, phrase.text(), phrase.bare(), spelt.name, add)
     a.model.add(batch)
     a.reads_back()
-    _under_a_loop(s, "a.clear()", "a.clear()", "clear", lambda: history.clear())
+    _under_a_loop(s, "a.clear()", Code("a.clear()"), "clear", lambda: history.clear())
     a.model.clear()
     a.reads_back()
 
 
 def _under_a_loop(
-    s: Session, text: str, code: str, operation: str, action: Callable[[], None]
+    s: Session, text: str, code: Code, operation: str, action: Callable[[], None]
 ) -> None:
-    lines = f"async def inside():\n    {code}\nwait(inside())"
-    s.steps.append(Step(f"{text}  under a running event loop", lines))
+    code = code_call(wait, lazily(under_a_loop, code))
+    s.steps.append(Step(f"{text}  under a running event loop", code))
     s.carry_out(operation, lambda: s.subject.local.run(action, "async"))

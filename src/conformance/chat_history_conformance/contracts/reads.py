@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ONE_HANDLE, PROCESS, SYNC, contract
+from chat_history_conformance.diagnosis.script_claims import contents, contents_are, is_list
 from chat_history_conformance.execution.session import Session
 
 Batches = list[list[BaseMessage]]
@@ -77,7 +76,7 @@ def an_unused_session_reads_as_an_empty_list(s: Session, program: tuple[bool, in
     modes=ONE_HANDLE,
     program=st.tuples(
         strategies.batches(max_batches=2, max_size=3),
-        strategies.some_of(["append(None)", "reverse()", "pop()", "clear()"]),
+        strategies.some_of(["append", "reverse", "pop", "clear"]),
     ),
 )
 def a_read_returns_a_list_of_the_callers_own(
@@ -89,31 +88,27 @@ def a_read_returns_a_list_of_the_callers_own(
         a.add(batch)
     for change in changes:
         got = a.reads_back()
-        name = a.last_variable
         s.check(
-            isinstance(got, list),
-            "other",
-            f"a read returned a {type(got).__name__} in place of a list",
-            f"isinstance({name}, list)",
+            is_list,
+            a.result,
+            kind="other",
+            summary=f"a read returned a {type(got).__name__} in place of a list",
         )
-        s.do(f"{name}.{change}", _change(got, change))
+        arguments = [None] if change == "append" else []
+        s.call_method(a.result, change, *arguments)
         again = a.read()
         # By number and contents: what else could differ is told by the contracts on fidelity.
-        told = [None if item is None else item.content for item in again]
         wanted = [kept.message.content for kept in a.model.stored]
         s.check(
-            told == wanted,
-            "aliased",
-            f"`{change}` on the list that a read returned changed the history",
-            f"[m and m.content for m in {a.last_variable}] == {wanted!r}",
+            contents_are,
+            a.result,
+            wanted,
+            kind="aliased",
+            summary=f"`{change}({', '.join(map(repr, arguments))})` on the list that a read "
+            "returned changed the history",
             expected=[repr(item) for item in wanted],
-            returned=[repr(item) for item in told],
+            returned=[repr(item) for item in contents(again)],
         )
-
-
-def _change(messages: list[BaseMessage], change: str) -> Callable[[], object]:
-    method, _, argument = change.rstrip(")").partition("(")
-    return lambda: getattr(messages, method)(*([None] if argument else []))
 
 
 @contract(

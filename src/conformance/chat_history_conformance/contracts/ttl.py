@@ -19,6 +19,13 @@ from chat_history_conformance import strategies
 from chat_history_conformance.contracts.bounded import BEGINNING, CONSUMED, LAST
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, PROCESS, SYNC, contract
 from chat_history_conformance.diagnosis.compare import Snapshot
+from chat_history_conformance.diagnosis.script_claims import (
+    at_most,
+    contents_are,
+    is_empty,
+    starting_with,
+    was_refused,
+)
 from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
@@ -64,13 +71,13 @@ def _rungs(s: Session, session: str = "{nonce}-1") -> Iterator[tuple[Handle, flo
 def _expire(s: Session, handle: Handle, seconds: float) -> None:
     """Wait until all of a session has expired, and fail if it does not in time."""
     count = len(handle.model.stored)
-    got = handle.read_until(lambda got: not got, "not {got}", seconds + LATE)
+    got = handle.read_until(seconds + LATE, is_empty)
     s.check(
-        not got,
-        "stale",
-        f"{len(got)} of {count} messages came back {LATE:g} s past their time to live of "
+        is_empty,
+        handle.result,
+        kind="stale",
+        summary=f"{len(got)} of {count} messages came back {LATE:g} s past their time to live of "
         f"{_ms(seconds)} ms",
-        f"not {handle.last_variable}",
     )
     handle.model.clear()
 
@@ -95,10 +102,10 @@ def nothing_is_returned_past_its_time(s: Session, _: None) -> None:
     _expire(s, a, seconds)
     got = a.read()
     s.check(
-        not got,
-        "resurrected",
-        f"{len(got)} of 3 messages came back after all had expired",
-        f"not {a.last_variable}",
+        is_empty,
+        a.result,
+        kind="resurrected",
+        summary=f"{len(got)} of 3 messages came back after all had expired",
     )
 
 
@@ -117,21 +124,16 @@ def nothing_is_returned_past_its_time(s: Session, _: None) -> None:
 def reading_does_not_renew_the_time(s: Session, _: None) -> None:
     for a, seconds in _rungs(s):
         a.add([HumanMessage("m0"), HumanMessage("m1")])
-        moments = [time.monotonic()]
-
-        def gone(got: list[BaseMessage], moments: list[float] = moments) -> bool:
-            moments.append(time.monotonic())
-            return not got
-
-        got = a.read_until(gone, "not {got}", seconds + LATE)
+        started = time.monotonic()
+        got = a.read_until(seconds + LATE, is_empty)
         s.check(
-            not got,
-            "stale",
-            f"{len(got)} of 2 messages that were read again and again were still there {LATE:g} s "
-            f"past their time to live of {_ms(seconds)} ms",
-            f"not {a.last_variable}",
+            is_empty,
+            a.result,
+            kind="stale",
+            summary=f"{len(got)} of 2 messages that were read again and again were still there "
+            f"{LATE:g} s past their time to live of {_ms(seconds)} ms",
         )
-        pauses = (later - sooner for sooner, later in pairwise(moments))
+        pauses = (later - sooner for sooner, later in pairwise([started, *a.read_moments]))
         if max(pauses) < seconds / 2:
             return
         # It was left alone for so long that it could expire between two reads.
@@ -236,10 +238,11 @@ def _not_as_declared(s: Session, a: Handle, got: list[BaseMessage], wanted: list
         summary = f"{len(got)} of 2 messages were there: not by the last write of the session"
     wanted_contents = [kept.message.content for kept in wanted]
     s.check(
-        False,
-        "stale" if late else "lost",
-        summary,
-        f"[m.content for m in {a.last_variable}] == {wanted_contents!r}",
+        contents_are,
+        a.result,
+        wanted_contents,
+        kind="stale" if late else "lost",
+        summary=summary,
         expected=[str(wanted_contents)],
         returned=[str([item.content for item in got])],
     )
@@ -314,12 +317,12 @@ def nonsense_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
         handle, _ = s.try_open(f"{{nonce}}-{number}", ttl=(ttl_ms,))
         if handle is None:
             continue
-        error = handle.try_add([HumanMessage("m0")])
+        handle.try_add([HumanMessage("m0")])
         s.check(
-            error is not None,
-            "wrong_bound",
-            f"a time to live of {ttl_ms!r} was taken, in place of refused",
-            "error is not None",
+            was_refused,
+            s.error,
+            kind="wrong_bound",
+            summary=f"a time to live of {ttl_ms!r} was taken, in place of refused",
         )
 
 
@@ -344,10 +347,11 @@ def what_has_expired_for_one_read_has_for_all(s: Session, _: None) -> None:
     for handle in (b, a, b):
         got = handle.read()
         s.check(
-            not got,
-            "resurrected",
-            f"{handle.name} returned {len(got)} of 2 messages after a had found them expired",
-            f"not {handle.last_variable}",
+            is_empty,
+            handle.result,
+            kind="resurrected",
+            summary=f"{handle.name} returned {len(got)} of 2 messages after a had found them "
+            "expired",
         )
 
 
@@ -375,10 +379,12 @@ def a_session_is_usable_after_its_messages_expired(s: Session, _: None) -> None:
         in_time = time.monotonic() < started + seconds - COARSE
         old = [item for item in got if str(item.content).startswith("old")]
         s.check(
-            not old,
-            "resurrected",
-            f"a write brought {len(old)} of 2 messages back that had expired",
-            f"not [m for m in {a.last_variable} if m.content.startswith('old')]",
+            starting_with,
+            a.result,
+            "old",
+            [],
+            kind="resurrected",
+            summary=f"a write brought {len(old)} of 2 messages back that had expired",
         )
         if got or in_time:
             a.expect(got, a.model.stored)
@@ -405,10 +411,10 @@ def bounded_reads_return_nothing_past_its_time(s: Session, _: None) -> None:
         bounds = (5,) if operation == LAST else (5, 5.0)
         got = a.bounded(operation, *bounds)
         s.check(
-            not got,
-            "stale",
-            f"`{operation}` returned {len(got)} of 2 messages that had expired",
-            f"not {a.last_variable}",
+            is_empty,
+            a.result,
+            kind="stale",
+            summary=f"`{operation}` returned {len(got)} of 2 messages that had expired",
         )
 
 
@@ -447,18 +453,18 @@ def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
         if time.monotonic() > started + seconds:
             continue  # the older ones may have been gone by then
         living = ["new0", "new1"]
-        got = a.read_until(lambda got: len(got) <= 2, "len({got}) <= 2", seconds + LATE)
+        got = a.read_until(seconds + LATE, at_most, 2)
         if [item.content for item in got] != living:
             continue
         reads = []
         for operation in offered:
             bounds = (2,) if operation == LAST else (2, 5.0)
-            reads.append((a.bounded(operation, *bounds), a.last_variable))
+            a.bounded(operation, *bounds)
+            reads.append(a.result)
         # Between two reads that agree nothing expired.
         if [item.content for item in a.read()] != living:
             continue
-        for returned, variable in reads:
-            a.last_variable = variable
+        for returned in reads:
             a.expect_part(returned, a.model.stored[-2:], "2 messages, with 2 more expired")
         return
 

@@ -6,6 +6,7 @@ surrogates, classes of a user's own.
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import keyword
 import math
@@ -18,10 +19,12 @@ from langchain_core.messages import (
     BaseMessage,
     FunctionMessage,
     HumanMessage,
+    RemoveMessage,
     SystemMessage,
     ToolMessage,
 )
-from langchain_core.messages import __all__ as _message_exports
+
+from chat_history_conformance.diagnosis.code import Code, Need, Ref, fill, join, need_of
 
 WIDTH = 100
 """Characters that one message may take in a listing; the middle of a longer one is left out."""
@@ -57,37 +60,40 @@ def clip(text: str, width: int = WIDTH) -> str:
     return f"{text[: width * 2 // 3]} … {text[-(width // 3 - 3) :]}"
 
 
-def source(value: Any) -> str:
-    """A Python expression that makes `value` again in a script with the names of `preamble`.
+def source(value: Any) -> Code:
+    """Write a Python expression that makes `value` again in a script.
 
-    A value that has no literal (an object of a user's own class) is given by its `repr`, marked
-    in a comment-free way that a reader will see fail: such a script names what is missing.
+    A `Ref` is written by its name, a function or a class by its own. An object without a literal
+    is written by its `repr`: a reader sees what is missing when the script fails.
     """
+    if isinstance(value, Ref):
+        return Code(value.name, value.needs)
     if isinstance(value, BaseMessage):
         return _message_source(value)
     match value:
         case bool() | None:
-            return repr(value)
+            return Code(repr(value))
         case float() if not math.isfinite(value):
-            return f'float("{value}")'
+            return Code(f'float("{value}")')
         case str() if type(value) is str:
-            return _text_source(value)
+            return Code(_text_source(value))
         case decimal.Decimal():
-            return f"decimal.{value!r}"
+            return Code(f"decimal.{value!r}", frozenset({Need("decimal")}))
+        case datetime.date() | datetime.time() | datetime.timedelta() | datetime.tzinfo():
+            return Code(_repr(value), frozenset({Need("datetime")}))
         case int() if value.bit_length() > 4_000:
-            return f"int({hex(value)!r}, 16)"
+            return Code(f"int({hex(value)!r}, 16)")
         case list():
             return _numbered_source(value) or _list_source([source(item) for item in value])
         case tuple():
-            return f"({''.join(source(item) + ', ' for item in value)})"
+            return fill("({})", join("", [fill("{}, ", source(item)) for item in value]))
         case dict():
-            return (
-                "{"
-                + ", ".join(f"{source(key)}: {source(item)}" for key, item in value.items())
-                + "}"
-            )
+            pairs = [fill("{}: {}", source(key), source(item)) for key, item in value.items()]
+            return fill("{{{}}}", join(", ", pairs))
+        case _ if (isinstance(value, type) or callable(value)) and (need := need_of(value)):
+            return Code(need.name, frozenset({need}))
         case _:
-            return _repr(value)
+            return Code(_repr(value))
 
 
 def listing(messages: Sequence[BaseMessage], limit: int = 30) -> tuple[str, ...]:
@@ -121,47 +127,45 @@ def _is_default(item: Any, default: Any) -> bool:
     return type(item) is type(default) and bool(item == default)
 
 
-def _message_source(message: BaseMessage) -> str:
-    name = type(message).__name__
-    arguments = ", ".join(
+def _message_source(message: BaseMessage) -> Code:
+    kind = type(message)
+    arguments = [
         source(item)
-        if key == "content" and name != "RemoveMessage"
-        else f"{key}={source(item)}"
+        if key == "content" and kind is not RemoveMessage
+        else fill("{}={}", key, source(item))
         if key.isidentifier() and not keyword.iskeyword(key)
-        else f"**{{{key!r}: {source(item)}}}"
+        else fill("**{{{}: {}}}", repr(key), source(item))
         for key, item in _set_fields(message)
-        if not (name == "RemoveMessage" and key == "content")
-    )
-    return f"{name}({arguments})"
+        if not (kind is RemoveMessage and key == "content")
+    ]
+    name = Code(kind.__name__, frozenset({need} if (need := need_of(kind)) else ()))
+    return fill("{}({})", name, join(", ", arguments))
 
 
-def message_names() -> tuple[str, ...]:
-    """The classes that message sources may use, all importable from `langchain_core.messages`."""
-    return tuple(name for name in _message_exports if "Message" in name and name[0].isupper())
-
-
-def _list_source(items: list[str]) -> str:
-    """On one line where it is short, an item a line where it is not."""
-    line = f"[{', '.join(items)}]"
-    if len(line) <= 70 or len(items) < 2:
+def _list_source(items: list[Code]) -> Code:
+    """Write a short list on one line, and a longer one with one item a line."""
+    line = fill("[{}]", join(", ", items))
+    if len(line.text) <= 70 or len(items) < 2:
         return line
-    return "[\n" + "".join(f"    {item},\n" for item in items) + "]"
+    return fill("[\n{}]", join("", [fill("    {},\n", item) for item in items]))
 
 
-def _numbered_source(value: list[Any]) -> str:
-    """A comprehension for a long row of messages that differ by a number only, or nothing."""
+def _numbered_source(value: list[Any]) -> Code | None:
+    """Write a long row of messages that differ by a number only as a comprehension."""
     if len(value) < 8 or not isinstance(value[0], BaseMessage):
-        return ""
+        return None
     name, text = type(value[0]).__name__, value[0].content
-    match = re.fullmatch(r"([a-z]*)(\d+)", text) if isinstance(text, str) else None
+    match = re.fullmatch(r"((?:w\d+\.)?[a-z]*)(\d+)", text) if isinstance(text, str) else None
     if match is None:
-        return ""
+        return None
     stem, first = match[1], int(match[2])
-    if [source(item) for item in value] != [
+    items = [source(item) for item in value]
+    if [item.text for item in items] != [
         f"{name}({f'{stem}{number}'!r})" for number in range(first, first + len(value))
     ]:
-        return ""
-    return f'[{name}(f"{stem}{{n}}") for n in range({first}, {first + len(value)})]'
+        return None
+    row = f'[{name}(f"{stem}{{n}}") for n in range({first}, {first + len(value)})]'
+    return Code(row, items[0].needs)
 
 
 def _text_source(text: str) -> str:

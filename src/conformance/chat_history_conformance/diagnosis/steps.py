@@ -1,6 +1,6 @@
 """One thing done to a history, as text for people and as source for a script.
 
-Both are made only when somebody will read them: most steps belong to stories that end well.
+Both are made only if somebody reads them: most steps belong to runs that end well.
 """
 
 from __future__ import annotations
@@ -8,32 +8,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-Lazy = str | Callable[[], str]
+from chat_history_conformance.diagnosis.code import Code
+
+__all__ = ["LazyCode", "LazyText", "Step", "now"]
+
+LazyText = str | Callable[[], str]
+LazyCode = Code | Callable[[], Code]
 
 
 @dataclass(frozen=True)
 class Step:
-    """`text` is the line that a report shows, `code` the same in Python, `result` what it gave."""
+    """One step of a run.
 
-    text: Lazy
-    code: Lazy
-    result: Lazy | None = None
+    Attributes:
+        text: The line that a report shows, empty for a mere check.
+        code: The same step in Python.
+        result: What the step returned, as text.
+    """
+
+    text: LazyText
+    code: LazyCode
+    result: LazyText | None = None
 
     def line(self) -> str:
-        """The step with its result, `a.messages  ->  [Human "0"]`; empty for a mere check."""
-        return (
-            now(self.text) if self.result is None else f"{now(self.text)}  ->  {now(self.result)}"
-        )
+        """Return the step with its result, such as `a.messages  ->  [Human "0"]`."""
+        if self.result is None:
+            return now(self.text)
+        return f"{now(self.text)}  ->  {now(self.result)}"
 
-    def source(self) -> str:
-        """The step as Python, one or several lines."""
-        return now(self.code)
+    def source(self) -> Code:
+        """Return the step as Python, one or several lines."""
+        return self.code if isinstance(self.code, Code) else self.code()
 
-    def with_result(self, result: Lazy) -> Step:
-        """The same step, with what it gave."""
+    def with_result(self, result: LazyText) -> Step:
+        """Return the same step with what it returned."""
         return replace(self, result=result)
 
 
-def now(lazy: Lazy) -> str:
-    """The text itself."""
+def now(lazy: LazyText) -> str:
+    """Return the text itself."""
     return lazy if isinstance(lazy, str) else lazy()

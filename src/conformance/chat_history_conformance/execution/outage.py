@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,12 +17,20 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import servers
 from chat_history_conformance.diagnosis.canonical import dump
+from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill
 from chat_history_conformance.diagnosis.compare import (
     ServerFailure,
     Snapshot,
     compare,
     lines,
     returned_lines,
+)
+from chat_history_conformance.diagnosis.rendering import source
+from chat_history_conformance.diagnosis.script_helpers import (
+    Adding,
+    expect_kept,
+    please,
+    read_while_refused,
 )
 from chat_history_conformance.diagnosis.steps import Step, now
 from chat_history_conformance.drivers.calls import Call
@@ -40,6 +46,11 @@ _BREATH = 0.02
 """Seconds between calls that are made again and again."""
 _AFTERWARDS = 3
 """Adds that have to succeed after the fault before the adding ends."""
+
+
+_HELPERS = Adding.__module__
+KEPT = Code("kept", frozenset({Need(_HELPERS, "kept")}))
+UNSURE = Code("unsure", frozenset({Need(_HELPERS, "unsure")}))
 
 
 class Outage:
@@ -94,7 +105,10 @@ class Outage:
             self.steps.append(
                 Step(
                     f"the server is looked for at {elsewhere}, where nothing listens:",
-                    f"os.environ[{name!r}] = {elsewhere!r}  # nothing listens there",
+                    Code(
+                        f"os.environ[{name!r}] = {elsewhere!r}  # nothing listens there",
+                        frozenset({Need("os")}),
+                    ),
                 )
             )
             os.environ[name] = elsewhere
@@ -130,7 +144,10 @@ class Outage:
         return self.subject.server
 
     def _fault(self, text: str, what: str, action: Callable[[], None]) -> None:
-        self.steps.append(Step(text, f"please({f'{what} the server'!r})"))
+        kind = self.subject.backend.server
+        assert kind is not None  # the contract needs "faults"
+        request, variable = f"{what} the server", servers.variable(kind)
+        self.steps.append(Step(text, call(please, source(request), source(variable))))
         self.disturbed = True
         try:
             action()
@@ -141,7 +158,7 @@ class Outage:
 def add_kept(s: Session, a: Handle, *contents: str) -> None:
     """Add messages while the server is well; whatever goes wrong is a finding."""
     a.add([HumanMessage(content) for content in contents])
-    s.steps.append(Step("", f"kept.extend({list(contents)!r})"))
+    s.steps.append(Step("", fill("{}.extend({})", KEPT, source(list(contents)))))
 
 
 def attempt_add(s: Session, a: Handle, content: str) -> Exception | None:
@@ -151,7 +168,8 @@ def attempt_add(s: Session, a: Handle, content: str) -> Exception | None:
         What it raised, or None. A message whose add raised may be stored or not.
     """
     error = a.try_add([HumanMessage(content)])
-    s.steps.append(Step("", f"(kept if error is None else unsure).append({content!r})"))
+    code = fill("({} if error is None else {}).append({})", KEPT, UNSURE, source(content))
+    s.steps.append(Step("", code))
     return error
 
 
@@ -161,49 +179,41 @@ def adds_during(s: Session, a: Handle, stem: str, fault: Callable[[], None]) -> 
     The model then has those whose add returned; those whose add raised may be stored or not. The
     adding goes on until some adds have returned after the fault, or the limit has passed.
     """
-    how, ended, number = a.how, threading.Event(), len(s.steps)
-    returned: list[BaseMessage] = []
-    raised: list[BaseMessage] = []
-    errors: list[Exception] = []
-
-    def add_them() -> None:
-        while not ended.is_set():
-            message = HumanMessage(f"{stem}{len(returned) + len(raised)}")
-            try:
-                s.host(a).call(Call(a.key, "add_messages", ([message],), how))
-            except Exception as error:
-                raised.append(message)
-                errors.append(error)
-                ended.wait(_BREATH)
-            else:
-                returned.append(message)
-
-    one = a.phrase("add_messages", ([HumanMessage(f"{stem}0")],), how)
-    code = one.code().replace(repr(f"{stem}0"), "content")
+    how, number = a.how, len(s.steps)
+    returned: list[str] = []
+    raised: list[str] = []
+    batch: list[BaseMessage] = [HumanMessage(f"{stem}0")]
+    one = a.phrase("add_messages", (batch,), how)
+    each = fill("lambda batch: {}", a.phrase("add_messages", (Ref("batch", batch),), how).code())
     s.steps.append(
         Step(
             f"{one.text()}, then {stem}1, {stem}2, … one by one, and meanwhile:",
-            _ADDING.replace("STEM", stem).replace("ADD", code),
+            fill("adding = {}", call(Adding, source(stem), each, KEPT, UNSURE)),
         )
     )
-    adding = threading.Thread(target=add_them, name="history-adds", daemon=True)
-    adding.start()
+    adding = Adding(
+        stem,
+        lambda batch: s.host(a).call(Call(a.key, "add_messages", (batch,), how)),
+        returned,
+        raised,
+    )
+    limit = s.subject.limit
     try:
         s.sleep(0.2)
         fault()
-        enough, deadline = len(returned) + _AFTERWARDS, time.monotonic() + s.subject.limit
+        enough, deadline = len(returned) + _AFTERWARDS, time.monotonic() + limit
         while len(returned) < enough and time.monotonic() < deadline:
             time.sleep(_BREATH)
     finally:
-        ended.set()
-        adding.join(2 * s.subject.limit)
-    told = f"{len(returned)} returned, {len(raised)} raised"
-    told += f", {type(errors[0]).__name__} first" if errors else ""
-    s.steps[number] = s.steps[number].with_result(told)
-    s.steps.append(Step("the adding ends", "time.sleep(1); ended.set(); adding.join()"))
-    a.model.add(returned)
-    a.model.refused.extend(map(Snapshot, raised))
-    for error in errors:
+        adding.end(2 * limit)
+    result = f"{len(returned)} returned, {len(raised)} raised"
+    result += f", {type(adding.errors[0]).__name__} first" if adding.errors else ""
+    s.steps[number] = s.steps[number].with_result(result)
+    ending = Code(f"time.sleep(1)\nadding.end({2 * limit:g})", frozenset({Need("time")}))
+    s.steps.append(Step("the adding ends", ending))
+    a.model.add([HumanMessage(text) for text in returned])
+    a.model.refused.extend(Snapshot(HumanMessage(text)) for text in raised)
+    for error in adding.errors:
         if isinstance(error, Hung):
             s.explain(one.spelt.name, error)
 
@@ -216,25 +226,20 @@ def read_when_back(s: Session, a: Handle) -> list[BaseMessage]:
         is the finding.
     """
     deadline, number = time.monotonic() + s.subject.limit, len(s.steps)
+    phrase = a.phrase("messages", (), a.how)
     while (got := a.bounded_unless_refused("messages")) is None:
         del s.steps[number:]
         if time.monotonic() > deadline:
             return a.read()
         time.sleep(10 * _BREATH)
-    told = s.steps[number]
+    step, variable, limit = s.steps[number], a.result.name, s.subject.limit
 
-    def script_lines() -> str:
-        return (
-            f"until = time.monotonic() + {s.subject.limit:g}\n"
-            "while True:\n"
-            f"{textwrap.indent(told.source(), '    ')}\n"
-            "    if error is None or time.monotonic() > until:\n"
-            "        break\n"
-            f"    time.sleep({10 * _BREATH})"
-        )
+    def code() -> Code:
+        read = fill("lambda: {}", phrase.code())
+        return fill("{} = {}", variable, call(read_while_refused, read, source(limit)))
 
-    text = f"{now(told.text)}, again while it raises, for {s.subject.limit:g} s at most"
-    s.steps[number] = Step(text, script_lines, told.result)
+    text = f"{now(step.text)}, again while it raises, for {limit:g} s at most"
+    s.steps[number] = Step(text, code, step.result)
     return got
 
 
@@ -259,7 +264,8 @@ def expect_acknowledged(s: Session, a: Handle, returned: Sequence[Any]) -> None:
     expected += waiting
     difference = compare(expected, returned)
     if difference is not None:
-        s.steps.append(Step("", f"kept_is_there({a.last_variable}, kept, unsure)"))
+        code = call(expect_kept, source(a.result), source(difference.summary))
+        s.steps.append(Step("", code))
         s.fail(
             difference.kind,
             difference.summary,
@@ -272,17 +278,3 @@ def _with_place(address: str, place: str) -> str:
     """An address with another host and port: of the first server in it, whatever its form."""
     scheme, separator, _ = address.partition("://")
     return f"{scheme}://{place}" if separator else place
-
-
-_ADDING = """\
-ended = threading.Event()
-def add_them():
-    number = 0
-    while not ended.is_set():
-        content = f"STEM{number}"
-        error = refused(lambda: ADD)
-        (kept if error is None else unsure).append(content)
-        number += 1
-        time.sleep(0.02 if error else 0)
-adding = threading.Thread(target=add_them)
-adding.start()"""

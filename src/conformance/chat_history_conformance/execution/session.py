@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import operator
 import string
-import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,18 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from chat_history_conformance.declaration.capabilities import READS
 from chat_history_conformance.diagnosis.canonical import dump
+from chat_history_conformance.diagnosis.code import (
+    Code,
+    Need,
+    Ref,
+    call,
+    fill,
+    given,
+    join,
+    lazily,
+    need_of,
+    values_of,
+)
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
     NotApplicable,
@@ -32,6 +44,22 @@ from chat_history_conformance.diagnosis.compare import (
 )
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script import id_source, opener, script
+from chat_history_conformance.diagnosis.script_claims import are_messages, is_sized
+from chat_history_conformance.diagnosis.script_helpers import (
+    Elsewhere,
+    all_at_once,
+    attempted,
+    claim,
+    enter_new_loop,
+    expect,
+    give_up_after,
+    leave_loop,
+    read_until,
+    refused,
+    timed,
+    together,
+    wait,
+)
 from chat_history_conformance.diagnosis.steps import Step, now
 from chat_history_conformance.drivers.calls import Call, Done, How, Invocation, invocation
 from chat_history_conformance.drivers.clock import SetClock
@@ -68,17 +96,6 @@ class Model:
         self.stored = []
 
 
-class Ref:
-    """A value with a name in the steps, so that a later step can change it."""
-
-    def __init__(self, name: str, value: Any) -> None:
-        self.name = name
-        self.value = value
-
-    def __repr__(self) -> str:
-        return self.name
-
-
 class Session(Outage):
     """One telling of one contract on one backend in one mode.
 
@@ -107,8 +124,12 @@ class Session(Outage):
         self.label = label
         self.racy = racy
         self.pinned = pinned
-        self.strangers: tuple[str, list[Any]] | None = None
-        """The name of, and the items of, a read that returned what are no messages."""
+        self.odd_read: Ref | None = None
+        """The result of a read that returned other things than messages."""
+        self.error = Ref("error", None)
+        """The exception of the last call that was allowed to raise, or None."""
+        self.lanes: list[Ref] = []
+        """The results of the reads of each lane of the last `together`."""
         self.steps: list[Step] = []
         self.notes: list[str] = []
         self.nonce = subject.nonce()
@@ -141,16 +162,13 @@ class Session(Outage):
             near: Keep it in this process in every mode.
         """
         handle = self._new_handle(session, near)
-        code = opener(self.subject.backend, id_source(session), handle.how, ttl)
+        code = self.opening(handle, ttl)
         text = (
             f"{handle.name} = open({show(session.replace('{nonce}', 'N').replace('{number}', '1'))}"
         )
         text += f", ttl_ms={ttl[0]})" if ttl else ")"
         if handle.far:
             text += "  in a second process"
-            code = f"elsewhere({f'{handle.name} = {code}'!r})"
-        else:
-            code = f"{handle.name} = {code}"
         self.steps.append(Step(text, code))
         name = getattr(self.subject.backend.factory, "__name__", "the factory")
         self.carry_out(
@@ -175,39 +193,94 @@ class Session(Outage):
             if not isinstance(error, Exception) or isinstance(error, Hung):
                 raise
             step = self.steps.pop()
-            code = f"error = refused(lambda: {step.source().partition(' = ')[2]})"
+            opened, awaited = opener(
+                self.subject.backend, id_source(session), self.handles[-1].how, ttl
+            )
+            code = fill("error = {}", lazily(refused, call(wait, opened) if awaited else opened))
             self.steps.append(Step(step.text, code, f"refused: {type_name(error)}"))
+            self.error = Ref("error", error)
             return None, error
+
+    def opening(self, handle: Handle, ttl: tuple[Any] | None = None) -> Code:
+        """Write the statement that opens a handle."""
+        code, awaited = opener(self.subject.backend, id_source(handle.session), handle.how, ttl)
+        code = fill("{} = {}", handle.name, call(wait, code) if awaited else code)
+        return elsewhere(code) if handle.far else code
 
     def let(self, name: str, value: Any) -> Ref:
         """Give a value a name in the steps."""
-        self.steps.append(Step(f"{name} = {show(value)}", f"{name} = {source(value)}"))
+        step = Step(f"{name} = {show(value)}", fill("{} = {}", name, source(value)))
+        self.steps.append(step)
         return Ref(name, value)
 
-    def do(self, code: str, action: Callable[[], Any]) -> Any:
-        """Do something that is no operation of a history, such as changing a message."""
-        self.steps.append(Step(code, code))
-        return action()
+    def do(self, function: Callable[..., Any], *arguments: Any, as_: str = "", **named: Any) -> Ref:
+        """Call a function that scripts may use too, such as `trim_messages`.
+
+        Args:
+            function: A function that can be imported, or one of the modules of helpers.
+            arguments: Its arguments; a `Ref` stands for its value.
+            as_: The name of the result in the steps.
+            named: Its keyword arguments.
+        """
+        code = call(
+            function, *map(source, arguments), **{key: source(item) for key, item in named.items()}
+        )
+        return self._do(
+            function.__name__,
+            fill("{} = {}", as_, code) if as_ else code,
+            as_,
+            lambda: function(
+                *map(values_of, arguments), **{key: values_of(item) for key, item in named.items()}
+            ),
+        )
+
+    def call_method(self, target: Ref, method: str, *arguments: Any) -> None:
+        """Call a method of a value that has a name, such as `append` of a list that was read."""
+        code = fill("{}.{}({})", source(target), method, join(", ", map(source, arguments)))
+        values = [values_of(argument) for argument in arguments]
+        self._do(method, code, "", lambda: getattr(target.value, method)(*values))
+
+    def set_attribute(self, target: Ref, name: str, value: Any) -> None:
+        """Set an attribute of a value that has a name."""
+        code = fill("{}.{} = {}", source(target), name, source(value))
+        self._do(name, code, "", lambda: setattr(target.value, name, value))
+
+    def set_item(self, target: Ref, key: Any, value: Any) -> None:
+        """Set an item of a list or a dict that has a name."""
+        code = fill("{}[{}] = {}", source(target), source(key), source(value))
+        self._do(str(key), code, "", lambda: operator.setitem(target.value, key, value))
+
+    def _do(self, name: str, code: Code, as_: str, action: Callable[[], Any]) -> Ref:
+        self.steps.append(Step(code.text, code))
+        try:
+            value = action()
+        except Exception as error:
+            self.explain(name, error)
+        if as_ and isinstance(value, int | float):
+            self.steps[-1] = self.steps[-1].with_result(show(value))
+        return Ref(as_, value)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
-        self.steps.append(Step(f"wait {seconds:g} s", f"time.sleep({seconds:g})"))
+        code = fill("{}({})", TIME_SLEEP, f"{seconds:g}")
+        self.steps.append(Step(f"wait {seconds:g} s", code))
         time.sleep(seconds)
 
     @contextlib.contextmanager
     def another_loop(self) -> Iterator[None]:
         """Carry out what is asynchronous on an event loop of its own, which ends afterwards."""
-        code = 'globals()["wait"] = asyncio.new_event_loop().run_until_complete'
-        self.steps.append(Step("on another event loop:", code))
+        self.steps.append(Step("on another event loop:", call(enter_new_loop)))
         with self.subject.local.another_loop():
             yield
+        self.steps.append(Step("on the first event loop again:", call(leave_loop)))
 
     def corrupt(self, handle: Handle) -> None:
         """Make the last stored record of a handle's session undecodable."""
         corrupt = self.subject.backend.corrupt
         assert corrupt is not None  # the contract needs "corrupt"
         text = f"the last stored record of {handle.name}'s session is damaged"
-        self.steps.append(Step(text, f"corrupt({id_source(handle.session)})"))
+        code = fill("{}({})", given("corrupt"), id_source(handle.session))
+        self.steps.append(Step(text, code))
         self.carry_out("corrupt", lambda: self.subject.local.run(lambda: corrupt(handle.id)))
 
     @contextlib.contextmanager
@@ -216,16 +289,16 @@ class Session(Outage):
         self.steps.append(
             Step(
                 f"the wall clock says {seconds:.3f}",
-                f"clock = SetClock({handle.name}, {seconds!r}).__enter__()",
+                fill("clock = {}.__enter__()", call(SetClock, Code(handle.name), source(seconds))),
             )
         )
         with SetClock(self.subject.local.history(handle.key), seconds):  # type: ignore[no-untyped-call]
             yield
-        self.steps.append(Step("the wall clock is right again", "clock.__exit__()"))
+        self.steps.append(Step("the wall clock is right again", Code("clock.__exit__()")))
 
     def second_process_dies(self) -> None:
         """Kill the second process; the handles in it are gone with it."""
-        self.steps.append(Step("the second process is killed", "elsewhere.kill()"))
+        self.steps.append(Step("the second process is killed", fill("{}.kill()", ELSEWHERE)))
         self.subject.second_process.die()
         for handle in self.handles:
             if handle.far:
@@ -276,12 +349,16 @@ class Session(Outage):
         for handle in self.handles:
             handle.is_open = handle.is_open or handle.key in opened
         self._note_interleaving(lanes, done)
+        self.lanes = [
+            Ref(f"lane{number}_got", [item.value for item in lane if _is_read(item.call.operation)])
+            for number, lane in enumerate(done, 1)
+        ]
         for lane, outcome in zip(lanes, done, strict=True):
             for (handle, name, args), item in zip(lane, outcome, strict=False):
                 if item.error is not None and not may_raise:
                     phrase = handle.phrase(name, args, item.call.how)
                     self.explain(phrase.spelt.name, item.error)
-                if item.error is None and name in ("messages", *READS) and not _is_list(item.value):
+                if item.error is None and _is_read(name) and not is_sized(item.value):
                     summary = f"`{name}` returned {show(item.value)} in place of a list of messages"
                     self.fail("other", summary)
         return done
@@ -310,33 +387,52 @@ class Session(Outage):
             template = template.replace(token, value)
         return template
 
+    def id_ref(self, template: str) -> Ref:
+        """Return the session id that a template stands for, and its expression in the script."""
+        code = id_source(template)
+        return Ref(code.text, self.id_of(template), code.needs)
+
     def model(self, session: str = "{nonce}-1") -> Model:
         """The plain list of one session id."""
         return self._models.setdefault(session, Model())
 
     def check(
         self,
-        holds: bool,
+        holds: Callable[..., bool],
+        *arguments: Any,
         kind: Kind,
         summary: str,
-        claim: str,
-        *,
         expected: Sequence[str] = (),
         returned: Sequence[str] = (),
     ) -> None:
-        """Fail with `kind` and `summary` unless `holds`.
+        """Fail unless a claim holds.
 
         Args:
-            holds: What the rule demands.
-            kind: What it is called if it does not hold.
+            holds: The claim: a function that this run calls and a script contains.
+            arguments: Its arguments; a `Ref` stands for its value, and the script has its name.
+            kind: The kind of the finding if the claim does not hold.
             summary: What happened, in messages.
-            claim: The same condition as source over the names of the steps, for the script.
             expected: Lines to show.
-            returned: Lines to show beside them.
+            returned: Lines to show next to them.
         """
-        if not holds:
-            self.steps.append(Step("", f"claim({claim}, {summary!r})"))
-            self.fail(kind, summary, expected=expected, returned=returned)
+        if not holds(*map(values_of, arguments)):
+            self.fail_claim(
+                holds, *arguments, kind=kind, summary=summary, expected=expected, returned=returned
+            )
+
+    def fail_claim(
+        self,
+        holds: Callable[..., bool],
+        *arguments: Any,
+        kind: Kind,
+        summary: str,
+        expected: Sequence[str] = (),
+        returned: Sequence[str] = (),
+    ) -> NoReturn:
+        """Fail with a claim that the script makes, as `check` does if the claim does not hold."""
+        code = call(claim, call(holds, *map(source, arguments)), source(summary))
+        self.steps.append(Step("", code))
+        self.fail(kind, summary, expected=expected, returned=returned)
 
     def fail(
         self,
@@ -387,14 +483,18 @@ class Session(Outage):
 
         A body that looks into what was read need not expect items that are no messages.
         """
-        if self.strangers is None:
+        if self.odd_read is None:
             raise error
-        variable, items = self.strangers
+        items = self.odd_read.value
         difference = compare([], items)
         summary = difference.summary if difference else "returned items that are no messages"
-        claim = f"all(hasattr(item, 'content') for item in {variable})"
-        self.check(False, "altered", summary, claim, returned=returned_lines(items))
-        raise AssertionError("the check above fails")
+        self.fail_claim(
+            are_messages,
+            self.odd_read,
+            kind="altered",
+            summary=summary,
+            returned=returned_lines(items),
+        )
 
     def explain(self, operation: str, error: BaseException) -> NoReturn:
         """Turn what an operation raised into the failure that it is."""
@@ -402,7 +502,8 @@ class Session(Outage):
             raise error
         if isinstance(error, Hung):
             summary = f"`{operation}` did not return: {error}"
-            self.steps.insert(-1, Step("", f"give_up_after({self.subject.limit:g}, {summary!r})"))
+            code = call(give_up_after, Code(f"{self.subject.limit:g}"), source(summary))
+            self.steps.insert(-1, Step("", code))
             self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
         if isinstance(error, SecondProcessLost):
             if self.subject.backend.importable is None:
@@ -524,31 +625,29 @@ class Phrase:
 
     def text(self) -> str:
         """The line of a report: `await a.aadd_messages([Human "0"])`."""
-        text = f"await {self._written(show)}" if self.spelt.awaited else self._written(show)
+        text = self._written(lambda value: Code(show(value))).text
+        text = f"await {text}" if self.spelt.awaited else text
         return f"{text}  in the second process" if self._far else text
 
-    def code(self) -> str:
+    def code(self) -> Code:
         """The expression of a script."""
-        code = f"wait({self.bare()})" if self.spelt.awaited else self.bare()
-        return f"elsewhere({code!r})" if self._far else code
+        code = call(wait, self.bare()) if self.spelt.awaited else self.bare()
+        return elsewhere(code) if self._far else code
 
-    def bare(self) -> str:
+    def bare(self) -> Code:
         """The call alone, to be awaited where it is asynchronous."""
         return self._written(source)
 
-    def _written(self, write: Callable[[Any], str]) -> str:
+    def _written(self, write: Callable[[Any], Code]) -> Code:
         name, kwargs = self.spelt.name, self.spelt.kwargs
         if name in ("str", "repr"):
-            return f"{name}({self._handle})"
-        target = f"{self._handle}.{name}"
+            return fill("{}({})", name, self._handle)
         if self.spelt.attribute:
-            return target
-        if kwargs:
-            return (
-                f"{target}({', '.join(f'{key}={source(value)}' for key, value in kwargs.items())})"
-            )
-        values = (item.name if isinstance(item, Ref) else write(item) for item in self._args)
-        return f"{target}({', '.join(values)})"
+            return fill("{}.{}", self._handle, name)
+        arguments = [fill("{}={}", key, source(value)) for key, value in kwargs.items()]
+        return fill(
+            "{}.{}({})", self._handle, name, join(", ", arguments or map(write, self._args))
+        )
 
 
 class Handle:
@@ -564,8 +663,10 @@ class Handle:
         self.is_open = False
         self.took = 0.0
         """Seconds that the last operation took."""
-        self.last_variable = "got"
-        """The name in the steps of what the last read returned."""
+        self.result = Ref("got", [])
+        """The result of the last read, under its name in the steps."""
+        self.read_moments: list[float] = []
+        """When each read of the last `read_until` had returned, on the monotonic clock."""
         self.opened_how: How = self.how
         self.is_closed = False
         self.astray = False
@@ -575,6 +676,11 @@ class Handle:
     def how(self) -> How:
         """How the next operation is called."""
         return self._session.how(self)
+
+    @property
+    def took_ref(self) -> Ref:
+        """Seconds that the last bounded read took, under their name in the steps."""
+        return Ref("took", self.took)
 
     @property
     def model(self) -> Model:
@@ -641,7 +747,7 @@ class Handle:
 
     def bounded(self, operation: str, *bounds: Any) -> list[BaseMessage]:
         """A bounded read, with as many bounds as given; the step tells its time."""
-        return self._read(operation, bounds, timed=True)
+        return self._read(operation, bounds, with_time=True)
 
     def try_bounded(self, operation: str, *bounds: Any) -> Exception | None:
         """A bounded read that may be refused."""
@@ -651,14 +757,11 @@ class Handle:
         """What a bounded read returns, or None where it is refused."""
         session, how = self._session, self.how
         phrase = self.phrase(operation, bounds, how)
-        variable = self.last_variable = session.variable("got")
+        variable = session.variable("got")
+        self.result = Ref(variable, [])
 
-        def code() -> str:
-            return (
-                f"{variable} = []\nstarted = time.monotonic()\n"
-                f"error = refused(lambda: {variable}.extend({phrase.code()}))\n"
-                "took = time.monotonic() - started"
-            )
+        def code() -> Code:
+            return fill("{}, error, took = {}", variable, lazily(attempted, phrase.code()))
 
         session.steps.append(Step(phrase.text, code))
         try:
@@ -669,49 +772,49 @@ class Handle:
                 raise
             refusal = f"refused, {type_name(error)}: {show(str(error), 120)}"
             session.steps[-1] = session.steps[-1].with_result(refusal)
+            session.error = Ref("error", error)
             return None
+        session.error, self.result = Ref("error", None), Ref(variable, told)
         took = self.took
         session.steps[-1] = session.steps[-1].with_result(lambda: _result(told, took))
         return told
 
     def read_until(
-        self, wanted: Callable[[list[BaseMessage]], bool], code: str, seconds: float
+        self, seconds: float, enough: Callable[..., bool], *arguments: Any
     ) -> list[BaseMessage]:
         """Read the whole conversation again and again.
 
         Args:
-            wanted: Says of what was read whether it is enough.
-            code: The same as source, with `{got}` for what was read.
-            seconds: The last read is begun no earlier than so many seconds from now.
+            seconds: The last read begins no earlier than this many seconds from now.
+            enough: A claim about what was read: reading ends when it holds.
+            arguments: Further arguments of the claim.
 
         Returns:
             What was read last.
         """
         session = self._session
         deadline, number = time.monotonic() + seconds, len(session.steps)
+        self.read_moments = []
         while True:
             begun = time.monotonic()
+            phrase = self.phrase("messages", (), self.how)
             got = self.read()
-            told = session.steps[number]
+            self.read_moments.append(time.monotonic())
+            step = session.steps[number]
             del session.steps[number:]
-            if wanted(list(got)) or begun >= deadline:
+            if enough(list(got), *arguments) or begun >= deadline:
                 break
             time.sleep(_POLL)
-        enough = code.replace("{got}", self.last_variable)
+        variable = self.result.name
 
-        def script_lines() -> str:
-            return (
-                f"until = time.monotonic() + {seconds:.2f}\n"
-                "while True:\n"
-                "    late = time.monotonic() >= until\n"
-                f"    {told.source()}\n"
-                f"    if late or ({enough}):\n"
-                "        break\n"
-                f"    time.sleep({_POLL})"
-            )
+        def code() -> Code:
+            read = fill("lambda: {}", phrase.code())
+            further = [source(round(seconds, 2)), source(enough), *map(source, arguments)]
+            return fill("{} = {}", variable, call(read_until, read, *further))
 
-        text = f"{now(told.text)}, again and again until `{enough}`, for {seconds:.2f} s at most"
-        session.steps.append(Step(text, script_lines, told.result))
+        condition = call(enough, source(self.result), *map(source, arguments)).text
+        text = f"{now(step.text)}, again and again until {condition}, at most {seconds:.2f} s"
+        session.steps.append(Step(text, code, step.result))
         return got
 
     def text(self, function: str = "str") -> str:
@@ -721,23 +824,23 @@ class Handle:
 
     def expect(
         self,
-        returned: Sequence[Any],
+        returned: Ref | Sequence[Any],
         expected: Sequence[Snapshot] | None = None,
         *,
-        variable: str | None = None,
         late: bool = True,
         called: tuple[Kind, str] | None = None,
     ) -> None:
         """Fail unless `returned` is the model's list, or `expected`.
 
         Args:
-            returned: What a read gave.
+            returned: What a read gave; a `Ref` if it is not the last read of this handle.
             expected: What it should be, where it is not the whole conversation.
-            variable: The name of `returned` in the steps.
             late: Look again before saying lost: what then appears was late, hence stale.
             called: What any difference is called where the contract knows its cause: the kind,
                 and words to follow the summary.
         """
+        read = returned if isinstance(returned, Ref) else Ref(self.result.name, returned)
+        items: Sequence[Any] = read.value
         model = self.model
         wanted = model.stored if expected is None else list(expected)
         foreign = [
@@ -747,7 +850,7 @@ class Handle:
             for kept in (*other.stored, *other.cleared)
         ]
         difference = compare(
-            wanted, returned, foreign=foreign, cleared=model.cleared, refused=model.refused
+            wanted, items, foreign=foreign, cleared=model.cleared, refused=model.refused
         )
         if difference is None:
             return
@@ -756,17 +859,14 @@ class Handle:
             kind, summary = called[0], f"{summary} {called[1]}"
         if kind in ("lost", "resurrected") and late and expected is None and self._is_stale():
             kind, summary = "stale", f"{self.name} shows an earlier state: {summary}, for now"
-        arguments = source([kept.message for kept in wanted])
-        self._session.steps.append(
-            Step("", f"expect({variable or self.last_variable}, {arguments})")
-        )
+        self._session.steps.append(_expect_step(read.name, wanted, summary))
         self._session.fail(
-            kind, summary, expected=lines(wanted), returned=returned_lines(list(returned))
+            kind, summary, expected=lines(wanted), returned=returned_lines(list(items))
         )
 
     def expect_part(
         self,
-        returned: Sequence[Any],
+        returned: Ref | Sequence[Any],
         expected: Sequence[Snapshot],
         what: str,
         *,
@@ -782,10 +882,12 @@ class Handle:
             delivered: Messages that must not come again.
             otherwise: What it is called if other messages of the conversation come, or fewer.
         """
-        difference = compare(expected, returned)
+        read = returned if isinstance(returned, Ref) else Ref(self.result.name, returned)
+        items: Sequence[Any] = read.value
+        difference = compare(expected, items)
         if difference is None:
             return
-        keys = [dump(item) for item in returned if isinstance(item, BaseMessage)]
+        keys = [dump(item) for item in items if isinstance(item, BaseMessage)]
         again = [key for key in keys if any(key in kept.keys for kept in delivered)]
         own = all(any(key in kept.keys for kept in self.model.stored) for key in keys)
         kind, summary = difference.kind, ""
@@ -795,16 +897,15 @@ class Handle:
         elif own and kind in ("lost", "foreign", "altered"):
             kind = otherwise
             summary = f"{len(keys)} came" if len(keys) != len(expected) else "others came"
-        if not summary or len(keys) < len(returned):
-            self.expect(returned, expected)
-        arguments = source([kept.message for kept in expected])
-        session = self._session
-        session.steps.append(Step("", f"expect({self.last_variable}, {arguments})"))
+        if not summary or len(keys) < len(items):
+            self.expect(read, expected)
+        session, summary = self._session, f"asked for {what}, {summary}"
+        session.steps.append(_expect_step(read.name, expected, summary))
         session.fail(
             kind,
-            f"asked for {what}, {summary}",
+            summary,
             expected=lines(expected),
-            returned=returned_lines(list(returned)),
+            returned=returned_lines(list(items)),
         )
 
     # -- the rest ----------------------------------------------------------------------------
@@ -833,7 +934,7 @@ class Handle:
         keys = (handle.key for handle in self._session.handles if handle.is_open and not handle.far)
         key = next(keys, None) if self.far or not self.is_open else self.key
         history = None if key is None else subject.local.history(key)
-        values = tuple(item.value if isinstance(item, Ref) else item for item in args)
+        values = tuple(values_of(item) for item in args)
         spelt = invocation(subject.backend, history, Call(self.key, operation, values, how))
         if how == "async" and operation == "add_message":
             args = ([args[0]],)
@@ -852,30 +953,30 @@ class Handle:
         return self._carry_out(phrase, operation, args, how)
 
     def _read(
-        self, operation: str, args: tuple[Any, ...], *, timed: bool = False
+        self, operation: str, args: tuple[Any, ...], *, with_time: bool = False
     ) -> list[BaseMessage]:
         session, how = self._session, self.how
         phrase = self.phrase(operation, args, how)
-        variable = self.last_variable = session.variable("got")
+        variable = session.variable("got")
 
-        def code() -> str:
-            line = f"{variable} = {phrase.code()}"
-            if not timed:
-                return line
-            return f"started = time.monotonic()\n{line}\ntook = time.monotonic() - started"
+        def code() -> Code:
+            if not with_time:
+                return fill("{} = {}", variable, phrase.code())
+            return fill("{}, took = {}", variable, lazily(timed, phrase.code()))
 
         session.steps.append(Step(phrase.text, code))
         value = self._carry_out(phrase, operation, args, how)
+        self.result = Ref(variable, value)
         session.check(
-            _is_list(value),
-            "other",
-            f"`{phrase.spelt.name}` returned {show(value)} in place of a list of messages",
-            f"isinstance({variable}, list)",
+            is_sized,
+            self.result,
+            kind="other",
+            summary=f"`{phrase.spelt.name}` returned {show(value)} in place of a list of messages",
         )
         # The caller owns the list and may change it before the steps are told.
-        told, took = list(value), self.took if timed else None
-        if not all(isinstance(item, BaseMessage) for item in told):
-            session.strangers = (variable, told)
+        told, took = list(value), self.took if with_time else None
+        if not are_messages(told):
+            session.odd_read = Ref(variable, told)
         session.steps[-1] = session.steps[-1].with_result(lambda: _result(told, took))
         return value  # type: ignore[no-any-return]
 
@@ -884,7 +985,10 @@ class Handle:
     ) -> Exception | None:
         session, how = self._session, self.how
         phrase = self.phrase(operation, shown, how)
-        session.steps.append(Step(phrase.text, lambda: f"error = refused(lambda: {phrase.code()})"))
+        session.steps.append(
+            Step(phrase.text, lambda: fill("error = {}", lazily(refused, phrase.code())))
+        )
+        session.error = Ref("error", None)
         try:
             self._carry_out(phrase, operation, args, how)
         except ConformanceFailure as failure:
@@ -893,11 +997,12 @@ class Handle:
                 raise
             refusal = f"refused, {type_name(error)}: {show(str(error), 120)}"
             session.steps[-1] = session.steps[-1].with_result(refusal)
+            session.error = Ref("error", error)
             return error
         return None
 
     def _carry_out(self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How) -> Any:
-        values = tuple(item.value if isinstance(item, Ref) else item for item in args)
+        values = tuple(values_of(item) for item in args)
         call = Call(self.key, operation, values, how)
         session, started = self._session, time.monotonic()
         try:
@@ -932,75 +1037,86 @@ class Handle:
                 return False
             time.sleep(STALE_WAIT / 4)
 
-    def _closing_code(self) -> str:
+    def _closing_code(self) -> Code:
         history = None if self.far else self._session.subject.local.history(self.key)
         if self.far or callable(getattr(history, "close", None)):
-            call = f"{self.name}.close()"
+            code = Code(f"{self.name}.close()")
         elif hasattr(history, "aclose"):
-            call = f"wait({self.name}.aclose())"
+            code = call(wait, Code(f"{self.name}.aclose()"))
         else:
-            return f"{self.name} = None"
-        return f"elsewhere({call!r})" if self.far else call
+            return Code(f"{self.name} = None")
+        return elsewhere(code) if self.far else code
+
+
+ELSEWHERE = Code("elsewhere", frozenset({need} if (need := need_of(Elsewhere)) else ()))
+"""The second process of a script."""
+
+TIME_SLEEP = Code("time.sleep", frozenset({Need("time")}))
+
+
+def elsewhere(code: Code) -> Code:
+    """Write that a line of the script is run in the second process."""
+    return fill("{}({})", ELSEWHERE, code.quoted())
+
+
+def _expect_step(name: str, wanted: Sequence[Snapshot], summary: str) -> Step:
+    messages = source([kept.message for kept in wanted])
+    return Step("", call(expect, Code(name), messages, source(summary)))
 
 
 def _lanes_step(lanes: Sequence[Lane], mode: Mode) -> Step:
     return Step(lambda: _tell_lanes(lanes, mode)[0], lambda: _tell_lanes(lanes, mode)[1])
 
 
-def _tell_lanes(lanes: Sequence[Lane], mode: Mode) -> tuple[str, str]:
-    texts, codes, names = ["at the same time:"], [], []
+def _tell_lanes(lanes: Sequence[Lane], mode: Mode) -> tuple[str, Code]:
+    texts, names = ["at the same time:"], []
+    codes: list[Code] = []
     awaited = mode == "async"
     for number, lane in enumerate(lanes, 1):
         how: How = "async" if awaited else "sync"
         opens = [handle.name for handle, name, _ in lane if name == "open" and not handle.far]
-        body = [f"nonlocal {name}" for name in opens]
+        body = [Code(f"nonlocal {name}") for name in opens]
         for handle, name, args in lane:
             text, code = _tell_item(handle, name, args, how)
             texts.append(f"      lane {number}: {text}")
-            body.append(f"lane{number}_got.append({code})" if _is_read(name) else code)
-        codes += [f"{' = '.join([*opens, 'None'])}"] if opens else []
-        codes += [f"lane{number}_got = []"] if any(_is_read(item[1]) for item in lane) else []
-        codes += [f"{'async ' * awaited}def lane{number}():"]
-        codes += [textwrap.indent(line, "    ") for line in body]
+            body.append(fill(f"lane{number}_got.append({{}})", code) if _is_read(name) else code)
+        codes += [Code(f"{' = '.join([*opens, 'None'])}")] if opens else []
+        codes += [Code(f"lane{number}_got = []")] if any(_is_read(item[1]) for item in lane) else []
+        codes += [Code(f"{'async ' * awaited}def lane{number}():")]
+        codes += [line.indented() for line in body]
         names.append(f"lane{number}")
     if awaited:
-        started = ", ".join(f"{name}()" for name in names)
-        codes += ["async def all_lanes():", f"    await asyncio.gather({started})"]
-        codes += ["wait(all_lanes())"]
+        codes += [call(wait, call(all_at_once, *(Code(f"{name}()") for name in names)))]
     else:
-        codes += [f"together({', '.join(names)})"]
-    return "\n".join(texts), "\n".join(codes)
+        codes += [call(together, *map(Code, names))]
+    return "\n".join(texts), join("\n", codes)
 
 
-def _tell_item(handle: Handle, name: str, args: tuple[Any, ...], how: How) -> tuple[str, str]:
+def _tell_item(handle: Handle, name: str, args: tuple[Any, ...], how: How) -> tuple[str, Code]:
     """One item of a lane, as text and as source inside the lane's own function."""
     awaited = how == "async"
     if name == "wait":
         text = f"wait {args[0]:g} s"
-        return text, f"await asyncio.sleep({args[0]:g})" if awaited else f"time.sleep({args[0]:g})"
-    if name == "open":
-        code = opener(handle._session.subject.backend, id_source(handle.session), how, None)
         if awaited:
-            code = f"await {code.removeprefix('wait(').removesuffix(')')}"
-        code = f"{handle.name} = {code}"
+            return text, Code(f"await asyncio.sleep({args[0]:g})", frozenset({Need("asyncio")}))
+        return text, fill("{}({})", TIME_SLEEP, f"{args[0]:g}")
+    if name == "open":
         text = f"{handle.name} = open({show(handle.session.replace('{nonce}', 'N'))})"
         if handle.far:
-            return f"{text}  in a second process", f"elsewhere({code!r})"
-        return text, code
+            return f"{text}  in a second process", handle._session.opening(handle)
+        backend = handle._session.subject.backend
+        code, is_awaited = opener(backend, id_source(handle.session), how, None)
+        if is_awaited:
+            code = fill("await {}", code) if awaited else call(wait, code)
+        return text, fill("{} = {}", handle.name, code)
     phrase = handle.phrase(name, args, how)
     if awaited and not handle.far:
-        return phrase.text(), f"{'await ' * phrase.spelt.awaited}{phrase.bare()}"
+        return phrase.text(), fill("{}{}", "await " * phrase.spelt.awaited, phrase.bare())
     return phrase.text(), phrase.code()
 
 
 def _is_read(operation: str) -> bool:
     return operation == "messages" or operation in READS
-
-
-def _is_list(value: Any) -> bool:
-    """Whether a read gave something like a list, of whatever."""
-    listed = hasattr(value, "__iter__") and hasattr(value, "__len__")
-    return listed and not isinstance(value, str | bytes)
 
 
 def type_name(error: BaseException | None) -> str:

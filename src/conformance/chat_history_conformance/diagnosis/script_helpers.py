@@ -1,0 +1,386 @@
+"""Functions and classes that a script uses: scripts contain the source of those they need.
+
+Each uses nothing but the standard library, langchain-core and its neighbours here.
+"""
+
+import asyncio
+import gc
+import inspect
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
+
+from langchain_core.messages import (
+    BaseMessage,
+    HumanMessage,
+    message_to_dict,
+    messages_from_dict,
+)
+
+from chat_history_conformance.diagnosis.script_claims import contents, dump
+
+__all__ = [
+    "Adding",
+    "Elsewhere",
+    "all_at_once",
+    "answer_elsewhere",
+    "attempted",
+    "cancelled_after",
+    "claim",
+    "enter_new_loop",
+    "expect",
+    "expect_kept",
+    "give_up_after",
+    "kept",
+    "leave_loop",
+    "more_than",
+    "numbered_messages",
+    "open_files",
+    "open_threads",
+    "opened",
+    "please",
+    "read_until",
+    "read_while_refused",
+    "refused",
+    "stood_still",
+    "timed",
+    "together",
+    "under_a_loop",
+    "unsure",
+    "wait",
+]
+
+nonce: str = ""  # a part of each session id, set before each repetition of a script
+
+# -- claims --------------------------------------------------------------------------------------
+
+
+def claim(holds: bool, otherwise: str) -> None:
+    """End the script with an error unless the claim holds."""
+    if not holds:
+        sys.exit(otherwise)
+
+
+def expect(returned: Iterable[Any], expected: Iterable[Any], otherwise: str) -> None:
+    """End the script with an error unless exactly the expected messages came."""
+    came, wanted = [dump(message) for message in returned], [dump(message) for message in expected]
+    if came != wanted:
+        print("expected:", *wanted, "returned:", *came, sep="\n  ")
+        sys.exit(otherwise)
+
+
+kept: list[str] = []  # contents whose add returned
+unsure: list[str] = []  # contents whose add raised: they may be stored or not
+
+
+def expect_kept(returned: Iterable[Any], otherwise: str) -> None:
+    """End the script unless all of `kept` came, in order, `unsure` at most once, and no others."""
+    came = contents(returned)
+    sure = [text for text in came if text not in unsure]
+    if sure != kept or any(came.count(text) > 1 for text in unsure):
+        print("acknowledged:", *kept, "raised:", *unsure, "returned:", *came, sep="\n  ")
+        sys.exit(otherwise)
+
+
+def give_up_after(seconds: float, otherwise: str) -> None:
+    """End the script if the calls that follow neither return nor raise."""
+
+    def give_up() -> None:
+        print(otherwise, file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+
+
+# -- calls ---------------------------------------------------------------------------------------
+
+
+def refused(call: Callable[[], Any]) -> Exception | None:
+    """Return the exception that a call raised, or None."""
+    try:
+        call()
+    except Exception as error:
+        print(f"refused: {type(error).__name__}: {error}"[:300])
+        return error
+    return None
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what a call returned, and the seconds that it took."""
+    started = time.monotonic()
+    value = call()
+    return value, time.monotonic() - started
+
+
+def attempted(read: Callable[[], Any]) -> tuple[list[Any], Exception | None, float]:
+    """Return what a read returned, the exception that it raised, and the seconds that it took."""
+    got: list[Any] = []
+    started = time.monotonic()
+    error = refused(lambda: got.extend(read()))
+    return got, error, time.monotonic() - started
+
+
+def read_until(
+    read: Callable[[], Any], seconds: float, enough: Callable[..., bool], *arguments: Any
+) -> Any:
+    """Read again and again, until what was read is enough or the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        late = time.monotonic() >= deadline
+        got = read()
+        if late or enough(got, *arguments):
+            return got
+        time.sleep(0.02)
+
+
+def read_while_refused(read: Callable[[], Any], seconds: float) -> Any:
+    """Read again as long as that raises, until the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return read()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def numbered_messages(first: int, end: int) -> list[BaseMessage]:
+    """Return messages with the contents `m<first>` to `m<end - 1>`."""
+    return [HumanMessage(f"m{number}") for number in range(first, end)]
+
+
+def please(request: str, variable: str) -> None:
+    """Ask the reader to do something to the server, and wait for Enter."""
+    input(f"Please {request} at {os.environ[variable]}, then press Enter: ")
+
+
+# -- event loops ---------------------------------------------------------------------------------
+
+loops: list[asyncio.AbstractEventLoop] = []
+
+
+def wait(awaitable: Awaitable[Any]) -> Any:
+    """Return the result of an awaitable, run on the event loop of this script."""
+    if not loops:
+        enter_new_loop()
+    return loops[-1].run_until_complete(awaitable)
+
+
+def enter_new_loop() -> None:
+    """Run what follows on another event loop."""
+    loops.append(asyncio.new_event_loop())
+
+
+def leave_loop() -> None:
+    """End the event loop, and run what follows on the one before."""
+    loops.pop().close()
+
+
+history_contexts: list[Any] = []  # generators that must live as long as their histories
+
+
+async def opened(factory: Callable[..., Any], *arguments: Any) -> Any:
+    """Open a history, whatever the factory returns: a history, a coroutine or a context."""
+    history = factory(*arguments)
+    if inspect.isawaitable(history):
+        history = await history
+    if inspect.isasyncgen(history):
+        history_contexts.append(history)
+        return await anext(history)
+    if inspect.isgenerator(history):
+        history_contexts.append(history)
+        return next(history)
+    if not hasattr(history, "add_messages") and hasattr(history, "__aenter__"):
+        return await history.__aenter__()
+    if not hasattr(history, "add_messages") and hasattr(history, "__enter__"):
+        return history.__enter__()
+    return history
+
+
+async def all_at_once(*lanes: Coroutine[Any, Any, None]) -> None:
+    """Run several coroutines at once."""
+    await asyncio.gather(*lanes)
+
+
+async def cancelled_after(turns: int, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Start a call as a task and cancel it after some turns of the event loop."""
+    task = asyncio.ensure_future(call())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # an error of the task is not what is looked for
+
+
+async def under_a_loop(call: Callable[[], Any]) -> Any:
+    """Make a synchronous call in a thread whose event loop is running."""
+    return call()
+
+
+async def stood_still(call: Callable[[], Awaitable[Any]]) -> float:
+    """Return for how many seconds the event loop only waited for a call, 0 if others had turns."""
+    longest, ended = 0.0, False
+
+    async def heartbeat() -> None:
+        nonlocal longest
+        while not ended:
+            wall, work = time.monotonic(), time.thread_time()
+            await asyncio.sleep(0.001)
+            wall, work = time.monotonic() - wall, time.thread_time() - work
+            if work < wall / 10:  # a loop that computes is busy and not blocked
+                longest = max(longest, wall)
+
+    beating = asyncio.ensure_future(heartbeat())
+    await asyncio.sleep(0.005)
+    longest, started = 0.0, time.monotonic()
+    await call()
+    took, ended = time.monotonic() - started, True
+    await beating
+    return longest if longest > 0.7 * took else 0.0
+
+
+# -- threads and processes -----------------------------------------------------------------------
+
+
+def together(*lanes: Callable[[], Any]) -> None:
+    """Run several functions at once, each in a thread."""
+    sys.setswitchinterval(1e-5)
+    start, errors = threading.Barrier(len(lanes)), list[Exception]()
+
+    def run(lane: Callable[[], Any]) -> None:
+        start.wait()
+        try:
+            lane()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=[lane]) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+class Adding:
+    """A thread that adds numbered messages, one by one, until it is ended."""
+
+    def __init__(
+        self,
+        stem: str,
+        add: Callable[[list[BaseMessage]], Any],
+        kept: list[str],
+        unsure: list[str],
+    ) -> None:
+        self.stem, self.add, self.kept, self.unsure = stem, add, kept, unsure
+        self.errors: list[Exception] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="history-adds", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        number = 0
+        while not self._ended.is_set():
+            text = f"{self.stem}{number}"
+            try:
+                self.add([HumanMessage(text)])
+            except Exception as error:
+                self.unsure.append(text)
+                self.errors.append(error)
+                self._ended.wait(0.02)
+            else:
+                self.kept.append(text)
+            number += 1
+
+    def end(self, seconds: float) -> None:
+        """End the adding, and wait at most some seconds for the last call."""
+        self._ended.set()
+        self._thread.join(seconds)
+
+
+class Elsewhere:
+    """A second process that runs lines of this script."""
+
+    def __init__(self, script: str) -> None:
+        self.script = script
+        self.start_process()
+
+    def start_process(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, self.script, "elsewhere"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, code: str) -> None:
+        print(json.dumps([nonce, code]), file=self.process.stdin, flush=True)
+
+    def finish(self) -> list[BaseMessage]:
+        assert self.process.stdout is not None
+        answer = json.loads(self.process.stdout.readline() or '{"error": "it ended"}')
+        if "error" in answer:
+            sys.exit(f"in the second process: {answer['error']}")
+        return messages_from_dict(answer["messages"])
+
+    def __call__(self, code: str) -> list[BaseMessage]:
+        self.start(code)
+        return self.finish()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.start_process()
+
+
+def answer_elsewhere(names: dict[str, Any]) -> None:
+    """Run the lines that the first process sends, and send back what each returns."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        names["nonce"], code = json.loads(line)
+        try:
+            try:
+                value = eval(compile(code, "elsewhere", "eval"), names)
+            except SyntaxError:
+                value = None
+                exec(code, names)
+            messages = [message_to_dict(m) for m in value] if isinstance(value, list) else []
+            answer: dict[str, Any] = {"messages": messages}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+# -- what a process holds ------------------------------------------------------------------------
+
+
+def open_threads() -> int:
+    """Return how many threads this process has, with those of C libraries if that is known."""
+    if os.path.isdir("/proc/self/task"):
+        return len(os.listdir("/proc/self/task"))
+    return threading.active_count()
+
+
+def open_files() -> int:
+    """Return how many files and sockets this process has open, 0 if that is not known."""
+    known = [path for path in ("/proc/self/fd", "/dev/fd") if os.path.isdir(path)]
+    return len(os.listdir(known[0])) if known else 0
+
+
+def more_than(before: int, count: Callable[[], int], spare: int) -> int:
+    """Return how many more than before are open, after garbage collection and at most 3 seconds."""
+    deadline = time.monotonic() + 3.0
+    while (more := count() - before) >= spare and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.1)
+    return more

@@ -1,0 +1,482 @@
+"""Scripts: what they contain, and the functions that they are made of."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.diagnosis import script_chat, script_claims, script_helpers
+from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, values_of
+from chat_history_conformance.diagnosis.rendering import source
+from chat_history_conformance.diagnosis.script import script
+from chat_history_conformance.diagnosis.script_claims import (
+    are_equal,
+    are_messages,
+    are_no_files,
+    are_whole,
+    at_least,
+    at_most,
+    below,
+    carries,
+    contents_are,
+    contents_are_one_of,
+    contents_besides,
+    deliver_all,
+    deliver_once,
+    dump,
+    end_with_same,
+    full_text,
+    grow,
+    have_no_doubles,
+    is_empty,
+    is_list,
+    is_sized,
+    is_type_or_value_error,
+    keep_order,
+    mentions,
+    mentions_any,
+    reads_are,
+    reads_are_prefixes,
+    refused_or_at_least,
+    starting_with,
+    stay_together,
+    was_accepted,
+    was_refused,
+)
+from chat_history_conformance.diagnosis.steps import Step
+
+HELPERS = sorted({*script_claims.__all__, *script_helpers.__all__, *script_chat.__all__})
+MEMORY = Backend(
+    "memory",
+    MemoryChatMessageHistory,
+    origin=Origin("chat_history_backends.memory", "MemoryChatMessageHistory"),
+)
+
+
+def said(*contents: str) -> list[BaseMessage]:
+    return [HumanMessage(content) for content in contents]
+
+
+def script_of(*steps: Code) -> str:
+    return script(MEMORY, "a.contract[sync]", "lost all", [Step("", code) for code in steps])
+
+
+# -- what a script contains ----------------------------------------------------------------------
+
+
+def test_the_names_of_helpers_in_a_message_add_nothing_to_a_script() -> None:
+    def lines(content: str) -> int:
+        added = call(script_helpers.numbered_messages, Code("0"), Code("1"))
+        return len(script_of(fill("a.add({})", source(said(content))), added).splitlines())
+
+    nasty = "look elsewhere. Then wait(5) json. os. sys. kept unsure corrupt( open_with_ttl "
+    nasty += " ".join(f"{name}( {name}." for name in HELPERS)
+    assert lines(nasty) == lines("hello")
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_a_script_with_any_helper_defines_all_that_the_helper_uses(name: str) -> None:
+    modules = (script_claims, script_helpers, script_chat)
+    module = next(module for module in modules if name in module.__all__)
+    text = script_of(Code(name, frozenset({Need(module.__name__, name)})))
+    assert "chat_history_conformance" not in text
+    run = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F", "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, f"{run.stdout}\n{text}"
+
+
+def test_a_script_contains_only_the_helpers_that_it_uses() -> None:
+    tree = ast.parse(script_of(call(script_helpers.claim, Code("True"), Code("''"))))
+    assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == [
+        "claim",
+        "story",
+    ]
+
+
+def test_a_claim_is_called_with_values_and_printed_with_names() -> None:
+    read = Ref("got1", said("m0", "m1"))
+    assert values_of([read, [read]]) == [read.value, [read.value]]
+    assert call(at_most, source(read), source(2)).text == "at_most(got1, 2)"
+    assert source([read[0], read[:1], read.attribute("append")]).text == (
+        "[got1[0], got1[:1], got1.append]"
+    )
+
+
+def test_functions_and_classes_are_written_by_their_names_and_imported() -> None:
+    assert source(len) == Code("len", frozenset({Need("builtins", "len")}))
+    assert source(HumanMessage).needs == {Need("langchain_core.messages", "HumanMessage")}
+    text = script_of(fill("{}({})", source(at_most), source([HumanMessage("a")])))
+    assert "from langchain_core.messages import HumanMessage\n" in text
+
+
+# -- claims --------------------------------------------------------------------------------------
+
+WRITERS = said("w0.0", "w1.0", "w0.1")
+
+
+@pytest.mark.parametrize(
+    ("claim", "holds", "fails"),
+    [
+        (is_empty, ([],), (said("m0"),)),
+        (at_least, (said("a", "b"), 2), (said("a"), 2)),
+        (at_most, (said("a", "b"), 2), (said("a", "b", "c"), 2)),
+        (is_list, ([],), ((),)),
+        (is_sized, ((),), ("text",)),
+        (is_sized, ({},), (iter([]),)),
+        (are_messages, (said("a"),), ([None],)),
+        (are_equal, (1, 1), (1, 2)),
+        (contents_are, (said("a", "b"), ["a", "b"]), (said("b", "a"), ["a", "b"])),
+        (contents_are, ([None], [None]), (said("a"), [None])),
+        (contents_are_one_of, (said("a"), [["b"], ["a"]]), (said("a"), [["b"], []])),
+        (contents_besides, (said("x", "a"), ["x"], ["a"]), (said("x", "b"), ["x"], ["a"])),
+        (have_no_doubles, (said("x", "a", "a"), ["x"]), (said("x", "a", "x"), ["x"])),
+        (starting_with, (said("old", "new"), "n", ["new"]), (said("n1", "n0"), "n", ["n0", "n1"])),
+        (keep_order, (said("b", "x", "c"), ["a", "b", "c"]), (said("c", "b"), ["a", "b", "c"])),
+        (end_with_same, (said("b", "x", "c"), ["a", "b", "c"]), (said("a", "c"), ["a", "b", "c"])),
+        (end_with_same, ([], ["a"]), (said("a", "a"), ["a"])),
+        (stay_together, (said("x", "a", "b"), ["a", "b"]), (said("a", "x", "b"), ["a", "b"])),
+        (are_whole, (WRITERS, [2, 1]), (WRITERS, [2, 2])),
+        (are_whole, (WRITERS, [2, 1]), ([*WRITERS, HumanMessage("x")], [2, 1])),
+        (reads_are, ([[said("a")], [said("a")]], ["a"]), ([[said("a")], [[]]], ["a"])),
+        (reads_are_prefixes, ([[WRITERS]], 2), ([[WRITERS[1:]]], 2)),
+        (grow, ([[], [1], [1]],), ([[1], []],)),
+        (deliver_all, ([[said("m1")], [said("m0")]], 2), ([[said("m1")]], 2)),
+        (deliver_once, ([[said("m1")], [said("m0")]],), ([[said("m1")], [said("m1")]],)),
+        (was_refused, (ValueError(),), (None,)),
+        (was_accepted, (None,), (ValueError(),)),
+        (refused_or_at_least, (None, said("a"), 1), (None, [], 1)),
+        (refused_or_at_least, (ValueError(), [], 1), (None, [], 1)),
+        (is_type_or_value_error, (None,), (KeyError(),)),
+        (is_type_or_value_error, (UnicodeError(),), (OSError(),)),
+        (mentions, (ValueError("no colour"), "colour"), (ValueError("no"), "colour")),
+        (mentions_any, (ValueError("No Colour"), ["x", "colour"]), (ValueError("no"), ["x"])),
+        (mentions_any, (None, ["x"]), (ValueError(""), ["x"])),
+        (below, (1.0, 2.0), (2.0, 2.0)),
+    ],
+)
+def test_a_claim_holds_and_fails(
+    claim: Callable[..., bool], holds: tuple[Any, ...], fails: tuple[Any, ...]
+) -> None:
+    assert claim(*holds) is True
+    assert claim(*fails) is False
+
+
+def test_an_error_carries_the_messages_that_could_be_read() -> None:
+    error = ValueError("a damaged record")
+    assert not carries(error, ["m0"])
+    error.messages = said("m0")  # type: ignore[attr-defined]
+    assert carries(error, ["m0"])
+    assert not carries(error, ["m1"])
+
+
+def test_the_full_text_of_an_error_includes_its_notes_and_causes() -> None:
+    error = ValueError("outer")
+    error.add_note("a note")
+    error.__cause__ = KeyError("inner")
+    assert full_text(error) == "outer a note / 'inner' "
+    error = ValueError("shown")
+    error.__context__, error.__suppress_context__ = KeyError("hidden"), True
+    assert full_text(error) == "shown "
+
+
+def test_files_with_a_name_are_found(tmp_path: Path) -> None:
+    assert are_no_files(str(tmp_path), "repro")
+    (tmp_path / "repro1.json").touch()
+    assert not are_no_files(str(tmp_path), "repro")
+
+
+def test_a_dump_tells_every_field_and_type_apart() -> None:
+    assert dump(HumanMessage("a")) == dump(HumanMessage("a"))
+    different = [
+        HumanMessage("a"),
+        AIMessage("a"),
+        HumanMessage("a", id="1"),
+        HumanMessage("a", additional_kwargs={"n": 1}),
+        HumanMessage("a", additional_kwargs={"n": 1.0}),
+        HumanMessage("a", additional_kwargs={"n": True}),
+        HumanMessage("a", additional_kwargs={"n": math.nan}),
+        HumanMessage("a", additional_kwargs={"n": b"1"}),
+        ToolMessage("a", tool_call_id="1"),
+        None,
+    ]
+    assert len({dump(message) for message in different}) == len(different)
+
+
+# -- helpers -------------------------------------------------------------------------------------
+
+
+def test_claim_ends_the_script_unless_it_holds() -> None:
+    script_helpers.claim(True, "lost all")
+    with pytest.raises(SystemExit, match="lost all"):
+        script_helpers.claim(False, "lost all")
+
+
+def test_expect_prints_both_lists_and_ends_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    script_helpers.expect(said("a"), said("a"), "lost all")
+    with pytest.raises(SystemExit, match="lost all"):
+        script_helpers.expect([None], said("a"), "lost all")
+    assert "returned:\n  None" in capsys.readouterr().out
+
+
+def test_expect_kept_allows_an_unsure_message_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_helpers, "kept", ["m0", "m1"])
+    monkeypatch.setattr(script_helpers, "unsure", ["u"])
+    for fine in (("m0", "m1"), ("m0", "u", "m1")):
+        script_helpers.expect_kept(said(*fine), "lost")
+    for wrong in (("m0",), ("m1", "m0"), ("u", "m0", "m1", "u"), ("m0", "m1", "x")):
+        with pytest.raises(SystemExit, match="lost"):
+            script_helpers.expect_kept(said(*wrong), "lost")
+
+
+def test_refused_returns_the_exception() -> None:
+    assert isinstance(script_helpers.refused(lambda: 1 / 0), ZeroDivisionError)
+    assert script_helpers.refused(lambda: 1) is None
+
+
+def test_attempted_returns_messages_or_the_exception() -> None:
+    got, error, seconds = script_helpers.attempted(lambda: said("a"))
+    assert (got, error) == (said("a"), None)
+    got, error, seconds = script_helpers.attempted(lambda: 1 / 0)
+    assert got == []
+    assert isinstance(error, ZeroDivisionError)
+    assert seconds < 1.0
+
+
+def test_timed_returns_the_value_and_the_seconds() -> None:
+    value, seconds = script_helpers.timed(lambda: time.sleep(0.02) or 7)
+    assert value == 7
+    assert 0.02 <= seconds < 2.0
+
+
+def test_read_until_ends_when_it_is_enough_or_too_late() -> None:
+    reads = iter([said("a", "b"), said("a"), []])
+    assert script_helpers.read_until(lambda: next(reads), 5.0, at_most, 1) == said("a")
+    assert script_helpers.read_until(lambda: said("a"), 0.05, is_empty) == said("a")
+
+
+def test_read_while_refused_returns_the_first_read_that_does_not_raise() -> None:
+    answers = iter([ValueError(), said("a")])
+
+    def read() -> list[BaseMessage]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert script_helpers.read_while_refused(read, 5.0) == said("a")
+    with pytest.raises(ZeroDivisionError):
+        script_helpers.read_while_refused(lambda: 1 / 0, 0.0)
+
+
+def test_numbered_messages_count_from_the_first() -> None:
+    assert script_helpers.numbered_messages(2, 4) == said("m2", "m3")
+
+
+def test_please_names_the_server_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", asked.append)
+    monkeypatch.setenv("SERVER", "here:1")
+    script_helpers.please("kill the server", "SERVER")
+    assert asked == ["Please kill the server at here:1, then press Enter: "]
+
+
+def test_wait_runs_on_the_last_loop_that_was_entered() -> None:
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    first = script_helpers.wait(loop())
+    script_helpers.enter_new_loop()
+    assert script_helpers.wait(loop()) is not first
+    script_helpers.leave_loop()
+    assert script_helpers.wait(loop()) is first
+    script_helpers.leave_loop()
+    assert first.is_closed()
+
+
+def test_a_history_is_opened_whatever_the_factory_returns() -> None:
+    class Context:
+        def __init__(self, history: Any) -> None:
+            self.history = history
+
+        def __enter__(self) -> Any:
+            return self.history
+
+        def __exit__(self, *exception: object) -> None:
+            pass
+
+    class AsyncContext(Context):
+        async def __aenter__(self) -> Any:
+            return self.history
+
+    async def coroutine(history: Any) -> Any:
+        return history
+
+    def generator(history: Any) -> Iterator[Any]:
+        yield history
+
+    async def async_generator(history: Any) -> AsyncIterator[Any]:
+        yield history
+
+    history = MemoryChatMessageHistory("opened")
+    factories = [lambda given: given, coroutine, generator, async_generator, Context, AsyncContext]
+    for factory in factories:
+        assert asyncio.run(script_helpers.opened(factory, history)) is history
+    script_helpers.history_contexts.clear()
+
+
+def test_all_at_once_awaits_each_lane() -> None:
+    done: list[int] = []
+
+    async def lane(number: int) -> None:
+        await asyncio.sleep(0.001)
+        done.append(number)
+
+    async def run() -> None:
+        await script_helpers.all_at_once(lane(1), lane(2))
+
+    asyncio.run(run())
+    assert sorted(done) == [1, 2]
+
+
+def test_a_call_is_cancelled_after_some_turns() -> None:
+    turns: list[int] = []
+
+    async def endless() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    asyncio.run(script_helpers.cancelled_after(3, endless))
+    assert len(turns) == 3
+
+
+def test_a_call_is_made_under_a_running_loop() -> None:
+    loop = asyncio.run(script_helpers.under_a_loop(asyncio.get_running_loop))
+    assert isinstance(loop, asyncio.AbstractEventLoop)
+
+
+def test_only_a_call_that_blocks_stands_still() -> None:
+    async def blocks() -> None:
+        time.sleep(0.05)
+
+    async def waits() -> None:
+        await asyncio.sleep(0.05)
+
+    def measured(call: Callable[[], Awaitable[Any]]) -> float:
+        return asyncio.run(script_helpers.stood_still(call))
+
+    assert measured(blocks) >= 0.05
+    assert measured(waits) == 0.0
+
+
+def test_together_runs_lanes_at_once_and_raises_their_error() -> None:
+    interval = sys.getswitchinterval()
+    try:
+        barrier = threading.Barrier(2)
+        script_helpers.together(lambda: barrier.wait(5), lambda: barrier.wait(5))
+        with pytest.raises(ZeroDivisionError):
+            script_helpers.together(lambda: 1 / 0, lambda: None)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_adding_records_what_returned_and_what_raised() -> None:
+    kept: list[str] = []
+    unsure: list[str] = []
+
+    def add(batch: list[BaseMessage]) -> None:
+        if batch[0].content == "m1":
+            raise ValueError
+
+    adding = script_helpers.Adding("m", add, kept, unsure)
+    deadline = time.monotonic() + 5.0
+    while len(kept) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    adding.end(5.0)
+    assert kept[:3] == ["m0", "m2", "m3"]
+    assert unsure == ["m1"]
+    assert [type(error) for error in adding.errors] == [ValueError]
+
+
+def test_the_second_process_runs_lines_of_the_script(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(
+        script_of(
+            Code("elsewhere('a = [HumanMessage(nonce)]')", source(script_helpers.Elsewhere).needs),
+            fill("print(elsewhere('a')[0].content == nonce)"),
+            fill("elsewhere.kill()"),
+            fill("{}[:0]", source(said("a"))),
+            fill("elsewhere('a')"),
+        ),
+        "utf-8",
+    )
+    run = subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.stdout == "True\n"
+    assert run.stderr == "in the second process: NameError: name 'a' is not defined\n"
+
+
+def test_give_up_after_ends_a_script_that_hangs(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(
+        script_of(
+            call(script_helpers.give_up_after, Code("0.1"), Code("'hangs'")),
+            Code("time.sleep(60)", frozenset({Need("time")})),
+        ),
+        "utf-8",
+    )
+    run = subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (run.returncode, run.stderr) == (1, "hangs\n")
+
+
+def test_more_threads_and_files_are_counted() -> None:
+    threads, files = script_helpers.open_threads(), script_helpers.open_files()
+    release = threading.Event()
+    waiting = threading.Thread(target=release.wait)
+    waiting.start()
+    try:
+        with open(os.devnull):
+            assert script_helpers.open_threads() > threads
+            assert script_helpers.open_files() > files
+        assert script_helpers.more_than(0, lambda: 1, 2) == 1
+    finally:
+        release.set()
+        waiting.join()
+
+
+@pytest.mark.filterwarnings("ignore:RunnableWithMessageHistory is deprecated")
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_fake_chat_stores_questions_and_answers(keyed: bool) -> None:
+    history = MemoryChatMessageHistory(f"chat-{keyed}")
+    chat = script_chat.FakeChat(history, keyed)
+    asyncio.run(chat.ainvoke(said("q0"), [AIMessage("a0")]))
+    chat.stream(said("q1"), [AIMessage("a1")])
+    asyncio.run(chat.astream(said("q2"), [AIMessage("a2")]))
+    chat.invoke(said("q3"), [AIMessage("a3")])
+    contents = [message.content for message in history.messages]
+    assert contents == ["q0", "a0", "q1", "a1", "q2", "a2", "q3", "a3"]
+    seen = [message.content for message in chat.last_history()]
+    assert seen == contents[:6] if keyed else [*contents[:6], "q3"]
