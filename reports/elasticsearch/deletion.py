@@ -1,7 +1,7 @@
-"""Clients whose `delete_by_query` is made of other requests, for a node without that module.
+"""Clients with a substitute for `delete_by_query`, for a node without that module.
 
-`Elasticsearch.options` makes further clients of the same class, so the histories under judgement
-call this from code of their own that is not touched.
+`Elasticsearch.options` returns clients of the same class. So the unchanged code of the histories
+calls the substitute.
 """
 
 from typing import Any
@@ -9,34 +9,37 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from elasticsearch.helpers import async_bulk, async_scan, bulk, scan
 
-Found = dict[str, Any]
+Query = dict[str, Any]
 
 
 class Deleting(Elasticsearch):
-    """As the server does it: a snapshot is searched, and what changed since is a conflict.
+    """A client that deletes by query as the server does.
 
-    That is a `BulkIndexError` here and a `ConflictError` there; both have status 409.
+    It searches a snapshot. A document that was changed since is a conflict: a `BulkIndexError`
+    here, and a `ConflictError` from the server. Both have status 409.
     """
 
-    def delete_by_query(self, *, index: str, query: Found, refresh: bool) -> None:
+    def delete_by_query(self, *, index: str, query: Query, refresh: bool) -> None:
+        """Delete the documents that match a query."""
         found = scan(self, index=index, query=_searched(query), _source=False)
         bulk(self, map(_deletion, found), refresh=refresh)
 
 
 class AsyncDeleting(AsyncElasticsearch):
-    """The same, asynchronously."""
+    """The asynchronous twin of `Deleting`."""
 
-    async def delete_by_query(self, *, index: str, query: Found, refresh: bool) -> None:
+    async def delete_by_query(self, *, index: str, query: Query, refresh: bool) -> None:
+        """Delete the documents that match a query."""
         found = async_scan(self, index=index, query=_searched(query), _source=False)
         deletions = (_deletion(document) async for document in found)
         await async_bulk(self, deletions, refresh=refresh)
 
 
-def _searched(query: Found) -> Found:
+def _searched(query: Query) -> Query:
     return {"query": query, "seq_no_primary_term": True}
 
 
-def _deletion(document: Found) -> Found:
+def _deletion(document: Query) -> Query:
     return {
         "_op_type": "delete",
         "_index": document["_index"],

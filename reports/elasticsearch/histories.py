@@ -1,4 +1,4 @@
-"""`ElasticsearchChatMessageHistory` and its async twin of langchain-elasticsearch as shipped."""
+"""`ElasticsearchChatMessageHistory` of langchain-elasticsearch and its async twin, as shipped."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -16,21 +16,21 @@ from chat_history_conformance import history_backend
 from chat_history_conformance.servers import address
 
 INDEX = "chat-history"
-"""One for all sessions, as in upstream's documentation."""
+"""The index of all sessions, as in upstream's documentation."""
 
-NOT_THERE = (elasticsearch.ConnectionError, elasticsearch.ConnectionTimeout)
-ASYNCHRONOUS = "the class is asynchronous, as documented"
+UNREACHABLE = (elasticsearch.ConnectionError, elasticsearch.ConnectionTimeout)
+ASYNC_ONLY = "the class is asynchronous, as documented"
 
 
 @cache
 def connected(url: str) -> Elasticsearch:
-    """One client for all histories of a process, with the client's own defaults."""
+    """Return one client for all histories of a process, with the client's own defaults."""
     return Deleting(url)
 
 
 @cache
 def ordinary(url: str) -> Elasticsearch:
-    """The same without what `deletion` adds."""
+    """Return one client without the substitute of `deletion`."""
     return Elasticsearch(url)
 
 
@@ -48,9 +48,9 @@ def corrupt(session_id: str) -> None:
     client.update(index=INDEX, id=last["_id"], doc={"history": text}, refresh=True)
 
 
-@history_backend("upstream", server="elasticsearch", corrupt=corrupt, server_errors=NOT_THERE)
+@history_backend("upstream", server="elasticsearch", corrupt=corrupt, server_errors=UNREACHABLE)
 def upstream(session_id: str) -> ElasticsearchChatMessageHistory:
-    """The synchronous class; its asynchronous methods are those it inherits."""
+    """Open the synchronous class. It inherits its asynchronous methods."""
     client = connected(address("elasticsearch"))
     return ElasticsearchChatMessageHistory(INDEX, session_id, client=client)
 
@@ -59,17 +59,17 @@ def upstream(session_id: str) -> ElasticsearchChatMessageHistory:
     "upstream-async",
     server="elasticsearch",
     corrupt=corrupt,
-    server_errors=NOT_THERE,
-    lacks={"sync": ASYNCHRONOUS},
+    server_errors=UNREACHABLE,
+    lacks={"sync": ASYNC_ONLY},
 )
 async def upstream_async(session_id: str) -> AsyncIterator[AsyncElasticsearchChatMessageHistory]:
-    """The asynchronous class; a client of its own for each handle, because a loop owns it."""
+    """Open the asynchronous class. Each handle gets its own client, because a loop owns it."""
     async with AsyncDeleting(address("elasticsearch")) as client:
         yield AsyncElasticsearchChatMessageHistory(INDEX, session_id, client=client)
 
 
 def own_index(session_id: str) -> str:
-    """The name of an index that only this session has."""
+    """Return the name of an index that only this session uses."""
     return f"chat-history-{hashlib.sha256(repr(session_id).encode()).hexdigest()[:16]}"
 
 
@@ -81,19 +81,19 @@ def remove(session_id: str) -> None:
 
 
 @history_backend(
-    "upstream-new-index", server="elasticsearch", server_errors=NOT_THERE, remove=remove
+    "upstream-new-index", server="elasticsearch", server_errors=UNREACHABLE, remove=remove
 )
 def upstream_new_index(session_id: str) -> ElasticsearchChatMessageHistory:
-    """An index for each session: what happens where it is not there yet."""
+    """Open the synchronous class with a separate index, which does not exist yet."""
     client = connected(address("elasticsearch"))
     return ElasticsearchChatMessageHistory(own_index(session_id), session_id, client=client)
 
 
 @history_backend(
-    "upstream-unaided", server="elasticsearch", corrupt=corrupt, server_errors=NOT_THERE
+    "upstream-unaided", server="elasticsearch", corrupt=corrupt, server_errors=UNREACHABLE
 )
 def upstream_unaided(session_id: str) -> ElasticsearchChatMessageHistory:
-    """The synchronous class with an ordinary client, for a node that has `_delete_by_query`."""
+    """Open the synchronous class with an ordinary client, for a node with `_delete_by_query`."""
     client = ordinary(address("elasticsearch"))
     return ElasticsearchChatMessageHistory(INDEX, session_id, client=client)
 
@@ -102,12 +102,12 @@ def upstream_unaided(session_id: str) -> ElasticsearchChatMessageHistory:
     "upstream-async-unaided",
     server="elasticsearch",
     corrupt=corrupt,
-    server_errors=NOT_THERE,
-    lacks={"sync": ASYNCHRONOUS},
+    server_errors=UNREACHABLE,
+    lacks={"sync": ASYNC_ONLY},
 )
 async def upstream_async_unaided(
     session_id: str,
 ) -> AsyncIterator[AsyncElasticsearchChatMessageHistory]:
-    """The asynchronous class with an ordinary client."""
+    """Open the asynchronous class with an ordinary client."""
     async with AsyncElasticsearch(address("elasticsearch")) as client:
         yield AsyncElasticsearchChatMessageHistory(INDEX, session_id, client=client)

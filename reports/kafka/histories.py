@@ -1,4 +1,4 @@
-"""`KafkaChatMessageHistory` of langchain-community as shipped, declared in three ways."""
+"""`KafkaChatMessageHistory` of langchain-community, as shipped, declared in three ways."""
 
 import contextlib
 
@@ -9,35 +9,37 @@ from langchain_core.runnables.config import run_in_executor
 from chat_history_conformance import history_backend
 from chat_history_conformance.servers import address
 
-MORE_THAN_THERE_IS = 1_000_000
+MORE_THAN_ANY_HISTORY = 1_000_000
 SECONDS = 2.0
-"""How long a whole read waits: it cannot know where the end is. A read has everything after 0.1 to
-0.7 s on an idle machine; half of this bound is not dependable on a busy one."""
+"""The time limit of a whole read, which cannot know where the history ends. On an idle machine, a
+read has everything after 0.1 to 0.7 s. On a busy one, half of this limit is not enough."""
 
 
 class ReadFromBeginning(KafkaChatMessageHistory):
-    """Upstream's class, with the read by which it gives a whole conversation under one name."""
+    """Upstream's class, with one method that reads the whole conversation."""
 
     def whole(self) -> list[BaseMessage]:
-        return self.messages_from_beginning(MORE_THAN_THERE_IS, SECONDS)
+        """Read from the beginning, with bounds that no history reaches."""
+        return self.messages_from_beginning(MORE_THAN_ANY_HISTORY, SECONDS)
 
     async def awhole(self) -> list[BaseMessage]:
-        """As `BaseChatMessageHistory.aget_messages`, which upstream inherits, calls `messages`."""
+        """Run `whole` in a thread, as the inherited `aget_messages` does with `messages`."""
         return await run_in_executor(None, self.whole)
 
 
 def with_ttl(session_id, ttl_ms, **partition):
-    """Upstream documents -1 for no expiration."""
+    """Open a history with a time to live. Upstream documents -1 for no expiration."""
     ttl_ms = -1 if ttl_ms is None else ttl_ms
     return ReadFromBeginning(session_id, address("kafka"), ttl_ms=ttl_ms, **partition)
 
 
 def with_ttl_on_one_partition(session_id, ttl_ms):
+    """Open a history with one partition and a time to live."""
     return with_ttl(session_id, ttl_ms, partition=1)
 
 
 def corrupt(session_id):
-    """Write the records of the newest one's partition again, the text of the last one cut short."""
+    """Write the newest partition's records again, with the text of the last one cut short."""
     from confluent_kafka import Consumer, Producer, TopicPartition
     from confluent_kafka.admin import AdminClient
 
@@ -73,7 +75,7 @@ def corrupt(session_id):
     corrupt=corrupt,
 )
 def upstream(session_id):
-    """Read from the beginning, with a count and a time that are large enough."""
+    """Open a history that is read from the beginning, with large bounds."""
     return ReadFromBeginning(session_id, address("kafka"))
 
 
@@ -86,11 +88,11 @@ def upstream(session_id):
     corrupt=corrupt,
 )
 def upstream_one_partition(session_id):
-    """The same with `partition=1`, which upstream leaves to its users: then the order holds."""
+    """Open the same history with `partition=1`, which upstream does not set by default."""
     return ReadFromBeginning(session_id, address("kafka"), partition=1)
 
 
 @history_backend("upstream-messages", server="kafka")
 def upstream_messages(session_id):
-    """Read through `messages`, as RunnableWithMessageHistory does."""
+    """Open a history that is read through `messages`, as in RunnableWithMessageHistory."""
     return KafkaChatMessageHistory(session_id, address("kafka"))

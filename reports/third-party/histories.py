@@ -1,4 +1,4 @@
-"""Histories that nobody here wrote, as shipped, opened the way their documentation does."""
+"""Histories of other projects, as shipped, opened as their documentation does."""
 
 from langchain_community.chat_message_histories import (
     FileChatMessageHistory,
@@ -11,13 +11,13 @@ from chat_history_conformance import history_backend
 
 @history_backend("community-sql", disposable=True)
 def community_sql(session_id):
-    """`SQLChatMessageHistory` on SQLite, by connection string."""
+    """Open `SQLChatMessageHistory` on SQLite, by connection string."""
     return SQLChatMessageHistory(session_id, connection="sqlite:///history.db")
 
 
 @history_backend("community-file", disposable=True)
 def community_file(session_id):
-    """`FileChatMessageHistory`, the session id being the file's path."""
+    """Open `FileChatMessageHistory` with the session id as the path of the file."""
     return FileChatMessageHistory(session_id)
 
 
@@ -28,7 +28,7 @@ STORE = {}
     "core-memory", lacks={"durable": "kept in process memory by design"}, disposable=True
 )
 def core_memory(session_id):
-    """`InMemoryChatMessageHistory` in a dictionary by session id, as langchain-core documents."""
+    """Open `InMemoryChatMessageHistory` in a dictionary, as langchain-core documents it."""
     if session_id not in STORE:
         STORE[session_id] = InMemoryChatMessageHistory()
     return STORE[session_id]
