@@ -1,6 +1,7 @@
-"""A run's report in every format: JSON, Markdown, HTML and a badge, chosen by a file's ending.
+"""Write the report of a run as JSON, Markdown, HTML or a badge, and read it from JSON.
 
-The formats are pure functions of a result, one module each; files are read and written here only.
+The ending of a file chooses the format. Each format is a pure function in its own module. Only this
+module reads and writes files.
 """
 
 from __future__ import annotations
@@ -33,45 +34,52 @@ _RENDERED: Mapping[str, Callable[[RunReport, Rules | None], str]] = {
 }
 
 ENDINGS = tuple(_RENDERED)
-"""The endings of a file's name that stand for a format."""
+"""The endings of file names that choose a format."""
 
 
 def check_path(path: Path) -> None:
-    """Refuse a path that `write_report` could not write, before a run is spent on it.
+    """Refuse a path that `write_report` could not write to, so that a run is not wasted.
 
-    A parent directory that is missing is fine: it is made when the report is written.
+    A missing parent directory is accepted, because `write_report` creates it.
 
     Args:
-        path: Where the report is to go.
+        path: The file of the report.
 
     Raises:
-        ValueError: The ending stands for no format, the path is a directory, or something that is
-            no directory stands where its parent must be.
+        ValueError: The ending does not choose a format, the path is a directory, or its parent
+            cannot be a directory.
     """
     if path.suffix.lower() not in _RENDERED:
+        found = f"is {path.suffix!r}" if path.suffix else "is missing"
         raise ValueError(
-            f"{path}: a report's format is its file's ending, one of {', '.join(ENDINGS)}; "
-            f"{repr(path.suffix) if path.suffix else 'no ending'} is none of them"
+            f"{path}: the ending of the file name chooses the format of a report, but it {found}. "
+            f"Use one of {', '.join(ENDINGS)}."
         )
     check_place(path)
 
 
 def check_place(path: Path) -> None:
-    """Refuse a path where no file can be written, whatever its format.
+    """Refuse a path that no file can be written to.
+
+    Args:
+        path: The file to write.
 
     Raises:
-        ValueError: The path is a directory, or something that is no directory stands where its
-            parent must be.
+        ValueError: The path is a directory, or its parent cannot be a directory.
     """
     if path.is_dir():
-        raise ValueError(f"{path}: is a directory; name a file in it")
+        raise ValueError(f"{path}: is a directory. Name a file in it.")
     parent = next((parent for parent in path.absolute().parents if parent.exists()), None)
     if parent is None or not parent.is_dir():
-        raise ValueError(f"{path}: {parent or path.anchor} is not a directory")
+        raise ValueError(f"{path}: {parent or path.anchor} is not a directory. Name another path.")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, with the same line ends everywhere; make a missing parent.
+    """Write `text` as UTF-8, with the same line ends on every system.
+
+    Args:
+        path: The file. A missing parent directory is created.
+        text: The text.
 
     Raises:
         OSError: The file cannot be written.
@@ -81,14 +89,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_report(report: RunReport, path: Path, rules: Rules | None = None) -> None:
-    """Write `report` to `path` in the format that its ending stands for, as UTF-8.
+    """Write `report` to `path` as UTF-8, in the format that the ending chooses.
 
-    A missing parent directory is made; a file that is there is replaced.
+    A missing parent directory is created. An existing file is replaced.
 
     Args:
         report: The run.
-        path: A file's name that ends in `.json`, `.md`, `.html` or `.svg`.
-        rules: The catalogue's texts by contract id, shown beside findings in Markdown and HTML.
+        path: A file whose name ends in `.json`, `.md`, `.html` or `.svg`.
+        rules: The texts of the catalogue by contract id, which Markdown and HTML show next to
+            findings.
 
     Raises:
         ValueError: `check_path` refuses the path.
@@ -99,11 +108,14 @@ def write_report(report: RunReport, path: Path, rules: Rules | None = None) -> N
 
 
 def load_report(path: Path) -> RunReport:
-    """The report that `write_report` wrote as JSON to `path`.
+    """Read the report that `write_report` wrote as JSON to `path`.
+
+    Args:
+        path: The JSON file.
 
     Raises:
-        ValueError: The file cannot be read, is not JSON, is of another schema version or does not
-            follow the schema; the message names the file and the place.
+        ValueError: The file cannot be read, is not JSON, has another schema version or does not
+            follow the schema. The message names the file and the field.
     """
     try:
         text = path.read_bytes()

@@ -167,11 +167,7 @@ def _entry(anchor: str, status: Status, group: Group, rules: Rules, many: bool) 
         first_labels=wording.labels(results[:_FEW_LABELS] if several else results),
         more=f"and {left_out} more" if left_out else "",
         labels=wording.labels(results),
-        reasons=[
-            reason
-            for reason in dict.fromkeys(result.reason for result in results if result.reason)
-            if reason != title
-        ],
+        reasons=wording.other_reasons(group),
         rule=None if group.shared else _rule(results[0].id, rules),
     )
     return _with_finding(entry, finding, group) if finding is not None else entry

@@ -55,7 +55,7 @@ class ModeColumn:
 
 @dataclass(frozen=True)
 class Cell:
-    """One contract in one mode on one backend, or an empty cell if `status` is None."""
+    """One contract in one mode on one backend. Without a status, the cell is empty."""
 
     first: bool
     status: Status | None = None

@@ -1,4 +1,4 @@
-"""A run as Markdown (GitHub's), for a comment on a pull request or a report that is checked in."""
+"""A run as GitHub's Markdown, for a comment on a pull request or a committed report."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-from chat_history_conformance.reports import wording as telling
-from chat_history_conformance.reports.wording import Group, Status
+from chat_history_conformance.reports import wording
+from chat_history_conformance.reports.wording import BRIEF, Group, Status
 from chat_history_conformance.results.model import (
     BackendReport,
     ContractResult,
@@ -18,8 +18,10 @@ from chat_history_conformance.results.model import (
 )
 from chat_history_conformance.results.verdict import headline
 
+__all__ = ["LIMIT", "render"]
+
 LIMIT = 60_000
-"""Characters after which findings are told in one line; GitHub refuses more than 65,536."""
+"""The number of characters after which a finding gets one line. GitHub refuses more than 65,536."""
 
 _WIDE = 110
 _LONG_LINE = 2_000
@@ -29,28 +31,27 @@ _MARKS: dict[VerdictName, str] = {
     "not_conformant": "❌",
     "incomplete": "⚪",
 }
-_TOLD_BRIEFLY: frozenset[Status] = frozenset({"not_applicable", "not_run"})
 
 
 def render(report: RunReport, rules: Rules | None = None, *, limit: int | None = LIMIT) -> str:
-    """`report` as Markdown.
+    """Return `report` as Markdown.
 
     Args:
-        report: What to tell.
-        rules: The catalogue's texts by contract id; without them, ids stand alone.
-        limit: Characters after which a finding is told by its first line alone, so that the text
-            stays one that a comment can hold. None tells everything.
+        report: The run.
+        rules: The texts of the catalogue by contract id. Without them, only ids are shown.
+        limit: The number of characters after which only the first line of a finding is shown, so
+            that the text fits into a comment. None shows everything.
     """
     text = "\n".join([*_opening(report), *_families(report.backends)])
     for backend in report.backends:
         text += f"\n## {_code(backend.name)}\n\n{_verdict(backend)}\n"
         for paragraph in _stated(backend):
             text += f"\n{paragraph}\n"
-        for status, groups in telling.sections(backend).items():
-            text += f"\n### {telling.STATUSES[status].heading}\n\n"
+        for status, groups in wording.sections(backend).items():
+            text += f"\n### {wording.STATUSES[status].heading}\n\n"
             left_out = 0
             for group in groups:
-                full = _reason(group) if status in _TOLD_BRIEFLY else _told(group, rules or {})
+                full = _reason(group) if status in BRIEF else _entry(group, rules or {})
                 brief = _one_line(group)
                 if limit is None or len(text) + len(full) <= limit:
                     text += full
@@ -59,7 +60,7 @@ def render(report: RunReport, rules: Rules | None = None, *, limit: int | None =
                 else:
                     left_out += 1
             if left_out:
-                text += f"- {left_out} more, cut here\n"
+                text += f"- {left_out} more, left out here\n"
     return text
 
 
@@ -69,7 +70,7 @@ def _opening(report: RunReport) -> Iterator[str]:
         yield f"- {_code(backend.name)}: {_verdict(backend)}"
     if not report.backends:
         yield "No backend was run."
-    facts = [*telling.facts(report.suite), *telling.facts(report.environment)]
+    facts = [*wording.facts(report.suite), *wording.facts(report.environment)]
     if facts:
         yield f"\n{_text(', '.join(f'{name} {value}' for name, value in facts))}"
 
@@ -82,7 +83,7 @@ def _verdict(backend: BackendReport) -> str:
 
 def _families(backends: Sequence[BackendReport]) -> Iterator[str]:
     families = list(
-        dict.fromkeys(telling.family(result.id) for b in backends for result in b.contracts)
+        dict.fromkeys(wording.family(result.id) for b in backends for result in b.contracts)
     )
     if not families:
         yield ""
@@ -92,37 +93,37 @@ def _families(backends: Sequence[BackendReport]) -> Iterator[str]:
     seen: set[Status] = set()
     for name in families:
         tallies = [
-            telling.tally(r for r in backend.contracts if telling.family(r.id) == name)
+            wording.tally(r for r in backend.contracts if wording.family(r.id) == name)
             for backend in backends
         ]
         seen.update(*tallies)
         yield f"| {_in_table(_code(name))} | {' | '.join(map(_cell, tallies))} |"
-    words = (f"{word.symbol} {word.one}" for name, word in telling.STATUSES.items() if name in seen)
+    words = (f"{word.symbol} {word.one}" for name, word in wording.STATUSES.items() if name in seen)
     yield f"\n{', '.join(words)}\n"
 
 
 def _cell(tally: dict[Status, int]) -> str:
-    return ", ".join(f"{telling.STATUSES[name].symbol} {number}" for name, number in tally.items())
+    return ", ".join(f"{wording.STATUSES[name].symbol} {number}" for name, number in tally.items())
 
 
 def _stated(backend: BackendReport) -> Iterator[str]:
     if backend.lacks:
-        given_up = (f"- {_code(name)}: {_text(why)}" for name, why in backend.lacks.items())
-        yield "Given up:\n\n" + "\n".join(given_up)
+        lacks = (f"- {_code(name)}: {_text(why)}" for name, why in backend.lacks.items())
+        yield "Not supported:\n\n" + "\n".join(lacks)
     if backend.notes:
         yield "\n".join(f"- {_text(note)}" for note in backend.notes)
 
 
 def _reason(group: Group) -> str:
     return (
-        f"- {telling.contracts(len(group.results))}: {_text(group.title)}<br>\n"
+        f"- {wording.contracts(len(group.results))}: {_text(group.title)}<br>\n"
         f"  {_labels(group.results)}\n"
     )
 
 
-def _told(group: Group, rules: Rules) -> str:
+def _entry(group: Group, rules: Rules) -> str:
     parts = [f"#### {_title(group)}", _labels(group.results)]
-    parts += [f"Reason: {_text(why)}" for why in _given_reasons(group)]
+    parts += [f"Reason: {_text(why)}" for why in wording.other_reasons(group)]
     if group.finding is not None:
         parts += _finding(group.finding, group)
     if not group.shared:
@@ -132,22 +133,16 @@ def _told(group: Group, rules: Rules) -> str:
 
 def _title(group: Group) -> str:
     kind = group.finding.kind.replace("_", " ") if group.finding else ""
-    # Most summaries begin with it: lost 1 of 3 messages.
+    # Most summaries begin with the kind: lost 1 of 3 messages.
     kind = f" ({kind})" if kind and kind not in group.title else ""
     if group.shared or len({result.id for result in group.results}) > 1:
-        return f"{telling.contracts(len(group.results))}: {_text(group.title)}{kind}"
+        return f"{wording.contracts(len(group.results))}: {_text(group.title)}{kind}"
     return f"{_text(group.title)}{kind}"
 
 
 def _one_line(group: Group) -> str:
-    return (
-        f"- {_title(group)}: {_labels(group.results[:3])} (cut here; other formats tell it all)\n"
-    )
-
-
-def _given_reasons(group: Group) -> list[str]:
-    reasons = dict.fromkeys(result.reason for result in group.results if result.reason)
-    return [reason for reason in reasons if reason != group.title]
+    labels = _labels(group.results[:3])
+    return f"- {_title(group)}: {labels} (shortened; the other formats show all of it)\n"
 
 
 def _finding(finding: Finding, group: Group) -> Iterator[str]:
@@ -162,7 +157,7 @@ def _finding(finding: Finding, group: Group) -> Iterator[str]:
     if finding.notes:
         yield "\n".join(f"- {_text(note)}" for note in finding.notes)
     if finding.reproducer:
-        snippet = telling.visible(finding.reproducer.strip("\n"), keep="\n\t")
+        snippet = wording.visible(finding.reproducer.strip("\n"), keep="\n\t")
         yield "<details><summary>Reproducer</summary>"
         yield _block(snippet, "python")
         yield "</details>"
@@ -181,15 +176,15 @@ def _rule(contract: str, rules: Rules) -> Iterator[str]:
 
 
 def _prose(text: str) -> str:
-    """A text of the catalogue, whose lines are broken where its source file breaks them."""
+    """Return a text of the catalogue without the line breaks of its source file."""
     return _text(" ".join(text.split()))
 
 
 def _side_by_side(finding: Finding) -> str:
-    """Two columns with a mark between; where they would be too wide, one below the other."""
+    """Return two columns with a mark between, or one below the other if they are too wide."""
     rows = [
         (row.mark, _line(row.expected or ""), _line(row.returned or ""))
-        for row in telling.aligned(finding.expected, finding.returned)
+        for row in wording.aligned(finding.expected, finding.returned)
     ]
     left = max(_width("expected"), *(_width(expected) for _, expected, _ in rows))
     right = max(_width("returned"), *(_width(returned) for _, _, returned in rows))
@@ -206,12 +201,12 @@ def _side_by_side(finding: Finding) -> str:
 
 
 def _line(text: str) -> str:
-    shown = telling.visible(text)
+    shown = wording.visible(text)
     return shown if len(shown) <= _LONG_LINE else f"{shown[:_LONG_LINE]} …"
 
 
 def _width(text: str) -> int:
-    """The columns that `text` takes where every character is as wide as its neighbours."""
+    """Return the number of columns that `text` takes in a font of fixed width."""
     return sum(
         0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
         for c in text
@@ -219,7 +214,7 @@ def _width(text: str) -> int:
 
 
 def _labels(results: Iterable[ContractResult]) -> str:
-    return ", ".join(_code(label) for label in telling.labels(results))
+    return ", ".join(_code(label) for label in wording.labels(results))
 
 
 def _block(text: str, language: str = "") -> str:
@@ -228,14 +223,14 @@ def _block(text: str, language: str = "") -> str:
 
 
 def _code(text: str) -> str:
-    shown = telling.visible(text) or " "
+    shown = wording.visible(text) or " "
     fence = "`" * (1 + _longest_run(shown))
     blank = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{fence}{blank}{shown}{blank}{fence}"
 
 
 def _in_table(markdown: str) -> str:
-    # A pipe parts cells even within code.
+    # A pipe separates cells even inside code.
     return re.sub(r"(?<!\\)\|", r"\|", markdown)
 
 
@@ -244,9 +239,9 @@ def _longest_run(text: str) -> int:
 
 
 def _text(text: str) -> str:
-    """`text` as Markdown that shows it as it is, on one line of source, mentioning nobody.
+    """Return Markdown on one line that shows `text` as it is and mentions no user.
 
-    What stands between single backticks stays code, as the suite's own texts write it.
+    Text between single backticks stays code, because the texts of the suite use it.
     """
     return "<br>".join(map(_one_line_of_text, text.strip("\n").split("\n")))
 
@@ -260,7 +255,7 @@ def _one_line_of_text(text: str) -> str:
 
 def _escaped(text: str) -> str:
     text = re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", text)
-    # The start of a list or a heading, where the text is the first of its line.
+    # Text at the start of a line could begin a list or a heading.
     text = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", text)
     # A message that says @name or #1 must not notify a person or link an issue.
     return re.sub(r"(@|#)(?=\w)", r"\1<!-- -->", text)

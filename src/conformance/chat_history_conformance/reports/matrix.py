@@ -1,4 +1,4 @@
-"""Many runs side by side: one report whose columns are the backends of all of them."""
+"""Merge several runs into one report, whose columns are the backends of all runs."""
 
 from __future__ import annotations
 
@@ -8,32 +8,36 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from chat_history_conformance.reports import wording as telling
+from chat_history_conformance.reports import wording
 from chat_history_conformance.results.model import RunReport
+
+__all__ = ["labels_of", "merge"]
 
 
 def merge(
     reports: Sequence[RunReport] | Mapping[Path, RunReport], labels: Sequence[str] = ()
 ) -> RunReport:
-    """One report with the backends of all `reports`, in their order.
+    """Return one report with the backends of all `reports`, in the same order.
 
-    Columns keep their names where these differ. Where they clash, the suite's version is added if
-    it tells all of them apart, else the label of the run, else its number: `kafka (0.2.0)`,
-    `kafka (linux)`, `kafka (run 2)`. What the runs have in common stays stated for the whole;
-    where they differ, the whole names every value and each column notes its own.
+    If two backends have the same name, the first of these that differs is added: the version of the
+    suite, the label of the run, the number of the run. Examples: `kafka (0.2.0)`, `kafka (linux)`,
+    `kafka (run 2)`. If the runs differ in a fact, such as a version, the merged report lists all
+    values, and each backend gets a note with its own value.
 
     Args:
-        reports: The runs, or the runs by the files that they were read from, which label them.
-        labels: A name for each run, such as those of `labels_of`.
+        reports: The runs, or the runs by file. The files label the runs then.
+        labels: A name for each run, such as the result of `labels_of`.
 
     Raises:
-        ValueError: There are labels, but not one for each run.
+        ValueError: The number of labels is not the number of runs.
     """
     if isinstance(reports, Mapping):
         labels = labels or labels_of(list(reports))
         reports = list(reports.values())
     if labels and len(labels) != len(reports):
-        raise ValueError(f"{len(labels)} labels for {len(reports)} reports")
+        raise ValueError(
+            f"There are {len(labels)} labels for {len(reports)} reports. Give one for each report."
+        )
     names = _names(reports, labels)
     columns = []
     for run, report in enumerate(reports):
@@ -49,7 +53,7 @@ def merge(
 
 
 def labels_of(paths: Sequence[str | PurePath]) -> list[str]:
-    """The shortest ends of `paths` that tell them apart, without their suffix."""
+    """Return the shortest ends of `paths` that all differ, without their suffix."""
     parts = [PurePath(path).with_suffix("").parts for path in paths]
     longest = max(map(len, parts), default=0)
     for length in range(1, longest + 1):
@@ -74,7 +78,7 @@ def _names(reports: Sequence[RunReport], labels: Sequence[str]) -> dict[tuple[in
         chosen = next((way for way in ways if len(set(way)) == len(runs) and all(way)), ways[-1])
         for run, addition in zip(runs, chosen, strict=True):
             names[run, name] = name if len(runs) == 1 else f"{name} ({addition})"
-    # A backend may bear the very name that another was given here.
+    # A backend may already have the name that another one got above.
     taken = Counter(names.values())
     return {
         (run, name): f"{shown} (run {run + 1})" if taken[shown] > 1 else shown
@@ -83,7 +87,7 @@ def _names(reports: Sequence[RunReport], labels: Sequence[str]) -> dict[tuple[in
 
 
 def _own(report: RunReport, reports: Sequence[RunReport]) -> str:
-    """What `report` ran with that not all `reports` did."""
+    """Return the facts of `report` that are not the same in all `reports`."""
     everywhere = set.intersection(*(set(_facts(other)) for other in reports))
     return ", ".join(
         f"{name} {text}" for name, text in _facts(report) if (name, text) not in everywhere
@@ -91,12 +95,12 @@ def _own(report: RunReport, reports: Sequence[RunReport]) -> str:
 
 
 def _facts(report: RunReport) -> list[tuple[str, str]]:
-    suite: list[tuple[str, str]] = telling.facts(report.suite)
-    return [*((f"suite {name}", text) for name, text in suite), *telling.facts(report.environment)]
+    suite: list[tuple[str, str]] = wording.facts(report.suite)
+    return [*((f"suite {name}", text) for name, text in suite), *wording.facts(report.environment)]
 
 
 def _common(values: Sequence[Any]) -> dict[str, Any]:
-    """`values` as one mapping: each key with its value, or with all it has, between commas."""
+    """Return one mapping of all keys. If the values of a key differ, they are joined by commas."""
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for value in values for key in value):
         found = [value[key] for value in values if key in value]

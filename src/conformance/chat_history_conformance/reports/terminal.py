@@ -1,37 +1,50 @@
-"""What a run says on a terminal: a failure's text and the summary. Pure: values in, lines out."""
+"""The texts on the terminal: a failure, the summary of a run, and the verdict.
+
+The functions take values and return lines; the plugin prints them.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
+from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration.capabilities import catalogue
 from chat_history_conformance.diagnosis.rendering import clip
 from chat_history_conformance.results.model import BackendReport, ContractResult, Finding
 from chat_history_conformance.results.verdict import headline
 
-if TYPE_CHECKING:
-    from chat_history_conformance.contracts.catalogue import Contract
+__all__ = [
+    "COLUMN",
+    "NOT_FOUND",
+    "by_cause",
+    "deviations_block",
+    "failure",
+    "side_by_side",
+    "summary",
+    "verdict_line",
+    "wrapped",
+]
 
 NOT_FOUND = ("has no ", "has none ", "declares no ")
-"""How the reason begins where a capability was looked for and not found."""
+"""The beginnings of a reason that names a capability which the history does not have."""
 
 COLUMN = 58
-"""Characters of one column where expected and returned stand side by side."""
+"""The width of the expected and of the returned column, in characters."""
 
 
 def failure(contract: Contract, finding: Finding, *, same_as: str | None = None) -> str:
-    """The text of a failure: what happened, the story, the rule, what to look for, a script.
+    """Return the text of a failure: the summary, the steps, the rule, what to do, and a script.
 
     Args:
-        contract: The rule that was broken.
-        finding: How.
-        same_as: The label of a failure with the same cause that was told in full already.
+        contract: The contract that failed.
+        finding: The finding.
+        same_as: The label of an earlier failure with the same cause. The text refers to it then,
+            instead of repeating the details.
     """
     if same_as is not None:
-        return f"{finding.summary}\n\n  The same cause as {same_as}, which tells it in full."
+        return f"{finding.summary}\n\n  Same cause as {same_as}, which shows the details."
     parts = [finding.summary]
     if finding.steps:
         numbered = (f"{number:>4}. {line}" for number, line in enumerate(finding.steps, 1))
@@ -52,12 +65,12 @@ def failure(contract: Contract, finding: Finding, *, same_as: str | None = None)
     )
     if finding.reproducer:
         code = "\n".join(f"    {line}".rstrip() for line in finding.reproducer.splitlines())
-        parts.append(f"To see it without this suite, run this script:\n\n{code}")
+        parts.append(f"To reproduce it without this suite, run this script:\n\n{code}")
     return "\n\n".join(parts)
 
 
 def side_by_side(expected: Sequence[str], returned: Sequence[str]) -> Iterable[str]:
-    """Two listings beside each other, a mark between the lines that differ."""
+    """Yield two lists of lines next to each other, with a mark between lines that differ."""
     yield f"  {'Expected':<{COLUMN}}   Returned"
     if not expected and not returned:
         yield f"  {'nothing':<{COLUMN}}   nothing"
@@ -68,40 +81,53 @@ def side_by_side(expected: Sequence[str], returned: Sequence[str]) -> Iterable[s
 
 
 def summary(report: BackendReport) -> list[str]:
-    """The lines on one backend below the failures: causes told once, what is given up, notes."""
-    lines: list[str] = []
-    failed = [r for r in report.contracts if r.outcome == "failed" and r.finding and not r.informs]
+    """Return the lines about one backend that follow the failures.
+
+    They list causes that several contracts share, deviations, failures that do not count, errors,
+    the reasons of contracts that are not applicable, and notes.
+    """
+    return [
+        *_shared_causes(report.contracts),
+        *(
+            f"  deviation: {identifier}: {reason}"
+            for identifier, reason in _reasons(report.contracts, "deviation").items()
+        ),
+        *(
+            f"  failed but not counted: {result.label}: {result.reason}"
+            for result in report.contracts
+            if result.informs and result.outcome == "failed"
+        ),
+        *(
+            f"  error: {result.label}: {result.reason}"
+            for result in report.contracts
+            if result.outcome == "error"
+        ),
+        *(
+            f"  not applicable: {number} {'contracts' if number > 1 else 'contract'}: {reason}"
+            for reason, number in _not_applicable(report.contracts).items()
+        ),
+        *(f"  note: {note}" for note in report.notes),
+    ]
+
+
+def _shared_causes(contracts: Iterable[ContractResult]) -> Iterable[str]:
+    failed = [r for r in contracts if r.outcome == "failed" and r.finding and not r.informs]
     for cause, results in by_cause(failed).items():
         if len(results) > 1:
-            lines.append(f"  {len(results)} contracts: {cause}")
-            lines += wrapped([result.label for result in results])
-    lines += [
-        f"  deviation: {identifier}: {reason}"
-        for identifier, reason in _reasons(report.contracts, "deviation").items()
-    ]
-    lines += [
-        f"  for information: {result.label}: {result.reason}"
-        for result in report.contracts
-        if result.informs and result.outcome == "failed"
-    ]
-    for result in report.contracts:
-        if result.outcome == "error":
-            lines.append(f"  error: {result.label}: {result.reason}")
-    for reason, number in _not_applicable(report.contracts).items():
-        lines.append(
-            f"  not applicable: {number} {'contracts' if number > 1 else 'contract'}: {reason}"
-        )
-    lines += [f"  note: {note}" for note in report.notes]
-    return lines
+            yield f"  {len(results)} contracts: {cause}"
+            yield from wrapped([result.label for result in results])
 
 
 def verdict_line(report: BackendReport) -> str:
-    """The verdict on one backend: `kafka: CONFORMANT: 78 of 80 contracts exercised`."""
+    """Return the verdict on one backend: `kafka: CONFORMANT: 78 of 80 contracts exercised`."""
     return f"{report.name}: {headline(report)}"
 
 
 def by_cause(results: Iterable[ContractResult]) -> Mapping[str, list[ContractResult]]:
-    """Results with findings, those with one cause together; what has no cause stands alone."""
+    """Group the results that have a finding by its cause, the most frequent cause first.
+
+    A finding without a cause forms its own group.
+    """
     groups: dict[str, list[ContractResult]] = {}
     for result in results:
         if result.finding is not None:
@@ -110,7 +136,7 @@ def by_cause(results: Iterable[ContractResult]) -> Mapping[str, list[ContractRes
 
 
 def deviations_block(report: BackendReport) -> list[str]:
-    """The `deviations=` argument that would declare a run's failures, ready to be pasted."""
+    """Return a `deviations=` argument that declares the failures of a run, to be pasted."""
     findings: dict[str, str] = {}
     for result in report.contracts:
         if result.outcome in ("failed", "deviation") and not result.informs:
@@ -124,7 +150,7 @@ def deviations_block(report: BackendReport) -> list[str]:
 
 
 def wrapped(labels: Sequence[str], width: int = 96) -> list[str]:
-    """Labels in lines of at most `width` characters."""
+    """Return indented lines of at most `width` characters with all labels."""
     lines, line = [], "     "
     for label in labels:
         if len(line) + len(label) > width and line.strip():
@@ -139,7 +165,7 @@ def _reasons(results: Iterable[ContractResult], outcome: str) -> Mapping[str, st
 
 
 def _not_applicable(results: Iterable[ContractResult]) -> Mapping[str, int]:
-    """Reasons with their numbers; what was merely not found on the history is one reason."""
+    """Count the contracts by reason. All capabilities that were not found share one reason."""
     reasons: dict[str, int] = {}
     missing: dict[str, None] = {}
     number = 0

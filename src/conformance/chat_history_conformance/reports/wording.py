@@ -1,6 +1,6 @@
-"""How results are told, whatever the format: words, symbols, grouping and alignment.
+"""The words, symbols, groups and aligned lines that all formats of a report use.
 
-No markup lives here; each format escapes what it is given.
+This module holds no markup. Each format escapes the texts itself.
 """
 
 from __future__ import annotations
@@ -20,17 +20,42 @@ from chat_history_conformance.results.model import (
     Outcome,
 )
 
+__all__ = [
+    "BRIEF",
+    "QUIET",
+    "STATUSES",
+    "Group",
+    "Piece",
+    "Row",
+    "Status",
+    "Word",
+    "aligned",
+    "contracts",
+    "facts",
+    "family",
+    "labels",
+    "name_parts",
+    "other_reasons",
+    "prose_lines",
+    "sections",
+    "status",
+    "tally",
+    "visible",
+]
+
 Status = Outcome | Literal["informing"]
-"""What a result counts as: its outcome, or `informing` for a failure that does not count."""
+"""The outcome of a result, or `informing` for a failure that does not count."""
 
+_SIMILAR = 0.6
+"""The ratio above which two different lines are shown next to each other."""
 
-_ALIKE = 0.6
-_PAIRS_COMPARED = 400
+_MOST_PAIRS = 400
+_MOST_ALIGNED = 1_000_000
 
 
 @dataclass(frozen=True)
 class Word:
-    """How a status is shown: a symbol that needs no colour, and its words."""
+    """The symbol and the words for a status. The symbol is clear without colour."""
 
     symbol: str
     one: str
@@ -44,22 +69,20 @@ class Word:
 
 STATUSES: Mapping[Status, Word] = {
     "failed": Word("✗", "failed", "failed", "Failures"),
-    "unexpected_pass": Word(
-        "↑", "passed unexpectedly", "passed unexpectedly", "Deviations that are none"
-    ),
+    "unexpected_pass": Word("↑", "unexpected pass", "unexpected passes", "Unexpected passes"),
     "error": Word("!", "error", "errors", "Errors"),
     "deviation": Word("≈", "deviation", "deviations", "Deviations"),
     "informing": Word(
-        "i", "failed for information", "failed for information", "Failures that only inform"
+        "i", "failed but not counted", "failed but not counted", "Failures that do not count"
     ),
     "not_run": Word("·", "not run", "not run", "Not run"),
     "not_applicable": Word("–", "not applicable", "not applicable", "Not applicable"),
     "passed": Word("✓", "passed", "passed", "Passed"),
 }
-"""Every status, the gravest first; reports tell them in this order."""
+"""Every status, the most serious first. Reports use this order."""
 
 QUIET: frozenset[Status] = frozenset({"passed", "not_applicable"})
-"""What needs nobody's attention."""
+"""Statuses that need no attention."""
 
 
 BRIEF: frozenset[Status] = frozenset({"not_applicable", "not_run"})
@@ -68,10 +91,13 @@ BRIEF: frozenset[Status] = frozenset({"not_applicable", "not_run"})
 
 @dataclass(frozen=True)
 class Group:
-    """Results with one reason, told once.
+    """Results that share a reason, to be shown once.
 
-    `title` is the reason in one line. `shared` is true where the findings name one cause, so that
-    the title speaks of the cause and not of what one contract saw. `finding` is the shortest one.
+    Attributes:
+        title: The reason in one line.
+        results: The results.
+        finding: The shortest of their findings.
+        shared: True if the findings name the same cause. The title is that cause then.
     """
 
     title: str
@@ -82,14 +108,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of what was expected beside one line of what was returned; None where none is."""
+    """An expected line next to a returned line. None if there is no such line."""
 
     expected: str | None
     returned: str | None
 
     @property
     def mark(self) -> str:
-        """` ` for equal lines, `-` for one that is missing, `+` for one too many, else `≠`."""
+        """A blank for equal lines, `-` for a missing line, `+` for an extra one, otherwise `≠`."""
         if self.expected == self.returned:
             return " "
         if self.returned is None:
@@ -98,28 +124,28 @@ class Row:
 
 
 def status(result: ContractResult) -> Status:
-    """What `result` counts as."""
+    """Return the status of `result`."""
     if result.informs and result.outcome in ("failed", "unexpected_pass"):
         return "informing"
     return result.outcome
 
 
 def family(contract: str) -> str:
-    """The part of a contract id before the dot."""
+    """Return the family of a contract id, which is the part before the dot."""
     return contract.partition(".")[0]
 
 
 def tally(results: Iterable[ContractResult]) -> dict[Status, int]:
-    """How many results have each status that occurs, the gravest first."""
+    """Count the results of each status that occurs, the most serious status first."""
     counts = Counter(status(result) for result in results)
     return {name: counts[name] for name in STATUSES if counts[name]}
 
 
 def sections(backend: BackendReport) -> dict[Status, list[Group]]:
-    """What there is to tell of `backend` beside its passes, the gravest first.
+    """Return everything to show about `backend` except passes, the most serious status first.
 
-    What has a finding is grouped by cause, the cause with most contracts first; the rest by
-    reason.
+    Results with a finding are grouped by cause, and the cause with most contracts comes first.
+    Other results are grouped by reason.
     """
     by_status: dict[Status, list[ContractResult]] = {name: [] for name in STATUSES}
     for result in backend.contracts:
@@ -133,7 +159,7 @@ def _groups(results: Iterable[ContractResult]) -> list[Group]:
     for result in results:
         by_key.setdefault(_key(result), []).append(result)
     groups = [_group(members) for members in by_key.values()]
-    # Stable: causes of one size stay in the order of the catalogue.
+    # The sort is stable: groups of the same size stay in the order of the catalogue.
     return sorted(groups, key=lambda group: -len(group.results))
 
 
@@ -142,11 +168,11 @@ def _key(result: ContractResult) -> object:
     if finding is None:
         return result.reason or ""
     if finding.cause:
-        # A deviation's reason is the adopter's own and must not vanish behind another's.
+        # The reason of a deviation is from the declaration, so each reason must be shown.
         return finding.cause, result.reason or ""
-    # One contract that breaks alike in several modes is one finding; only the snippet differs.
-    told = (finding.kind, finding.summary, finding.steps, finding.expected, finding.returned)
-    return result.id, told, finding.notes, result.reason or ""
+    # A contract that fails in the same way in several modes is one finding; only scripts differ.
+    shown = (finding.kind, finding.summary, finding.steps, finding.expected, finding.returned)
+    return result.id, shown, finding.notes, result.reason or ""
 
 
 def _group(members: Sequence[ContractResult]) -> Group:
@@ -159,13 +185,19 @@ def _group(members: Sequence[ContractResult]) -> Group:
     return Group(title or "no summary was recorded", tuple(members), shortest, shared)
 
 
+def other_reasons(group: Group) -> list[str]:
+    """Return the reasons that the results of a group give, except its title."""
+    reasons = dict.fromkeys(result.reason for result in group.results if result.reason)
+    return [reason for reason in reasons if reason != group.title]
+
+
 def contracts(number: int) -> str:
-    """`1 contract`, `31 contracts`: each mode counts, as it does in the verdict."""
+    """Return `1 contract` or `31 contracts`. Each mode counts, as it does in the verdict."""
     return f"{number:,} contract{'s'[: number != 1]}"
 
 
 def labels(results: Iterable[ContractResult]) -> list[str]:
-    """Each contract once, with the modes it ran in: `ordering.one_batch[sync,async]`."""
+    """Return each contract once, with its modes: `ordering.one_batch[sync,async]`."""
     modes: dict[str, list[str]] = {}
     for result in results:
         modes.setdefault(result.id, []).append(result.mode)
@@ -173,9 +205,9 @@ def labels(results: Iterable[ContractResult]) -> list[str]:
 
 
 def aligned(expected: Sequence[str], returned: Sequence[str]) -> list[Row]:
-    """`expected` beside `returned`, equal lines opposite one another."""
-    if len(expected) * len(returned) > 1_000_000:
-        # Aligning is quadratic; lists of this size are compared place by place.
+    """Return the lines of `expected` next to those of `returned`, with equal lines in one row."""
+    if len(expected) * len(returned) > _MOST_ALIGNED:
+        # Aligning takes quadratic time, so the lines of long lists are paired by number.
         return [Row(*pair) for pair in zip_longest(expected, returned)]
     rows = []
     matcher = SequenceMatcher(a=expected, b=returned, autojunk=False)
@@ -189,15 +221,15 @@ def aligned(expected: Sequence[str], returned: Sequence[str]) -> list[Row]:
 
 
 def _paired(expected: Sequence[str], returned: Sequence[str]) -> list[Row]:
-    """Lines of which none are equal, each beside the one that it resembles, if any does.
+    """Return lines of which no two are equal, each next to the most similar line if there is one.
 
-    A message that was altered then stands beside what became of it, and not beside its neighbour.
+    An altered message then appears next to the original, and not next to a neighbour.
     """
-    if len(expected) * len(returned) <= _PAIRS_COMPARED:
-        places = [(i, j) for i in range(len(expected)) for j in range(len(returned))]
-        alike = {(i, j): _alike(expected[i], returned[j]) for i, j in places}
-        i, j = max(places, key=alike.__getitem__, default=(0, 0))
-        if alike.get((i, j), 0.0) >= _ALIKE:
+    if len(expected) * len(returned) <= _MOST_PAIRS:
+        pairs = [(i, j) for i in range(len(expected)) for j in range(len(returned))]
+        ratios = {(i, j): _similarity(expected[i], returned[j]) for i, j in pairs}
+        i, j = max(pairs, key=ratios.__getitem__, default=(0, 0))
+        if ratios.get((i, j), 0.0) >= _SIMILAR:
             return [
                 *_paired(expected[:i], returned[:j]),
                 Row(expected[i], returned[j]),
@@ -206,20 +238,20 @@ def _paired(expected: Sequence[str], returned: Sequence[str]) -> list[Row]:
     return [Row(*pair) for pair in zip_longest(expected, returned)]
 
 
-def _alike(left: str, right: str) -> float:
-    """How alike two lines are, from 0 to 1; of long ones, the first characters are looked at."""
+def _similarity(left: str, right: str) -> float:
+    """Return a ratio from 0 to 1. Only the first 200 characters of long lines are compared."""
     return SequenceMatcher(a=left[:200], b=right[:200], autojunk=False).ratio()
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """`text` with every character that cannot be printed shown as its Python escape.
+    """Return `text` with every unprintable character replaced by its Python escape.
 
-    Control and bidirectional characters, odd blanks and lone surrogates become visible, and what
-    is left can be encoded and put in XML.
+    Control and bidirectional characters, unusual blanks and lone surrogates become visible. The
+    result can be encoded and put in XML.
 
     Args:
         text: Any text.
-        keep: Characters to leave alone, such as the newlines of a snippet.
+        keep: Characters to keep, such as the newlines of a script.
     """
     if text.isprintable():
         return text
@@ -230,7 +262,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """`values` as pairs of text, what is nested one level named `server kafka`."""
+    """Return `values` as pairs of text. A nested value is named by both keys: `server kafka`."""
     pairs: list[tuple[str, str]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Outcomes to a verdict. Pure: a list of results in, a verdict and its counts out."""
+"""The verdict on a backend, computed from its results."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from chat_history_conformance.results.model import (
     VerdictName,
 )
 
+__all__ = ["count", "headline", "judge"]
+
 
 def count(results: Iterable[ContractResult]) -> Counts:
-    """How many of `results` had which outcome; an unexpected pass is counted as a failure."""
+    """Count the results by outcome. An unexpected pass counts as a failure."""
     results = list(results)
     outcomes = Counter(result.outcome for result in results)
     broken = [result for result in results if result.outcome in ("failed", "unexpected_pass")]
@@ -33,14 +35,15 @@ def count(results: Iterable[ContractResult]) -> Counts:
 
 
 def judge(results: Iterable[ContractResult], *, unsettled: str | None = None) -> VerdictName:
-    """The verdict on a backend from the results of every declared contract.
+    """Return the verdict on a backend.
 
-    A failure that counts decides. Without one, a MUST that was left unexercised by an error or by
-    the run leaves the verdict open; so does a run in which nothing at all was exercised.
+    A failure that counts decides. Without one, the verdict is incomplete if an error or the run
+    left a contract of level must unexercised, or if nothing at all was exercised.
 
     Args:
-        results: Those of every declared contract.
-        unsettled: Why the run as a whole can say no more than that something is broken.
+        results: The results of every declared contract.
+        unsettled: The reason why the run cannot reach a verdict, if there is one. A failure that
+            counts still decides.
     """
     results = list(results)
     counts = count(results)
@@ -55,7 +58,11 @@ def judge(results: Iterable[ContractResult], *, unsettled: str | None = None) ->
 
 
 def headline(report: BackendReport) -> str:
-    """The verdict in one line: `CONFORMANT (without durable): 78 of 80 contracts exercised`."""
+    """Return the verdict in one line: `CONFORMANT (without durable): 78 of 80 contracts exercised`.
+
+    Args:
+        report: The report on one backend.
+    """
     verdict, counts = report.verdict, report.counts
     if verdict == "conformant_with_deviations":
         word = f"CONFORMANT WITH {counts.deviations} DEVIATION{'S'[: counts.deviations != 1]}"
@@ -72,7 +79,7 @@ def headline(report: BackendReport) -> str:
             (counts.errors, "error" if counts.errors == 1 else "errors"),
             (counts.not_applicable, "not applicable"),
             (counts.not_run, "not run"),
-            (counts.informing, "failed for information"),
+            (counts.informing, "failed but not counted"),
         )
         if number
     )
