@@ -1,4 +1,4 @@
-"""Outcomes to a verdict, without pytest and without a history."""
+"""The verdict and its headline, computed from outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def of(*outcomes: str, **changes: object) -> list[ContractResult]:
 
 
 def report(verdict: VerdictName, results: list[ContractResult], **changes: object) -> BackendReport:
-    plain = BackendReport("mine", verdict, {}, count(results), results)
+    plain = BackendReport("mine", verdict, {}, count(results), tuple(results))
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -30,11 +30,11 @@ def test_all_passed_is_conformant() -> None:
     assert judge(of("passed", "passed")) == "conformant"
 
 
-def test_what_is_not_applicable_leaves_a_verdict_conformant() -> None:
+def test_a_contract_that_is_not_applicable_does_not_change_the_verdict() -> None:
     assert judge(of("passed", "not_applicable")) == "conformant"
 
 
-def test_a_failure_is_not_conformant_whatever_else_happened() -> None:
+def test_a_failure_makes_any_run_not_conformant() -> None:
     assert judge(of("passed", "failed", "error", "not_run", "deviation")) == "not_conformant"
 
 
@@ -42,27 +42,27 @@ def test_an_unexpected_pass_is_not_conformant() -> None:
     assert judge(of("passed", "unexpected_pass")) == "not_conformant"
 
 
-def test_a_deviation_is_told_in_the_verdict() -> None:
+def test_a_deviation_appears_in_the_verdict() -> None:
     assert judge(of("passed", "deviation")) == "conformant_with_deviations"
 
 
 @pytest.mark.parametrize("outcome", ["error", "not_run"])
-def test_a_must_left_unexercised_makes_the_verdict_incomplete(outcome: str) -> None:
+def test_an_unexercised_must_makes_the_verdict_incomplete(outcome: str) -> None:
     assert judge(of("passed", "deviation", outcome)) == "incomplete"
 
 
 @pytest.mark.parametrize("outcome", ["error", "not_run"])
-def test_a_should_left_unexercised_leaves_the_verdict_as_it_is(outcome: str) -> None:
+def test_an_unexercised_should_does_not_change_the_verdict(outcome: str) -> None:
     assert judge([*of("passed"), *of(outcome, level="should")]) == "conformant"
 
 
-def test_nothing_exercised_is_never_conformant() -> None:
+def test_a_run_that_exercised_nothing_is_incomplete() -> None:
     assert judge([]) == "incomplete"
     assert judge(of("not_applicable", "not_applicable")) == "incomplete"
     assert judge(of("not_run", level="may")) == "incomplete"
 
 
-def test_a_failure_that_informs_does_not_decide() -> None:
+def test_a_failure_that_does_not_count_does_not_change_the_verdict() -> None:
     results = [*of("passed"), *of("failed", "unexpected_pass", informs=True)]
     assert judge(results) == "conformant"
     counts = count(results)
@@ -85,31 +85,31 @@ def test_every_result_is_counted_once() -> None:
     )
 
 
-def test_the_headline_says_exercised_of_declared_and_what_else_there_was() -> None:
+def test_the_headline_counts_the_other_outcomes() -> None:
     results = of("passed", "passed", "not_applicable", "not_run", "error")
     line = headline(report("incomplete", results))
     assert line == ("INCOMPLETE: 2 of 5 contracts exercised, 1 error, 1 not applicable, 1 not run")
 
 
-def test_the_headline_counts_deviations_in_good_english() -> None:
+def test_the_headline_uses_singular_and_plural_of_deviation() -> None:
     one, two = of("deviation"), of("deviation", "deviation")
     verdict: VerdictName = "conformant_with_deviations"
     assert headline(report(verdict, one)).startswith("CONFORMANT WITH 1 DEVIATION:")
     assert headline(report(verdict, two)).startswith("CONFORMANT WITH 2 DEVIATIONS:")
 
 
-def test_the_headline_names_what_was_given_up() -> None:
-    given_up = {"threads": "slow", "durable": "memory"}
-    line = headline(report("conformant", of("passed"), lacks=given_up))
+def test_the_headline_lists_the_missing_capabilities() -> None:
+    lacks = {"threads": "slow", "durable": "memory"}
+    line = headline(report("conformant", of("passed"), lacks=lacks))
     assert line == "CONFORMANT (without durable, threads): 1 of 1 contracts exercised"
 
 
-def test_a_bad_verdict_is_spelt_in_capitals() -> None:
+def test_a_verdict_is_in_capitals() -> None:
     line = headline(report("not_conformant", of("failed")))
     assert line == "NOT CONFORMANT: 1 of 1 contracts exercised, 1 failed"
 
 
-def test_a_run_that_can_give_no_verdict_gives_none_and_the_headline_says_why() -> None:
+def test_an_unsettled_run_is_incomplete_and_the_headline_shows_why() -> None:
     verdict = judge(of("passed"), unsettled="a mock server gives no verdict")
     line = headline(
         report(
@@ -124,7 +124,7 @@ def test_a_run_that_can_give_no_verdict_gives_none_and_the_headline_says_why() -
     )
 
 
-def test_a_failure_decides_also_where_the_run_can_give_no_verdict() -> None:
+def test_a_failure_decides_even_in_an_unsettled_run() -> None:
     verdict = judge(of("failed"), unsettled="a mock server gives no verdict")
     line = headline(report(verdict, of("failed"), unsettled="a mock server gives no verdict"))
     assert line == "NOT CONFORMANT: 1 of 1 contracts exercised, 1 failed"

@@ -1,4 +1,4 @@
-"""The texts of failures and summaries: values in, lines out."""
+"""The texts on the terminal: failures, summaries and verdicts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def report(results: Sequence[ContractResult], *notes: str) -> BackendReport:
     return BackendReport("mine", judge(results), {}, count(results), tuple(results), notes)
 
 
-def test_a_failure_tells_the_story_the_rule_the_cause_and_a_script_in_this_order() -> None:
+def test_a_failure_shows_steps_rule_cause_and_script_in_this_order() -> None:
     text = failure(CONTRACT, FINDING)
     parts = [
         "lost 1 of 2 messages",
@@ -62,15 +62,15 @@ def test_a_failure_tells_the_story_the_rule_the_cause_and_a_script_in_this_order
     assert text.startswith("lost 1 of 2 messages\n")
 
 
-def test_a_failure_with_a_known_cause_is_told_in_short() -> None:
+def test_a_failure_with_a_known_cause_is_short() -> None:
     text = failure(CONTRACT, FINDING, same_as="mine::ordering.within_batch[sync]")
     assert text == (
         "lost 1 of 2 messages\n\n"
-        "  The same cause as mine::ordering.within_batch[sync], which tells it in full."
+        "  Same cause as mine::ordering.within_batch[sync], which shows the details."
     )
 
 
-def test_what_differs_is_marked_between_the_columns() -> None:
+def test_lines_that_differ_are_marked_between_the_columns() -> None:
     _, same, other, missing = side_by_side(("a", "b", "c"), ("a", "x"))
     assert " | " not in same
     assert " | " in other
@@ -80,12 +80,12 @@ def test_what_differs_is_marked_between_the_columns() -> None:
     assert list(side_by_side((), ()))[1].split() == ["nothing", "nothing"]
 
 
-def test_no_line_beside_another_is_longer_than_two_columns() -> None:
+def test_two_columns_are_never_wider_than_124_characters() -> None:
     lines = list(side_by_side(("x" * 1_000,) * 3, ("y" * 1_000,) * 3))
     assert max(map(len, lines)) <= 124
 
 
-def test_failures_with_one_cause_are_told_once() -> None:
+def test_failures_with_one_cause_are_listed_once() -> None:
     cause = "`aadd_messages` raises NotImplementedError"
     results = [result("failed", f"rule{number}", cause) for number in range(31)]
     lines = summary(report([*results, result("failed", "other")]))
@@ -95,12 +95,12 @@ def test_failures_with_one_cause_are_told_once() -> None:
     assert max(map(len, lines)) <= 120
 
 
-def test_causes_are_told_with_the_most_frequent_first() -> None:
+def test_the_most_frequent_cause_comes_first() -> None:
     results = [result("failed", "a", "one"), *(result("failed", n, "other") for n in "bc")]
     assert list(by_cause(results)) == ["other", "one"]
 
 
-def test_the_summary_names_deviations_errors_and_what_was_not_applicable() -> None:
+def test_the_summary_lists_deviations_errors_and_contracts_that_are_not_applicable() -> None:
     lines = summary(
         report(
             [
@@ -110,15 +110,15 @@ def test_the_summary_names_deviations_errors_and_what_was_not_applicable() -> No
                 result("not_applicable", "d"),
                 replace(result("failed", "e"), informs=True),
             ],
-            "gives up durable, yet it worked",
+            "durable is not supported, but worked",
         )
     )
     assert lines == [
         "  deviation: ordering.a: the reason",
-        "  for information: ordering.e[sync]: the reason",
+        "  failed but not counted: ordering.e[sync]: the reason",
         "  error: ordering.b[sync]: the reason",
         "  not applicable: 2 contracts: the reason",
-        "  note: gives up durable, yet it worked",
+        "  note: durable is not supported, but worked",
     ]
 
 
@@ -143,7 +143,7 @@ def test_the_block_of_deviations_is_python_that_declares_each_failure_once() -> 
     assert all(reason.strip() for reason in declared.values())
 
 
-def test_labels_are_wrapped_and_none_is_lost() -> None:
+def test_wrapping_keeps_all_labels() -> None:
     labels = [f"ordering.rule{number}[sync]" for number in range(40)]
     lines = wrapped(labels)
     assert " ".join(lines).split() == labels

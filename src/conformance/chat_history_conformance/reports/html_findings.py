@@ -62,7 +62,7 @@ class Entry:
         seen_in: The contract that the finding is from, if the title is a shared cause.
         summary: The summary of that finding.
         steps: The steps.
-        pairs: What was expected next to what was returned.
+        pairs: The expected lines next to the returned lines.
         notes: The notes.
         rule: The text of the rule, if it is known and the finding is about one contract.
         script: The script that shows the finding, or an empty text.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, PrefixLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from chat_history_conformance.reports import wording
+
+if TYPE_CHECKING:
+    # Importing Jinja2 takes long, and most runs write no page.
+    from jinja2 import Environment
 
 __all__ = ["environment", "render"]
 
@@ -26,6 +28,8 @@ def environment() -> Environment:
     The filters `visible`, `name_parts` and `prose_lines` are the functions of `wording`. The filter
     `plain_number` writes a number without trailing zeros.
     """
+    from jinja2 import Environment, FileSystemLoader, PrefixLoader, StrictUndefined
+
     made = Environment(
         loader=PrefixLoader(
             {

@@ -1,0 +1,61 @@
+"""Groups of results, and lines next to each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat_history_conformance.reports import wording
+from chat_history_conformance.results.model import (
+    MODES,
+)
+from tests.reports.samples import (
+    backend,
+    finding,
+    result,
+)
+
+
+def test_an_altered_message_is_placed_next_to_the_original() -> None:
+    rows = wording.aligned(
+        ["Human 'one'", "AI 'two'", "Human 'three '"], ["Human 'one'", "Human 'three'"]
+    )
+    assert [(row.mark, row.expected, row.returned) for row in rows] == [
+        (" ", "Human 'one'", "Human 'one'"),
+        ("-", "AI 'two'", None),
+        ("≠", "Human 'three '", "Human 'three'"),
+    ]
+
+
+@pytest.mark.parametrize(("expected", "returned"), [(3, 0), (0, 3), (30, 31), (2_000, 1_999)])
+def test_aligning_keeps_all_lines(expected: int, returned: int) -> None:
+    left = [f"line {number}" for number in range(expected)]
+    right = [f"LINE {number * 7}" for number in range(returned)]
+    rows = wording.aligned(left, right)
+    assert [row.expected for row in rows if row.expected is not None] == left
+    assert [row.returned for row in rows if row.returned is not None] == right
+
+
+def test_the_same_finding_in_several_modes_of_a_contract_is_one_group() -> None:
+    results = [
+        result("a.b", "failed", mode=mode, finding=finding("lost", reproducer=mode))
+        for mode in MODES
+    ]
+    [group] = wording.sections(backend("mine", results))["failed"]
+    assert wording.labels(group.results) == ["a.b[sync,async,mixed,process]"]
+
+
+def test_findings_without_a_cause_stay_separate_even_if_their_summaries_are_equal() -> None:
+    results = [
+        result(contract, "failed", finding=finding("lost")) for contract in ("a.one", "a.two")
+    ]
+    groups = wording.sections(backend("mine", results))["failed"]
+    assert [group.results[0].id for group in groups] == ["a.one", "a.two"]
+
+
+def test_the_shortest_finding_represents_all_with_one_cause() -> None:
+    long = finding("other", cause="gone")
+    short = finding("other", cause="gone", steps=("A reads",))
+    results = [result("a.one", "failed", finding=long), result("a.two", "failed", finding=short)]
+    [group] = wording.sections(backend("mine", results))["failed"]
+    assert group.finding is short
+    assert (group.title, group.shared) == ("gone", True)
