@@ -299,7 +299,7 @@ class ContractItem(pytest.Item):
             case "unexpected_pass" if not result.informs:
                 raise UnexpectedPass(result.reason)
             case "failed" if result.informs:
-                pytest.xfail(f"for information: {result.reason}")
+                pytest.xfail(f"not counted: {result.reason}")
             case "failed" if result.finding is not None:
                 raise ConformanceFailure(result.finding)
 
