@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from typing import Literal
 
 from langchain_core.messages import BaseMessage
 
@@ -217,7 +218,7 @@ class SQLiteChatMessageHistory(ReferenceHistory, Closeable):
 
     @contextmanager
     def _transaction(
-        self, kind: str, deadline: float | None = None
+        self, kind: Literal["IMMEDIATE", "DEFERRED"], deadline: float | None = None
     ) -> Iterator[sqlite3.Connection]:
         """Run a block as one transaction, the only one of this handle. Undo it if it raises."""
         wait = _BUSY_TIMEOUT_SECONDS
