@@ -51,7 +51,7 @@ _UPSTREAM_MAPPING = {
 
 
 class Recording(PreviousMajorNode):
-    """Records requests. A test can make it refuse a request, or lose the answer to one."""
+    """A node that records requests. A test can make it refuse a request or lose an answer."""
 
     asked: list[str]
     headers_sent: list[Mapping[str, str]]

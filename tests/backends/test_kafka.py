@@ -917,7 +917,7 @@ def test_contents_and_secrets_are_not_logged(
 
 @pytest.fixture(scope="module")
 def breakable() -> Iterator[Server]:
-    """A broker that may be paused and killed."""
+    """Start a broker that the tests may pause and kill."""
     with ladder.start("kafka", "jvm", announce=print) as server:
         yield server
 

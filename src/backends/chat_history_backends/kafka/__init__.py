@@ -7,7 +7,7 @@ Modules:
     call: The time limit of one call, and the errors that it raises.
     topics: Find and create the topic of a session.
     writing, reading, records: Change and read the records of a topic.
-    cursor: The position of consuming reads.
+    consuming, cursor: Read on from the position of a session, and move it.
     clients, sender: The connections that the histories of a process share.
     names: The name of the topic of a session id.
     errors: The errors.

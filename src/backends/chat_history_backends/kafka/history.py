@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from langchain_core.messages import BaseMessage
 
 from ..arguments import check_seconds
 from ..base import ReferenceHistory
 from ..closeable import Closeable
-from ..codec import UndecodableRecordError, decode_batch, encode_batch
+from ..codec import encode_batch
 from . import clients as shared
-from . import cursor, reading, topics, writing
+from . import reading, topics, writing
 from .call import Call
 from .clients import Clients
+from .consuming import consume
 from .errors import UnreachableError
 from .names import topic_name
-from .records import next_offsets, position
 from .sender import Receipt
-from .topics import Offsets, Topic
+from .topics import Offsets
 
 __all__ = [
     "DEFAULT_PARTITION",
@@ -294,10 +294,12 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
             if topic is None:
                 return []
             if last is None:
-                return _decoded(
+                return reading.decoded(
                     call, topic, lambda skipped: reading.read(call, topic, skipped=skipped).records
                 )
-            return _decoded(call, topic, lambda skipped: reading.last(call, topic, last, skipped))
+            return reading.decoded(
+                call, topic, lambda skipped: reading.last(call, topic, last, skipped)
+            )
 
     def _end(self) -> Offsets:
         with self._call() as call:
@@ -324,35 +326,7 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
             topic = topics.find(call)
             if topic is None:
                 return []
-            with cursor.exclusive(call):
-                committed = cursor.offsets(call, topic)
-                starts = {} if rewind else dict(committed)
-                for partition, end in (after or {}).items():
-                    starts[partition] = max(end, starts.get(partition, 0))
-                found = reading.Read([], {})
-
-                def unread(skipped: Collection[str]) -> list[Message]:
-                    nonlocal found
-                    found = reading.read(
-                        call,
-                        topic,
-                        starts,
-                        limit=count,
-                        bounded=deadline is not None,
-                        skipped=skipped,
-                    )
-                    return found.records[:count]
-
-                messages = _decoded(call, topic, unread, deadline)
-                moved = dict.fromkeys(range(topic.partitions), 0) | starts
-                if len(messages) == len(found.records):
-                    moved.update(found.reached)
-                else:
-                    moved.update(next_offsets(found.records[: len(messages)]))
-                changed = {p: to for p, to in moved.items() if to != committed.get(p, 0)}
-                if changed:
-                    cursor.move(call, changed)
-                return messages
+            return consume(call, topic, count, deadline, rewind=rewind, after=after or {})
 
     # The clients.
 
@@ -380,27 +354,6 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         with self._clients() as clients:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(clients.workers, function, *arguments)
-
-
-def _decoded(
-    call: Call,
-    topic: Topic,
-    select: Callable[[Collection[str]], list[Message]],
-    deadline: float | None = None,
-) -> list[BaseMessage]:
-    """Decode the records that `select` reads, and skip those that were discarded."""
-    skipped: Collection[str] = ()
-    while True:
-        records = select(skipped)
-        try:
-            values = enumerate(record.value() or b"" for record in records)
-            return decode_batch(values, deadline)[0]
-        except UndecodableRecordError as error:
-            # Look for discarded records only now, so that other reads do not pay for it.
-            skipped = reading.discarded(call, topic)
-            place = position(records[int(error.position)])
-            if place not in skipped:
-                raise UndecodableRecordError(place, error.reason, error.messages) from error
 
 
 async def _wait(receipt: Receipt, deadline: float) -> None:

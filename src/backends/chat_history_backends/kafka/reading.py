@@ -8,13 +8,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from langchain_core.messages import BaseMessage
 
+from ..codec import UndecodableRecordError, decode_batch
 from .call import POLL_SECONDS, Call
 from .errors import NOT_YET
 from .records import discarded_position, merge, partition_of, position, time_ms
 from .topics import Bounds, Offsets, Topic, bounds, count_partitions, forget_if_gone
 
-__all__ = ["Read", "discarded", "last", "read"]
+__all__ = ["Read", "decoded", "discarded", "last", "read"]
 
 _CHUNK = 1000
 _ACTION = "read the messages"
@@ -190,3 +192,24 @@ def discarded(call: Call, topic: Topic) -> set[str]:
     """Return the positions that were marked as discarded."""
     records = read(call, topic, marks=True).records
     return {mark for record in records if (mark := discarded_position(record))}
+
+
+def decoded(
+    call: Call,
+    topic: Topic,
+    select: Callable[[Collection[str]], list[Message]],
+    deadline: float | None = None,
+) -> list[BaseMessage]:
+    """Decode the records that `select` reads, and skip those that were discarded."""
+    skipped: Collection[str] = ()
+    while True:
+        records = select(skipped)
+        try:
+            values = enumerate(record.value() or b"" for record in records)
+            return decode_batch(values, deadline)[0]
+        except UndecodableRecordError as error:
+            # Look for discarded records only now, so that other reads do not pay for it.
+            skipped = discarded(call, topic)
+            place = position(records[int(error.position)])
+            if place not in skipped:
+                raise UndecodableRecordError(place, error.reason, error.messages) from error

@@ -1,0 +1,69 @@
+"""Consuming reads: read on from the cursor, then move it past the messages that were decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from confluent_kafka import Message
+from langchain_core.messages import BaseMessage
+
+from . import cursor
+from .call import Call
+from .reading import Read, decoded, read
+from .records import next_offsets
+from .topics import Offsets, Topic
+
+__all__ = ["consume"]
+
+
+def consume(
+    call: Call,
+    topic: Topic,
+    count: int | None,
+    deadline: float | None,
+    *,
+    rewind: bool,
+    after: Offsets,
+) -> list[BaseMessage]:
+    """Return up to `count` unread messages, and move the cursor past them.
+
+    Args:
+        call: The call.
+        topic: The topic, as `find` returned it.
+        count: The most messages to read; None for any number.
+        deadline: The time of `time.monotonic()` at which to stop; None for no limit.
+        rewind: Whether to start from the first record instead of the cursor.
+        after: Offsets before which the read does not start, by partition.
+
+    Raises:
+        UndecodableRecordError: A record is not a message; the cursor stays.
+    """
+    with cursor.exclusive(call):
+        committed = cursor.offsets(call, topic)
+        starts = {} if rewind else dict(committed)
+        for partition, end in after.items():
+            starts[partition] = max(end, starts.get(partition, 0))
+        found = Read([], {})
+
+        def unread(skipped: Collection[str]) -> list[Message]:
+            nonlocal found
+            bounded = deadline is not None
+            found = read(call, topic, starts, limit=count, bounded=bounded, skipped=skipped)
+            return found.records[:count]
+
+        messages = decoded(call, topic, unread, deadline)
+        reached = _reached(topic, starts, found, len(messages))
+        changed = {p: offset for p, offset in reached.items() if offset != committed.get(p, 0)}
+        if changed:
+            cursor.move(call, changed)
+        return messages
+
+
+def _reached(topic: Topic, starts: Offsets, found: Read, decoded_count: int) -> dict[int, int]:
+    """Return the offset after the decoded messages, for each partition."""
+    reached = dict.fromkeys(range(topic.partitions), 0) | dict(starts)
+    if decoded_count == len(found.records):
+        reached.update(found.reached)
+    else:
+        reached.update(next_offsets(found.records[:decoded_count]))
+    return reached
