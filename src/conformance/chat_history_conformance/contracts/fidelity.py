@@ -58,7 +58,7 @@ _REFUSE = (
 
 
 def _some(messages: Sequence[BaseMessage]) -> st.SearchStrategy[Messages]:
-    """Some of these messages in this order, as new objects; each content "m" gets a number."""
+    """Draw copies of some of these messages, in order. Each content "m" gets a number."""
 
     def made(chosen: Messages) -> Messages:
         fresh = copy.deepcopy(chosen)
@@ -85,7 +85,7 @@ def _kept(s: Session, messages: Messages) -> None:
 
 
 def _kept_or_refused(s: Session, messages: Messages) -> None:
-    """Each message alone may be refused; what was not must be there, exactly."""
+    """Add each message alone. Those that were not refused must come back exactly."""
     a = s.open()
     for message in messages:
         a.try_add([message])
@@ -119,7 +119,7 @@ def _kept_or_refused(s: Session, messages: Messages) -> None:
         ]
     ),
 )
-def messages_come_back_as_the_type_that_they_were(s: Session, messages: Messages) -> None:
+def messages_keep_their_type(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -268,7 +268,7 @@ def lone_surrogates_are_kept_or_refused(s: Session, messages: Messages) -> None:
         _in_content
     ),
 )
-def surrounding_blanks_are_kept(s: Session, messages: Messages) -> None:
+def surrounding_whitespace_is_kept(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -323,7 +323,9 @@ def long_content_is_kept_whole_or_refused(s: Session, program: None) -> None:
         )
     ).map(_in_content),
 )
-def text_that_looks_like_something_else_is_text(s: Session, messages: Messages) -> None:
+def text_that_looks_like_something_else_comes_back_unchanged(
+    s: Session, messages: Messages
+) -> None:
     _kept(s, messages)
 
 
@@ -358,7 +360,7 @@ _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBOR
         ]
     ),
 )
-def content_blocks_come_back_as_blocks(s: Session, messages: Messages) -> None:
+def content_blocks_come_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -386,7 +388,7 @@ def content_blocks_come_back_as_blocks(s: Session, messages: Messages) -> None:
         ]
     ),
 )
-def identifiers_come_back_as_they_were(s: Session, messages: Messages) -> None:
+def ids_and_names_come_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -414,7 +416,7 @@ def _call(args: dict[str, Any], id: str | None = "c1", name: str = "search") -> 
         ]
     ),
 )
-def tool_calls_come_back_whole(s: Session, messages: Messages) -> None:
+def tool_calls_come_back_complete(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -457,7 +459,7 @@ def tool_calls_come_back_whole(s: Session, messages: Messages) -> None:
         ]
     ),
 )
-def invalid_tool_calls_come_back_as_they_were(s: Session, messages: Messages) -> None:
+def invalid_tool_calls_come_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -480,7 +482,7 @@ def invalid_tool_calls_come_back_as_they_were(s: Session, messages: Messages) ->
         ]
     ),
 )
-def tool_results_come_back_whole(s: Session, messages: Messages) -> None:
+def tool_results_come_back_complete(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -514,7 +516,7 @@ def tool_results_come_back_whole(s: Session, messages: Messages) -> None:
         ]
     ),
 )
-def usage_metadata_come_back(s: Session, messages: Messages) -> None:
+def usage_metadata_comes_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -546,7 +548,7 @@ _NESTED: dict[str, Any] = {
         ]
     ),
 )
-def response_metadata_come_back(s: Session, messages: Messages) -> None:
+def response_metadata_comes_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -575,7 +577,7 @@ def response_metadata_come_back(s: Session, messages: Messages) -> None:
         ]
     ),
 )
-def additional_kwargs_come_back(s: Session, messages: Messages) -> None:
+def additional_kwargs_come_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -600,7 +602,7 @@ _EXTRA = {"example": True, "confidence": 0.5, "sources": [{"page": 1}]}
         ]
     ),
 )
-def extra_fields_come_back(s: Session, messages: Messages) -> None:
+def extra_fields_come_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -626,7 +628,7 @@ def extra_fields_come_back(s: Session, messages: Messages) -> None:
         ]
     ),
 )
-def roles_and_names_of_speakers_come_back(s: Session, messages: Messages) -> None:
+def roles_and_names_of_speakers_come_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)
 
 
@@ -729,7 +731,7 @@ def non_finite_numbers_are_kept_or_refused(s: Session, messages: Messages) -> No
     modes=BOTH,
     program=st.tuples(st.sampled_from([None, "id-1"]), st.integers(1, 3), st.integers(1, 3)),
 )
-def equal_messages_are_kept_each(s: Session, shape: tuple[str | None, int, int]) -> None:
+def equal_messages_are_all_kept(s: Session, shape: tuple[str | None, int, int]) -> None:
     identifier, in_batch, calls = shape
     a = s.open()
     for _ in range(calls):
@@ -784,7 +786,7 @@ def _unstorable(choice: tuple[str, Any]) -> BaseMessage:
 def unstorable_values_are_kept_or_refused(s: Session, choices: list[tuple[str, Any]]) -> None:
     a = s.open()
     for choice in choices:
-        a.try_add([HumanMessage("before"), _unstorable(choice), HumanMessage("behind")])
+        a.try_add([HumanMessage("before"), _unstorable(choice), HumanMessage("after")])
     a.reads_back()
 
 
@@ -803,9 +805,7 @@ def unstorable_values_are_kept_or_refused(s: Session, choices: list[tuple[str, A
     program=st.tuples(st.sampled_from(["note", "agent", "", "HUMAN"]), st.booleans()),
     examples=4,
 )
-def a_class_that_cannot_be_read_back_is_kept_or_refused(
-    s: Session, shape: tuple[str, bool]
-) -> None:
+def messages_of_unreadable_classes_are_kept_or_refused(s: Session, shape: tuple[str, bool]) -> None:
     kind, with_others = shape
     a = s.open()
     a.add([HumanMessage("m0")])
@@ -817,8 +817,8 @@ def a_class_that_cannot_be_read_back_is_kept_or_refused(
         was_accepted,
         s.error,
         kind="lost",
-        summary=f"accepted a message that makes reading raise {type_name(error)}: "
-        f"all {kept} messages are out of reach",
+        summary=f"accepted message 'm2' of type {kind!r}, after which reading raises "
+        f"{type_name(error)}: all {kept} messages are unreachable",
     )
     a.reads_back()
 
@@ -834,5 +834,5 @@ def a_class_that_cannot_be_read_back_is_kept_or_refused(
     modes=BOTH,
     program=strategies.conversations(),
 )
-def any_conversation_comes_back_as_it_was(s: Session, messages: Messages) -> None:
+def any_conversation_comes_back_unchanged(s: Session, messages: Messages) -> None:
     _kept(s, messages)

@@ -69,7 +69,7 @@ _SEQUENCES: dict[str, Callable[[Messages], Sequence[BaseMessage]]] = {
         max_size=4,
     ),
 )
-def any_sequence_can_be_added(s: Session, batches: list[tuple[str, int]]) -> None:
+def any_sequence_works_as_a_batch(s: Session, batches: list[tuple[str, int]]) -> None:
     a = s.open()
     for kind, size in batches:
         messages: Messages = [HumanMessage(f"m{len(a.model.stored) + n}") for n in range(size)]
@@ -158,7 +158,7 @@ def strings_become_human_and_ai_messages(s: Session, turns: list[tuple[bool, lis
         max_size=4,
     ),
 )
-def message_objects_are_kept_as_they_are(s: Session, messages: Messages) -> None:
+def message_objects_are_kept_unchanged(s: Session, messages: Messages) -> None:
     a = s.open()
     for message in messages:
         if isinstance(message, HumanMessage):
@@ -168,7 +168,7 @@ def message_objects_are_kept_as_they_are(s: Session, messages: Messages) -> None
     a.reads_back()
 
 
-_NO_MESSAGES: tuple[Any, ...] = (
+_NOT_MESSAGES: tuple[Any, ...] = (
     "hello",
     None,
     {"type": "human", "data": {"content": "m1"}},
@@ -193,14 +193,14 @@ _NO_MESSAGES: tuple[Any, ...] = (
     modes=BOTH,
     program=st.lists(
         st.tuples(
-            st.sampled_from(_NO_MESSAGES),
+            st.sampled_from(_NOT_MESSAGES),
             st.sampled_from(["in a batch", "alone", "instead of the batch"]),
         ),
         min_size=1,
         max_size=4,
     ),
 )
-def what_is_no_message_is_refused(s: Session, attempts: list[tuple[Any, str]]) -> None:
+def values_that_are_not_messages_are_refused(s: Session, attempts: list[tuple[Any, str]]) -> None:
     a = s.open()
     a.add([HumanMessage("m0")])
     for value, place in attempts:
@@ -211,6 +211,6 @@ def what_is_no_message_is_refused(s: Session, attempts: list[tuple[Any, str]]) -
             was_refused,
             s.error,
             kind="swallowed_error",
-            summary=f"accepted {show(value)}, which is no message",
+            summary=f"accepted {show(value)}, which is not a message",
         )
     a.reads_back()

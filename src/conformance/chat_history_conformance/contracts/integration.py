@@ -45,8 +45,8 @@ class Chat:
 
     Args:
         s: The session.
-        handle: Its history keeps the conversation.
-        keyed: Whether history and question come to the model under two keys.
+        handle: The handle whose history keeps the conversation.
+        keyed: Give the model history and question under two keys.
     """
 
     def __init__(self, s: Session, handle: Handle, *, keyed: bool = False) -> None:
@@ -59,20 +59,15 @@ class Chat:
             self._chat = s.do(FakeChat, history, keyed, as_="chat")
 
     def turn(self, question: Messages, answer: Messages, *, streamed: bool = False) -> None:
-        """One turn: a question, and the parts of the model's answer (one, unless streamed)."""
+        """Run one turn: a question, and the parts of the answer (one, unless it is streamed)."""
         s, handle, how = self._s, self._handle, self._handle.how
         asked = [Snapshot(message) for message in question]
         wanted = [*handle.model.stored, *([] if self._keyed else asked)]
         awaited = how == "async"
         method = f"{'a' * awaited}{'stream' if streamed else 'invoke'}"
         code = fill("chat.{}({}, {})", method, source(question), source(answer))
-        s.steps.append(
-            Step(
-                f"{'await ' * awaited}chat.{method}({show(question)}), answered with "
-                f"{show(answer)}",
-                call(wait, code) if awaited else code,
-            )
-        )
+        text = f"{'await ' * awaited}chat.{method}({show(question)}), answered with {show(answer)}"
+        s.steps.append(Step(text, call(wait, code) if awaited else code))
         chat: FakeChat = self._chat.value
         s.carry_out(
             f"RunnableWithMessageHistory.{method}",
@@ -84,7 +79,7 @@ class Chat:
 
 
 def _questions() -> st.SearchStrategy[list[int]]:
-    """How many messages the question of each turn has."""
+    """Draw the number of messages in the question of each turn."""
     return st.lists(st.integers(1, 2), min_size=1, max_size=4)
 
 
@@ -112,7 +107,7 @@ def _turns(chat: Chat, sizes: list[int]) -> None:
     program=_questions(),
     examples=8,
 )
-def turns_leave_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
+def turns_store_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
     a = s.open()
     _turns(Chat(s, a), sizes)
     a.reads_back()
@@ -132,7 +127,7 @@ def turns_leave_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
     program=_questions(),
     examples=4,
 )
-def turns_with_two_keys_leave_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
+def turns_with_two_keys_store_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
     a = s.open()
     _turns(Chat(s, a, keyed=True), sizes)
     a.reads_back()
@@ -193,7 +188,7 @@ _CONVERSATION: Messages = [
         st.sampled_from([{"start_on": "human"}, {"include_system": True}, {"strategy": "first"}]),
     ),
 )
-def what_is_returned_can_be_trimmed(
+def returned_messages_can_be_trimmed(
     s: Session, program: tuple[Messages, int, dict[str, Any]]
 ) -> None:
     messages, count, options = program
@@ -221,7 +216,7 @@ def what_is_returned_can_be_trimmed(
     modes=BOTH,
     program=strategies.some_of(_CONVERSATION).map(copy.deepcopy),
 )
-def what_is_returned_can_be_told_as_text(s: Session, messages: Messages) -> None:
+def returned_messages_can_be_formatted_as_text(s: Session, messages: Messages) -> None:
     a = s.open()
     a.add(messages)
     a.read()
@@ -232,7 +227,7 @@ def what_is_returned_can_be_told_as_text(s: Session, messages: Messages) -> None
         text,
         expected,
         kind="altered",
-        summary="`get_buffer_string` tells another conversation than the one that was added",
+        summary="`get_buffer_string` gave another text than for the messages that were added",
         expected=expected.splitlines(),
         returned=str(text.value).splitlines(),
     )

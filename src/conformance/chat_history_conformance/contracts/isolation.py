@@ -32,10 +32,10 @@ _APART = (
 
 
 def _accepted(s: Session, ids: Iterable[str]) -> list[Handle]:
-    """Handles of those ids that are not refused, each with a message of its own."""
+    """Open a handle for each id that is not refused, and add a message to each."""
     handles: list[Handle] = []
     for number, session in enumerate(ids):
-        # One after the other: a history that loads when it is opened then shows what it finds.
+        # One after the other, so that a history that loads when it is opened finds other messages.
         handle, _ = s.try_open(session)
         if handle is not None and handle.try_add([HumanMessage(f"m{number}")]) is None:
             handles.append(handle)
@@ -169,7 +169,7 @@ def ids_that_look_alike_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
         ]
     ),
 )
-def blanks_around_an_id_belong_to_it(s: Session, pairs: list[Pair]) -> None:
+def whitespace_around_an_id_is_part_of_it(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
@@ -218,7 +218,7 @@ _PATTERNS = [
     modes=(SYNC, ASYNC),
     program=strategies.some_of(_PATTERNS),
 )
-def an_id_is_no_pattern(s: Session, pairs: list[Pair]) -> None:
+def an_id_is_not_a_pattern(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
@@ -240,7 +240,7 @@ _PREFIXES = _paired("-1", "-10", "-1-1", "-1:messages", "-1:1", "-1#0", "-1.1", 
     modes=(SYNC, ASYNC),
     program=strategies.some_of(_PREFIXES),
 )
-def an_id_is_not_the_beginning_of_another(s: Session, pairs: list[Pair]) -> None:
+def an_id_does_not_match_longer_ids(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
@@ -283,7 +283,7 @@ def long_ids_are_not_cut(s: Session, pairs: list[Pair]) -> None:
         ]
     ),
 )
-def ids_of_digits_are_text(s: Session, pairs: list[Pair]) -> None:
+def ids_that_look_like_numbers_are_text(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
@@ -307,7 +307,7 @@ def ids_of_digits_are_text(s: Session, pairs: list[Pair]) -> None:
         ]
     ),
 )
-def characters_that_are_not_seen_count(s: Session, pairs: list[Pair]) -> None:
+def invisible_characters_in_an_id_count(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
@@ -346,7 +346,7 @@ _AWKWARD = [
     program=st.tuples(
         strategies.some_of(_AWKWARD),
         st.lists(
-            # No id may point out of the working directory.
+            # Ids must not point out of the working directory.
             strategies.session_ids().filter(lambda session: ".." not in session),
             max_size=3,
         ),
@@ -415,8 +415,8 @@ def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None
             above,
             s.id_ref("{nonce}"),
             kind="other",
-            summary=f"a session id led out of the directory: {len(found)} of its files are in "
-            f"{above!r}",
+            summary=f"a session id led out of the working directory: {above!r} contains "
+            f"{len(found)} of its files",
         )
 
 
@@ -435,7 +435,7 @@ def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None
     program=st.sampled_from(["", ".", ".."]),
     examples=6,
 )
-def the_empty_id_is_an_id_or_is_refused(s: Session, session: str) -> None:
+def the_empty_id_works_or_is_refused(s: Session, session: str) -> None:
     b = s.open()
     b.add([HumanMessage("m0")])
     a, _ = s.try_open(session)
@@ -465,7 +465,7 @@ def the_empty_id_is_an_id_or_is_refused(s: Session, session: str) -> None:
     ),
     examples=20,
 )
-def a_clear_does_not_touch_lookalikes(s: Session, pairs: list[Pair]) -> None:
+def clear_does_not_touch_sessions_with_similar_ids(s: Session, pairs: list[Pair]) -> None:
     kept = dict.fromkeys(pair[0] for pair in pairs)
     handles = {handle.session: handle for handle in _accepted(s, [*kept, *(p[1] for p in pairs)])}
     for _, cleared in pairs:

@@ -69,14 +69,14 @@ def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move])
                     open_handle.reads_back()
             case "clear":
                 handle.clear()
-            case "rewrite":  # as is done to trim or to summarise: another list of some length
+            case "rewrite":  # as code that trims or summarises does: as many other messages
                 length = len(handle.model.stored) or 1
                 handle.clear()
                 handle.add([HumanMessage(f"m{number + index}") for index in range(length)])
                 number += length
             case "reopen":
                 held = sum(other.session == handle.session for other in handles.values()) > 1
-                # What becomes of a session that nobody holds is for a durable history to say.
+                # Only a durable history must keep a session after its last handle was closed.
                 if shared and (held or "durable" not in lacks):
                     handle.release()
                     del handles[move.place]
@@ -85,5 +85,5 @@ def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move])
 
 
 def _session(place: int, shared: bool) -> str:
-    """Places 0 and 1 are two handles of one session, where there is such a thing."""
+    """Return the session of a place; 0 and 1 share one if the history supports that."""
     return "{nonce}-2" if place == 2 else "{nonce}-1" if shared else f"{{nonce}}-1{place}"

@@ -80,7 +80,7 @@ def messages_come_back_in_the_order_of_the_calls(s: Session, batches: Batches) -
     modes=(SYNC, MIXED),
     program=st.lists(st.sampled_from(["one", "batch", "user", "ai"]), min_size=1, max_size=8),
 )
-def all_ways_of_adding_write_to_one_conversation(s: Session, ways: list[str]) -> None:
+def all_methods_for_adding_write_to_one_conversation(s: Session, ways: list[str]) -> None:
     a = s.open()
     for number, way in enumerate(ways):
         content = f"m{number}"
@@ -110,7 +110,7 @@ def all_ways_of_adding_write_to_one_conversation(s: Session, ways: list[str]) ->
     modes=HANDLES,
     program=strategies.batches(min_batches=2, max_batches=6, max_size=2),
 )
-def handles_that_take_turns_write_one_order(s: Session, batches: Batches) -> None:
+def handles_that_add_alternately_share_one_order(s: Session, batches: Batches) -> None:
     handles = [s.open(), s.open()]
     for number, batch in enumerate(batches):
         handles[number % 2].add(batch)
@@ -135,7 +135,7 @@ def handles_that_take_turns_write_one_order(s: Session, batches: Batches) -> Non
     modes=(SYNC, ASYNC),
     program=strategies.batches(min_batches=3, max_batches=8, max_size=3),
 )
-def the_order_does_not_need_a_clock_that_moves(s: Session, batches: Batches) -> None:
+def the_order_does_not_depend_on_a_moving_clock(s: Session, batches: Batches) -> None:
     a = s.open()
     with s.clock(a, float(int(time.time()))):
         for batch in batches:
@@ -157,7 +157,7 @@ def the_order_does_not_need_a_clock_that_moves(s: Session, batches: Batches) -> 
     modes=(SYNC, ASYNC),
     program=strategies.batches(min_batches=2, max_batches=4, max_size=2),
 )
-def the_order_does_not_follow_a_clock_that_steps_back(s: Session, batches: Batches) -> None:
+def the_order_does_not_follow_a_clock_that_is_set_back(s: Session, batches: Batches) -> None:
     a = s.open()
     now = float(int(time.time()))
     for number, batch in enumerate(batches):
@@ -184,7 +184,7 @@ def the_order_does_not_follow_a_clock_that_steps_back(s: Session, batches: Batch
         max_size=4,
     ),
 )
-def equal_messages_keep_their_places(s: Session, words: list[list[str]]) -> None:
+def equal_messages_keep_their_positions(s: Session, words: list[list[str]]) -> None:
     a = s.open()
     for batch in words:
         a.add([HumanMessage(word, id=f"id of {word}") for word in batch])
@@ -232,7 +232,7 @@ def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def a_long_history_comes_back_whole(s: Session, program: None) -> None:
+def a_long_history_comes_back_complete(s: Session, program: None) -> None:
     a = s.open()
     reached = 0
     for length in LENGTHS:
@@ -255,7 +255,7 @@ def a_long_history_comes_back_whole(s: Session, program: None) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def a_page_may_end_between_messages_of_one_time(s: Session, program: None) -> None:
+def many_messages_of_one_time_come_back_complete(s: Session, program: None) -> None:
     a = s.open()
     with s.clock(a, float(int(time.time()))):
         for start in range(0, _OF_ONE_TIME, _AT_ONCE):
@@ -276,7 +276,7 @@ def a_page_may_end_between_messages_of_one_time(s: Session, program: None) -> No
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def a_long_batch_is_stored_whole(s: Session, program: None) -> None:
+def a_long_batch_is_stored_whole_or_refused(s: Session, program: None) -> None:
     for size in (26, 101, 1001):
         a = s.open(f"{{nonce}}-{size}")
         _add_numbered(s, a, range(size), may_refuse=True)
@@ -284,7 +284,7 @@ def a_long_batch_is_stored_whole(s: Session, program: None) -> None:
 
 
 def _add_numbered(s: Session, a: Handle, numbers: range, *, may_refuse: bool = False) -> None:
-    """Add messages of these numbers in one call, written down in one short line."""
+    """Add messages with these numbers in one call, which the steps show in one short line."""
     batch = s.do(numbered_messages, numbers.start, numbers.stop, as_=s.variable("batch"))
     if may_refuse:
         a.try_add(batch)

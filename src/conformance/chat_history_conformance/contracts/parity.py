@@ -11,8 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, MIXED, SYNC, contract
-from chat_history_conformance.diagnosis.code import Code, Ref, fill, lazily
-from chat_history_conformance.diagnosis.code import call as code_call
+from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, lazily
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script_claims import (
     below,
@@ -36,9 +35,9 @@ _ASYNC = (
     "langchain_core/chat_history.py, BaseChatMessageHistory: async variants all have default "
     "implementations that call the sync variants"
 )
-_LONG = 200
+_LONG_LENGTH = 200
 _REPEATS = 5
-_STANDSTILL = 0.05
+_STANDSTILL_SECONDS = 0.05
 """Shortest standstill that is a finding, in seconds. The coarsest clocks tick every 0.016 s."""
 
 
@@ -83,10 +82,12 @@ def the_async_methods_work(s: Session, batches: Batches) -> None:
         st.lists(st.sampled_from(["add", "one", "read", "clear"]), min_size=1, max_size=8),
     ),
 )
-def what_is_done_one_way_is_seen_the_other_way(s: Session, program: tuple[int, list[str]]) -> None:
+def sync_and_async_methods_share_one_conversation(
+    s: Session, program: tuple[int, list[str]]
+) -> None:
     shift, operations = program
     a = s.open()
-    for _ in range(shift):  # ways alternate: this changes which operation is done which way
+    for _ in range(shift):  # calls alternate: an extra one swaps sync and async for the rest
         a.reads_back()
     for number, operation in enumerate(operations):
         if operation == "add":
@@ -105,7 +106,7 @@ def what_is_done_one_way_is_seen_the_other_way(s: Session, program: tuple[int, l
     "parity.loop_not_blocked",
     level="should",
     rule="While an asynchronous method waits for its store, the event loop can run other tasks. A "
-    f"method fails if it blocks the loop for {_STANDSTILL * 1000:g} ms or more in each of "
+    f"method fails if it blocks the loop for {_STANDSTILL_SECONDS * 1000:g} ms or more in each of "
     f"{_REPEATS} calls. Computation, such as decoding messages, does not count.",
     source=f"{_ASYNC} in an executor, so that the loop stays free",
     cause="An `async def` calls a blocking client, or sleeps with `time.sleep`.",
@@ -119,7 +120,7 @@ def what_is_done_one_way_is_seen_the_other_way(s: Session, program: tuple[int, l
 )
 def async_methods_do_not_block_the_event_loop(s: Session, _: None) -> None:
     a = s.open()
-    a.add([HumanMessage(f"m{number}") for number in range(_LONG)])
+    a.add([HumanMessage(f"m{number}") for number in range(_LONG_LENGTH)])
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("messages", ()),
         ("add_messages", ([HumanMessage("again")],)),
@@ -131,15 +132,18 @@ def async_methods_do_not_block_the_event_loop(s: Session, _: None) -> None:
         s.check(
             below,
             Ref("least", least),
-            _STANDSTILL,
+            _STANDSTILL_SECONDS,
             kind="blocked_loop",
-            summary=f"the event loop stood still for {least * 1000:.0f} ms or more during every "
-            f"call of `{name}`",
+            summary=f"`{name}` blocked the event loop for {least * 1000:.0f} ms or more in every "
+            "call",
         )
 
 
 def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ...]) -> float:
-    """The shortest standstill of several calls; one that is short enough ends it."""
+    """Return the shortest standstill of several calls, in seconds.
+
+    The first call that blocks the loop for less than the limit is the last one.
+    """
     phrase = a.phrase(operation, args, "async")
     if not phrase.spelt.awaited:
         return 0.0
@@ -147,19 +151,18 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
     measured: list[float] = []
 
     def measure() -> Any:
-        call = partial(getattr(history, spelt.name), *spelt.args, **spelt.kwargs)
-        return stood_still(call)
+        return stood_still(partial(getattr(history, spelt.name), *spelt.args, **spelt.kwargs))
 
-    standing = code_call(wait, lazily(stood_still, phrase.bare()))
-    code = fill("least = min({} for _ in range({}))", standing, str(_REPEATS))
-    text = f"{phrase.text()}, up to {_REPEATS} times, beside a heartbeat on the same loop"
+    once = call(wait, lazily(stood_still, phrase.bare()))
+    code = fill("least = min({} for _ in range({}))", once, str(_REPEATS))
+    text = f"{phrase.text()}, up to {_REPEATS} times, next to a heartbeat on the same loop"
     s.steps.append(Step(text, code))
     for _ in range(_REPEATS):
         measured.append(s.carry_out(spelt.name, lambda: s.subject.local.run(measure, "async")))
-        if measured[-1] < _STANDSTILL:
+        if measured[-1] < _STANDSTILL_SECONDS:
             break
     times = ", ".join(f"{seconds * 1000:.0f}" for seconds in measured)
-    s.steps[-1] = s.steps[-1].with_result(f"it stood still for {times} ms")
+    s.steps[-1] = s.steps[-1].with_result(f"blocked for {times} ms")
     return min(measured)
 
 
@@ -191,14 +194,15 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
     kept.append("after")
     came = contents(a.read())
     shown = [show(text) for text in came]
-    rest = [text for text in came if text not in batch]
+    lost = max(0, len(kept) - sum(text not in batch for text in came))
     s.check(
         contents_besides,
         a.result,
         batch,
         kept,
-        kind="lost" if len(rest) < len(kept) else "altered",
-        summary=f"after a cancelled add {len(rest)} of the {len(kept)} other messages are there",
+        kind="lost" if lost else "altered",
+        summary=f"a cancelled add {f'lost {lost} of' if lost else 'changed'} the {len(kept)} other "
+        "messages",
         expected=kept,
         returned=shown,
     )
@@ -208,7 +212,7 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
         a.result,
         batch,
         kind="duplicated",
-        summary=f"{len(stored) - len(set(stored))} of {size} messages of a cancelled add are there "
+        summary=f"{len(stored) - len(set(stored))} of {size} messages of a cancelled add came back "
         "twice",
         returned=shown,
     )
@@ -217,7 +221,7 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
         a.result,
         batch,
         kind="reordered",
-        summary="the messages of a cancelled add are in another order than its batch",
+        summary="the messages of a cancelled add came back in another order than in its batch",
         returned=shown,
     )
 
@@ -230,8 +234,8 @@ def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int)
         return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
 
     add = fill("lambda: {}", phrase.bare())
-    code = code_call(wait, code_call(cancelled_after, source(turns), add))
-    s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the loop", code))
+    code = call(wait, call(cancelled_after, source(turns), add))
+    s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the event loop", code))
     s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
 
 
@@ -250,7 +254,7 @@ def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int)
     program=st.integers(1, 2),
     examples=2,
 )
-def each_event_loop_may_have_its_own_handles(s: Session, loops: int) -> None:
+def each_event_loop_can_have_its_own_handles(s: Session, loops: int) -> None:
     keeper = s.open()
     keeper.add([HumanMessage("m0")])
     for number in range(loops):
@@ -302,7 +306,7 @@ def one_handle_works_on_several_event_loops(s: Session, used_before: bool) -> No
     program=strategies.batches(max_batches=1),
     examples=2,
 )
-def the_sync_methods_work_under_a_running_loop(s: Session, batches: Batches) -> None:
+def the_sync_methods_work_while_a_loop_is_running(s: Session, batches: Batches) -> None:
     a = s.open()
     (batch,) = batches
     phrase = a.phrase("add_messages", (batch,), "sync")
@@ -322,6 +326,6 @@ def the_sync_methods_work_under_a_running_loop(s: Session, batches: Batches) -> 
 def _under_a_loop(
     s: Session, text: str, code: Code, operation: str, action: Callable[[], None]
 ) -> None:
-    code = code_call(wait, lazily(under_a_loop, code))
+    code = call(wait, lazily(under_a_loop, code))
     s.steps.append(Step(f"{text}  under a running event loop", code))
     s.carry_out(operation, lambda: s.subject.local.run(action, "async"))

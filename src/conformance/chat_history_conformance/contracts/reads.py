@@ -79,7 +79,7 @@ def an_unused_session_reads_as_an_empty_list(s: Session, program: tuple[bool, in
         strategies.some_of(["append", "reverse", "pop", "clear"]),
     ),
 )
-def a_read_returns_a_list_of_the_callers_own(
+def a_read_returns_a_list_that_belongs_to_the_caller(
     s: Session, program: tuple[Batches, list[str]]
 ) -> None:
     batches, changes = program
@@ -92,20 +92,20 @@ def a_read_returns_a_list_of_the_callers_own(
             is_list,
             a.result,
             kind="other",
-            summary=f"a read returned a {type(got).__name__} in place of a list",
+            summary=f"a read returned a {type(got).__name__} instead of a list",
         )
         arguments = [None] if change == "append" else []
         s.call_method(a.result, change, *arguments)
         again = a.read()
-        # By number and contents: what else could differ is told by the contracts on fidelity.
+        # Only numbers and contents: the contracts on fidelity compare the rest.
         wanted = [kept.message.content for kept in a.model.stored]
         s.check(
             contents_are,
             a.result,
             wanted,
             kind="aliased",
-            summary=f"`{change}({', '.join(map(repr, arguments))})` on the list that a read "
-            "returned changed the history",
+            summary=f"`{change}({', '.join(map(repr, arguments))})` on a returned list changed "
+            "the history",
             expected=[repr(item) for item in wanted],
             returned=[repr(item) for item in contents(again)],
         )
@@ -171,7 +171,7 @@ def a_handle_reads_its_own_writes(s: Session, batches: Batches) -> None:
     modes=ONE_HANDLE,
     program=strategies.batches(max_batches=3, max_size=2),
 )
-def another_handle_reads_what_was_written(s: Session, batches: Batches) -> None:
+def another_handle_reads_the_added_messages(s: Session, batches: Batches) -> None:
     _write_and_read_elsewhere(s, batches)
 
 
@@ -188,7 +188,7 @@ def another_handle_reads_what_was_written(s: Session, batches: Batches) -> None:
     modes=(PROCESS,),
     program=strategies.batches(max_batches=3, max_size=2),
 )
-def another_process_reads_what_was_written(s: Session, batches: Batches) -> None:
+def another_process_reads_the_added_messages(s: Session, batches: Batches) -> None:
     _write_and_read_elsewhere(s, batches)
 
 

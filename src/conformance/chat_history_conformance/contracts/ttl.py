@@ -30,13 +30,13 @@ from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
 
-COARSE = 1.0
+COARSE_SECONDS = 1.0
 """Seconds by which a store that counts whole seconds may be early or late."""
-LATE = 1.5
+LATE_SECONDS = 1.5
 """Seconds past its time after which a message must be gone, with a margin for a coarse store."""
-LADDER = (0.12, 0.8, 4.0, 8.0, 16.0)
+TIMES_SECONDS = (0.12, 0.8, 4.0, 8.0, 16.0)
 """Times to live in seconds. A coarse or slow store needs one of the longer ones."""
-LONG = 60.0
+LONG_SECONDS = 60.0
 """A time to live in seconds that is longer than any contract runs."""
 
 _FACTORY = "convention: with_ttl(session_id, ttl_ms) opens a history whose messages expire"
@@ -47,37 +47,37 @@ def _ms(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _short(s: Session, session: str = "{nonce}-1") -> tuple[Handle, float]:
-    """A handle with the shortest time to live that the history takes, and that time."""
-    return next(_rungs(s, session))
+def _with_shortest_time(s: Session, session: str = "{nonce}-1") -> tuple[Handle, float]:
+    """Open a handle with the shortest accepted time to live, and return both (in seconds)."""
+    return next(_with_longer_times(s, session))
 
 
-def _rungs(s: Session, session: str = "{nonce}-1") -> Iterator[tuple[Handle, float]]:
-    """Handles on sessions of their own with longer and longer times to live.
+def _with_longer_times(s: Session, session: str = "{nonce}-1") -> Iterator[tuple[Handle, float]]:
+    """Open handles on separate sessions, with longer and longer times to live in seconds.
 
-    Whoever takes one more than there are has seen nothing: the contract is not applicable.
+    After the last one, the contract is not applicable, because nothing could be observed.
     """
-    for number, seconds in enumerate(LADDER):
+    for number, seconds in enumerate(TIMES_SECONDS):
         name = session if number == 0 else f"{session}.{number}"
         handle, _ = s.try_open(name, ttl=(_ms(seconds),))
         if handle is not None:
             yield handle, seconds
     s.not_applicable(
-        f"times to live of {LADDER[0]:g} to {LADDER[-1]:g} s were refused, or passed before a read "
-        "ended"
+        f"all times to live of {TIMES_SECONDS[0]:g} to {TIMES_SECONDS[-1]:g} s were refused, or "
+        "passed before a read ended"
     )
 
 
-def _expire(s: Session, handle: Handle, seconds: float) -> None:
-    """Wait until all of a session has expired, and fail if it does not in time."""
+def _wait_until_expired(s: Session, handle: Handle, seconds: float) -> None:
+    """Wait until all messages of a session have expired, and fail if they do not in time."""
     count = len(handle.model.stored)
-    got = handle.read_until(seconds + LATE, is_empty)
+    got = handle.read_until(seconds + LATE_SECONDS, is_empty)
     s.check(
         is_empty,
         handle.result,
         kind="stale",
-        summary=f"{len(got)} of {count} messages came back {LATE:g} s past their time to live of "
-        f"{_ms(seconds)} ms",
+        summary=f"{len(got)} of {count} messages came back {LATE_SECONDS:g} s after their time to "
+        f"live of {_ms(seconds)} ms had passed",
     )
     handle.model.clear()
 
@@ -95,11 +95,11 @@ def _expire(s: Session, handle: Handle, seconds: float) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def nothing_is_returned_past_its_time(s: Session, _: None) -> None:
-    a, seconds = _short(s)
+def expired_messages_are_not_returned(s: Session, _: None) -> None:
+    a, seconds = _with_shortest_time(s)
     a.add([HumanMessage("m0"), HumanMessage("m1")])
     a.add([HumanMessage("m2")])
-    _expire(s, a, seconds)
+    _wait_until_expired(s, a, seconds)
     got = a.read()
     s.check(
         is_empty,
@@ -121,22 +121,22 @@ def nothing_is_returned_past_its_time(s: Session, _: None) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def reading_does_not_renew_the_time(s: Session, _: None) -> None:
-    for a, seconds in _rungs(s):
+def reading_does_not_renew_the_time_to_live(s: Session, _: None) -> None:
+    for a, seconds in _with_longer_times(s):
         a.add([HumanMessage("m0"), HumanMessage("m1")])
         started = time.monotonic()
-        got = a.read_until(seconds + LATE, is_empty)
+        got = a.read_until(seconds + LATE_SECONDS, is_empty)
         s.check(
             is_empty,
             a.result,
             kind="stale",
-            summary=f"{len(got)} of 2 messages that were read again and again were still there "
-            f"{LATE:g} s past their time to live of {_ms(seconds)} ms",
+            summary=f"{len(got)} of 2 messages that were read again and again came back "
+            f"{LATE_SECONDS:g} s after their time to live of {_ms(seconds)} ms had passed",
         )
         pauses = (later - sooner for sooner, later in pairwise([started, *a.read_moments]))
         if max(pauses) < seconds / 2:
             return
-        # It was left alone for so long that it could expire between two reads.
+        # The pauses were so long that the messages could expire between two reads.
 
 
 @contract(
@@ -153,11 +153,11 @@ def reading_does_not_renew_the_time(s: Session, _: None) -> None:
     examples=1,
 )
 def messages_expire_for_every_handle(s: Session, _: None) -> None:
-    a, seconds = _short(s)
+    a, seconds = _with_shortest_time(s)
     a.add([HumanMessage("m0"), HumanMessage("m1")])
     b = s.open(a.session, ttl=(_ms(seconds),))
     a.release()
-    _expire(s, b, seconds)
+    _wait_until_expired(s, b, seconds)
 
 
 @contract(
@@ -172,7 +172,7 @@ def messages_expire_for_every_handle(s: Session, _: None) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def messages_are_kept_until_their_time(s: Session, _: None) -> None:
+def messages_are_kept_until_they_expire(s: Session, _: None) -> None:
     minute, month = s.open(ttl=(60_000,)), s.try_open("{nonce}-2", ttl=(2_592_000_000,))[0]
     handles = [minute] if month is None else [minute, month]
     started = time.monotonic()
@@ -183,7 +183,7 @@ def messages_are_kept_until_their_time(s: Session, _: None) -> None:
             s.sleep(wait)
         for handle in handles:
             got = handle.read()
-            if time.monotonic() < started + 60.0 - COARSE:
+            if time.monotonic() < started + 60.0 - COARSE_SECONDS:
                 handle.expect(got, handle.model.stored)
 
 
@@ -203,9 +203,9 @@ def messages_are_kept_until_their_time(s: Session, _: None) -> None:
 )
 def messages_expire_by_the_declared_granularity(s: Session, _: None) -> None:
     by_message = s.subject.backend.ttl_granularity == "message"
-    for a, seconds in _rungs(s):
-        strict = seconds > 2 * COARSE
-        coarse = COARSE if strict else 0.0
+    for a, seconds in _with_longer_times(s):
+        strict = seconds > 2 * COARSE_SECONDS
+        coarse = COARSE_SECONDS if strict else 0.0
         started = time.monotonic()
         a.add([HumanMessage("old")])
         old_gone = time.monotonic() + seconds + coarse
@@ -213,29 +213,35 @@ def messages_expire_by_the_declared_granularity(s: Session, _: None) -> None:
         new_gone = time.monotonic() + seconds - coarse
         a.add([HumanMessage("new")])
         if time.monotonic() > started + seconds - coarse:
-            continue  # the older one may have been gone by then
+            continue  # the older one may have expired by then
         wanted = a.model.stored[-1:] if by_message else a.model.stored
         s.sleep(round(max(0.0, old_gone - time.monotonic()) + 0.01, 3))
         while True:
             got = a.read()
             if time.monotonic() > new_gone:
-                break  # missed it: a longer time to live is tried
+                break  # too late: try a longer time to live
             contents = [item.content for item in got]
             if contents == [kept.message.content for kept in wanted]:
                 return
             if strict:
-                _not_as_declared(s, a, got, wanted)
+                _fail_granularity(s, a, got, wanted)
             s.sleep(0.01)
 
 
-def _not_as_declared(s: Session, a: Handle, got: list[BaseMessage], wanted: list[Snapshot]) -> None:
+def _fail_granularity(
+    s: Session, a: Handle, got: list[BaseMessage], wanted: list[Snapshot]
+) -> None:
     if s.subject.backend.ttl_granularity == "message":
         late = len(got) > len(wanted)
-        happened = "was returned past its time" if late else "was gone"
-        summary = f"the {'older' if late else 'newer'} message {happened}: not by its own age"
+        happened = "came back after" if late else "was gone before"
+        summary = (
+            f"the {'older' if late else 'newer'} message {happened} its time to live had passed"
+        )
     else:
         late = False
-        summary = f"{len(got)} of 2 messages were there: not by the last write of the session"
+        summary = (
+            f"{len(got)} of 2 messages came back before the last write's time to live had passed"
+        )
     wanted_contents = [kept.message.content for kept in wanted]
     s.check(
         contents_are,
@@ -262,17 +268,17 @@ def _not_as_declared(s: Session, a: Handle, got: list[BaseMessage], wanted: list
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def other_sessions_are_left_alone(s: Session, _: None) -> None:
-    before = s.open("{nonce}-2", ttl=(_ms(LONG),))
-    a, seconds = _short(s)
-    after = s.open("{nonce}-3", ttl=(_ms(LONG),))
+def expiry_leaves_other_sessions_alone(s: Session, _: None) -> None:
+    before = s.open("{nonce}-2", ttl=(_ms(LONG_SECONDS),))
+    a, seconds = _with_shortest_time(s)
+    after = s.open("{nonce}-3", ttl=(_ms(LONG_SECONDS),))
     started = time.monotonic()
     for number, handle in enumerate((before, a, after)):
         handle.add([HumanMessage(f"m{number}"), HumanMessage(f"n{number}")])
-    _expire(s, a, seconds)
+    _wait_until_expired(s, a, seconds)
     for handle in (before, after):
         got = handle.read()
-        if time.monotonic() < started + LONG - COARSE:
+        if time.monotonic() < started + LONG_SECONDS - COARSE_SECONDS:
             handle.expect(got, handle.model.stored)
 
 
@@ -289,12 +295,12 @@ def other_sessions_are_left_alone(s: Session, _: None) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def without_a_time_to_live_messages_stay(s: Session, _: None) -> None:
+def messages_without_a_time_to_live_stay(s: Session, _: None) -> None:
     never = s.open("{nonce}-2", ttl=(None,))
-    a, seconds = _short(s)
+    a, seconds = _with_shortest_time(s)
     a.add([HumanMessage("m0")])
     never.add([HumanMessage("m1"), HumanMessage("m2")])
-    _expire(s, a, seconds)
+    _wait_until_expired(s, a, seconds)
     never.expect(never.read(), never.model.stored)
 
 
@@ -312,7 +318,7 @@ def without_a_time_to_live_messages_stay(s: Session, _: None) -> None:
     modes=(SYNC, ASYNC),
     program=strategies.some_of([-1, -60_000, "60000", "soon"]),
 )
-def nonsense_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
+def invalid_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
     for number, ttl_ms in enumerate(nonsense):
         handle, _ = s.try_open(f"{{nonce}}-{number}", ttl=(ttl_ms,))
         if handle is None:
@@ -322,7 +328,7 @@ def nonsense_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
             was_refused,
             s.error,
             kind="wrong_bound",
-            summary=f"a time to live of {ttl_ms!r} was taken, in place of refused",
+            summary=f"accepted {ttl_ms!r} as a time to live, instead of refusing it",
         )
 
 
@@ -338,20 +344,20 @@ def nonsense_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def what_has_expired_for_one_read_has_for_all(s: Session, _: None) -> None:
-    a, seconds = _short(s)
+def messages_that_expired_for_one_read_stay_expired_for_all(s: Session, _: None) -> None:
+    a, seconds = _with_shortest_time(s)
     b = s.open(a.session, ttl=(_ms(seconds),))
     a.add([HumanMessage("m0"), HumanMessage("m1")])
     b.read()
-    _expire(s, a, seconds)
+    _wait_until_expired(s, a, seconds)
     for handle in (b, a, b):
         got = handle.read()
         s.check(
             is_empty,
             handle.result,
             kind="resurrected",
-            summary=f"{handle.name} returned {len(got)} of 2 messages after a had found them "
-            "expired",
+            summary=f"handle {handle.name} returned {len(got)} of 2 messages after handle a had "
+            "found them expired",
         )
 
 
@@ -369,14 +375,14 @@ def what_has_expired_for_one_read_has_for_all(s: Session, _: None) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def a_session_is_usable_after_its_messages_expired(s: Session, _: None) -> None:
-    for a, seconds in _rungs(s):
+def a_session_can_be_used_after_its_messages_expired(s: Session, _: None) -> None:
+    for a, seconds in _with_longer_times(s):
         a.add([HumanMessage("old0"), HumanMessage("old1")])
-        _expire(s, a, seconds)
+        _wait_until_expired(s, a, seconds)
         started = time.monotonic()
         a.add([HumanMessage("new")])
         got = a.read()
-        in_time = time.monotonic() < started + seconds - COARSE
+        in_time = time.monotonic() < started + seconds - COARSE_SECONDS
         old = [item for item in got if str(item.content).startswith("old")]
         s.check(
             starting_with,
@@ -384,7 +390,7 @@ def a_session_is_usable_after_its_messages_expired(s: Session, _: None) -> None:
             "old",
             [],
             kind="resurrected",
-            summary=f"a write brought {len(old)} of 2 messages back that had expired",
+            summary=f"a new message brought back {len(old)} of 2 expired messages",
         )
         if got or in_time:
             a.expect(got, a.model.stored)
@@ -402,11 +408,11 @@ def a_session_is_usable_after_its_messages_expired(s: Session, _: None) -> None:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def bounded_reads_return_nothing_past_its_time(s: Session, _: None) -> None:
-    offered = _offered(s)
-    a, seconds = _short(s)
+def bounded_reads_do_not_return_expired_messages(s: Session, _: None) -> None:
+    offered = _offered_reads(s)
+    a, seconds = _with_shortest_time(s)
     a.add([HumanMessage("m0"), HumanMessage("m1")])
-    _expire(s, a, seconds)
+    _wait_until_expired(s, a, seconds)
     for operation in offered:
         bounds = (5,) if operation == LAST else (5, 5.0)
         got = a.bounded(operation, *bounds)
@@ -414,11 +420,11 @@ def bounded_reads_return_nothing_past_its_time(s: Session, _: None) -> None:
             is_empty,
             a.result,
             kind="stale",
-            summary=f"`{operation}` returned {len(got)} of 2 messages that had expired",
+            summary=f"`{operation}` returned {len(got)} of 2 expired messages",
         )
 
 
-def _offered(s: Session) -> list[str]:
+def _offered_reads(s: Session) -> list[str]:
     offered = s.offered((CONSUMED, LAST, BEGINNING))
     if not offered:
         s.not_applicable(f"has none of {LAST}, {BEGINNING} and {CONSUMED}")
@@ -438,22 +444,22 @@ def _offered(s: Session) -> list[str]:
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
+def a_bound_counts_only_messages_that_have_not_expired(s: Session, _: None) -> None:
     if s.subject.backend.ttl_granularity != "message":
         s.not_applicable("the session expires as a whole: ttl_granularity is session")
-    offered = _offered(s)
+    offered = _offered_reads(s)
     if "whole_reads" in s.subject.backend.lacks:
-        # The whole reads here may be ones that move the position past everything.
+        # Whole reads of this history may move the position past all messages.
         offered = [operation for operation in offered if operation != CONSUMED]
-    for a, seconds in _rungs(s):
+    for a, seconds in _with_longer_times(s):
         started = time.monotonic()
         a.add([HumanMessage("old0"), HumanMessage("old1")])
         s.sleep(0.65 * seconds)
         a.add([HumanMessage("new0"), HumanMessage("new1")])
         if time.monotonic() > started + seconds:
-            continue  # the older ones may have been gone by then
+            continue  # the older ones may have expired by then
         living = ["new0", "new1"]
-        got = a.read_until(seconds + LATE, at_most, 2)
+        got = a.read_until(seconds + LATE_SECONDS, at_most, 2)
         if [item.content for item in got] != living:
             continue
         reads = []
@@ -461,7 +467,7 @@ def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
             bounds = (2,) if operation == LAST else (2, 5.0)
             a.bounded(operation, *bounds)
             reads.append(a.result)
-        # Between two reads that agree nothing expired.
+        # If this read agrees with the first one, nothing expired in between.
         if [item.content for item in a.read()] != living:
             continue
         for returned in reads:
@@ -482,10 +488,10 @@ def a_bound_counts_what_has_not_expired(s: Session, _: None) -> None:
     program=strategies.batches(),
 )
 def a_time_to_live_changes_nothing_else(s: Session, batches: Batches) -> None:
-    a = s.open(ttl=(_ms(LONG),))
+    a = s.open(ttl=(_ms(LONG_SECONDS),))
     started = time.monotonic()
     for batch in batches:
         a.add(batch)
     got = a.read()
-    if time.monotonic() < started + LONG - COARSE:
+    if time.monotonic() < started + LONG_SECONDS - COARSE_SECONDS:
         a.expect(got, a.model.stored)
