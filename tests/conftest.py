@@ -1,4 +1,4 @@
-"""What the tests share: pytest within pytest, on two contracts instead of the whole catalogue."""
+"""Fixtures that run pytest inside pytest, on two contracts instead of the whole catalogue."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.pytest_plugin import contracts as items
 
-assert items  # loaded before any pytest within this one takes a snapshot of sys.modules
+assert items  # loaded before an inner pytest takes a snapshot of sys.modules
+
+# A busy machine exceeds the deadline of one example.
+settings.register_profile("without_deadline", deadline=None)
+settings.load_profile("without_deadline")
 
 pytest_plugins = ["pytester", "tests.servers.kafka_broker", "tests.servers.elasticsearch_node"]
 
@@ -71,7 +76,7 @@ class Forgetful(Mine):
 
 
 def the_command() -> str:
-    """The `pytest` beside this Python; unlike `python -m pytest` it imports from nowhere else."""
+    """Return the `pytest` command, which does not put the working directory on `sys.path`."""
     found = shutil.which("pytest", path=str(Path(sys.executable).parent))
     assert found is not None
     return found
@@ -81,7 +86,7 @@ Run = Callable[..., pytest.RunResult]
 
 
 def start(*command: str) -> pytest.RunResult:
-    """Run a command; unlike `Pytester.run` without the working directory in PYTHONPATH."""
+    """Run a command. Unlike `Pytester.run`, leave the working directory out of PYTHONPATH."""
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     print(ended.stdout)
     print(ended.stderr, file=sys.stderr)
@@ -92,7 +97,7 @@ def start(*command: str) -> pytest.RunResult:
 
 @pytest.fixture
 def small_catalogue(monkeypatch: pytest.MonkeyPatch) -> dict[str, Contract]:
-    """Make the catalogue two contracts in six modes; the test may change it."""
+    """Reduce the catalogue to two contracts in six modes. The test may change it."""
     small = {name: catalogue.load()[name] for name in SMALL}
     monkeypatch.setattr(catalogue, "load", lambda: small)
     return small
@@ -100,7 +105,7 @@ def small_catalogue(monkeypatch: pytest.MonkeyPatch) -> dict[str, Contract]:
 
 @pytest.fixture
 def histories(pytester: pytest.Pytester) -> str:
-    """A module of histories in the test's directory; `histories:Mine` is a correct one."""
+    """Write a module of histories into the directory of the test; `histories:Mine` is correct."""
     pytester.makepyfile(histories=HISTORY)
     return "histories"
 
@@ -112,11 +117,10 @@ def run(
     small_catalogue: dict[str, Contract],
     histories: str,
 ) -> Run:
-    """Run pytest in this process, in a directory with `histories.py`, on the small catalogue."""
+    """Return a function that runs pytest in this process, on the small catalogue."""
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(
-        "chat_history_conformance.execution.session.STALE_WAIT", 0.0
-    )  # nothing here comes late
+    # No history here delivers messages late, so there is nothing to wait for.
+    monkeypatch.setattr("chat_history_conformance.execution.session.STALE_WAIT", 0.0)
     before = dict(registry._declared)
 
     def run_pytest(*arguments: str, **keywords: object) -> pytest.RunResult:
@@ -128,9 +132,9 @@ def run(
 
 @pytest.fixture
 def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histories: str) -> Run:
-    """Run the `pytest` command in a process of its own, on the small catalogue.
+    """Return a function that runs pytest in a new process, on the small catalogue.
 
-    `module=True` runs `python -m pytest`, which puts the working directory on `sys.path`.
+    With `module=True` it runs `python -m pytest`, which puts the working directory on `sys.path`.
     """
     monkeypatch.delenv("CI", raising=False)
     plugins = pytester.mkdir("plugins_of_the_test")

@@ -1,6 +1,6 @@
-"""Hypothesis strategies for messages, batches, conversations and session ids. Public.
+"""Hypothesis strategies for messages, batches, conversations and session ids.
 
-They can be used in an adopter's own tests: `from chat_history_conformance import strategies`.
+They are public. Use them in your own tests: `from chat_history_conformance import strategies`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,26 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+__all__ = [
+    "batches",
+    "contents",
+    "conversations",
+    "json_values",
+    "messages",
+    "numbered",
+    "session_ids",
+    "some_of",
+    "texts",
+    "tool_calls",
+]
+
 T = TypeVar("T")
 
 _ROLES: tuple[type[BaseMessage], ...] = (HumanMessage, AIMessage, SystemMessage)
 
 
 def numbered(roles: Iterable[Iterable[type[BaseMessage]]]) -> list[list[BaseMessage]]:
-    """Batches of messages whose contents are `m0`, `m1`, ... in the order in which they come."""
+    """Return batches of messages of the given roles, with the contents `m0`, `m1`, and so on."""
     number = iter(range(1_000_000))
     return [[role(content=f"m{next(number)}") for role in batch] for batch in roles]
 
@@ -33,22 +46,22 @@ def numbered(roles: Iterable[Iterable[type[BaseMessage]]]) -> list[list[BaseMess
 def batches(
     *, min_batches: int = 1, max_batches: int = 5, min_size: int = 1, max_size: int = 4
 ) -> st.SearchStrategy[list[list[BaseMessage]]]:
-    """Batches of numbered messages of alternating roles, for rules about order and number.
+    """Generate lists of batches of numbered messages, for rules about order and number.
 
     Args:
-        min_batches: Least number of batches.
-        max_batches: Greatest number of batches.
-        min_size: Least number of messages in a batch.
-        max_size: Greatest number of messages in a batch.
+        min_batches: The smallest number of batches.
+        max_batches: The largest number of batches.
+        min_size: The smallest number of messages in a batch.
+        max_size: The largest number of messages in a batch.
     """
     batch = st.lists(st.sampled_from(_ROLES), min_size=min_size, max_size=max_size)
     return st.lists(batch, min_size=min_batches, max_size=max_batches).map(numbered)
 
 
 def some_of(values: Sequence[T]) -> st.SearchStrategy[list[T]]:
-    """Half of `values` on average, in order and at least one: each is met within few examples.
+    """Generate ordered, non-empty selections of `values`, of half of them on average.
 
-    Shrinks to the one value that matters.
+    A few examples cover each value. A failure shrinks to the one value that causes it.
     """
 
     def chosen(flags: list[bool]) -> list[T]:
@@ -58,7 +71,7 @@ def some_of(values: Sequence[T]) -> st.SearchStrategy[list[T]]:
 
 
 def json_values(max_leaves: int = 8) -> st.SearchStrategy[Any]:
-    """What JSON can carry: null, booleans, 64-bit integers, finite floats, text, nested."""
+    """Generate JSON values: null, booleans, 64-bit integers, finite floats, text, nested."""
     leaves = (
         st.none()
         | st.booleans()
@@ -74,20 +87,20 @@ def json_values(max_leaves: int = 8) -> st.SearchStrategy[Any]:
 
 
 def texts(max_size: int = 20) -> st.SearchStrategy[str]:
-    """Any Unicode text without NUL and lone surrogates, which some stores may refuse."""
+    """Generate Unicode texts without NUL and lone surrogates, which some stores may refuse."""
     return st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=max_size
     )
 
 
 def contents() -> st.SearchStrategy[str | list[str | dict[Any, Any]]]:
-    """Message contents: text, or a list of texts and content blocks."""
+    """Generate message contents: a text, or a list of texts and content blocks."""
     block = st.fixed_dictionaries({"type": st.just("text"), "text": texts()})
     return texts() | st.lists(texts() | block, max_size=3)
 
 
 def tool_calls() -> st.SearchStrategy[dict[str, Any]]:
-    """Tool calls as `AIMessage.tool_calls` holds them."""
+    """Generate tool calls in the form of `AIMessage.tool_calls`."""
     return st.fixed_dictionaries(
         {
             "name": texts(),
@@ -99,7 +112,7 @@ def tool_calls() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def messages() -> st.SearchStrategy[BaseMessage]:
-    """Messages of every role with fields that JSON can carry: any store must keep them exactly."""
+    """Generate messages of every role with JSON fields. Every store must keep them exactly."""
     common: dict[str, st.SearchStrategy[Any]] = {
         "content": contents(),
         "id": st.none() | texts(),
@@ -118,12 +131,12 @@ def messages() -> st.SearchStrategy[BaseMessage]:
 
 
 def conversations(*, min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[list[BaseMessage]]:
-    """Lists of any messages that every store must keep."""
+    """Generate lists of messages that every store must keep exactly."""
     return st.lists(messages(), min_size=min_size, max_size=max_size)
 
 
 def session_ids() -> st.SearchStrategy[str]:
-    """Session ids of any characters but NUL and lone surrogates; a history may refuse some."""
+    """Generate session ids without NUL and lone surrogates. A history may refuse some."""
     return st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\x00"),
         min_size=1,
@@ -132,5 +145,5 @@ def session_ids() -> st.SearchStrategy[str]:
 
 
 def _keys() -> st.SearchStrategy[str]:
-    """Keys that no validator of langchain-core reads anything into."""
+    """Generate keys that have no meaning for the validators of langchain-core."""
     return texts(8).filter(lambda key: key not in ("tool_calls", "function_call"))

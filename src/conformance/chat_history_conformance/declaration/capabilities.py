@@ -52,27 +52,27 @@ class Capabilities:
 
     @Assumed
     def shared(self) -> bool:  # type: ignore[empty-body]
-        """Two handles with the same session id, in one process, share one conversation."""
+        """Share one conversation between two handles of one session, in one process."""
 
     @Assumed
     def durable(self) -> bool:  # type: ignore[empty-body]
-        """Messages outlive the handle and the process. Another process reads them."""
+        """Keep messages after the handle and the process end; another process reads them."""
 
     @Assumed
     def threads(self) -> bool:  # type: ignore[empty-body]
-        """Several threads may use handles at the same time, including one handle."""
+        """Allow several threads to use handles at the same time, including one handle."""
 
     @Assumed
     def sync(self) -> bool:  # type: ignore[empty-body]
-        """`messages`, `add_messages` and `clear` work."""
+        """Support `messages`, `add_messages` and `clear`."""
 
     @Assumed
     def async_(self) -> bool:  # type: ignore[empty-body]
-        """`aget_messages`, `aadd_messages` and `aclear` work."""
+        """Support `aget_messages`, `aadd_messages` and `aclear`."""
 
     @Assumed
     def whole_reads(self) -> bool:  # type: ignore[empty-body]
-        """`messages` returns the whole conversation each time and consumes nothing.
+        """Return the whole conversation from `messages` each time, and consume nothing.
 
         If a history lacks this, the suite reads with `messages_from_beginning` without bounds
         instead, or with the method that the declaration maps to `messages`.
@@ -80,27 +80,30 @@ class Capabilities:
 
     @Found
     def messages_from_beginning(self) -> bool:  # type: ignore[empty-body]
-        """`messages_from_beginning(max_message_count, max_time_sec)` reads the oldest first."""
+        """Read the oldest messages: `messages_from_beginning(max_message_count, max_time_sec)`."""
 
     @Found
     def messages_from_latest(self) -> bool:  # type: ignore[empty-body]
-        """`messages_from_latest(max_message_count, max_time_sec)` waits for new messages."""
+        """Wait for new messages: `messages_from_latest(max_message_count, max_time_sec)`."""
 
     @Found
     def messages_from_last_consumed(self) -> bool:  # type: ignore[empty-body]
-        """`messages_from_last_consumed(max_message_count, max_time_sec)` reads from a cursor on."""
+        """Continue from a stored cursor.
+
+        The method is `messages_from_last_consumed(max_message_count, max_time_sec)`.
+        """
 
     @Found
     def last_messages(self) -> bool:  # type: ignore[empty-body]
-        """`last_messages(max_message_count)` returns the newest messages, oldest first."""
+        """Read the newest messages, oldest first: `last_messages(max_message_count)`."""
 
     @Found
     def close(self) -> bool:  # type: ignore[empty-body]
-        """`close()` or `aclose()` frees the resources of the handle."""
+        """Free the resources of the handle with `close()` or `aclose()`."""
 
     @Found
     def with_ttl(self) -> bool:  # type: ignore[empty-body]
-        """`with_ttl(session_id, ttl_ms)` on the factory opens a history whose messages expire.
+        """Open a history whose messages expire: `with_ttl(session_id, ttl_ms)` of the factory.
 
         With `ttl_ms=None`, its messages never expire. Declare `ttl_granularity="session"` if all
         messages of a session expire together.
@@ -108,11 +111,11 @@ class Capabilities:
 
     @Found
     def corrupt(self) -> bool:  # type: ignore[empty-body]
-        """A declared `corrupt(session_id)` makes the last stored record undecodable."""
+        """Make the last stored record undecodable with a declared `corrupt(session_id)`."""
 
     @Found
     def disposable(self) -> bool:  # type: ignore[empty-body]
-        """All stored data is in the directory or on the server of the run, which are discarded.
+        """Store all data in the directory or on the server of the run, which are discarded.
 
         It is declared, or implied by `--history-allow-destructive`. Without it, the run does not
         try session ids that may belong to real data: the empty id and ids that look like paths.
@@ -120,14 +123,14 @@ class Capabilities:
 
     @Found
     def server(self) -> bool:  # type: ignore[empty-body]
-        """The history needs a server, declared as `server="kafka"`.
+        """Need a server, declared as `server="kafka"`.
 
         The suite can change the address, and so check the errors of an unreachable server.
         """
 
     @Found
     def faults(self) -> bool:  # type: ignore[empty-body]
-        """The run started the server and may pause, kill and restart it.
+        """Allow the run to pause, kill and restart the server that it started.
 
         It needs `--history-faults`, and a server that was not named by its address.
         """

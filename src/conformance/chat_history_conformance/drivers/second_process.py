@@ -64,7 +64,7 @@ class SecondProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is running."""
+        """True while the process is running."""
         return self._process.poll() is None
 
     def request(self, what: str, *args: Any, weight: float = 1.0) -> Any:

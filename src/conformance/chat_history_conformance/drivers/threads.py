@@ -116,7 +116,7 @@ class LoopThread:
 
     @property
     def blocked(self) -> bool:
-        """Whether a call blocks the loop, so that no other task can run."""
+        """True if a call blocks the loop, so that no other task can run."""
         try:
             self.run(asyncio.sleep(0), 1.0)
         except Hung:

@@ -21,7 +21,7 @@ def chosen(config: pytest.Config, name: str, default: str, among: Sequence[str])
     """Return the value of an option that must be one of a few words.
 
     Raises:
-        pytest.UsageError: It is none of `among`.
+        pytest.UsageError: It is not one of `among`.
     """
     value = str(setting(config, name) or default)
     if value not in among:
