@@ -1,4 +1,4 @@
-"""Runs and what they say: outcomes, verdicts, failures, and everything pytest does with tests."""
+"""Runs of the contracts: outcomes, verdicts, failures, and the usual options of pytest."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ def declare(pytester: pytest.Pytester, stated: str, history: str = "Backwards") 
 
 
 def verdict(result: pytest.RunResult) -> str:
-    """The last line about a verdict, without the backend's name."""
+    """Return the last line about a verdict, without the name of the backend."""
     pattern = r": ((?:NOT )?CONFORMANT.*|INCOMPLETE.*)"
     found = re.findall(pattern, result.stdout.str())
-    assert found, "there is no verdict"
+    assert found, "the run printed no verdict"
     return str(found[-1])
 
 
-# -- pytest as usual -------------------------------------------------------------------------------
+# -- options of pytest -----------------------------------------------------------------------------
 
 
-def test_node_ids_are_stable_and_readable(run: Run) -> None:
+def test_node_ids_name_backend_contract_and_mode(run: Run) -> None:
     result = run("--history-backend=memory", MINE, "--co", "-q")
     listed = [line for line in result.outlines if "::" in line]
     assert listed == [f"{name}::{label}" for name in ("memory", "histories:Mine") for label in IDS]
     assert "CONFORMANT" not in result.stdout.str()
 
 
-def test_a_keyword_selects(run: Run) -> None:
+def test_a_keyword_selects_contracts(run: Run) -> None:
     result = run("--history-backend=memory", "-k", "across_calls and not mixed")
     result.assert_outcomes(passed=2, deselected=4)
     assert verdict(result) == (
@@ -82,12 +82,12 @@ def test_a_keyword_selects(run: Run) -> None:
         ("not history", 0),
     ],
 )
-def test_a_mark_selects(run: Run, expression: str, passed: int) -> None:
+def test_a_marker_selects_contracts(run: Run, expression: str, passed: int) -> None:
     result = run("--history-backend=memory", "-m", expression, "--strict-markers")
     result.assert_outcomes(passed=passed, deselected=6 - passed)
 
 
-def test_the_last_failures_are_run_again_alone(run: Run, pytester: pytest.Pytester) -> None:
+def test_lf_runs_the_last_failures_again(run: Run, pytester: pytest.Pytester) -> None:
     declare(pytester, "", "Mine")
     module = pytester.path / "histories.py"
     correct = module.read_text()
@@ -100,7 +100,7 @@ def test_the_last_failures_are_run_again_alone(run: Run, pytester: pytest.Pytest
     run("--history-backend=mine", "--lf").assert_outcomes(passed=6)
 
 
-def test_the_first_failure_ends_a_run(run: Run) -> None:
+def test_x_ends_the_run_at_the_first_failure(run: Run) -> None:
     result = run(BACKWARDS, "-x")
     result.assert_outcomes(failed=1)
     assert verdict(result) == "NOT CONFORMANT: 1 of 6 contracts exercised, 1 failed, 5 not run"
@@ -124,7 +124,7 @@ def test_the_first_failure_ends_a_run(run: Run) -> None:
     ],
     ids=" ".join,
 )
-def test_the_options_of_pytest_work(run: Run, arguments: list[str]) -> None:
+def test_usual_options_of_pytest_work(run: Run, arguments: list[str]) -> None:
     result = run("--history-backend=memory", *arguments)
     assert result.ret == pytest.ExitCode.OK
     if arguments != ["-p", "no:terminal"]:
@@ -132,7 +132,7 @@ def test_the_options_of_pytest_work(run: Run, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("style", ["short", "long", "native", "auto"])
-def test_a_failure_reads_the_same_under_every_style(run: Run, style: str) -> None:
+def test_a_failure_looks_the_same_in_every_traceback_style(run: Run, style: str) -> None:
     result = run(BACKWARDS, f"histories:Backwards::{ONE}", f"--tb={style}")
     text = result.stdout.str()
     assert "Traceback" not in text
@@ -151,7 +151,7 @@ def test_a_failure_reads_the_same_under_every_style(run: Run, style: str) -> Non
     )
 
 
-def test_a_failure_can_be_told_in_a_line_or_not_at_all(run: Run) -> None:
+def test_a_failure_can_be_one_line_or_hidden(run: Run) -> None:
     one = f"histories:Backwards::{ONE}"
     assert run(BACKWARDS, one, "--tb=line").ret == pytest.ExitCode.TESTS_FAILED
     silent = run(BACKWARDS, one, "--tb=no")
@@ -159,7 +159,7 @@ def test_a_failure_can_be_told_in_a_line_or_not_at_all(run: Run) -> None:
     assert verdict(silent).startswith("NOT CONFORMANT")
 
 
-def test_reruns_leave_one_result(run: Run) -> None:
+def test_reruns_count_as_one_result(run: Run) -> None:
     result = run(BACKWARDS, f"histories:Backwards::{ONE}", "--reruns=1")
     result.assert_outcomes(failed=1, deselected=5)
     assert "1 rerun" in result.stdout.str()
@@ -173,7 +173,7 @@ from histories import Mine
 
 
 class Nasty(Mine):
-    """Adds a message of its own with everything that XML cannot hold."""
+    """A history that adds a message with characters that XML cannot hold."""
 
     @property
     def messages(self):
@@ -198,7 +198,7 @@ class Strange(Mine):
 
 
 @pytest.mark.parametrize("name", ["Nasty", "Raising", "Strange"])
-def test_any_message_fits_into_xml_json_and_the_terminal(
+def test_unusual_messages_fit_into_xml_json_and_the_terminal(
     run: Run, pytester: pytest.Pytester, name: str
 ) -> None:
     pytester.makepyfile(nasty=NASTY)
@@ -231,7 +231,7 @@ def test_a_broken_history_is_not_conformant(run: Run) -> None:
 BOTH = "{'ordering.within_batch': 'newest first', 'ordering.across_calls': 'newest first'}"
 
 
-def test_deviations_that_show_leave_a_run_green(run: Run, pytester: pytest.Pytester) -> None:
+def test_declared_deviations_do_not_fail_the_run(run: Run, pytester: pytest.Pytester) -> None:
     declare(pytester, f"deviations={BOTH}")
     result = run("--history-backend=mine", "-rx")
     result.assert_outcomes(xfailed=6)
@@ -241,7 +241,7 @@ def test_deviations_that_show_leave_a_run_green(run: Run, pytester: pytest.Pytes
     result.stdout.fnmatch_lines(["XFAIL mine::ordering.*deviation: newest first"])
 
 
-def test_a_deviation_that_holds_fails_and_says_what_to_delete(
+def test_a_deviation_that_passes_fails_the_run_and_names_its_line(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     declare(pytester, "deviations={'ordering.within_batch': 'newest first'}", "Mine")
@@ -253,7 +253,9 @@ def test_a_deviation_that_holds_fails_and_says_what_to_delete(
     )
 
 
-def test_the_block_of_deviations_makes_the_run_green(run: Run, pytester: pytest.Pytester) -> None:
+def test_write_deviations_prints_a_block_that_makes_the_run_pass(
+    run: Run, pytester: pytest.Pytester
+) -> None:
     declare(pytester, "")
     result = run("--history-backend=mine", "--history-write-deviations")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -276,7 +278,7 @@ FAILING = """
 
     class NeverThere(Mine):
         def __init__(self, session_id):
-            raise ConnectionRefusedError("nobody listens")
+            raise ConnectionRefusedError("connection refused")
 
     class Interrupted(Mine):
         def add_messages(self, messages):
@@ -293,7 +295,7 @@ FAILING = """
 
 
 @pytest.mark.parametrize("name", ["Gone", "NeverThere"])
-def test_a_server_that_is_gone_is_an_error_and_leaves_the_verdict_open(
+def test_an_unreachable_server_is_an_error_and_makes_the_verdict_incomplete(
     run: Run, pytester: pytest.Pytester, name: str
 ) -> None:
     pytester.makepyfile(failing=FAILING)
@@ -304,7 +306,7 @@ def test_a_server_that_is_gone_is_an_error_and_leaves_the_verdict_open(
     assert {entry["outcome"] for entry in contracts} == {"error"}
 
 
-def test_ctrl_c_leaves_the_verdict_open(run_apart: Run, pytester: pytest.Pytester) -> None:
+def test_ctrl_c_makes_the_verdict_incomplete(run_apart: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(failing=FAILING)
     result = run_apart("--history-backend=memory", "--history-backend=failing:Interrupted")
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -316,7 +318,7 @@ def test_ctrl_c_leaves_the_verdict_open(run_apart: Run, pytester: pytest.Pyteste
     )
 
 
-def test_a_history_that_exits_is_no_pass(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_history_that_exits_does_not_pass(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(failing=FAILING)
     result = run("--history-backend=failing:Exiting", "-k", "sync and not async")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -324,7 +326,7 @@ def test_a_history_that_exits_is_no_pass(run: Run, pytester: pytest.Pytester) ->
     assert not verdict(result).startswith("CONFORMANT")
 
 
-def test_several_processes_come_to_one_verdict(run_apart: Run) -> None:
+def test_xdist_workers_share_one_verdict(run_apart: Run) -> None:
     result = run_apart("-n2", MINE, BACKWARDS)
     result.assert_outcomes(passed=6, failed=6)
     result.stdout.fnmatch_lines(
@@ -336,14 +338,16 @@ def test_several_processes_come_to_one_verdict(run_apart: Run) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_several_processes_run_what_was_selected(run_apart: Run, pytester: pytest.Pytester) -> None:
+def test_xdist_workers_run_only_the_selected_contracts(
+    run_apart: Run, pytester: pytest.Pytester
+) -> None:
     pytester.makepyfile(test_mine="def test_mine(): pass")
     result = run_apart("-n2", "--history-backend=memory", "test_mine.py", f"memory::{ONE}")
     result.assert_outcomes(passed=2)
     assert "1 of 6 contracts exercised, 5 not run" in verdict(result)
 
 
-def test_a_worker_that_crashes_leaves_the_verdict_open(
+def test_a_crashed_worker_makes_the_verdict_incomplete(
     run_apart: Run, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(failing=FAILING)
@@ -354,9 +358,7 @@ def test_a_worker_that_crashes_leaves_the_verdict_open(
     assert verdict(result) == "INCOMPLETE: 1 of 6 contracts exercised, 5 not run"
 
 
-def test_a_history_that_implements_nothing_is_not_conformant(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_history_without_methods_is_not_conformant(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         nothing="""
         from langchain_core.chat_history import BaseChatMessageHistory
@@ -383,7 +385,7 @@ def test_a_history_that_implements_nothing_is_not_conformant(
         result.stdout.fnmatch_lines(["  ? contracts: `*` raises *"])
 
 
-def test_one_cause_is_told_once(run: Run, pytester: pytest.Pytester) -> None:
+def test_failures_with_one_cause_are_explained_once(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         missing="""
         from histories import Mine
@@ -405,7 +407,7 @@ def test_one_cause_is_told_once(run: Run, pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["  [2-4] contracts: `aadd_messages` raises NotImplementedError"])
 
 
-def test_what_is_given_up_is_named_and_noted_where_it_works(
+def test_lacked_capabilities_are_listed_and_noted_if_they_work(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     declare(
@@ -427,7 +429,7 @@ def test_what_is_given_up_is_named_and_noted_where_it_works(
 # -- safety ----------------------------------------------------------------------------------------
 
 
-def test_what_was_stored_is_cleared_and_the_directory_is_removed(
+def test_a_run_clears_its_sessions_and_removes_its_directory(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = pytester.mkdir("temporary")
@@ -443,7 +445,7 @@ def test_what_was_stored_is_cleared_and_the_directory_is_removed(
         class Keeping(Mine):
             def add_messages(self, messages):
                 super().add_messages(messages)
-                Path("beside.txt").write_text("x")
+                Path("extra.txt").write_text("x")
                 with LOG.open("a") as log:
                     print("added", self.session_id, os.getcwd(), file=log)
 
@@ -462,10 +464,10 @@ def test_what_was_stored_is_cleared_and_the_directory_is_removed(
     assert all(session.startswith("chc") for session in added)
     assert all(directory.startswith(str(place)) for *_, directory in entries)
     assert not list(place.iterdir())
-    assert not Path("beside.txt").exists()
+    assert not Path("extra.txt").exists()
 
 
-def test_a_failing_run_clears_up_too(
+def test_a_failing_run_removes_its_directory(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = pytester.mkdir("temporary")
@@ -520,7 +522,7 @@ def test_a_history_that_hangs_is_a_finding(
     assert contracts[0]["finding"]["kind"] == "hung"
 
 
-# -- reproducers -----------------------------------------------------------------------------------
+# -- scripts of findings ---------------------------------------------------------------------------
 
 DEFECTS = """
     import os
@@ -576,7 +578,7 @@ DEFECTS = """
 
 
 def reproduced(report: str, label: str) -> None:
-    """Run the script of the finding about a contract with plain Python."""
+    """Run the script of a finding with plain Python."""
     (backend,) = json.loads(Path(report).read_text())["backends"]
     by_label = {f"{entry['id']}[{entry['mode']}]": entry for entry in backend["contracts"]}
     finding = by_label[label]["finding"]
@@ -599,7 +601,7 @@ def reproduced(report: str, label: str) -> None:
         ("async_generator", "async"),
     ],
 )
-def test_a_reproducer_shows_the_defect_without_the_suite(
+def test_a_script_shows_the_defect_without_the_suite(
     run: Run, pytester: pytest.Pytester, factory: str, mode: str
 ) -> None:
     pytester.makepyfile(defects=DEFECTS)
@@ -610,7 +612,7 @@ def test_a_reproducer_shows_the_defect_without_the_suite(
 
 
 @pytest.mark.parametrize("name", ["declared", "lambda"])
-def test_a_reproducer_finds_what_a_conftest_declares(
+def test_a_script_imports_the_backend_of_a_conftest(
     run: Run, pytester: pytest.Pytester, name: str
 ) -> None:
     pytester.makeconftest(DEFECTS)
@@ -618,7 +620,7 @@ def test_a_reproducer_finds_what_a_conftest_declares(
     reproduced("r.json", ONE)
 
 
-def test_a_reproducer_starts_a_second_process(
+def test_a_script_starts_a_second_process(
     run: Run, pytester: pytest.Pytester, small_catalogue: dict[str, Contract]
 ) -> None:
     def seen_from_elsewhere(s: Any, batches: Any) -> None:
@@ -637,7 +639,7 @@ def test_a_reproducer_starts_a_second_process(
     reproduced("r.json", f"{name}[process]")
 
 
-def test_a_report_says_what_ran_and_what_did_not(run: Run) -> None:
+def test_a_report_lists_contracts_that_did_not_run(run: Run) -> None:
     run("--history-backend=memory", f"memory::{ONE}", "--history-report=r.json")
     data = json.loads(Path("r.json").read_text())
     (backend,) = data["backends"]
@@ -647,7 +649,7 @@ def test_a_report_says_what_ran_and_what_did_not(run: Run) -> None:
     assert [entry["outcome"] for entry in backend["contracts"]] == ["passed"] + ["not_run"] * 5
 
 
-def test_a_history_that_cannot_be_constructed_leaves_no_error_of_the_suite(
+def test_a_history_that_cannot_be_constructed_is_a_finding(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile(
@@ -661,7 +663,7 @@ def test_a_history_that_cannot_be_constructed_leaves_no_error_of_the_suite(
     run = pytester.runpytest_subprocess(
         "--history-backend=mine:Nothing", "-k", "bounded or ttl", "--tb=no", "-q"
     )
-    told = run.stdout.str()
-    assert "NOT CONFORMANT" in told
-    assert "error" not in told.partition("chat history conformance")[2].partition("summary")[0]
-    assert "contracts: `Nothing(session_id)` raises TypeError" in told
+    output = run.stdout.str()
+    assert "NOT CONFORMANT" in output
+    assert "error" not in output.partition("chat history conformance")[2].partition("summary")[0]
+    assert "contracts: `Nothing(session_id)` raises TypeError" in output

@@ -1,4 +1,4 @@
-"""Runs that need a server: how it is chosen, started once, told to everybody, always stopped."""
+"""Runs that need a server, which is chosen, started once, shared with workers, and stopped."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def mine(session_id):
 """
 
 
-class Theirs(Server):
-    """A server that somebody else runs, or a mock: there is nothing to stop."""
+class ForeignServer(Server):
+    """A server that the run did not start, or a mock. Nothing stops it."""
 
     kind = "kafka"
 
@@ -51,8 +51,8 @@ class Theirs(Server):
 
 
 @dataclass
-class Ladder:
-    """In the ladder's place: starts the served control for Kafka, and keeps what was asked."""
+class RecordingLadder:
+    """A replacement of the ladder that starts the served control and records the requests."""
 
     asked: list[tuple[str, Choice, bool, dict[str, Any]]] = field(default_factory=list)
     started: list[Server] = field(default_factory=list)
@@ -90,15 +90,17 @@ def listens(address: str) -> bool:
 
 
 @pytest.fixture
-def rungs(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> Iterator[Ladder]:
-    """The ladder's place, and a conftest that declares `mine` on what it starts."""
+def recorder(
+    monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> Iterator[RecordingLadder]:
+    """Replace the ladder, and declare `mine`, which uses the server that it starts."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.delenv(servers.CONFIG_VARIABLE, raising=False)
     pytester.makeconftest(DECLARED)
-    place = Ladder()
-    monkeypatch.setattr(ladder, "start", place.start)
-    yield place
-    for server in place.started:
+    replacement = RecordingLadder()
+    monkeypatch.setattr(ladder, "start", replacement.start)
+    yield replacement
+    for server in replacement.started:
         server.stop()
 
 
@@ -111,11 +113,11 @@ def only(small_catalogue: dict[str, Contract], *names: str) -> None:
 WHOLE = dict(catalogue.load())
 
 
-# -- one server a run --------------------------------------------------------------------------
+# -- one server per run ----------------------------------------------------------------------------
 
 
-def test_a_server_is_started_once_for_all_and_named_in_the_header_and_the_reports(
-    run: Run, rungs: Ladder, pytester: pytest.Pytester
+def test_one_server_is_started_and_named_in_the_header_and_the_reports(
+    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(
         f"{DECLARED}\nhistory_backend('other', server='kafka')(lambda i: mine(i))"
@@ -125,8 +127,8 @@ def test_a_server_is_started_once_for_all_and_named_in_the_header_and_the_report
         *(f"--history-report=report.{ending}" for ending in ("json", "md", "html")),
     )
     result.assert_outcomes(passed=12)
-    assert len(rungs.started) == 1
-    address = rungs.started[0].address
+    assert len(recorder.started) == 1
+    address = recorder.started[0].address
     lines = result.outlines
     assert lines.index("kafka is started here") < lines.index(f"kafka: 1 (process) at {address}")
     report = json.loads(Path("report.json").read_text("utf-8"))
@@ -138,10 +140,12 @@ def test_a_server_is_started_once_for_all_and_named_in_the_header_and_the_report
         assert address not in text
 
 
-def test_the_server_is_stopped_and_the_environment_is_as_before(run: Run, rungs: Ladder) -> None:
+def test_the_run_stops_the_server_and_restores_the_environment(
+    run: Run, recorder: RecordingLadder
+) -> None:
     assert run(MINE).ret == pytest.ExitCode.OK
-    assert rungs.started
-    assert rungs.running == []
+    assert recorder.started
+    assert recorder.running == []
     assert VARIABLE not in os.environ
 
 
@@ -157,11 +161,11 @@ def test_the_server_is_stopped_and_the_environment_is_as_before(run: Run, rungs:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_the_server_is_stopped_however_the_run_ends(
+def test_the_server_is_stopped_after_every_kind_of_failure(
     arguments: list[str],
     status: int,
     run: Run,
-    rungs: Ladder,
+    recorder: RecordingLadder,
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -175,54 +179,54 @@ def raising(session_id):
 """
     )
     pytester.makepyfile(
-        test_broken="this is no Python",
+        test_broken="this is not Python",
         test_interrupting="def test_it(): raise KeyboardInterrupt",
         test_failing="def test_it(): assert False",
         exploding="def pytest_collection(session): raise RuntimeError('a plugin of the test')",
     )
     result = run(MINE, *arguments, no_reraise_ctrlc=True)
     assert result.ret == status
-    assert len(rungs.started) == 1
-    assert rungs.running == []
+    assert len(recorder.started) == 1
+    assert recorder.running == []
     assert os.environ[VARIABLE] == "as-before:1"
 
 
-def test_listing_the_contracts_starts_nothing(run: Run, rungs: Ladder) -> None:
+def test_collect_only_starts_no_server(run: Run, recorder: RecordingLadder) -> None:
     result = run(MINE, "--co", "-q")
     assert result.ret == pytest.ExitCode.OK
-    assert rungs.asked == []
+    assert recorder.asked == []
 
 
-def test_a_backend_that_needs_no_server_starts_none(run: Run, rungs: Ladder) -> None:
+def test_a_backend_without_a_server_starts_no_server(run: Run, recorder: RecordingLadder) -> None:
     run("--history-backend=memory").assert_outcomes(passed=6)
-    assert rungs.asked == []
+    assert recorder.asked == []
 
 
-def test_a_server_that_cannot_be_had_is_a_usage_error_with_the_ways_to_one(
-    run: Run, rungs: Ladder
+def test_a_server_that_cannot_be_started_is_a_usage_error(
+    run: Run, recorder: RecordingLadder
 ) -> None:
-    rungs.trouble = ServerError("no kafka server can be had here:\n  do this or that")
+    recorder.trouble = ServerError("no kafka server can be had here:\n  do this or that")
     result = run(MINE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: no kafka server can be had here:", "  do this or that"])
     assert VARIABLE not in os.environ
 
 
-def test_what_was_chosen_reaches_the_ladder(
-    run: Run, rungs: Ladder, pytester: pytest.Pytester
+def test_the_options_reach_the_ladder(
+    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
 ) -> None:
     Path("secrets.toml").write_text('[kafka]\n"sasl.password" = "hush"\n', encoding="utf-8")
     pytester.makeini("[pytest]\nhistory_server = jvm\n")
     result = run(MINE, "--history-offline", "--history-server-config=secrets.toml")
     assert result.ret == pytest.ExitCode.OK
-    assert rungs.asked == [("kafka", Choice("", "jvm"), True, {"sasl.password": "hush"})]
+    assert recorder.asked == [("kafka", Choice("", "jvm"), True, {"sasl.password": "hush"})]
     assert "hush" not in result.stdout.str() + result.stderr.str()
     run(MINE, "--history-server=container", "--history-server=kafka=mock")
-    assert rungs.asked[1:] == [("kafka", Choice("kafka", "mock"), False, {})]
+    assert recorder.asked[1:] == [("kafka", Choice("kafka", "mock"), False, {})]
 
 
-def test_client_settings_are_there_for_factories_and_gone_afterwards(
-    run: Run, rungs: Ladder, pytester: pytest.Pytester
+def test_factories_get_client_settings_during_the_run_only(
+    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
 ) -> None:
     Path("client.toml").write_text("[kafka]\nacks = 'all'\n", encoding="utf-8")
     pytester.makeconftest(
@@ -238,39 +242,39 @@ def test_client_settings_are_there_for_factories_and_gone_afterwards(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         (None, "the client settings in * cannot be read: *No such file*"),
         ("kafka = ", "the client settings in * cannot be read: Invalid value*"),
         ("kafka = 1", "*client.toml: [[]kafka[]] must be a table of client settings"),
     ],
 )
-def test_client_settings_that_cannot_be_read_are_a_usage_error_at_the_start(
-    text: str | None, told: str, run: Run, rungs: Ladder
+def test_client_settings_that_cannot_be_read_are_a_usage_error(
+    text: str | None, error: str, run: Run, recorder: RecordingLadder
 ) -> None:
     if text is not None:
         Path("client.toml").write_text(text, encoding="utf-8")
     for backend in (MINE, "--history-backend=memory"):
         result = run(backend, "--history-server-config=client.toml")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([f"ERROR: {told}"])
-    assert rungs.asked == []
+        result.stderr.fnmatch_lines([f"ERROR: {error}"])
+    assert recorder.asked == []
     assert servers.CONFIG_VARIABLE not in os.environ
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "error"),
     [
         ("--history-server=redis=jvm", "*server redis=...*the kinds are kafka, elasticsearch*"),
         ("--history-server=somewhere", "*server 'somewhere' is not understood*"),
     ],
 )
-def test_a_way_that_makes_no_sense_is_a_usage_error(
-    argument: str, told: str, run: Run, rungs: Ladder
+def test_an_unknown_kind_or_way_is_a_usage_error(
+    argument: str, error: str, run: Run, recorder: RecordingLadder
 ) -> None:
     result = run(MINE, argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {told}"])
+    result.stderr.fnmatch_lines([f"ERROR: {error}"])
 
 
 @pytest.mark.parametrize(
@@ -282,15 +286,15 @@ def test_a_way_that_makes_no_sense_is_a_usage_error(
         "--history-faults",
     ],
 )
-def test_an_option_on_servers_without_a_backend_is_a_usage_error(argument: str, run: Run) -> None:
+def test_a_server_option_without_a_backend_is_a_usage_error(argument: str, run: Run) -> None:
     result = run(argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     name = argument.partition("=")[0]
     result.stderr.fnmatch_lines([f"ERROR: {name} does nothing without --history-backend=NAME*"])
 
 
-def test_a_kind_of_server_that_does_not_exist_is_refused_with_the_nearest(
-    run: Run, rungs: Ladder, pytester: pytest.Pytester
+def test_a_declared_unknown_kind_of_server_names_the_nearest_one(
+    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(DECLARED.replace('server="kafka"', 'server="kafak"'))
     result = run(MINE)
@@ -300,30 +304,34 @@ def test_a_kind_of_server_that_does_not_exist_is_refused_with_the_nearest(
     )
 
 
-def test_an_address_is_told_without_its_user_and_password(run: Run, rungs: Ladder) -> None:
-    rungs.instead = lambda server: Theirs("address", f"x://me:hush@{server.address}")
+def test_an_address_is_shown_without_its_user_and_password(
+    run: Run, recorder: RecordingLadder
+) -> None:
+    recorder.instead = lambda server: ForeignServer("address", f"x://me:hush@{server.address}")
     result = run(MINE, "-k", "nothing")
-    address = rungs.started[0].address
+    address = recorder.started[0].address
     result.stdout.fnmatch_lines([f"kafka: 1 (address) at x://{address}"])
     assert "hush" not in result.stdout.str() + result.stderr.str()
 
 
-# -- whose server it is ------------------------------------------------------------------------
+# -- servers of the run and other servers ----------------------------------------------------------
 
 
-def test_what_is_stored_on_a_server_of_the_run_is_disposable(
-    run: Run, rungs: Ladder, small_catalogue: dict[str, Contract]
+def test_data_on_a_server_of_the_run_is_disposable(
+    run: Run, recorder: RecordingLadder, small_catalogue: dict[str, Contract]
 ) -> None:
     only(small_catalogue, "isolation.empty_id")
     run(MINE).assert_outcomes(passed=2)
-    rungs.instead = lambda server: Theirs("address", server.address)
+    recorder.instead = lambda server: ForeignServer("address", server.address)
     result = run(MINE)
     result.assert_outcomes(skipped=2)
     result.stdout.fnmatch_lines(["*not applicable: 2 contracts: such ids could meet somebody's*"])
 
 
-def test_a_mock_gives_no_verdict_and_the_line_says_why(run: Run, rungs: Ladder) -> None:
-    rungs.instead = lambda server: Theirs("mock", server.address)
+def test_a_mock_server_makes_the_verdict_incomplete_with_the_reason(
+    run: Run, recorder: RecordingLadder
+) -> None:
+    recorder.instead = lambda server: ForeignServer("mock", server.address)
     result = run(MINE, "--history-report=report.json", "--history-report=report.md")
     assert result.ret == pytest.ExitCode.OK
     line = "INCOMPLETE (a mock server gives no verdict): 6 of 6 contracts exercised"
@@ -337,7 +345,7 @@ def test_a_mock_gives_no_verdict_and_the_line_says_why(run: Run, rungs: Ladder) 
     assert run(MINE, "--history-require-verdict").ret == pytest.ExitCode.TESTS_FAILED
 
 
-# -- faults ------------------------------------------------------------------------------------
+# -- faults ----------------------------------------------------------------------------------------
 
 
 def not_applicable(result: pytest.RunResult) -> str:
@@ -359,23 +367,23 @@ def not_applicable(result: pytest.RunResult) -> str:
         ("mock", ["--history-faults"], "a server named by its mock is not ours to stop"),
     ],
 )
-def test_faults_that_are_not_made_are_not_applicable_with_the_reason(
+def test_fault_contracts_without_faults_are_not_applicable_with_the_reason(
     way: str,
     arguments: list[str],
     reason: str,
     run: Run,
-    rungs: Ladder,
+    recorder: RecordingLadder,
     small_catalogue: dict[str, Contract],
 ) -> None:
     only(small_catalogue, "faults.killed_server_keeps_acknowledged")
     if way != "process":
-        rungs.instead = lambda server: Theirs(way, server.address)
+        recorder.instead = lambda server: ForeignServer(way, server.address)
     result = run(MINE, *arguments)
     result.assert_outcomes(skipped=2)
     assert not_applicable(result) == reason
 
 
-def test_a_backend_without_a_server_has_no_faults(
+def test_fault_contracts_are_not_applicable_without_a_server(
     run: Run, small_catalogue: dict[str, Contract]
 ) -> None:
     only(small_catalogue, "faults.paused_server", "faults.unreachable_raises")
@@ -384,16 +392,19 @@ def test_a_backend_without_a_server_has_no_faults(
     assert not_applicable(result) == "the history has no server"
 
 
-def test_with_faults_the_server_is_killed_and_runs_again(
-    run: Run, rungs: Ladder, small_catalogue: dict[str, Contract]
+def test_faults_kill_and_restart_the_server(
+    run: Run, recorder: RecordingLadder, small_catalogue: dict[str, Contract]
 ) -> None:
     only(small_catalogue, "faults.killed_server_keeps_acknowledged", "ordering.within_batch")
     run(MINE, "--history-faults").assert_outcomes(passed=5)
-    assert len(rungs.started) == 1
+    assert len(recorder.started) == 1
 
 
-def test_a_history_that_loses_what_it_acknowledged_is_found(
-    run: Run, rungs: Ladder, small_catalogue: dict[str, Contract], pytester: pytest.Pytester
+def test_a_history_that_loses_acknowledged_messages_is_found(
+    run: Run,
+    recorder: RecordingLadder,
+    small_catalogue: dict[str, Contract],
+    pytester: pytest.Pytester,
 ) -> None:
     only(small_catalogue, "faults.killed_server_keeps_acknowledged")
     pytester.makeconftest(
@@ -416,14 +427,14 @@ def test_a_history_that_loses_what_it_acknowledged_is_found(
     )
     result = run(MINE, "--history-faults", "-k", "sync and not async")
     result.assert_outcomes(failed=1, deselected=1)
-    told = result.stdout.str()
+    output = result.stdout.str()
     for line in ("lost 4 of 4 messages", "the server is killed", "please('kill the server')"):
-        assert line in told
-    assert f"os.environ['{VARIABLE}']" in told
+        assert line in output
+    assert f"os.environ['{VARIABLE}']" in output
 
 
-def test_a_server_that_vanishes_leaves_the_verdict_open(
-    run: Run, rungs: Ladder, pytester: pytest.Pytester
+def test_a_server_that_disappears_makes_the_verdict_incomplete(
+    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(
         DECLARED.replace(
@@ -439,7 +450,7 @@ def test_a_server_that_vanishes_leaves_the_verdict_open(
     result.stdout.fnmatch_lines(["mine: INCOMPLETE: 0 of 6 contracts exercised, 6 errors"])
 
 
-# -- several processes -------------------------------------------------------------------------
+# -- several processes -----------------------------------------------------------------------------
 
 
 STARTING = """
@@ -457,7 +468,7 @@ ladder.start = start
 """
 
 
-def test_a_controller_starts_the_server_for_its_workers(
+def test_the_xdist_controller_starts_the_server_for_its_workers(
     run_apart: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -469,7 +480,7 @@ def test_a_controller_starts_the_server_for_its_workers(
     assert not listens(address)
 
 
-def test_workers_know_that_the_server_is_the_run_s_own(
+def test_xdist_workers_know_that_the_run_started_the_server(
     run_apart: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -479,14 +490,16 @@ def test_workers_know_that_the_server_is_the_run_s_own(
         "    if hasattr(session.config, 'workerinput'):\n"
         "        run = session.config.pluginmanager.get_plugin('history-contracts')\n"
         "        subject = run.subject(run.backends['mine'])\n"
-        "        assert subject.disposable and subject.server is None\n"
+        "        assert subject.disposable and not subject.server\n"
         "        Path(f'seen-{session.config.workerinput[\"workerid\"]}').touch()\n"
     )
     run_apart("-n2", MINE, "-k", "within_batch").assert_outcomes(passed=3)
     assert len(list(pytester.path.glob("seen-gw*"))) == 2
 
 
-def test_faults_beside_other_workers_are_refused(run_apart: Run, pytester: pytest.Pytester) -> None:
+def test_faults_with_xdist_workers_are_a_usage_error(
+    run_apart: Run, pytester: pytest.Pytester
+) -> None:
     pytester.makeconftest(STARTING + DECLARED)
     result = run_apart("-n2", MINE, "--history-faults")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -496,10 +509,10 @@ def test_faults_beside_other_workers_are_refused(run_apart: Run, pytester: pytes
     assert not Path("started.txt").exists()
 
 
-# -- a real server -----------------------------------------------------------------------------
+# -- a real server ---------------------------------------------------------------------------------
 
 
-def test_a_real_broker_is_started_for_the_run_and_its_workers_and_is_gone_afterwards(
+def test_a_real_broker_serves_all_workers_and_is_stopped(
     run_apart: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
