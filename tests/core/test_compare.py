@@ -17,12 +17,11 @@ from chat_history_conformance.diagnosis.compare import (
     Difference,
     Snapshot,
     compare,
-    is_server_error,
     lines,
     raised,
     returned_lines,
 )
-from chat_history_conformance.drivers.errors import RemoteError
+from chat_history_conformance.drivers.errors import RemoteError, is_server_error
 
 
 def told(

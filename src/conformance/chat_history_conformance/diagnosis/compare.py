@@ -13,7 +13,6 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.canonical import (
     Canonical,
     alternatives,
@@ -21,7 +20,7 @@ from chat_history_conformance.diagnosis.canonical import (
     first_difference,
 )
 from chat_history_conformance.diagnosis.rendering import clip, listing, show
-from chat_history_conformance.drivers.errors import RemoteError
+from chat_history_conformance.drivers.errors import RemoteError, text_of
 from chat_history_conformance.results.model import Finding, Kind
 
 
@@ -127,13 +126,6 @@ def compare(
     return Difference("lost", f"lost {len(missing)} of {_count(len(expected), 'message')}")
 
 
-def is_server_error(error: BaseException, backend: Backend) -> bool:
-    """Whether an exception says that the server is not there, rather than what a history does."""
-    if isinstance(error, RemoteError):
-        return error.server
-    return isinstance(error, (ConnectionError, *backend.server_errors))
-
-
 def raised(operation: str, error: BaseException) -> tuple[str, str]:
     """The summary and the cause of "`operation` raised `error`": equal for equal causes."""
     name = error.type_name if isinstance(error, RemoteError) else type(error).__name__
@@ -144,15 +136,7 @@ def raised(operation: str, error: BaseException) -> tuple[str, str]:
 
 def first_line(error: BaseException) -> str:
     """What an exception says, as short as a summary has to be."""
-    return clip(words(error).strip().partition("\n")[0], 160)
-
-
-def words(error: BaseException) -> str:
-    """`str` of an exception, whatever its class does then."""
-    try:
-        return str(error)
-    except Exception as trouble:  # the text must survive any exception
-        return f"<{type(trouble).__name__} in str>"
+    return clip(text_of(error).strip().partition("\n")[0], 160)
 
 
 def cause_key(cause: str, text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Hung", "RemoteError", "SecondProcessLost"]
+from chat_history_conformance.declaration.backend import Backend
+
+__all__ = ["Hung", "RemoteError", "SecondProcessLost", "is_server_error", "text_of"]
 
 
 class Hung(Exception):
@@ -30,3 +32,18 @@ class RemoteError(Exception):
 
 class SecondProcessLost(Exception):
     """The second process could not be started, or has ended."""
+
+
+def is_server_error(error: BaseException, backend: Backend) -> bool:
+    """Return whether an exception means that the backend's server cannot be reached."""
+    if isinstance(error, RemoteError):
+        return error.server
+    return isinstance(error, (ConnectionError, *backend.server_errors))
+
+
+def text_of(error: BaseException) -> str:
+    """Return the message of an exception, even if its `__str__` raises."""
+    try:
+        return str(error)
+    except Exception as trouble:
+        return f"<{type(trouble).__name__} in str>"

@@ -9,8 +9,7 @@ from typing import Any
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.diagnosis.compare import is_server_error, words
-from chat_history_conformance.drivers.errors import Hung, RemoteError
+from chat_history_conformance.drivers.errors import Hung, RemoteError, is_server_error, text_of
 from chat_history_conformance.drivers.frames import read_frame, write_frame
 from chat_history_conformance.drivers.local import Local
 
@@ -83,7 +82,7 @@ def _portable(error: BaseException, local: Local | None) -> RemoteError | BaseEx
     if isinstance(error, Hung):
         return error
     server = local is not None and is_server_error(error, local.backend)
-    return RemoteError(type(error).__name__, words(error), server)
+    return RemoteError(type(error).__name__, text_of(error), server)
 
 
 if __name__ == "__main__":

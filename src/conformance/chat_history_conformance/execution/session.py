@@ -37,7 +37,6 @@ from chat_history_conformance.diagnosis.compare import (
     ServerFailure,
     Snapshot,
     compare,
-    is_server_error,
     lines,
     raised,
     returned_lines,
@@ -63,7 +62,12 @@ from chat_history_conformance.diagnosis.script_helpers import (
 from chat_history_conformance.diagnosis.steps import Step, now
 from chat_history_conformance.drivers.calls import Call, Done, How, Invocation, invocation
 from chat_history_conformance.drivers.clock import SetClock
-from chat_history_conformance.drivers.errors import Hung, RemoteError, SecondProcessLost
+from chat_history_conformance.drivers.errors import (
+    Hung,
+    RemoteError,
+    SecondProcessLost,
+    is_server_error,
+)
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.outage import Outage

@@ -16,7 +16,7 @@ from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.errors import DeclarationError, did_you_mean
-from chat_history_conformance.diagnosis.compare import is_server_error
+from chat_history_conformance.drivers.errors import is_server_error
 from chat_history_conformance.drivers.opening import NotAHistory
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.subject import Subject
