@@ -210,37 +210,10 @@ def _get(
     Returns:
         The status and the JSON object of the answer; empty if the answer is not an object.
     """
-    parts = urlsplit(address)
-    if parts.hostname is None:
-        raise Refused(_MISSING_SCHEME)
     # This client cannot check a fingerprint, so it sends no credentials.
     pinned = "ssl_assert_fingerprint" in config
     headers = {} if pinned else _headers(address, config)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = _unverified() if pinned else _tls(config)
-        connection = http.client.HTTPSConnection(
-            parts.hostname, parts.port, timeout=seconds, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
-    try:
-        connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    except ssl.SSLCertVerificationError as error:
-        raise Refused(
-            f"its certificate is not trusted ({error.verify_message}); set ca_certs in the client "
-            "settings to its authority"
-        ) from None
-    except TimeoutError:
-        raise NotReady(f"no answer within {seconds:.0f} s") from None
-    except OSError as error:
-        raise NotReady(f"it cannot be reached ({error.strerror or error})") from None
-    except http.client.HTTPException:
-        raise NotReady("something listens there, but it does not speak HTTP") from None
-    finally:
-        connection.close()
+    answer, body = _send(address, path, headers, _unverified() if pinned else None, config, seconds)
     if answer.status == 401:
         if pinned:
             return 403, {}
@@ -261,6 +234,44 @@ def _get(
     ):
         raise NotReady("something answers there, but it is not Elasticsearch 7.14 or later")
     return answer.status, document
+
+
+def _send(
+    address: str,
+    path: str,
+    headers: Mapping[str, str],
+    context: ssl.SSLContext | None,
+    config: Mapping[str, Any],
+    seconds: float,
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """Send a GET request and return the answer with its body."""
+    parts = urlsplit(address)
+    if parts.hostname is None:
+        raise Refused(_MISSING_SCHEME)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.hostname, parts.port, timeout=seconds, context=context or _tls(config)
+        )
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
+    try:
+        connection.request("GET", parts.path.rstrip("/") + path, headers=dict(headers))
+        answer = connection.getresponse()
+        return answer, answer.read()
+    except ssl.SSLCertVerificationError as error:
+        raise Refused(
+            f"its certificate is not trusted ({error.verify_message}); set ca_certs in the client "
+            "settings to its authority"
+        ) from None
+    except TimeoutError:
+        raise NotReady(f"no answer within {seconds:.0f} s") from None
+    except OSError as error:
+        raise NotReady(f"it cannot be reached ({error.strerror or error})") from None
+    except http.client.HTTPException:
+        raise NotReady("something listens there, but it does not speak HTTP") from None
+    finally:
+        connection.close()
 
 
 def _forbidden(document: Mapping[str, Any]) -> bool:
