@@ -12,6 +12,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+__all__ = [
+    "CONFIG_VARIABLE",
+    "KINDS",
+    "ServerError",
+    "address",
+    "counted_variable",
+    "settings",
+    "variable",
+]
+
 KINDS = ("kafka", "elasticsearch")
 """The kinds of servers that the suite can start."""
 

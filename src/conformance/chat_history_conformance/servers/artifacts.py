@@ -17,6 +17,13 @@ from chat_history_conformance.servers import ServerError
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
+__all__ = [
+    "PROGRESS_SECONDS",
+    "Lock",
+    "Locked",
+    "obtain",
+]
+
 PROGRESS_SECONDS = 2.0
 
 

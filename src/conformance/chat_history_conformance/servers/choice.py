@@ -9,6 +9,15 @@ from urllib.parse import urlsplit
 
 from chat_history_conformance.servers import KINDS, ServerError
 
+__all__ = [
+    "ALLOWED",
+    "WAYS",
+    "Choice",
+    "parse",
+    "pick",
+    "shown",
+]
+
 WAYS = ("auto", "container", "jvm", "mock")
 """The named ways to get a server. Any other value is an address."""
 

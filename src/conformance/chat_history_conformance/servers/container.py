@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
     from testcontainers.core.docker_client import DockerClient
 
+__all__ = [
+    "ContainerServer",
+    "find_engine",
+    "start",
+]
+
 _ENGINE_SECONDS = 10
 _PROMPT_READY_SECONDS = 60.0
 _PROMPT_PULL_SECONDS = (10.0, 120.0)

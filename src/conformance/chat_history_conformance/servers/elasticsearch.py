@@ -19,6 +19,12 @@ from urllib.parse import unquote, urlsplit
 from chat_history_conformance.servers import ServerError, unprivileged
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 
+__all__ = [
+    "KIND",
+    "NODE",
+    "Elasticsearch",
+]
+
 NODE = {
     "discovery.type": "single-node",
     "cluster.routing.allocation.disk.threshold_enabled": "false",

@@ -9,6 +9,10 @@ from typing import NoReturn
 
 from chat_history_conformance.servers import ServerError, choice, ladder, variable
 
+__all__ = [
+    "run",
+]
+
 _LOOK_SECONDS = 0.5
 
 

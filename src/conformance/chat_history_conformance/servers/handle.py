@@ -7,6 +7,11 @@ from collections.abc import Mapping
 
 from chat_history_conformance.servers import variable
 
+__all__ = [
+    "Server",
+    "Unsupported",
+]
+
 
 class Unsupported(Exception):
     """This server cannot be paused, killed or restarted from here; the message says why."""

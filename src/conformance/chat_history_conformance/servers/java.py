@@ -11,6 +11,10 @@ from pathlib import Path
 
 from chat_history_conformance.servers import ServerError
 
+__all__ = [
+    "find",
+]
+
 _SECONDS = 20.0
 
 

@@ -15,6 +15,13 @@ from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 
+__all__ = [
+    "BROKER",
+    "KIND",
+    "Kafka",
+    "Mock",
+]
+
 BROKER = {
     "process.roles": "broker,controller",
     "node.id": "1",

@@ -21,6 +21,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+__all__ = [
+    "ENDED",
+    "Keeper",
+    "main",
+]
+
 ENDED = None
 """The marker for the end: the parent has closed the stream or has ended."""
 

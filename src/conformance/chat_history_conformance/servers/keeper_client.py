@@ -16,6 +16,10 @@ from typing import Any
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.unprivileged import Account
 
+__all__ = [
+    "KeeperClient",
+]
+
 _LAST_LINES = 20
 _FRAME = re.compile(r"\t+(at |\.\.\. \d+ more)|$")
 

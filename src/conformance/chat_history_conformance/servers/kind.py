@@ -12,6 +12,15 @@ from typing import Any
 from chat_history_conformance.servers import KINDS, ServerError
 from chat_history_conformance.servers.handle import Server
 
+__all__ = [
+    "Kind",
+    "Launch",
+    "NotReady",
+    "Options",
+    "Refused",
+    "load",
+]
+
 
 class NotReady(Exception):
     """The server does not answer correctly yet; the message says how."""

@@ -21,6 +21,12 @@ from chat_history_conformance.servers.choice import Choice
 from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.kind import Kind, NotReady, Options, Refused, load
 
+__all__ = [
+    "REACHED_SECONDS",
+    "ExternalServer",
+    "start",
+]
+
 REACHED_SECONDS = 10.0
 """Time limit for the first answer of a server at an address."""
 

@@ -18,6 +18,18 @@ from chat_history_conformance.servers.keeper_client import KeeperClient
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 from chat_history_conformance.servers.unprivileged import Account
 
+__all__ = [
+    "READY_SECONDS",
+    "PortTaken",
+    "ProcessServer",
+    "S",
+    "StartedServer",
+    "free_ports",
+    "start",
+    "until_free",
+    "wait_until_ready",
+]
+
 READY_SECONDS = 120.0
 """Time limit until a server serves clients."""
 

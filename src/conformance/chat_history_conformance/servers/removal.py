@@ -8,6 +8,10 @@ import time
 import docker
 from docker.errors import NotFound
 
+__all__ = [
+    "remove",
+]
+
 _SECONDS = 3.0
 
 

@@ -10,6 +10,11 @@ from chat_history_conformance import servers
 from chat_history_conformance.servers import choice
 from chat_history_conformance.servers.handle import Server
 
+__all__ = [
+    "NO_VERDICT",
+    "Servers",
+]
+
 NO_VERDICT = "a mock server gives no verdict"
 """The reason why a run on a mock server has no verdict."""
 

@@ -10,6 +10,12 @@ from pathlib import Path
 
 from chat_history_conformance.servers import ServerError
 
+__all__ = [
+    "Account",
+    "account",
+    "within_reach",
+]
+
 _NAME = "nobody"
 
 
