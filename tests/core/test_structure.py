@@ -24,10 +24,13 @@ def test_module_has_at_most_450_lines(path: Path) -> None:
         assert len(path.read_text("utf-8").splitlines()) <= 450
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@pytest.mark.parametrize(
+    "path",
+    # A family registers its pieces with decorators and exports nothing.
+    [path for path in MODULES if path.parent.name not in CONTRACTS or path.name == "__init__.py"],
+    ids=_name,
+)
 def test_module_lists_its_public_names(path: Path) -> None:
-    if path.parent.name in CONTRACTS and path.name != "__init__.py":
-        pytest.skip("a family registers its pieces with decorators")
     tree = ast.parse(path.read_text("utf-8"))
     defined = {
         node.name

@@ -22,7 +22,6 @@ __all__ = [
     "READY_SECONDS",
     "PortTaken",
     "ProcessServer",
-    "S",
     "StartedServer",
     "free_ports",
     "start",
@@ -33,7 +32,7 @@ __all__ = [
 READY_SECONDS = 120.0
 """Time limit until a server serves clients."""
 
-S = TypeVar("S", bound=Server)
+_S = TypeVar("_S", bound=Server)
 
 _ATTEMPTS = 5
 _ASK_SECONDS = 2.0
@@ -181,7 +180,7 @@ def start(kind: Kind, java: Path, files: Sequence[Path], options: Options) -> Pr
     return until_free(attempt, options)
 
 
-def until_free(attempt: Callable[[], S], options: Options) -> S:
+def until_free(attempt: Callable[[], _S], options: Options) -> _S:
     """Start a server; try again if another program took its port.
 
     Args:
