@@ -22,7 +22,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from chat_history_conformance.bench.compare import processes as turns
+from chat_history_conformance.bench.compare import processes
 from chat_history_conformance.bench.compare.decision import (
     Backend,
     Comparison,
@@ -32,13 +32,13 @@ from chat_history_conformance.bench.compare.decision import (
     Role,
     Sample,
     Settings,
-    SideTold,
-    chosen,
+    VersionSummary,
     compare,
     differing,
     incomparable,
+    interleaved,
+    matching,
 )
-from chat_history_conformance.bench.compare.decision import turns as in_turn
 from chat_history_conformance.bench.compare.processes import Progress, Worker, WorkerError
 from chat_history_conformance.bench.measure.statistics import Estimate, ratio
 from chat_history_conformance.bench.report import comparison_html, comparison_pages
@@ -77,7 +77,7 @@ def scripted(first: float, second: float, pairs: int = 20) -> Measure:
 
 
 def test_sides_take_turns_and_each_begins_every_other_pair() -> None:
-    assert list(in_turn(3)) == [
+    assert list(interleaved(3)) == [
         (0, "base"),
         (0, "head"),
         (1, "head"),
@@ -259,7 +259,7 @@ def test_operations_are_chosen_by_name_with_or_without_a_mode(
     patterns: list[str], found: list[str]
 ) -> None:
     names = ["add_1[sync]", "add_1[async]", "add_100[sync]", "clear[sync]"]
-    assert chosen(names, patterns) == found
+    assert matching(names, patterns) == found
 
 
 # Telling
@@ -279,8 +279,10 @@ def told(**changes: object) -> Comparison:
 
     return replace(
         Comparison(
-            base=SideTold("HEAD~1 (0123456789)", "git", "0123456789abcdef", "tinyhist", "1.0"),
-            head=SideTold(".", "path", "", "tinyhist", "1.1"),
+            base=VersionSummary(
+                "HEAD~1 (0123456789)", "git", "0123456789abcdef", "tinyhist", "1.0"
+            ),
+            head=VersionSummary(".", "path", "", "tinyhist", "1.1"),
             settings=settings,
             environment={"python": "3.11.7", "implementation": "CPython", "cores": 2},
             differing={"other": ("1", None)},
@@ -537,12 +539,12 @@ def test_a_process_is_told_what_to_measure(tmp_path: Path, monkeypatch: pytest.M
 def test_a_process_that_fails_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
 ) -> None:
-    monkeypatch.setattr(turns, "_HUNG_SECONDS", 0.2 if "sleep" in body else 60.0)
+    monkeypatch.setattr(processes, "_HUNG_SECONDS", 0.2 if "sleep" in body else 60.0)
     with pytest.raises(WorkerError, match=reason):
         worker(tmp_path, body).measure("tiny", ["a[sync]"], 0.01, 0)
 
 
-BY_TURNS = """
+SLICES = """
 def turn():
     print(flush=True)
     if not sys.stdin.readline():
@@ -562,8 +564,8 @@ def test_of_two_processes_one_works_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sides = [worker(tmp_path, BY_TURNS, role) for role in ("base", "head")]
-    found = turns.measure_by_turns(sides, "tiny", ["a[sync]"], 0.1, 0)
+    sides = [worker(tmp_path, SLICES, role) for role in ("base", "head")]
+    found = processes.measure_interleaved(sides, "tiny", ["a[sync]"], 0.1, 0)
     assert found == [{"a[sync]": Sample(0.5)}] * 2
     assert Path("log").read_text().split() == ["in", "out"] * 6
 
@@ -586,16 +588,16 @@ def test_a_process_that_fails_in_its_turn_ends_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, reason: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(turns, "_HUNG_SECONDS", 1.0 if "sleep" in failing else 60.0)
+    monkeypatch.setattr(processes, "_HUNG_SECONDS", 1.0 if "sleep" in failing else 60.0)
     for name in ("base", "head"):
         (tmp_path / name).mkdir()
-    endless = BY_TURNS.replace("range(3)", "range(10**6)")
+    endless = SLICES.replace("range(3)", "range(10**6)")
     sides = [
         worker(tmp_path / "base", endless, "base"),
-        worker(tmp_path / "head", BY_TURNS.replace("for number", f"{failing}\nfor number"), "head"),
+        worker(tmp_path / "head", SLICES.replace("for number", f"{failing}\nfor number"), "head"),
     ]
     with pytest.raises(WorkerError, match=reason):
-        turns.measure_by_turns(sides, "tiny", ["a[sync]"], 0.01, 0)
+        processes.measure_interleaved(sides, "tiny", ["a[sync]"], 0.01, 0)
 
 
 def test_a_conftest_is_looked_for_where_pytest_looks(tmp_path: Path) -> None:

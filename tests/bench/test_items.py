@@ -12,7 +12,11 @@ import pytest
 
 # Here, since pytester forgets the modules that a run imports first, and their package does not.
 import chat_history_conformance.pytest_plugin.benchmarks  # noqa: F401
-from chat_history_conformance.bench.measure.contenders import CannotDo, Wrong, told
+from chat_history_conformance.bench.measure.contenders import (
+    NotSupported,
+    WrongResult,
+    describe_error,
+)
 
 pytest.importorskip("pytest_benchmark")
 
@@ -192,18 +196,21 @@ def test_a_peer_that_cannot_do_it_is_told_and_fails_nothing(
     [
         (ValueError("no such index\nand more"), "raises ValueError: no such index"),
         (KeyError(), "raises KeyError"),
-        (CannotDo("offers no last_messages"), "offers no last_messages"),
-        (Wrong("a read gave 2 messages where there are 10"), "a read gave 2 messages where there"),
+        (NotSupported("offers no last_messages"), "offers no last_messages"),
+        (
+            WrongResult("a read gave 2 messages where there are 10"),
+            "a read gave 2 messages where there",
+        ),
     ],
 )
 def test_why_something_was_not_measured_is_told_on_one_line(error: Exception, line: str) -> None:
-    text = told(error)
+    text = describe_error(error)
     assert text.startswith(line)
     assert "\n" not in text
 
 
 def test_a_long_reason_is_cut_where_one_sees_it() -> None:
-    text = told(RuntimeError(f"begin {'of a long story ' * 40}end"))
+    text = describe_error(RuntimeError(f"begin {'of a long story ' * 40}end"))
     assert len(text) < 200
     assert " … " in text
     assert text.endswith("end")

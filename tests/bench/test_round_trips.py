@@ -29,9 +29,9 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from chat_history_backends.kafka import KafkaChatMessageHistory, topics
 from chat_history_conformance import servers
-from chat_history_conformance.bench.counting import kafka_frames as kafka_protocol
-from chat_history_conformance.bench.counting import kafka_proxy as kafka_trips
-from chat_history_conformance.bench.counting import round_trips as trips
+from chat_history_conformance.bench.counting import kafka_frames
+from chat_history_conformance.bench.counting import kafka_proxy
+from chat_history_conformance.bench.counting import round_trips
 from chat_history_conformance.bench.counting.kafka_frames import FETCH, PRODUCE
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.registry import resolve
@@ -65,9 +65,9 @@ def _undeclared() -> Backend:
 
 
 @pytest.fixture
-def counted() -> Iterator[trips.RoundTrips]:
-    with trips.of(_undeclared()) as counted:
-        assert counted.why_not is None
+def counted() -> Iterator[round_trips.RoundTripCounter]:
+    with round_trips.counter_for(_undeclared()) as counted:
+        assert counted.problem is None
         yield counted
 
 
@@ -146,20 +146,20 @@ def _authority() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def test_each_request_with_its_answer_is_one(
-    address: tuple[str, int], counted: trips.RoundTrips
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     with _client(address) as client:
         for expected in range(1, 4):
             client.sendall(b"one")
             client.send(b" request\n")
             assert _line(client) == b"one request\n"
-            assert counted.sent == expected
+            assert counted.total == expected
 
 
 @pytest.mark.parametrize("send", ["send", "sendall", "sendmsg"])
 @pytest.mark.parametrize("receive", ["recv", "recv_into", "recvmsg", "recvfrom", "makefile"])
 def test_no_way_through_a_socket_is_missed(
-    send: str, receive: str, address: tuple[str, int], counted: trips.RoundTrips
+    send: str, receive: str, address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     if not (hasattr(socket.socket, send) and hasattr(socket.socket, receive)):
         pytest.skip(f"this system has no {send} or no {receive}")
@@ -170,47 +170,49 @@ def test_no_way_through_a_socket_is_missed(
                 assert file.readline() == b"ab\n"
         else:
             assert getattr(client, receive)(bytearray(1) if receive == "recv_into" else 1)
-    assert counted.sent == 1
+    assert counted.total == 1
 
 
 def test_two_requests_before_the_first_answer_are_one(
-    address: tuple[str, int], counted: trips.RoundTrips
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     with _client(address) as client:
         client.sendall(b"one\n")
         client.sendall(b"two\n")
         with client.makefile("rb") as file:
             assert [file.readline(), file.readline()] == [b"one\n", b"two\n"]
-    assert counted.sent == 1
+    assert counted.total == 1
 
 
 def test_what_a_server_says_unasked_is_none(
-    address: tuple[str, int], counted: trips.RoundTrips
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     with socket.create_connection(address, 10) as client:
         client.sendall(b"")
         assert _line(client) == b"welcome\n"
-        assert counted.sent == 0
+        assert counted.total == 0
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
-    assert counted.sent == 0
+    assert counted.total == 0
 
 
 def test_a_request_without_an_answer_is_none(
-    address: tuple[str, int], counted: trips.RoundTrips
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     with _client(address) as client:
         client.sendall(b"no end of line")
         client.shutdown(socket.SHUT_WR)
         while client.recv(100):
             pass
-    assert counted.sent == 1  # the echo of the unfinished line
+    assert counted.total == 1  # the echo of the unfinished line
     with _client(address) as client:
         client.sendall(b"x\n")
-    assert counted.sent == 1
+    assert counted.total == 1
 
 
-def test_datagrams_such_as_those_about_names_are_none(counted: trips.RoundTrips) -> None:
+def test_datagrams_such_as_those_about_names_are_none(
+    counted: round_trips.RoundTripCounter,
+) -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering,
@@ -221,10 +223,12 @@ def test_datagrams_such_as_those_about_names_are_none(counted: trips.RoundTrips)
         question, sender = answering.recvfrom(100)
         answering.sendto(question, sender)
         assert asking.recv(100) == question
-    assert counted.sent == 0
+    assert counted.total == 0
 
 
-def test_threads_are_counted_together(address: tuple[str, int], counted: trips.RoundTrips) -> None:
+def test_threads_are_counted_together(
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
+) -> None:
     def ask(number: int) -> None:
         with _client(address) as client:
             for _ in range(50):
@@ -233,22 +237,22 @@ def test_threads_are_counted_together(address: tuple[str, int], counted: trips.R
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(8)))
-    assert counted.sent == 400
+    assert counted.total == 400
 
 
 def test_an_answer_that_another_thread_receives_is_counted(
-    address: tuple[str, int], counted: trips.RoundTrips
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     with _client(address) as client, ThreadPoolExecutor(1) as pool:
         for _ in range(100):
             received = pool.submit(_line, client)
             client.sendall(b"x\n")
             assert received.result(10) == b"x\n"
-    assert counted.sent == 100
+    assert counted.total == 100
 
 
 def test_an_event_loop_is_counted_without_its_own_wake_ups(
-    address: tuple[str, int], counted: trips.RoundTrips
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     async def ask() -> None:
         reader, writer = await asyncio.open_connection(*address)
@@ -259,16 +263,16 @@ def test_an_event_loop_is_counted_without_its_own_wake_ups(
             await writer.drain()
             writer.writelines([b" request", b"\n"])
             assert await reader.readline() == b"one request\n"
-            assert counted.sent == expected
+            assert counted.total == expected
         writer.close()
         await writer.wait_closed()
 
     asyncio.run(ask())
-    assert counted.sent == 3
+    assert counted.total == 3
 
 
 def test_a_long_request_of_an_event_loop_is_one(
-    address: tuple[str, int], counted: trips.RoundTrips
+    address: tuple[str, int], counted: round_trips.RoundTripCounter
 ) -> None:
     text = b"x" * 5_000_000 + b"\n"
 
@@ -282,10 +286,12 @@ def test_a_long_request_of_an_event_loop_is_one(
         await writer.wait_closed()
 
     asyncio.run(ask())
-    assert counted.sent == 1
+    assert counted.total == 1
 
 
-def test_a_kept_connection_of_http_costs_one_a_request(counted: trips.RoundTrips) -> None:
+def test_a_kept_connection_of_http_costs_one_a_request(
+    counted: round_trips.RoundTripCounter,
+) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -306,7 +312,7 @@ def test_a_kept_connection_of_http_costs_one_a_request(counted: trips.RoundTrips
         for expected in range(1, 4):
             client.request("POST", "/", body=b"x" * 300_000)
             assert len(client.getresponse().read()) == 300_000
-            assert counted.sent == expected
+            assert counted.total == expected
         client.close()
         server.shutdown()
         thread.join()
@@ -315,43 +321,45 @@ def test_a_kept_connection_of_http_costs_one_a_request(counted: trips.RoundTrips
 # TLS.
 
 
-def test_tls_counts_what_is_said_and_not_the_handshake(counted: trips.RoundTrips) -> None:
+def test_tls_counts_what_is_said_and_not_the_handshake(
+    counted: round_trips.RoundTripCounter,
+) -> None:
     server, trusting = _authority()
     with _serving(server) as address:
         with socket.create_connection(address, 10) as plain:
             with trusting.wrap_socket(plain, server_hostname="127.0.0.1") as client:
                 assert _line(client) == b"welcome\n"
-                assert counted.sent == 0
+                assert counted.total == 0
                 for expected, size in enumerate((1, 100_000, 1), 1):
                     client.sendall(b"x" * size + b"\n")
                     with client.makefile("rb") as file:
                         assert len(file.readline()) == size + 1
-                    assert counted.sent == expected
+                    assert counted.total == expected
 
 
 def test_tls_on_an_event_loop_counts_what_is_said_and_not_the_handshake(
-    counted: trips.RoundTrips,
+    counted: round_trips.RoundTripCounter,
 ) -> None:
     server, trusting = _authority()
 
     async def ask(address: tuple[str, int]) -> None:
         reader, writer = await asyncio.open_connection(*address, ssl=trusting, limit=1_000_000)
         assert await reader.readline() == b"welcome\n"
-        assert counted.sent == 0
+        assert counted.total == 0
         for expected, size in enumerate((1, 500_000, 1), 1):
             writer.write(b"x" * size + b"\n")
             await writer.drain()
             assert len(await reader.readline()) == size + 1
-            assert counted.sent == expected
+            assert counted.total == expected
         writer.close()
         await writer.wait_closed()
 
     with _serving(server) as address:
         asyncio.run(ask(address))
-    assert counted.sent == 3
+    assert counted.total == 3
 
 
-def test_an_attempt_that_sends_nothing_is_none(counted: trips.RoundTrips) -> None:
+def test_an_attempt_that_sends_nothing_is_none(counted: round_trips.RoundTripCounter) -> None:
     server_context, trusting = _authority()
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(down, up, server_hostname="127.0.0.1")
@@ -367,37 +375,39 @@ def test_an_attempt_that_sends_nothing_is_none(counted: trips.RoundTrips) -> Non
                 shaken += 1
     server.write(b"welcome")
     assert client.read() == b"welcome"
-    assert counted.sent == 0
+    assert counted.total == 0
     client.write(b"question")
     assert server.read() == b"question"
     server.write(b"answer")
     assert client.read() == b"answer"
-    assert counted.sent == 1
+    assert counted.total == 1
 
 
 # SQLite.
 
 
-def test_each_statement_of_sqlite_is_one(tmp_path: Path, counted: trips.RoundTrips) -> None:
+def test_each_statement_of_sqlite_is_one(
+    tmp_path: Path, counted: round_trips.RoundTripCounter
+) -> None:
     connection = sqlite3.connect(tmp_path / "some.sqlite3")
     with contextlib.closing(connection):
         connection.execute("CREATE TABLE texts (text)")
-        assert counted.sent == 1
+        assert counted.total == 1
         connection.executemany("INSERT INTO texts VALUES (?)", [["a"], ["b"], ["c"]])
         connection.commit()
-        assert counted.sent == 6  # with BEGIN and COMMIT
+        assert counted.total == 6  # with BEGIN and COMMIT
         assert len(connection.execute("SELECT * FROM texts").fetchall()) == 3
-        assert counted.sent == 7
+        assert counted.total == 7
 
 
 def test_a_pooled_connection_to_sqlite_is_counted_too(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "some.sqlite3")
     with contextlib.closing(connection):
-        with trips.of(_undeclared()) as counted:
+        with round_trips.counter_for(_undeclared()) as counted:
             connection.execute("SELECT 1")
-        assert counted.sent == 1
+        assert counted.total == 1
         connection.execute("SELECT 1")
-        assert counted.sent == 1
+        assert counted.total == 1
 
 
 def test_sqlite_is_left_as_it_was(tmp_path: Path) -> None:
@@ -408,10 +418,10 @@ def test_sqlite_is_left_as_it_was(tmp_path: Path) -> None:
             statements.append(f"trace {callback}")
             super().set_trace_callback(callback)
 
-    with trips.of(_undeclared()) as counted:
+    with round_trips.counter_for(_undeclared()) as counted:
         connection = sqlite3.connect(tmp_path / "some.sqlite3", factory=Connection)
         connection.execute("SELECT 1")
-        assert counted.sent == 1
+        assert counted.total == 1
     with contextlib.closing(connection):
         assert statements[-1] == "trace None"
     assert sqlite3.connect is sqlite3.dbapi2.connect is CONNECT
@@ -421,14 +431,14 @@ def test_sqlite_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_module_that_knows_the_function_of_sqlite_by_another_name_is_counted(
-    tmp_path: Path, counted: trips.RoundTrips
+    tmp_path: Path, counted: round_trips.RoundTripCounter
 ) -> None:
     with contextlib.closing(CONNECT(tmp_path / "some.sqlite3")) as connection:
         connection.execute("SELECT 1")
-    assert counted.sent == 1
+    assert counted.total == 1
 
 
-def test_sqlalchemy_is_counted_too(tmp_path: Path, counted: trips.RoundTrips) -> None:
+def test_sqlalchemy_is_counted_too(tmp_path: Path, counted: round_trips.RoundTripCounter) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
         community = pytest.importorskip(
@@ -438,9 +448,9 @@ def test_sqlalchemy_is_counted_too(tmp_path: Path, counted: trips.RoundTrips) ->
             "s", connection=f"sqlite:///{tmp_path / 'some.sqlite3'}"
         )
     history.add_messages([HumanMessage("one")])
-    before = counted.sent
+    before = counted.total
     assert [len(history.messages) for _ in range(3)] == [1, 1, 1]
-    assert counted.sent == before + 3
+    assert counted.total == before + 3
     history.engine.dispose()
 
 
@@ -450,7 +460,7 @@ def test_the_embedded_histories_cost_the_same_every_time(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     backend = resolve(name)
-    with trips.of(backend) as counted:
+    with round_trips.counter_for(backend) as counted:
         history = backend.factory("session")
         costs = {count: _costs_of_adding(history, counted, count) for count in (1, 100)}
     if name == "memory":
@@ -462,12 +472,12 @@ def test_the_embedded_histories_cost_the_same_every_time(
         history.close()
 
 
-def _costs_of_adding(history: Any, counted: trips.RoundTrips, count: int) -> set[int]:
+def _costs_of_adding(history: Any, counted: round_trips.RoundTripCounter, count: int) -> set[int]:
     costs = set()
     for _ in range(5):
-        before = counted.sent
+        before = counted.total
         history.add_messages([AIMessage(str(number)) for number in range(count)])
-        costs.add(counted.sent - before)
+        costs.add(counted.total - before)
     return costs
 
 
@@ -479,14 +489,14 @@ def test_elasticsearch_is_asked_once_to_add_and_twice_to_read(
 ) -> None:
     monkeypatch.setenv("HISTORY_ELASTICSEARCH", elasticsearch.address)
     backend = resolve("elasticsearch")
-    with trips.of(backend) as counted:
+    with round_trips.counter_for(backend) as counted:
         history = backend.factory(f"test-{uuid.uuid4().hex}")
         history.add_messages([HumanMessage("the first finds the index, or makes it")])
         for count in (1, 100):
             assert _costs_of_adding(history, counted, count) == {1}
-        before = counted.sent
+        before = counted.total
         assert len(history.messages) == 506
-        assert counted.sent - before == 2
+        assert counted.total - before == 2
         history.clear()
         history.close()
 
@@ -497,20 +507,20 @@ def test_elasticsearch_is_asked_as_often_by_an_event_loop(
     monkeypatch.setenv("HISTORY_ELASTICSEARCH", elasticsearch.address)
     backend = resolve("elasticsearch-async")
 
-    async def use(counted: trips.RoundTrips) -> list[int]:
+    async def use(counted: round_trips.RoundTripCounter) -> list[int]:
         history = backend.factory(f"test-{uuid.uuid4().hex}")
         await history.aadd_messages([HumanMessage("the first finds the index, or makes it")])
-        seen = [counted.sent]
+        seen = [counted.total]
         for count in (1, 100, 1):
             await history.aadd_messages([AIMessage(str(number)) for number in range(count)])
-            seen.append(counted.sent)
+            seen.append(counted.total)
         assert len(await history.aget_messages()) == 103
-        seen.append(counted.sent)
+        seen.append(counted.total)
         await history.aclear()
         await history.aclose()
         return [after - before for before, after in pairwise(seen)]
 
-    with trips.of(backend) as counted:
+    with round_trips.counter_for(backend) as counted:
         assert asyncio.run(use(counted)) == [1, 1, 1, 2]
 
 
@@ -530,7 +540,7 @@ def test_elasticsearch_by_tls_is_asked_as_often(secured_elasticsearch: Secured) 
     }
     trusting = {"ca_certs": secured_elasticsearch.ca_certs}
 
-    async def use_awaited(session_id: str, counted: trips.RoundTrips) -> list[int]:
+    async def use_awaited(session_id: str, counted: round_trips.RoundTripCounter) -> list[int]:
         history = AsyncElasticsearchChatMessageHistory(
             "chat-trips",
             session_id,
@@ -539,24 +549,24 @@ def test_elasticsearch_by_tls_is_asked_as_often(secured_elasticsearch: Secured) 
         )
         async with history:
             await history.aadd_messages(_batch(1))
-            seen = [counted.sent]
+            seen = [counted.total]
             await history.aadd_messages(_batch(1))
-            seen.append(counted.sent)
+            seen.append(counted.total)
             assert len(await history.aget_messages()) == 5
-            seen.append(counted.sent)
+            seen.append(counted.total)
             await history.aclear()
         return [after - before for before, after in pairwise(seen)]
 
     session_id = f"test-{uuid.uuid4().hex}"
-    with trips.of(_undeclared()) as counted:
+    with round_trips.counter_for(_undeclared()) as counted:
         with ElasticsearchChatMessageHistory(
             "chat-trips", session_id, **where, config={"node_class": PreviousMajorNode, **trusting}
         ) as history:
             history.add_messages(_batch(1))
             assert _costs_of_adding(history, counted, 1) == {1}
-            before = counted.sent
+            before = counted.total
             assert len(history.messages) == 6
-            assert counted.sent - before == 2
+            assert counted.total - before == 2
             history.clear()
             history.add_messages(_batch(3))
         assert asyncio.run(use_awaited(session_id, counted)) == [1, 2]
@@ -566,20 +576,24 @@ def test_elasticsearch_by_tls_is_asked_as_often(secured_elasticsearch: Secured) 
 
 
 @pytest.fixture
-def on_kafka(kafka: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[trips.RoundTrips]:
+def on_kafka(
+    kafka: Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[round_trips.RoundTripCounter]:
     for name, value in kafka.environment.items():
         monkeypatch.setenv(name, value)
-    with trips.of(resolve("kafka")) as counted:
-        assert counted.why_not is None
+    with round_trips.counter_for(resolve("kafka")) as counted:
+        assert counted.problem is None
         yield counted
 
 
-def _least(counted: trips.RoundTrips, operation: Callable[[], object], times: int = 8) -> int:
+def _least(
+    counted: round_trips.RoundTripCounter, operation: Callable[[], object], times: int = 8
+) -> int:
     costs = []
     for _ in range(times):
-        before = counted.sent
+        before = counted.total
         operation()
-        costs.append(counted.sent - before)
+        costs.append(counted.total - before)
     return min(costs)
 
 
@@ -594,7 +608,7 @@ def _batch(count: int) -> list[HumanMessage]:
     return [HumanMessage(f"{number} {'x' * 150}") for number in range(count)]
 
 
-def test_each_operation_on_kafka_has_its_number(on_kafka: trips.RoundTrips) -> None:
+def test_each_operation_on_kafka_has_its_number(on_kafka: round_trips.RoundTripCounter) -> None:
     history = _open_on_kafka()
     assert _least(on_kafka, lambda: _open_on_kafka(history.session_id)) == 0
     assert _least(on_kafka, lambda: history.add_messages(_batch(1))) == 1
@@ -608,7 +622,7 @@ def test_each_operation_on_kafka_has_its_number(on_kafka: trips.RoundTrips) -> N
 
 
 def test_a_long_conversation_on_kafka_takes_the_same_number_every_time(
-    on_kafka: trips.RoundTrips,
+    on_kafka: round_trips.RoundTripCounter,
 ) -> None:
     history = _open_on_kafka()
     history.add_messages(_batch(10_000))
@@ -636,7 +650,7 @@ def _ends(history: Any) -> None:
     ids=["list_topics", "list_topics of the producer", "watermarks", "a flushed record"],
 )
 def test_one_more_request_for_each_add_is_seen(
-    extra: Callable[[Any], object], costs: set[int], on_kafka: trips.RoundTrips
+    extra: Callable[[Any], object], costs: set[int], on_kafka: round_trips.RoundTripCounter
 ) -> None:
     history = _open_on_kafka()
     plain = _least(on_kafka, lambda: history.add_messages(_batch(1)))
@@ -645,7 +659,7 @@ def test_one_more_request_for_each_add_is_seen(
 
 
 def test_what_a_producer_is_given_at_once_is_one_into_however_many_requests_it_cuts_that(
-    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+    on_kafka: round_trips.RoundTripCounter, half_read: tuple[bytes, bytes]
 ) -> None:
     from confluent_kafka import Producer
 
@@ -663,7 +677,7 @@ def test_what_a_producer_is_given_at_once_is_one_into_however_many_requests_it_c
 
 
 def test_requests_that_do_not_wait_for_each_other_are_one_on_kafka(
-    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+    on_kafka: round_trips.RoundTripCounter, half_read: tuple[bytes, bytes]
 ) -> None:
     from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
@@ -682,9 +696,11 @@ def test_requests_that_do_not_wait_for_each_other_are_one_on_kafka(
 
 
 def test_a_request_that_comes_a_little_after_another_goes_along_with_it(
-    on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+    on_kafka: round_trips.RoundTripCounter,
+    half_read: tuple[bytes, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kafka_trips, "QUIET_SEC", 1.0)
+    monkeypatch.setattr(kafka_proxy, "QUIET_SECONDS", 1.0)
     frames = [_frame(FETCH, 4, _fetch(4, half_read[0], {1: 0}), n) for n in (b"ping", b"pong")]
     host, _, port = servers.address("kafka").rpartition(":")
 
@@ -713,7 +729,7 @@ def test_a_request_that_comes_a_little_after_another_goes_along_with_it(
 
 
 def test_what_a_consumer_at_the_end_is_sent_is_none(
-    kafka: Server, on_kafka: trips.RoundTrips, half_read: tuple[bytes, bytes]
+    kafka: Server, on_kafka: round_trips.RoundTripCounter, half_read: tuple[bytes, bytes]
 ) -> None:
     from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -736,7 +752,7 @@ def test_what_a_consumer_at_the_end_is_sent_is_none(
 
 
 def test_threads_that_add_on_kafka_at_once_share_what_they_need(
-    on_kafka: trips.RoundTrips,
+    on_kafka: round_trips.RoundTripCounter,
 ) -> None:
     first = _open_on_kafka()
     handles = [_open_on_kafka(first.session_id) for _ in range(8)]
@@ -749,7 +765,9 @@ def test_threads_that_add_on_kafka_at_once_share_what_they_need(
     assert 1 <= at_once <= 2
 
 
-def test_the_histories_of_others_on_kafka_are_counted(on_kafka: trips.RoundTrips) -> None:
+def test_the_histories_of_others_on_kafka_are_counted(
+    on_kafka: round_trips.RoundTripCounter,
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
         community = pytest.importorskip(
@@ -770,7 +788,10 @@ def test_kafka_is_counted_only_while_the_counter_is_entered(
 ) -> None:
     for name, value in kafka.environment.items():
         monkeypatch.setenv(name, value)
-    outer, inner = trips.of(resolve("kafka")), trips.of(resolve("kafka"))
+    outer, inner = (
+        round_trips.counter_for(resolve("kafka")),
+        round_trips.counter_for(resolve("kafka")),
+    )
     with outer:
         history = _open_on_kafka()
         assert servers.address("kafka") != kafka.address
@@ -778,34 +799,34 @@ def test_kafka_is_counted_only_while_the_counter_is_entered(
             history.add_messages(_batch(1))
         assert servers.address("kafka") != kafka.address
         history.add_messages(_batch(1))
-        assert inner.sent == 1
+        assert inner.total == 1
     assert servers.address("kafka") == kafka.address
-    counted = outer.sent
-    assert counted >= inner.sent + 1
+    counted = outer.total
+    assert counted >= inner.total + 1
     for _ in range(20):
         with outer, inner:
-            assert (outer.why_not, inner.why_not) == (None, None)
-    assert (outer.sent, inner.sent) == (0, 0)
+            assert (outer.problem, inner.problem) == (None, None)
+    assert (outer.total, inner.total) == (0, 0)
     history.add_messages(_batch(1))  # as before, and nobody counts it
     with outer:
         direct = KafkaChatMessageHistory(history.session_id, kafka.address)
         direct.add_messages(_batch(1))
         direct.close()
-        assert outer.sent == 0  # it was not led past the counter
+        assert outer.total == 0  # it was not led past the counter
         history.add_messages(_batch(1))
-        assert outer.sent == 1
+        assert outer.total == 1
 
 
 def test_a_process_that_has_counted_ends_quietly(kafka: Server) -> None:
     program = """
-from chat_history_conformance.bench.counting import round_trips as trips
+from chat_history_conformance.bench.counting import round_trips
 from chat_history_conformance.declaration.registry import resolve
 
 backend = resolve("kafka")
-with trips.of(backend) as counted:
+with round_trips.counter_for(backend) as counted:
     history = backend.factory("test-of-a-process")
     assert history.messages == []
-    print(counted.sent > 0)
+    print(counted.total > 0)
 """
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
@@ -826,10 +847,10 @@ def test_a_kafka_that_the_run_has_not_started_is_not_counted(
     monkeypatch.delenv("HISTORY_KAFKA_COUNTED", raising=False)
     if known is not None:
         monkeypatch.setenv("HISTORY_KAFKA_COUNTED", known)
-    with trips.of(resolve("kafka")) as counted:
-        assert "--history-server=kafka=jvm" in (counted.why_not or "")
+    with round_trips.counter_for(resolve("kafka")) as counted:
+        assert "--history-server=kafka=jvm" in (counted.problem or "")
         assert servers.address("kafka") == "broker.example:9092"
-    assert counted.sent == 0
+    assert counted.total == 0
 
 
 def test_a_second_process_that_counts_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -837,9 +858,9 @@ def test_a_second_process_that_counts_is_told_of(monkeypatch: pytest.MonkeyPatch
         front = f"127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("HISTORY_KAFKA", "127.0.0.1:1")
         monkeypatch.setenv("HISTORY_KAFKA_COUNTED", f"127.0.0.1:1 {front} 127.0.0.1:2")
-        with trips.of(resolve("kafka")) as counted:
-            assert front in (counted.why_not or "")
-            assert "another process" in (counted.why_not or "")
+        with round_trips.counter_for(resolve("kafka")) as counted:
+            assert front in (counted.problem or "")
+            assert "another process" in (counted.problem or "")
             assert servers.address("kafka") == "127.0.0.1:1"
 
 
@@ -857,7 +878,7 @@ def test_a_broker_that_demands_passwords_is_counted_too(
     ) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        with trips.of(resolve("kafka")) as counted:
+        with round_trips.counter_for(resolve("kafka")) as counted:
             history = _open_on_kafka()
             assert _least(counted, lambda: history.add_messages(_batch(1))) == 1
             history.close()
@@ -910,8 +931,8 @@ def test_every_version_of_a_fetch_is_understood(
 ) -> None:
     place = half_read[version >= 13]
     request = _fetch(version, place, {0: 1, 1: 2})
-    assert kafka_protocol.starts(version, request) == {(place, 0): 1, (place, 1): 2}
-    found, bringing = kafka_protocol.ends(version, _answer(kafka, FETCH, version, request))
+    assert kafka_frames.fetch_offsets(version, request) == {(place, 0): 1, (place, 1): 2}
+    found, bringing = kafka_frames.end_offsets(version, _answer(kafka, FETCH, version, request))
     assert found == {(place, 0): 1, (place, 1): 3}
     assert bringing == {(place, 1)}
 
@@ -932,7 +953,7 @@ def test_every_version_of_a_write_is_understood(
         kept = _answer(kafka, FETCH, 4, _fetch(4, half_read[0], {0: 0}))
         batch = kept[-_size_of_batch(kept, half_read[0]) :]
         request = _produce(version, half_read[version >= 13], batch)
-        assert kafka_protocol.begun_at(version, request) == begun
+        assert kafka_frames.produce_timestamp(version, request) == begun
         _answer(kafka, PRODUCE, version, request)
         place = TopicPartition(half_read[0].decode(), 1)
         assert reader.get_watermark_offsets(place, 10) == (0, 4)
@@ -1025,7 +1046,7 @@ def _fetch(version: int, place: bytes, starts: Mapping[int, int]) -> bytes:
 
 def test_counters_may_be_nested_and_end_in_any_order(address: tuple[str, int]) -> None:
     before = _as_they_are()
-    first, second = trips.of(_undeclared()), trips.of(_undeclared())
+    first, second = round_trips.counter_for(_undeclared()), round_trips.counter_for(_undeclared())
     first.__enter__()
     with _client(address) as client:
         _ask(client)
@@ -1037,36 +1058,36 @@ def test_counters_may_be_nested_and_end_in_any_order(address: tuple[str, int]) -
         second.__exit__(None, None, None)
         assert _as_they_are() == before
         _ask(client)
-    assert (first.sent, second.sent) == (2, 2)
+    assert (first.total, second.total) == (2, 2)
 
 
 def test_counters_in_threads_count_what_the_process_does(address: tuple[str, int]) -> None:
     both_count, both_asked = threading.Barrier(2), threading.Barrier(2)
 
     def count(_: int) -> int:
-        with trips.of(_undeclared()) as counted, _client(address) as client:
+        with round_trips.counter_for(_undeclared()) as counted, _client(address) as client:
             both_count.wait(10)
             _ask(client)
             both_asked.wait(10)
-            return counted.sent
+            return counted.total
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(count, range(2))) == [2, 2]
 
 
-def test_a_counter_cannot_be_entered_twice_at_once(counted: trips.RoundTrips) -> None:
+def test_a_counter_cannot_be_entered_twice_at_once(counted: round_trips.RoundTripCounter) -> None:
     with pytest.raises(RuntimeError, match="make another counter"):
         counted.__enter__()
 
 
 def test_a_counter_begins_again_at_nothing(address: tuple[str, int]) -> None:
-    counted = trips.of(_undeclared())
-    assert counted.sent == 0
+    counted = round_trips.counter_for(_undeclared())
+    assert counted.total == 0
     with _client(address) as client:
         for _ in range(2):
             with counted:
                 _ask(client)
-            assert counted.sent == 1
+            assert counted.total == 1
 
 
 def _ask(client: socket.socket) -> None:
@@ -1077,22 +1098,22 @@ def _ask(client: socket.socket) -> None:
 def test_a_declared_counter_is_asked(address: tuple[str, int]) -> None:
     made = 7
     backend = Backend("mine", lambda session_id: None, round_trips=lambda: made)
-    with trips.of(backend) as counted, _client(address) as client:
+    with round_trips.counter_for(backend) as counted, _client(address) as client:
         _ask(client)
-        assert counted.sent == 0
+        assert counted.total == 0
         made = 9
-        assert counted.sent == 2
+        assert counted.total == 2
     made = 20
-    assert counted.sent == 2
+    assert counted.total == 2
 
 
 def test_windows_is_told_of_where_a_server_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trips, "_IS_WINDOWS", True)
-    assert "asyncio" in (trips.of(_undeclared()).why_not or "")
-    assert trips.of(resolve("sqlite")).why_not is None
-    with trips.of(_undeclared()) as counted:
+    monkeypatch.setattr(round_trips, "_IS_WINDOWS", True)
+    assert "asyncio" in (round_trips.counter_for(_undeclared()).problem or "")
+    assert round_trips.counter_for(resolve("sqlite")).problem is None
+    with round_trips.counter_for(_undeclared()) as counted:
         assert socket.socket.send is _SEND
-    assert counted.sent == 0
+    assert counted.total == 0
 
 
 _SEND = socket.socket.send

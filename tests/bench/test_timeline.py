@@ -202,7 +202,7 @@ def test_an_empty_line_without_results_is_refused(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", "history", str(kept)]) == 2
-    assert "holds nothing yet; name a RESULT.json" in capsys.readouterr().err
+    assert "has no results: name a RESULT.json" in capsys.readouterr().err
     assert not kept.exists()
 
 

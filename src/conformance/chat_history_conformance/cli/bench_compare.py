@@ -1,4 +1,4 @@
-"""`history-conformance bench compare`: its options, and what becomes of them."""
+"""The command `history-conformance bench compare`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from pathlib import Path
 
+__all__ = ["add_parser"]
+
 _EPILOG = """\
-A side is a commit (HEAD~1, a branch, a tag), a path (a directory with pyproject.toml or setup.py,
-whose uncommitted changes count, or a wheel) or a requirement (NAME==VERSION); git:, path: or pip:
-before it says which is meant. Exit status: 0, 1 where head got worse, 2 where nothing can be said.
+A VERSION is a commit (HEAD~1, a branch, a tag), a path (a directory with pyproject.toml or
+setup.py, including its uncommitted changes, or a wheel) or a requirement (NAME==VERSION). Write
+git:, path: or pip: before it to choose one of them. The exit status is 0 if nothing got worse, 1 if
+an operation got worse, and 2 if the versions could not be compared.
 """
 
 
@@ -23,89 +26,98 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser = commands.add_parser(
         "compare",
-        help="what a change does to the speed: two versions measured by turns",
-        description="Measure two versions of a package by turns, in fresh processes, and tell "
-        "what got slower.",
+        help="compare the speed of two versions",
+        description="Measure two versions of a package alternately, in fresh processes, and report "
+        "the operations that got slower.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--base", required=True, metavar="SIDE", help="what it was")
-    parser.add_argument("--head", default=".", metavar="SIDE", help="what it is (default: .)")
+    parser.add_argument("--base", required=True, metavar="VERSION", help="the version before")
+    parser.add_argument(
+        "--head", default=".", metavar="VERSION", help="the version after (default: .)"
+    )
     parser.add_argument(
         "--backend",
         required=True,
         action="append",
         metavar="NAME",
-        help="as for --history-backend; can be repeated",
+        help="the backend, as for pytest --history-backend; can be repeated",
     )
     parser.add_argument(
-        "--operations", nargs="+", default=[], metavar="GLOB", help="only these: 'add_*' 'clear'"
+        "--operations",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="measure only these, such as 'add_*' 'clear'",
     )
     measuring = parser.add_argument_group("measuring and deciding")
     measuring.add_argument(
-        "--pairs", type=int, default=20, metavar="N", help="processes of each side (default: 20)"
+        "--pairs", type=int, default=20, metavar="N", help="processes of each version (default: 20)"
     )
     measuring.add_argument(
         "--seconds",
         type=float,
         default=0.05,
         metavar="S",
-        help="how long each operation is measured in each process (default: 0.05)",
+        help="time to measure each operation in each process (default: 0.05)",
     )
     measuring.add_argument(
         "--threshold",
         type=float,
         default=5.0,
         metavar="PERCENT",
-        help="the change that matters (default: 5)",
+        help="smallest change that matters (default: 5)",
     )
     measuring.add_argument(
         "--confidence",
         type=float,
         default=0.99,
         metavar="SHARE",
-        help="of the intervals (default: 0.99)",
+        help="confidence of the intervals (default: 0.99)",
     )
-    installing = parser.add_argument_group("installing the sides")
+    installing = parser.add_argument_group("installing the versions")
     installing.add_argument(
         "--extras",
         type=_names,
         default=[],
         metavar="A,B",
-        help="extras to install (default: those called as the backends)",
+        help="extras to install (default: those with the name of a backend)",
     )
     installing.add_argument(
         "--with",
-        dest="beside",
+        dest="requirements",
         action="append",
         default=[],
         metavar="REQUIREMENT",
-        help="install this too, on both sides; can be repeated",
+        help="install this with both versions; can be repeated",
     )
     installing.add_argument(
-        "--python", default=sys.executable, metavar="EXE", help="of both sides (default: this one)"
+        "--python",
+        default=sys.executable,
+        metavar="EXE",
+        help="interpreter of both versions (default: this one)",
     )
     installing.add_argument(
-        "--cache", type=Path, metavar="DIRECTORY", help="where installed commits are kept"
+        "--cache", type=Path, metavar="DIRECTORY", help="uv's cache (default: that of the user)"
     )
-    serving = parser.add_argument_group("the server, where a backend needs one")
+    serving = parser.add_argument_group("the server, if a backend needs one")
     serving.add_argument(
         "--server",
         action="append",
         default=[],
         metavar="[KIND=]WAY",
-        help="as --history-server: auto (default), container, jvm, mock or an address",
+        help="as pytest --history-server: auto (default), container, jvm, mock or an address",
     )
     serving.add_argument(
-        "--server-config", type=Path, metavar="FILE", help="as --history-server-config"
+        "--server-config", type=Path, metavar="FILE", help="as pytest --history-server-config"
     )
     serving.add_argument(
-        "--offline", action="store_true", help="download nothing, packages included"
+        "--offline", action="store_true", help="download nothing, not even packages"
     )
     reporting = parser.add_argument_group("reports")
     reporting.add_argument("--html", type=Path, metavar="PATH", help="write a page with plots")
     reporting.add_argument("--md", type=Path, metavar="PATH", help="write a comment as Markdown")
-    reporting.add_argument("--json", type=Path, metavar="PATH", help="write all of it as JSON")
+    reporting.add_argument("--json", type=Path, metavar="PATH", help="write all results as JSON")
     parser.set_defaults(run=_run)
 
 
@@ -116,7 +128,7 @@ def _names(text: str) -> list[str]:
 def _run(options: argparse.Namespace) -> int:
     from chat_history_conformance.bench.compare.decision import Settings
     from chat_history_conformance.bench.compare.processes import Progress
-    from chat_history_conformance.bench.compare.run import Request, Unable, run
+    from chat_history_conformance.bench.compare.run import ComparisonError, Request, run
     from chat_history_conformance.bench.report import comparison_html, comparison_pages
     from chat_history_conformance.reports import check_place, write_text
 
@@ -133,10 +145,10 @@ def _run(options: argparse.Namespace) -> int:
             operations=options.operations,
             settings=settings,
             extras=options.extras,
-            beside=options.beside,
+            requirements=options.requirements,
             python=options.python,
             cache=options.cache,
-            ways=options.server,
+            servers=options.server,
             server_config=options.server_config,
             offline=options.offline,
         )
@@ -154,7 +166,7 @@ def _run(options: argparse.Namespace) -> int:
         compared = run(request, progress)
         for path, render in outputs:
             write_text(path, render(compared))
-    except (Unable, ValueError, OSError) as error:
+    except (ComparisonError, ValueError, OSError) as error:
         progress.clear()
         print(f"history-conformance: {error}", file=sys.stderr)
         return 2
@@ -165,7 +177,7 @@ def _run(options: argparse.Namespace) -> int:
     finally:
         progress.clear()
         signal.signal(signal.SIGTERM, before)
-    # A terminal of Windows may have no arrow.
+    # The encoding of a terminal on Windows may lack the arrow.
     encoding = sys.stdout.encoding or "utf-8"
     print(comparison_pages.terminal(compared).encode(encoding, "replace").decode(encoding), end="")
     return 1 if compared.regressions else 0

@@ -1,4 +1,4 @@
-"""`bench report` and `bench history`: their options, and what becomes of them."""
+"""The commands `history-conformance bench report` and `bench history`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+__all__ = ["add_parser"]
+
 T = TypeVar("T")
 
 
@@ -15,9 +17,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add `report` and `history` to the commands of `bench`."""
     report = commands.add_parser(
         "report",
-        help="what a run of benchmarks measured: tables and pictures",
-        description="Show what pytest --history-benchmark --benchmark-json=RESULT.json measured: "
-        "each backend beside its floor and its peers. Without a path, Markdown is printed.",
+        help="show the results of benchmarks as tables and charts",
+        description="Show the results of pytest --history-benchmark --benchmark-json=RESULT.json: "
+        "each backend next to its floor and its peers. Without --md, --html or --svg, print "
+        "Markdown.",
     )
     report.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
     _add_outputs(report)
@@ -25,30 +28,30 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     history = commands.add_parser(
         "history",
-        help="results over commits: kept in a file and drawn",
-        description="Add results to a line, a file with one JSON object for each commit and "
-        "backend, and show it. A result of the same commit, backend, machine, server and Python "
-        "takes the place of the one before. Without RESULT.json, the line is only shown.",
+        help="keep results of many commits in a file, and show them as a timeline",
+        description="Add results to a timeline, a file with one JSON object for each commit and "
+        "backend, and show it. A result replaces an older one of the same commit, backend, "
+        "machine, server and Python. Without RESULT.json, only show the timeline.",
     )
-    history.add_argument("line", type=Path, metavar="LINE.jsonl")
+    history.add_argument("timeline", type=Path, metavar="TIMELINE.jsonl")
     history.add_argument("results", nargs="*", type=Path, metavar="RESULT.json")
     history.add_argument(
-        "--commit", metavar="ID", help="what was measured (default: what the results say)"
+        "--commit", metavar="ID", help="the measured commit (default: that in the results)"
     )
     _add_outputs(history)
     history.set_defaults(run=_history)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--md", type=Path, metavar="PATH", help="write it as Markdown")
-    parser.add_argument("--html", type=Path, metavar="PATH", help="write it as a page")
-    parser.add_argument("--svg", type=Path, metavar="PATH", help="write the pictures alone")
+    parser.add_argument("--md", type=Path, metavar="PATH", help="write Markdown")
+    parser.add_argument("--html", type=Path, metavar="PATH", help="write an HTML page")
+    parser.add_argument("--svg", type=Path, metavar="PATH", help="write the charts alone")
 
 
 def _report(options: argparse.Namespace) -> int:
     from chat_history_conformance.bench.measure import results
     from chat_history_conformance.bench.report import result_pages as pages
-    from chat_history_conformance.bench.report import wording as telling
+    from chat_history_conformance.bench.report import wording
 
     try:
         _check_outputs(options)
@@ -60,41 +63,40 @@ def _report(options: argparse.Namespace) -> int:
         print(pages.markdown(found), end="")
         return 0
     for result in found:
-        print(f"{result.backend}: {telling.headline(result)}")
-        for line in telling.callouts(result.operations):
+        print(f"{result.backend}: {wording.headline(result)}")
+        for line in wording.callouts(result.operations):
             print(f"  {line}")
     return 0
 
 
 def _history(options: argparse.Namespace) -> int:
     from chat_history_conformance.bench.measure import results
-    from chat_history_conformance.bench.report import timeline as line
+    from chat_history_conformance.bench.report import timeline, wording
     from chat_history_conformance.bench.report import timeline_pages as pages
-    from chat_history_conformance.bench.report import wording as telling
 
     try:
         _check_outputs(options)
-        kept = line.load(options.line)
+        kept = timeline.load(options.timeline)
         new = [
-            line.with_commit(result, options.commit)
+            timeline.with_commit(result, options.commit)
             for path in options.results
             for result in results.load(path)
         ]
         if not kept and not new:
-            raise ValueError(f"{options.line}: holds nothing yet; name a RESULT.json to begin it")
-        together = line.added(kept, new)
+            raise ValueError(f"{options.timeline} has no results: name a RESULT.json to add some")
+        together = timeline.added(kept, new)
         if new:
-            line.save(options.line, together)
-        tracks = line.tracks(together)
+            timeline.save(options.timeline, together)
+        tracks = timeline.tracks(together)
         _write_outputs(options, tracks, (pages.markdown, pages.html, pages.svg))
     except (OSError, ValueError) as error:
         return _refused(error)
     replaced = len(kept) + len(new) - len(together)
-    number = telling.count(len(together), "result")
-    print(f"{options.line}: {number}, {len(new)} new, {replaced} replaced")
+    number = wording.count(len(together), "result")
+    print(f"{options.timeline}: {number}, {len(new)} new, {replaced} replaced")
     for track in tracks:
         print(f"{track.backend}: {pages.headline(track)}")
-        for sentence in (*pages.told(track), *line.apart(track)):
+        for sentence in (*pages.told(track), *timeline.apart(track)):
             print(f"  {sentence}")
     return 0
 
@@ -114,7 +116,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 def _write_outputs(
     options: argparse.Namespace, shown: T, renderers: Sequence[Callable[[T], str]]
 ) -> bool:
-    """Write what was asked for, and return whether anything was."""
+    """Write the requested files. Return whether there are any."""
     from chat_history_conformance.reports import write_text
 
     for path, render in zip(_outputs(options), renderers, strict=True):

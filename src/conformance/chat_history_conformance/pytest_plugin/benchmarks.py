@@ -1,10 +1,10 @@
-"""The benchmarks as items on pytest-benchmark, and the run that collects and reports them."""
+"""The run of `--history-benchmark`: a pytest item for each operation, timed by pytest-benchmark."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,17 +16,18 @@ import pytest
 import chat_history_conformance
 from chat_history_conformance.bench.counting import budget
 from chat_history_conformance.bench.measure import operations, statistics
-from chat_history_conformance.bench.measure.contenders import CannotDo
+from chat_history_conformance.bench.measure.contenders import NotSupported
 from chat_history_conformance.bench.measure.operations import OPERATIONS, Operation
 from chat_history_conformance.bench.measure.results import Measured
-from chat_history_conformance.bench.measure.run import Field, Match, round_trips
-from chat_history_conformance.bench.report import result_terminal
-from chat_history_conformance.bench.report import wording as telling
+from chat_history_conformance.bench.measure.run import Contenders, Measurement, count_round_trips
+from chat_history_conformance.bench.report import result_terminal, wording
 from chat_history_conformance.bench.report.places import Place
 from chat_history_conformance.declaration.backend import MODES, Backend
 from chat_history_conformance.drivers.calls import How
 from chat_history_conformance.pytest_plugin.options import invocation_directory, is_worker, setting
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
+
+__all__ = ["BenchmarkItem", "BenchmarkRun"]
 
 _PREFIX = "benchmark."
 _SAVED_AS = "history"
@@ -37,11 +38,11 @@ class BenchmarkRun(HistoryRun):
     """The plugin object of a run that measures.
 
     Args:
-        config: pytest's.
-        specs: What `--history-backend` named.
+        config: The configuration of pytest.
+        specs: The values of `--history-backend`.
 
     Raises:
-        pytest.UsageError: As `HistoryRun`; or pytest-benchmark is not there, or pytest-xdist is
+        pytest.UsageError: As `HistoryRun`; or pytest-benchmark is not installed, or pytest-xdist is
             used, or the budget of round trips cannot be read.
     """
 
@@ -51,22 +52,27 @@ class BenchmarkRun(HistoryRun):
         if not config.pluginmanager.hasplugin("benchmark"):
             raise pytest.UsageError(
                 "--history-benchmark needs pytest-benchmark, which is not installed or switched "
-                "off: pip install 'chat-history-conformance[benchmark]'"
+                "off. Run: pip install 'chat-history-conformance[benchmark]'"
             )
         if is_worker(config) or config.getoption("numprocesses", None):
             raise pytest.UsageError(
-                "--history-benchmark cannot be combined with pytest-xdist's -n: processes that "
-                "measure side by side measure each other. Leave out one of them."
+                "--history-benchmark cannot be combined with pytest-xdist's -n, because processes "
+                "that measure at the same time disturb each other. Leave out one of the two."
             )
         super().__init__(config, specs)
         self.measured: dict[str, list[Measured]] = {}
         self.counted: dict[str, dict[str, int | None]] = {}
-        self.left: list[str] = []
-        self._fields: dict[tuple[str, How], Field] = {}
-        self.budget = self._budget()
-        config.add_cleanup(self._stop_fields)
+        self.not_removed: list[str] = []
+        self.latencies: list[str] = []
+        self._contenders: dict[tuple[str, How], Contenders] = {}
+        self.budget = self._load_budget()
+        arguments = " ".join(map(str, config.invocation_params.args))
+        self.operations = [
+            one for one in OPERATIONS.values() if not one.is_optional or one.name in arguments
+        ]
+        config.add_cleanup(self._stop_contenders)
 
-    def _budget(self) -> budget.Budget:
+    def _load_budget(self) -> budget.Budget:
         given = setting(self.config, "max-round-trips")
         if not given:
             return {}
@@ -78,153 +84,174 @@ class BenchmarkRun(HistoryRun):
             raise pytest.UsageError(f"--history-max-round-trips: {error}") from error
 
     def headline(self) -> str:
-        """What is measured, and beside what."""
-        return f"chat history benchmark: {', '.join(self.backends)}; {len(OPERATIONS)} operations"
+        """Return the line in pytest's header."""
+        number = len(self.operations)
+        return f"chat history benchmark: {', '.join(self.backends)}; {number} operations"
 
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
-        """An item for each operation, in each mode that the backend keeps."""
-        for operation in OPERATIONS.values():
+        """Yield an item for each operation, in each mode of the backend."""
+        for operation in self.operations:
             for mode in collector.backend.modes:
                 yield BenchmarkItem.from_parent(collector, run=self, operation=operation, mode=mode)
 
-    def field(self, backend: Backend, mode: How) -> Field:
-        """All who take part in the measurements of a backend in a mode, for the whole run."""
+    def contenders(self, backend: Backend, mode: How) -> Contenders:
+        """Return the contenders of a backend in a mode, which serve the whole run."""
         key = backend.name, mode
-        if key not in self._fields:
-            self._fields[key] = Field(backend, mode)
-        return self._fields[key]
+        if key not in self._contenders:
+            self._contenders[key] = Contenders(backend, mode)
+        return self._contenders[key]
 
-    def _stop_fields(self) -> None:
-        while self._fields:
-            self._fields.popitem()[1].stop()
+    def _stop_contenders(self) -> None:
+        while self._contenders:
+            self._contenders.popitem()[1].stop()
 
-    def _remove_sessions(self) -> Iterable[str]:
-        """Remove what was stored where it would stay; gives what could not be removed."""
+    def _remove_sessions(self) -> Iterator[str]:
+        """Remove the sessions that would outlive the run. Yield error messages."""
         with self.workspace.inside():
-            for (name, _), contenders in self._fields.items():
+            for (name, _), contenders in self._contenders.items():
                 backend = self.backends[name]
                 if not (backend.disposable or backend.server in self.servers.owned):
-                    yield from contenders.remove()
+                    yield from contenders.remove_sessions()
 
     def measure(self, backend: Backend, operation: Operation, mode: How, benchmark: Any) -> None:
-        """Measure one operation, and hold its round trips against the budget."""
+        """Measure one operation, and check its round trips against the budget."""
         benchmark.group = operation.title
         if len(self.backends) > 1:
             benchmark.name = benchmark.fullname
         with self.workspace.inside():
-            contenders = self.field(backend, mode)
+            contenders = self.contenders(backend, mode)
             with ExitStack() as stack, operations.collector_off():
                 try:
-                    match = Match(operation, contenders, stack, **self._extent(benchmark))
-                except CannotDo as reason:
+                    measurement = Measurement(
+                        operation, contenders, stack, **self._extent(benchmark)
+                    )
+                except NotSupported as reason:
                     pytest.skip(f"not applicable: {reason}")
-                _time(match, benchmark)
-            counted, unknown = round_trips(operation, contenders.ours)
-            about = self._about(match, counted, unknown)
-        benchmark.extra_info.update(about)
-        self.counted.setdefault(backend.name, {})[operation.label(mode)] = counted
-        if match.times[1:]:
+                _time(measurement, benchmark)
+            counted, problem = count_round_trips(operation, contenders.ours)
+            info = self._info(measurement, counted, problem)
+        benchmark.extra_info.update(info)
+        label = operation.label(mode)
+        self.counted.setdefault(backend.name, {})[label] = counted
+        if measurement.times[1:]:
             found = Measured.read(
-                Place(about, "this run"), statistics.median(match.times), len(match.times)
+                Place(info, "this run"),
+                statistics.median(measurement.times),
+                len(measurement.times),
             )
             self.measured.setdefault(backend.name, []).append(found)
-        self._hold(backend, operation.label(mode), counted, unknown)
+            if latency := info["latency"]:
+                self.latencies.append(
+                    f"{backend.name} {label}: half of the adds took at most "
+                    f"{wording.duration(latency['median_s'])}, 99 % at most "
+                    f"{wording.duration(latency['p99_s'])}"
+                )
+        self._check_budget(backend, label, counted, problem)
 
     def _extent(self, benchmark: Any) -> dict[str, Any]:
-        """How much to measure: what the options of pytest-benchmark say."""
+        """Return the extent of a measurement, by the options of pytest-benchmark."""
         if benchmark.disabled:
             return {"seconds": None}
         return {
             "seconds": float(self.config.getoption("benchmark_max_time")),
-            "least": int(self.config.getoption("benchmark_min_rounds")),
+            "min_rounds": int(self.config.getoption("benchmark_min_rounds")),
         }
 
-    def _about(self, match: Match, counted: int | None, unknown: str | None) -> dict[str, Any]:
-        operation, contenders = match.operation, match.field
-        floor = match.against("floor")
+    def _info(
+        self, measurement: Measurement, counted: int | None, problem: str | None
+    ) -> dict[str, Any]:
+        """Return the `extra_info` of a benchmark."""
+        operation, contenders = measurement.operation, measurement.contenders
+        floor = measurement.compared_with("floor")
         if floor is not None and contenders.floor is not None:
-            floor = {**floor, "round_trips": round_trips(operation, contenders.floor)[0]}
+            floor = {**floor, "round_trips": count_round_trips(operation, contenders.floor)[0]}
         peers: dict[str, Any] = {name: {"missing": why} for name, why in contenders.missing.items()}
         for name, peer in contenders.peers.items():
-            against = dict(match.against(name) or {})
-            if "ratio" in against:
-                with match.if_it_can(name):
-                    against["round_trips"] = round_trips(operation, peer, times=1)[0]
-            peers[name] = {"version": contenders.version_of(name), **against}
+            comparison = dict(measurement.compared_with(name) or {})
+            if "ratio" in comparison:
+                with measurement.if_supported(name):
+                    comparison["round_trips"] = count_round_trips(operation, peer, times=1)[0]
+            if comparison:
+                peers[name] = {"version": contenders.version_of(name), **comparison}
         return {
             "backend": contenders.backend.name,
             "server": self.servers.described().get(contenders.backend.server or ""),
             "operation": operation.name,
             "title": operation.title,
-            "mode": contenders.ours.how,
+            "mode": contenders.ours.mode,
             "size": operation.size,
             "round_trips": counted,
-            "round_trips_unknown": unknown,
+            "round_trips_unknown": problem,
             "floor": floor,
             "peers": peers,
-            "growth": match.growth(),
+            "growth": measurement.growth(),
+            "latency": measurement.latency(),
             "environment": _environment(contenders),
         }
 
-    def _hold(self, backend: Backend, label: str, counted: int | None, unknown: str | None) -> None:
+    def _check_budget(
+        self, backend: Backend, label: str, counted: int | None, problem: str | None
+    ) -> None:
         allowed = self.budget.get(backend.name, {}).get(label)
         if allowed is None:
             return
         given = f"{setting(self.config, 'max-round-trips')} allows {allowed}"
         if counted is None:
-            pytest.fail(f"{given} round trips, and they cannot be counted: {unknown}", False)
+            pytest.fail(f"{given} round trips, but they cannot be counted: {problem}", False)
         if counted > allowed:
+            number = "1 round trip" if counted == 1 else f"{counted} round trips"
             pytest.fail(
-                f"{label} takes {_many(counted)}, and {given}. Find the request that is new; or, "
-                "if it has to be, raise the number in that file.",
+                f"{label} takes {number}, and {given}. Find the new request. If it is necessary, "
+                "raise the number in that file.",
                 pytrace=False,
             )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, None, None]:
-        """Clean up, and save the run where pytest-benchmark saves, if no option says where."""
-        self.left = list(self._remove_sessions())
+        """Clean up, and let pytest-benchmark save the run if no option says that it should."""
+        self.not_removed = list(self._remove_sessions())
         benchmarks: Any = self.config.pluginmanager.get_plugin("pytest-benchmark")
-        said = benchmarks.save or benchmarks.autosave or benchmarks.json
-        if benchmarks.benchmarks and not said:
+        is_saved = benchmarks.save or benchmarks.autosave or benchmarks.json
+        if benchmarks.benchmarks and not is_saved:
             benchmarks.save = _SAVED_AS
         return (yield)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what pytest-benchmark's table does not tell: ratios, round trips, growth."""
-        for line in self.left:
+        """Print ratios, round trips and growth, which pytest-benchmark's table does not have."""
+        for line in self.not_removed:
             terminalreporter.write_line(line, yellow=True)
         if self.measured:
-            terminalreporter.section("chat history benchmark")
-        for backend, found in self.measured.items():
-            for line in result_terminal.table(backend, found):
-                terminalreporter.write_line(line)
-            for line in telling.missing(found):
-                terminalreporter.write_line(f"not measured: {line}")
-            terminalreporter.write_line("")
-        if self.measured:
-            terminalreporter.write_line(result_terminal.LEGEND)
-            self._tell_growth(terminalreporter)
+            self._print_results(terminalreporter)
         if setting(self.config, "write-round-trips"):
             terminalreporter.section("round trips, for --history-max-round-trips")
             for backend, counts in self.counted.items():
                 known = {name: count for name, count in counts.items() if count is not None}
-                for line in budget.block(backend, known):
+                for line in budget.format_table(backend, known):
                     terminalreporter.write_line(line)
 
-    def _tell_growth(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def _print_results(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("chat history benchmark")
         for backend, found in self.measured.items():
-            for line in telling.callouts(found):
+            for line in result_terminal.table(backend, found):
+                terminalreporter.write_line(line)
+            for line in wording.missing(found):
+                terminalreporter.write_line(f"not measured: {line}")
+            terminalreporter.write_line("")
+        terminalreporter.write_line(result_terminal.LEGEND)
+        for line in self.latencies:
+            terminalreporter.write_line(line)
+        for backend, found in self.measured.items():
+            for line in wording.callouts(found):
                 terminalreporter.write_line(f"{backend}: {line}", yellow=True)
 
 
-def _environment(contenders: Field) -> dict[str, Any]:
-    """On what is measured; nothing that tells whose machine it is."""
+def _environment(contenders: Contenders) -> dict[str, Any]:
+    """Describe the environment of a result, without identifying the machine."""
     packages = {"langchain-core": version("langchain-core"), "pytest": pytest.__version__}
     packages |= {name: contenders.version_of(name) for name in contenders.peers}
     if client := _CLIENTS.get(contenders.backend.server or ""):
-        with suppress(PackageNotFoundError):  # a backend may have a client of its own
+        with suppress(PackageNotFoundError):  # the backend may use another client
             packages[client] = version(client)
     return {
         "suite": chat_history_conformance.__version__,
@@ -237,13 +264,13 @@ def _environment(contenders: Field) -> dict[str, Any]:
     }
 
 
-def _time(match: Match, benchmark: Any) -> None:
-    """Let pytest-benchmark time ours, the others having their turns between its rounds."""
-    trial, result, took = match.trial, None, 0.0
+def _time(measurement: Measurement, benchmark: Any) -> None:
+    """Let pytest-benchmark time the backend. The others are timed between its rounds."""
+    trial, result, took = measurement.trial, None, 0.0
 
     def setup() -> None:
-        match.let_others()
-        trial.ready()
+        measurement.time_others()
+        trial.make_ready()
 
     def act() -> None:
         nonlocal result, took
@@ -253,11 +280,11 @@ def _time(match: Match, benchmark: Any) -> None:
 
     def teardown() -> None:
         nonlocal result
-        match.take(took)
+        measurement.record(took)
         trial.finish(result)
         result = None
 
-    benchmark.pedantic(act, setup=setup, teardown=teardown, rounds=match.rounds)
+    benchmark.pedantic(act, setup=setup, teardown=teardown, rounds=measurement.rounds)
 
 
 class BenchmarkItem(pytest.Function):
@@ -273,15 +300,11 @@ class BenchmarkItem(pytest.Function):
 
         name = f"{_PREFIX}{operation.label(mode)}"
         super().__init__(parent=parent, name=name, callobj=measure, **kwargs)
-        self._told = f"{backend.name} {name}: {operation.title}"
+        self._headline = f"{backend.name} {name}: {operation.title}"
         self.add_marker(
             pytest.mark.history(backend=backend.name, family="benchmark", level="may", mode=mode)
         )
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """The operations' module, and the headline of a failure."""
-        return Path(operations.__file__), 0, self._told
-
-
-def _many(round_trips: int) -> str:
-    return "1 round trip" if round_trips == 1 else f"{round_trips} round trips"
+        """Return the module of the operations, and the headline of a failure."""
+        return Path(operations.__file__), 0, self._headline

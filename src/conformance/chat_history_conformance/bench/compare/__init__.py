@@ -1,1 +1,1 @@
-"""Compare the speed of two versions."""
+"""Comparison of the speed of two versions."""

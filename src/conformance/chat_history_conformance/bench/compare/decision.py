@@ -1,13 +1,36 @@
-"""What two sides' times say: pairs by turns, an interval, a verdict. Values and pure functions."""
+"""The decision of a comparison: interleaved pairs, an interval and a verdict for each operation.
+
+Values and pure functions. A change counts only if a second measurement confirms it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Literal
 
 from chat_history_conformance.bench.measure.statistics import Estimate, fewest, ratio
+
+__all__ = [
+    "Backend",
+    "Comparison",
+    "Direction",
+    "Measure",
+    "Measured",
+    "Operation",
+    "Role",
+    "Sample",
+    "Settings",
+    "Verdict",
+    "VersionSummary",
+    "compare",
+    "differing",
+    "incomparable",
+    "interleaved",
+    "matching",
+]
 
 Role = Literal["base", "head"]
 Direction = Literal["slower", "faster"]
@@ -16,11 +39,11 @@ Verdict = Literal["slower", "faster", "unchanged", "unclear"]
 
 @dataclass(frozen=True)
 class Sample:
-    """What one process measured of one operation.
+    """The measurement of one operation by one process.
 
     Attributes:
-        seconds: The least of its times.
-        round_trips: How many the operation made to the server; None where nobody can count.
+        seconds: The shortest of its times.
+        round_trips: The number of round trips to the server. None if they cannot be counted.
     """
 
     seconds: float
@@ -33,18 +56,18 @@ class Sample:
 
 
 Measure = Callable[[Role, Sequence[str], int], Mapping[str, Sample]]
-"""Measure operations on a side in a fresh process; the number is that of the pair."""
+"""Measure operations of a version in a new process. The number is that of the pair."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a comparison is made and decided.
+    """The settings of a comparison.
 
     Attributes:
-        pairs: How many processes of each side measure an operation.
-        threshold: The change that matters, as a share: 0.05 for 5 %.
-        confidence: Of the intervals, as a share.
-        seconds: How long each operation is measured in each process.
+        pairs: The number of processes of each version that measure an operation.
+        threshold: The smallest change that matters, as a share: 0.05 for 5 %.
+        confidence: The confidence of the intervals, as a share.
+        seconds: The time that each process measures each operation.
     """
 
     pairs: int = 20
@@ -53,10 +76,10 @@ class Settings:
     seconds: float = 0.05
 
     def check(self) -> None:
-        """Refuse what cannot be decided with.
+        """Raise an error if these settings allow no decision.
 
         Raises:
-            ValueError: The text says what is possible.
+            ValueError: A setting is out of range. The text says which values are possible.
         """
         if not 0 < self.threshold < 10:
             raise ValueError("the threshold must be more than 0 % and less than 1000 %")
@@ -72,16 +95,16 @@ class Settings:
 
     @property
     def band(self) -> tuple[float, float]:
-        """The ratios within which a change does not matter."""
+        """The smallest and the largest ratio that do not matter."""
         return 1 / (1 + self.threshold), 1 + self.threshold
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One measurement of an operation on both sides.
+    """One measurement of an operation of both versions.
 
     Attributes:
-        pairs: Seconds of base and head, in the order in which they were measured.
+        pairs: The seconds of base and head, in the order of measurement.
         estimate: The median of head / base, with its interval.
     """
 
@@ -89,7 +112,7 @@ class Measured:
     estimate: Estimate
 
     def direction(self, settings: Settings) -> Direction | None:
-        """Which way it points: beyond the threshold, and by more than chance explains."""
+        """Return `slower` or `faster` if the change exceeds threshold and noise, or else None."""
         fastest, slowest = settings.band
         if self.estimate.low > 1 and self.estimate.value > slowest:
             return "slower"
@@ -100,15 +123,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation, compared.
+    """The comparison of one operation.
 
     Attributes:
-        name: Such as `add_1[sync]`.
-        settings: How it was decided.
-        first: What was measured of it.
-        second: What was measured anew because the first pointed some way.
-        base_round_trips, head_round_trips: The least that any process of a side made; None where
-            nobody can count.
+        name: Its label, such as `add_1[sync]`.
+        settings: The settings of the decision.
+        first: The first measurement.
+        second: The second measurement, made only if the first one looked like a change.
+        base_round_trips, head_round_trips: The smallest number that any process of the version
+            made. None if they cannot be counted.
     """
 
     name: str
@@ -120,14 +143,14 @@ class Operation:
 
     @property
     def counted(self) -> Measured:
-        """The measurement that is reported: the second, since the first was chosen for its size."""
+        """The second measurement if there is one, because the first was selected for its size."""
         return self.second or self.first
 
     @property
     def verdict(self) -> Verdict:
-        """What was found about time.
+        """The verdict about the time.
 
-        `unchanged` where the whole interval is within the threshold, `unclear` where it is not.
+        `unchanged` if the whole interval is within the threshold, and `unclear` if it is not.
         """
         first = self.first.direction(self.settings)
         if first is not None and first == self.counted.direction(self.settings):
@@ -138,37 +161,37 @@ class Operation:
 
     @property
     def is_withdrawn(self) -> bool:
-        """Whether the first measurement pointed some way and the second did not confirm it."""
+        """True if the first measurement looked like a change and the second did not confirm it."""
         return self.second is not None and self.verdict not in ("slower", "faster")
 
     @property
     def more_round_trips(self) -> int:
-        """How many more round trips head makes; negative where fewer, 0 where nobody can count."""
+        """The round trips of head minus those of base. 0 if they cannot be counted."""
         if self.base_round_trips is None or self.head_round_trips is None:
             return 0
         return self.head_round_trips - self.base_round_trips
 
     @property
     def is_regression(self) -> bool:
-        """Whether head is worse: slower, or with more round trips, which no noise explains."""
+        """True if head is slower or makes more round trips, which noise cannot explain."""
         return self.verdict == "slower" or self.more_round_trips > 0
 
     @property
     def is_improvement(self) -> bool:
-        """Whether head is better in something and worse in nothing."""
+        """True if head is faster or makes fewer round trips, and is worse in nothing."""
         better = self.verdict == "faster" or self.more_round_trips < 0
         return better and not self.is_regression
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One backend, compared.
+    """The comparison of one backend.
 
     Attributes:
-        name: As it was named.
-        operations: What both sides have.
-        server: The server that both used, such as `4.1.1 (jvm)`; None where none is needed.
-        only_base, only_head: Operations that only one side has.
+        name: The name that the user wrote.
+        operations: The operations that both versions have.
+        server: The server that both used, such as `4.1.1 (jvm)`. None if the backend needs none.
+        only_base, only_head: The operations that only one version has.
     """
 
     name: str
@@ -179,14 +202,14 @@ class Backend:
 
 
 @dataclass(frozen=True)
-class SideTold:
-    """What a reader is told of a side.
+class VersionSummary:
+    """One of the two versions, as reports show it.
 
     Attributes:
-        asked: As it was asked for and understood: `HEAD~1 (4ce57abf31)`.
+        asked: The label, such as `HEAD~1 (4ce57abf31)`.
         kind: `git`, `path` or `pip`.
-        commit: The full hash, where there is one.
-        package, version: The distribution that is compared.
+        commit: The full hash, or an empty string.
+        package, version: The compared distribution.
     """
 
     asked: str
@@ -198,21 +221,21 @@ class SideTold:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was compared in one call.
+    """The result of one comparison.
 
     Attributes:
-        base, head: The sides.
-        settings: How it was decided.
-        environment: Where it ran; the same for both.
-        differing: Packages other than the compared one that are not the same on both sides, with
-            their versions; None where it is missing.
-        backends: What was measured.
-        created: When, as ISO 8601 in UTC.
-        suite: The version of the measuring suite.
+        base, head: The two versions.
+        settings: The settings of the decision.
+        environment: The environment of both versions, as names and values.
+        differing: Other packages that the two versions do not have in common, with both versions.
+            None for a missing package.
+        backends: The compared backends.
+        created: The time of the comparison, as ISO 8601 in UTC.
+        suite: The version of the suite that measured.
     """
 
-    base: SideTold
-    head: SideTold
+    base: VersionSummary
+    head: VersionSummary
     settings: Settings
     environment: Mapping[str, str | int]
     differing: Mapping[str, tuple[str | None, str | None]]
@@ -222,18 +245,18 @@ class Comparison:
 
     @property
     def regressions(self) -> list[tuple[Backend, Operation]]:
-        """Everything that got worse."""
-        return self._those(lambda operation: operation.is_regression)
+        """The operations that got worse."""
+        return self._select(lambda operation: operation.is_regression)
 
     @property
     def improvements(self) -> list[tuple[Backend, Operation]]:
-        """Everything that got better, and in nothing worse."""
-        return self._those(lambda operation: operation.is_improvement)
+        """The operations that got better, and worse in nothing."""
+        return self._select(lambda operation: operation.is_improvement)
 
     @property
     def unclear(self) -> list[tuple[Backend, Operation]]:
-        """Everything of which nothing can be told."""
-        return self._those(
+        """The operations without a result, because the noise hides it."""
+        return self._select(
             lambda operation: (
                 operation.verdict == "unclear"
                 and not operation.is_regression
@@ -243,13 +266,13 @@ class Comparison:
 
     @property
     def outcome(self) -> Literal["worse", "unclear", "no worse"]:
-        """What it comes to; `unclear` where nothing can be told of anything."""
+        """The result as a whole. `unclear` if no operation has a result."""
         if self.regressions:
             return "worse"
-        all_of_it = sum(len(backend.operations) for backend in self.backends)
-        return "unclear" if len(self.unclear) == all_of_it else "no worse"
+        total = sum(len(backend.operations) for backend in self.backends)
+        return "unclear" if len(self.unclear) == total else "no worse"
 
-    def _those(self, wanted: Callable[[Operation], bool]) -> list[tuple[Backend, Operation]]:
+    def _select(self, wanted: Callable[[Operation], bool]) -> list[tuple[Backend, Operation]]:
         return [
             (backend, operation)
             for backend in self.backends
@@ -258,8 +281,8 @@ class Comparison:
         ]
 
 
-def turns(pairs: int) -> Iterator[tuple[int, Role]]:
-    """Which side is next: A B, B A, A B, so that whatever drifts falls to both alike."""
+def interleaved(pairs: int) -> Iterator[tuple[int, Role]]:
+    """Yield the order of measurement, A B, B A, A B, so that a drift affects both equally."""
     for pair in range(pairs):
         for role in ("base", "head") if pair % 2 == 0 else ("head", "base"):
             yield pair, role
@@ -269,25 +292,25 @@ def compare(
     operations: Sequence[str],
     settings: Settings,
     measure: Measure,
-    step: Callable[[str, int, int], None] = lambda what, done, of: None,
+    step: Callable[[str, int, int], None] = lambda part, done, total: None,
 ) -> list[Operation]:
-    """Measure operations by turns and decide; measure again what points some way.
+    """Measure operations alternately and decide. Measure those again that look changed.
 
     Args:
-        operations: What both sides have.
-        settings: How.
-        measure: Measures; called for each turn.
-        step: Told what is going on, how many turns of it are over, and of how many.
+        operations: The operations that both versions have.
+        settings: The settings of the decision.
+        measure: Measures one version; called for base and head alternately.
+        step: Shows the progress: the part of the work, the calls that are done, and their total.
     """
-    pairs, trips = _by_turns(operations, settings, measure, 0, _telling(step, "measured"))
-    first = {name: _estimated(pairs[name], settings) for name in operations}
-    flagged = [name for name in operations if first[name].direction(settings) is not None]
-    again: dict[str, Measured] = {}
-    if flagged:
-        more, more_trips = _by_turns(
-            flagged, settings, measure, settings.pairs, _telling(step, "measured again")
+    pairs, trips = _measure(operations, settings, measure, 0, partial(step, "measured"))
+    first = {name: _estimate(pairs[name], settings) for name in operations}
+    changed = [name for name in operations if first[name].direction(settings) is not None]
+    second: dict[str, Measured] = {}
+    if changed:
+        more, more_trips = _measure(
+            changed, settings, measure, settings.pairs, partial(step, "measured again")
         )
-        again = {name: _estimated(more[name], settings) for name in flagged}
+        second = {name: _estimate(more[name], settings) for name in changed}
         for key, counts in more_trips.items():
             trips[key] += counts
     return [
@@ -295,9 +318,9 @@ def compare(
             name,
             settings,
             first[name],
-            again.get(name),
-            _least(trips["base", name]),
-            _least(trips["head", name]),
+            second.get(name),
+            _minimum(trips["base", name]),
+            _minimum(trips["head", name]),
         )
         for name in operations
     ]
@@ -307,7 +330,7 @@ _Pairs = dict[str, list[tuple[float, float]]]
 _Trips = dict[tuple[Role, str], list[int | None]]
 
 
-def _by_turns(
+def _measure(
     operations: Sequence[str],
     settings: Settings,
     measure: Measure,
@@ -320,7 +343,7 @@ def _by_turns(
     waiting: dict[int, Mapping[str, Sample]] = {}
     total = settings.pairs * 2
     step(0, total)
-    for number, (pair, role) in enumerate(turns(settings.pairs), 1):
+    for number, (pair, role) in enumerate(interleaved(settings.pairs), 1):
         measured = measure(role, operations, first_pair + pair)
         for name in operations:
             trips[role, name].append(measured[name].round_trips)
@@ -335,16 +358,12 @@ def _by_turns(
     return pairs, trips
 
 
-def _telling(step: Callable[[str, int, int], None], what: str) -> Callable[[int, int], None]:
-    return lambda done, of: step(what, done, of)
-
-
-def _estimated(pairs: Sequence[tuple[float, float]], settings: Settings) -> Measured:
+def _estimate(pairs: Sequence[tuple[float, float]], settings: Settings) -> Measured:
     return Measured(tuple(pairs), ratio(pairs, settings.confidence))
 
 
-def _least(counts: Iterable[int | None]) -> int | None:
-    """The least: what a client does in the background now and then can only add to it."""
+def _minimum(counts: Iterable[int | None]) -> int | None:
+    """Return the minimum, because background requests of a client can only add to it."""
     known = [count for count in counts if count is not None]
     return min(known, default=None)
 
@@ -361,10 +380,10 @@ _MUST_AGREE = {
 
 
 def incomparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Why two descriptions' times cannot be compared, a sentence each; empty where they can.
+    """Return the reasons why the times of two environments cannot be compared, or an empty list.
 
     Args:
-        one, other: What `worker.py describe` prints.
+        one, other: The output of `worker.py describe`.
     """
     return [
         f"another {words}: {one.get(key) or 'none'} and {other.get(key) or 'none'}"
@@ -376,11 +395,11 @@ def incomparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def differing(
     one: Mapping[str, str], other: Mapping[str, str], compared: Iterable[str]
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Packages that two sides do not have alike, with both versions.
+    """Return the packages that two environments do not have in common, with both versions.
 
     Args:
-        one, other: Versions by name.
-        compared: The names of what is compared, which is meant to differ.
+        one, other: Versions by package name.
+        compared: The names of the compared packages, which may differ.
     """
     left_out = set(compared)
     return {
@@ -390,12 +409,12 @@ def differing(
     }
 
 
-def chosen(operations: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """The operations that any of some patterns matches; all where there are no patterns.
+def matching(operations: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Return the operations that match any of the patterns, or all operations without patterns.
 
     Args:
-        operations: Such as `add_1[sync]`.
-        patterns: With `*` and `?`, of the name with its mode or without.
+        operations: Labels such as `add_1[sync]`.
+        patterns: Patterns with `*` and `?`, of the label or of the name without its mode.
     """
     # A bracket begins a mode here, not a set of characters.
     plain = [pattern.replace("[", "[[]") for pattern in patterns]

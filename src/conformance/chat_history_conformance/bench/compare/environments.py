@@ -1,87 +1,101 @@
-"""A virtual environment for each side of a comparison: made by uv or by venv and pip, and kept."""
+"""Virtual environments for the two versions of a comparison, made by uv.
+
+uv makes an environment from its cache in a few seconds, so none is kept after the run.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import ast
 import importlib.metadata
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from chat_history_conformance.bench.compare.versions import (
-    Side,
-    SideError,
-    export,
-    without_passwords,
+    Version,
+    VersionError,
+    copy_source,
+    strip_logins,
 )
 
-_LAYOUT = 1
-"""Of what is kept; environments of another layout are not found any more."""
+__all__ = [
+    "Conflict",
+    "Environment",
+    "Installer",
+    "environment_without_python_paths",
+    "pip_settings_for_uv",
+    "run_command",
+]
 
 _SUITE = "chat-history-conformance"
-_KNOWN = "environment.json"
-_LINES_OF_OUTPUT = 25
+_OUTPUT_LINES = 25
+
+
+class Conflict(VersionError):
+    """A version that cannot be installed with the packages that the other one got."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A side, installed.
+    """An installed version.
 
     Attributes:
-        side: Which.
-        home: The directory that holds all of it.
-        package: The name of the distribution that is compared, normalized.
-        versions: Version of each distribution that is installed, by normalized name.
-        modules: What is imported of the compared distribution, by its names at the top.
-        project: Where its source is in `home`, if it was built here.
+        version: The version.
+        home: The directory that holds the environment and the source.
+        package: The normalized name of the compared distribution.
+        versions: The version of each installed distribution, by normalized name.
+        modules: The top-level modules of the compared distribution.
+        project: The directory of the source, if it was built here.
     """
 
-    side: Side
+    version: Version
     home: Path
     package: str
     versions: Mapping[str, str]
     modules: Sequence[str]
-    project: str | None
+    project: Path | None
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """The interpreter of the environment."""
         return _python_in(self.home / "venv")
 
-    def directory(self, otherwise: Path) -> Path | None:
-        """Where a conftest.py may declare the backend, and modules lie that are not installed.
+    def directory(self, default: Path) -> Path | None:
+        """Return the directory of the conftest.py and of modules that are not installed.
 
         Args:
-            otherwise: The directory for a side whose source is not here. It is left out where it
-                holds the compared package too: that would be imported, and not what is installed.
+            default: The directory for a version whose source is not here.
+
+        Returns:
+            The project's directory, or `default`. None if `default` has modules of the compared
+            package, because Python would import those instead of the installed ones.
         """
         if self.project is not None:
-            return self.home / self.project
+            return self.project
         hiding = (
-            path for name in self.modules for path in (otherwise / name, otherwise / f"{name}.py")
+            path for name in self.modules for path in (default / name, default / f"{name}.py")
         )
-        return None if any(path.exists() for path in hiding) else otherwise
+        return None if any(path.exists() for path in hiding) else default
 
     @property
-    def version(self) -> str:
-        """The version of the compared distribution."""
+    def package_version(self) -> str:
+        """The version number of the compared distribution."""
         return self.versions[self.package]
 
     @property
     def pins(self) -> tuple[str, ...]:
-        """Every other distribution as a constraint for the other side."""
+        """All other distributions, as constraints for the other version."""
         return tuple(
             f"{name}=={version}"
             for name, version in sorted(self.versions.items())
@@ -90,226 +104,197 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Makes environments.
+class Installer:
+    """Installs versions into environments.
 
     Attributes:
-        workplace: A directory of this run, for what is not kept.
-        cache: Where commits and fixed requirements are kept; made where it is missing.
-        announce: Told what is being done, a line each.
-        python: The interpreter that the environments are of.
-        backends: What will be measured; an extra that is called like one is installed with it.
-        extras: Extras to install; empty for those that `backends` suggest.
-        beside: Requirements to install on both sides.
-        offline: Download nothing.
+        directory: A directory that the run removes at its end.
+        announce: Prints a line of progress.
+        python: The interpreter of the environments.
+        backends: The backends to measure. An extra with the name of one is installed.
+        extras: The extras to install. Empty for those that `backends` suggest.
+        requirements: Requirements to install next to each version.
+        cache: uv's cache. None for uv's default.
+        offline: Whether to download nothing.
     """
 
-    workplace: Path
-    cache: Path
+    directory: Path
     announce: Callable[[str], None]
     python: str = sys.executable
     backends: Sequence[str] = ()
     extras: Sequence[str] = ()
-    beside: Sequence[str] = ()
+    requirements: Sequence[str] = ()
+    cache: Path | None = None
     offline: bool = False
 
-    def both(self, base: Side, head: Side) -> tuple[Environment, Environment]:
-        """Both sides, with one version of everything else as far as the two agree on any.
+    def install_both(self, base: Version, head: Version) -> tuple[Environment, Environment]:
+        """Install both versions, with the same versions of all other packages if possible.
 
         Raises:
-            SideError: One cannot be installed; the text holds what the installer said.
+            VersionError: One cannot be installed. The text holds uv's output.
         """
-        first = self.make(base, "base", ())
+        first = self.install(base, "base")
         try:
-            return first, self.make(head, "head", first.pins)
+            return first, self.install(head, "head", first.pins)
         except Conflict:
-            self.announce("head does not take the versions that base got; trying it without them")
-        second = self.make(head, "head", ())
+            self.announce("head does not accept the package versions of base; trying without them")
+        second = self.install(head, "head")
         try:
-            return self.make(base, "base", second.pins), second
+            return self.install(base, "base", second.pins), second
         except Conflict:
-            self.announce("nor the other way round: the sides will differ in more than themselves")
+            self.announce("base does not accept those of head: other packages will differ too")
         return first, second
 
-    def make(self, side: Side, role: str, pins: Sequence[str]) -> Environment:
-        """One side, from what is kept or anew.
+    def install(self, version: Version, role: str, pins: Sequence[str] = ()) -> Environment:
+        """Install one version.
 
         Args:
-            side: Which.
-            role: `base` or `head`, for what is announced.
-            pins: Constraints, `name==version` each.
+            version: The version.
+            role: `base` or `head`, for the announcement.
+            pins: Constraints such as `name==version`.
 
         Raises:
-            Conflict: It cannot be installed under the constraints.
-            SideError: It cannot be installed at all.
+            Conflict: It cannot be installed with these constraints.
+            VersionError: It cannot be installed at all.
         """
-        if not side.is_fixed:
-            home = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=self.workplace))
-            self.announce(f"installing {role}, {side.label}")
-            return self._install(side, home, pins)
-        home = self.cache / self._key(side, pins)
-        if not (home / _KNOWN).exists():
-            self.announce(f"installing {role}, {side.label}, to be kept in {home}")
-            with self._staging() as staging:
-                self._install(side, staging, pins)
-                try:
-                    staging.rename(home)
-                except OSError:
-                    # Another run may have put it there meanwhile; otherwise it could not be.
-                    if not (home / _KNOWN).exists():
-                        raise
-        return _recorded(side, home)
-
-    def _key(self, side: Side, pins: Sequence[str]) -> str:
-        made_of = [
-            _LAYOUT,
-            [side.kind, side.target, str(side.repository or ""), side.within],
-            [_identity(self.python), sorted(self.extras), sorted(self.backends)],
-            [sorted(self.beside), _needs_of_the_suite(), sorted(pins)],
-        ]
-        return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:24]
-
-    @contextmanager
-    def _staging(self) -> Iterator[Path]:
-        """A directory beside what is kept, so that renaming it is one step; removed if it stays."""
-        try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self.cache))
-        except OSError as error:
-            raise SideError(
-                f"nothing can be kept in {self.cache} ({error.strerror}): name another directory "
-                "with --cache"
-            ) from error
-        try:
-            yield staging
-        finally:
-            # What cannot be removed must not hide why it has to be.
-            shutil.rmtree(staging, ignore_errors=True)
-
-    def _install(self, side: Side, home: Path, pins: Sequence[str]) -> Environment:
+        settings = pip_settings_for_uv()
+        # uv does not read pip's configuration, so the user sees that we pass it on.
+        note = f"; uv uses {', '.join(settings)} from pip's configuration" if settings else ""
+        self.announce(f"installing {role}, {version.label}{note}")
+        home = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=self.directory))
         venv = home / "venv"
-        if uv := _uv():
-            self._run([uv, "venv", "--quiet", "--python", self.python, str(venv)])
-        else:
-            self._run([self.python, "-m", "venv", "--without-pip", str(venv)])
-        wanted, project = self._wanted(side, home)
+        self._uv("venv", "--python", self.python, str(venv))
+        requirement, project = self._requirement(version, home)
         constraints = home / "constraints.txt"
         constraints.write_text("".join(f"{pin}\n" for pin in pins), "utf-8")
-        others = [*_needs_of_the_suite(), *self.beside]
+        python = _python_in(venv)
+        # Compiled now, or the first process of a comparison would do it and the second would not.
+        options = ["--compile-bytecode", "--python", str(python), "-c", str(constraints)]
+        wanted = [str(requirement), *_suite_requirements(), *self.requirements]
         try:
-            self._pip(venv, ["install", "-c", str(constraints), str(wanted), *others])
-        except SideError as error:
+            self._uv("pip", "install", *options, *wanted)
+        except VersionError as error:
             raise (Conflict(str(error)) if pins else error) from None
-        package = canonicalize_name(wanted.name)
-        versions, modules = _installed(_python_in(venv), package)
-        known = {
-            "package": package,
-            "versions": versions,
-            "modules": modules,
-            "project": project and project.relative_to(home).as_posix(),
-        }
-        (home / _KNOWN).write_text(json.dumps(known, indent=1), "utf-8")
-        return _recorded(side, home)
+        package = canonicalize_name(requirement.name)
+        versions, modules = _installed(python, package)
+        return Environment(version, home, package, versions, modules, project)
 
-    def _wanted(self, side: Side, home: Path) -> tuple[Requirement, Path | None]:
-        """What is to be installed of the side, with its extras, and its source if there is any."""
-        if side.kind == "pip":
-            requirement = Requirement(side.target)
+    def _requirement(self, version: Version, home: Path) -> tuple[Requirement, Path | None]:
+        """Return the requirement to install, with its extras, and the source if there is any."""
+        if version.kind == "pip":
+            requirement = Requirement(version.target)
             requirement.extras.update(self.extras)
             return requirement, None
         project = None
-        if side.target.endswith(".whl"):
-            wheel = Path(side.target)
+        if version.target.endswith(".whl"):
+            wheel = Path(version.target)
         else:
-            project = export(side, home / "source")
-            wheel = self._build(project, home)
-        name, offered = _metadata(wheel)
+            project = copy_source(version, home / "source")
+            wheel = self._build(project, home / "wheels")
+        name, offered = _read_wheel(wheel)
         extras = list(self.extras) or [
             extra
             for extra in offered
             if any(f"{backend}-".startswith(f"{extra}-") for backend in self.backends)
         ]
         if unknown := sorted(set(extras) - set(offered)):
-            raise SideError(
-                f"{side.asked} has no extra {', '.join(unknown)}; it offers "
-                f"{', '.join(offered) or 'none'}"
+            raise VersionError(
+                f"{version.asked} has no extra {', '.join(unknown)}. It offers "
+                f"{', '.join(offered) or 'no extras'}."
             )
         return Requirement(f"{name}[{','.join(extras)}] @ {wheel.as_uri()}"), project
 
-    def _build(self, project: Path, home: Path) -> Path:
-        """The project as a wheel: installed as its users have it, and not to be edited."""
-        wheels = home / "wheels"
-        if uv := _uv():
-            self._run([uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels), str(project)])
-        else:
-            self._pip(home / "venv", ["wheel", "--no-deps", "-w", str(wheels), str(project)])
+    def _build(self, project: Path, wheels: Path) -> Path:
+        """Build the project's wheel, since that is what its users install."""
+        self._uv("build", "--wheel", "--out-dir", str(wheels), str(project))
         (wheel,) = wheels.glob("*.whl")
         return wheel
 
-    def _pip(self, venv: Path, arguments: Sequence[str]) -> None:
-        python = str(_python_in(venv))
-        if uv := _uv():
-            # As pip does by itself: what the first process compiles, the second would find.
-            options = ["--quiet", "--compile-bytecode", "--python", python]
-            self._run([uv, "pip", arguments[0], *options, *arguments[1:]])
-        elif importlib.util.find_spec("pip") is not None:
-            options = ["--quiet", "--no-input", "--disable-pip-version-check", "--python", python]
-            self._run([sys.executable, "-m", "pip", *options, *arguments])
-        else:
-            raise SideError("neither uv nor pip is here to install the sides: pip install uv")
-
-    def _run(self, command: Sequence[str]) -> None:
-        offline = {"UV_OFFLINE": "1", "PIP_NO_INDEX": "1"} if self.offline else {}
+    def _uv(self, *arguments: str) -> None:
+        command = [_uv_program(), "--quiet", *arguments]
+        variables = {**pip_settings_for_uv(), **environment_without_python_paths()}
+        if self.offline:
+            variables["UV_OFFLINE"] = "1"
+        if self.cache is not None:
+            variables["UV_CACHE_DIR"] = str(self.cache)
         try:
-            done = run_to_its_end(
-                command, {**clean_environment(), **offline}, stderr=subprocess.STDOUT
-            )
+            done = run_command(command, variables, stderr=subprocess.STDOUT)
         except OSError as error:
-            raise SideError(f"{command[0]} cannot be run: {error.strerror}") from error
+            raise VersionError(f"{command[0]} cannot be run: {error.strerror}") from error
         if done.returncode:
-            said = "\n".join(done.stdout.strip().splitlines()[-_LINES_OF_OUTPUT:])
-            hint = "\n(--offline let nothing be downloaded)" if self.offline else ""
-            raise SideError(without_passwords(f"`{' '.join(command)}` failed:\n{said}{hint}"))
+            output = "\n".join(done.stdout.strip().splitlines()[-_OUTPUT_LINES:])
+            hint = "\n(--offline forbids downloads)" if self.offline else ""
+            raise VersionError(strip_logins(f"`{' '.join(command)}` failed:\n{output}{hint}"))
 
 
-class Conflict(SideError):
-    """A side cannot be installed under the constraints that it was given."""
-
-
-def _uv() -> str | None:
-    return shutil.which("uv")
-
-
-def default_cache() -> Path:
-    """The directory of this user's platform for what can be made again.
-
-    Raises:
-        SideError: The package that knows it is not installed.
-    """
+def _uv_program() -> str:
     try:
-        from platformdirs import user_cache_path
-    except ImportError:
-        raise SideError(
-            "the package platformdirs, which knows where this platform keeps caches, is not "
-            f"installed: pip install '{_SUITE}[benchmark]', or name a directory with --cache"
+        from uv import find_uv_bin
+
+        return find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        raise VersionError(
+            f"uv, which installs the two versions, is not installed. Run: "
+            f"pip install '{_SUITE}[benchmark]'"
         ) from None
-    return user_cache_path(_SUITE, appauthor=False) / "sides"
 
 
-def run_to_its_end(
+_UV_VARIABLES = {
+    "index-url": ("UV_DEFAULT_INDEX", " ", "UV_INDEX_URL"),
+    "extra-index-url": ("UV_INDEX", " ", "UV_EXTRA_INDEX_URL"),
+    "find-links": ("UV_FIND_LINKS", ",", ""),
+    "trusted-host": ("UV_INSECURE_HOST", " ", ""),
+    "cert": ("SSL_CERT_FILE", " ", ""),
+}
+"""For each setting of pip: uv's variable, the separator of its values, and its older name."""
+
+
+@cache
+def pip_settings_for_uv() -> Mapping[str, str]:
+    """Return pip's settings of the package registry, as environment variables of uv.
+
+    uv reads neither pip.conf nor PIP_INDEX_URL. A registry that is configured for pip would
+    otherwise not be used. Variables that are already set for uv win over these.
+    """
+    settings: dict[str, str] = {}
+    # As in pip: the section of the command wins over the global one, and the environment over both.
+    found = _pip_configuration()
+    for section in ("global", "install", ":env:"):
+        for name, (variable, separator, older) in _UV_VARIABLES.items():
+            values = found.get(f"{section}.{name}", "").split()
+            if values and not os.environ.keys() & {variable, older}:
+                settings[variable] = separator.join(values)
+    if "UV_INDEX" in settings:
+        # pip takes the best version of all indexes; by default uv stops at the first index.
+        settings["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return settings
+
+
+def _pip_configuration() -> dict[str, str]:
+    """Return the lines of `pip config list`; empty if pip is not installed."""
+    python = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else ["pip"]
+    try:
+        done = run_command([*python, "config", "list"], os.environ)
+    except OSError:
+        return {}
+    pairs = (line.partition("=") for line in done.stdout.splitlines())
+    return {name: str(ast.literal_eval(value)) for name, _, value in pairs if value}
+
+
+def run_command(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
     seconds: float | None = None,
     stderr: int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command; kill it where this process is interrupted, and be there when it has ended.
+    """Run a command. If this process is interrupted, kill it and wait for its end.
 
     Args:
-        command: Program and arguments.
-        environment: Its variables.
-        seconds: How long it may take; None for any time.
-        stderr: What becomes of what it writes there.
+        command: The program and its arguments.
+        environment: Its environment variables.
+        seconds: The time limit. None for no limit.
+        stderr: The destination of its standard error, as in `subprocess.Popen`.
 
     Raises:
         OSError: It cannot be started.
@@ -326,35 +311,31 @@ def run_to_its_end(
         env=environment,
     ) as process:
         try:
-            said, complained = process.communicate(timeout=seconds)
+            output, errors = process.communicate(timeout=seconds)
         except BaseException:
             process.kill()
-            # `subprocess.run` waits only for a moment where it was interrupted.
+            # After an interrupt, `subprocess.run` would wait for a moment only.
             process.wait()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, said, complained)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-def clean_environment() -> dict[str, str]:
-    """This process's variables without those that would lead another Python to our packages."""
+def environment_without_python_paths() -> dict[str, str]:
+    """Return the environment variables but those that lead another Python to our packages."""
     misleading = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     return {name: value for name, value in os.environ.items() if name not in misleading}
-
-
-def _recorded(side: Side, home: Path) -> Environment:
-    return Environment(side, home, **json.loads((home / _KNOWN).read_text("utf-8")))
 
 
 def _python_in(venv: Path) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _needs_of_the_suite() -> list[str]:
-    """What the measuring suite itself imports, which a side need not depend on."""
+def _suite_requirements() -> list[str]:
+    """Return the requirements of the suite, which measures inside the environments."""
     try:
         requirements = [Requirement(line) for line in importlib.metadata.requires(_SUITE) or []]
     except importlib.metadata.PackageNotFoundError:
-        raise SideError(f"{_SUITE} has to be installed to compare: pip install {_SUITE}") from None
+        raise VersionError(f"{_SUITE} is not installed. Run: pip install {_SUITE}") from None
     return [
         f"{needed.name}{needed.specifier}"
         for needed in requirements
@@ -362,8 +343,8 @@ def _needs_of_the_suite() -> list[str]:
     ]
 
 
-def _metadata(wheel: Path) -> tuple[str, list[str]]:
-    """The name of a wheel's distribution and the extras that it offers."""
+def _read_wheel(wheel: Path) -> tuple[str, list[str]]:
+    """Return the name of a wheel's distribution, and the extras that it offers."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             (inside,) = {
@@ -374,16 +355,11 @@ def _metadata(wheel: Path) -> tuple[str, list[str]]:
         found = importlib.metadata.PathDistribution(zipfile.Path(wheel, f"{inside}/"))
         metadata = found.metadata
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise SideError(f"{wheel} cannot be read as a wheel: {error}") from error
+        raise VersionError(f"{wheel} cannot be read as a wheel: {error}") from error
     return metadata["Name"], metadata.get_all("Provides-Extra") or []
 
 
-def _identity(python: str) -> str:
-    """Which Python it is, exactly."""
-    return _asked(python, "import sys; print(sys.base_prefix, sys.version)")
-
-
-_LIST = """
+_LIST_INSTALLED = """
 import importlib.metadata as metadata, json, sys
 files = metadata.distribution(sys.argv[1]).files or []
 tops = {file.parts[0] for file in files if file.suffix == ".py" and ".." not in file.parts}
@@ -393,14 +369,11 @@ print(json.dumps([found, sorted(top.removesuffix(".py") for top in tops)]))
 
 
 def _installed(python: Path, package: str) -> tuple[dict[str, str], list[str]]:
-    """Every distribution's version, and the modules of one."""
-    found, modules = json.loads(_asked(str(python), _LIST, package))
-    return {canonicalize_name(name): version for name, version in found}, modules
-
-
-def _asked(python: str, program: str, *arguments: str) -> str:
-    command = [python, "-I", "-c", program, *arguments]
+    """Return the version of each distribution, and the modules of one."""
+    command = [str(python), "-I", "-c", _LIST_INSTALLED, package]
     try:
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SideError(f"{python} cannot be run as a Python: {error}") from error
+        raise VersionError(f"{python} cannot be run as a Python: {error}") from error
+    found, modules = json.loads(done.stdout)
+    return {canonicalize_name(name): version for name, version in found}, modules

@@ -1,4 +1,4 @@
-"""The processes of a comparison: fresh ones by turns, each side in its own environment."""
+"""The processes of a comparison: fresh ones that work alternately, each in its environment."""
 
 from __future__ import annotations
 
@@ -16,35 +16,40 @@ from typing import Any, Self
 
 import chat_history_conformance
 from chat_history_conformance.bench.compare.decision import Sample
-from chat_history_conformance.bench.compare.environments import clean_environment, run_to_its_end
-from chat_history_conformance.bench.compare.versions import without_passwords
+from chat_history_conformance.bench.compare.environments import (
+    environment_without_python_paths,
+    run_command,
+)
+from chat_history_conformance.bench.compare.versions import strip_logins
+
+__all__ = ["WORKER", "Progress", "Worker", "WorkerError", "measure_interleaved"]
 
 WORKER = Path(chat_history_conformance.__file__).parent / "bench" / "compare" / "worker.py"
-"""The measuring suite's own, whatever the sides have installed."""
+"""The script of this suite. Both versions run it, whatever suite they have installed."""
 
-TELL_SECONDS = 2.0
-"""How long all may take before anybody is told how long it still takes."""
+_SILENT_SECONDS = 2.0
+"""A comparison that ends within this time prints no progress."""
 
 _HUNG_SECONDS = 600.0
-"""How long a process may take beyond measuring; preparing 10,000 messages is part of that."""
+"""The time limit of a process without measuring. It may have to store 10,000 messages first."""
 
 _LINE_SECONDS = 15.0
-_LINES_OF_OUTPUT = 25
+_OUTPUT_LINES = 25
 
 
 class WorkerError(Exception):
-    """A process that should have measured and did not; the text says which and what it said."""
+    """A process that failed to measure. The text names the version and holds its output."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Starts processes with a side's Python.
+    """Starts processes with the Python of one version.
 
     Attributes:
         role: `base` or `head`, for errors.
-        python: The interpreter of the side's environment.
-        directory: Where, or in whose tests, a conftest.py that declares the backend may be.
-        script: What the processes run.
+        python: The interpreter of the version's environment.
+        directory: A directory with a conftest.py that declares the backend, here or in `tests`.
+        script: The script that the processes run.
     """
 
     role: str
@@ -53,37 +58,38 @@ class Worker:
     script: Path = WORKER
 
     def describe(self, backend: str) -> Mapping[str, Any]:
-        """What the backend is on this side, and where it runs.
+        """Return the operations of the backend in this version, and the environment they run in.
 
         Raises:
-            WorkerError: It cannot be told.
+            WorkerError: The process failed.
         """
         return self._run("describe", backend, [], _HUNG_SECONDS, 0)
 
     def measure(
         self, backend: str, operations: Sequence[str], seconds: float, seed: int
     ) -> dict[str, Sample]:
-        """Measure operations in a process of their own.
-
-        An operation that the backend turns out not to offer is missing in the answer.
+        """Measure operations in a new process.
 
         Args:
             backend: Its name.
-            operations: Their names, as `describe` gives them.
-            seconds: How long to measure each.
-            seed: For what Python randomizes at its start, so that a pair can share it.
+            operations: Their names, as `describe` returns them.
+            seconds: The time to measure each of them.
+            seed: Seeds the hashes of Python. Both processes of a pair get the same.
+
+        Returns:
+            A sample for each operation that the backend supports.
 
         Raises:
-            WorkerError: An operation failed, or the answer is not one.
+            WorkerError: An operation failed, or the process printed no valid answer.
         """
-        asked, limit = _asked(operations, seconds), _limit(operations, seconds)
-        return _samples(self._run("measure", backend, asked, limit, seed))
+        options, limit = _options(operations, seconds), _limit(operations, seconds)
+        return _samples(self._run("measure", backend, options, limit, seed))
 
     def _run(
         self, command: str, backend: str, options: Sequence[str], limit: float, seed: int
     ) -> Mapping[str, Any]:
         try:
-            done = run_to_its_end(
+            done = run_command(
                 self._command(command, backend, options), _variables(seed), seconds=limit
             )
         except subprocess.TimeoutExpired:
@@ -91,10 +97,10 @@ class Worker:
         return self._answer(command, backend, done.returncode, done.stdout, done.stderr)
 
     def _command(self, command: str, backend: str, options: Sequence[str]) -> list[str]:
-        directory = self.directory and _declaring(self.directory, backend)
-        where = ["--directory", str(directory)] if directory else []
+        directory = self.directory and _conftest_directory(self.directory, backend)
+        location = ["--directory", str(directory)] if directory else []
         script = [str(self.python), str(self.script)]
-        return [*script, command, "--backend", backend, *where, *options]
+        return [*script, command, "--backend", backend, *location, *options]
 
     def _late(self, command: str, backend: str, limit: float) -> WorkerError:
         return WorkerError(f"{self.role} did not {command} {backend} within {limit:.0f} s")
@@ -103,10 +109,10 @@ class Worker:
         self, command: str, backend: str, status: int, stdout: str, stderr: str
     ) -> Mapping[str, Any]:
         if status:
-            said = "\n".join(stderr.strip().splitlines()[-_LINES_OF_OUTPUT:])
+            output = "\n".join(stderr.strip().splitlines()[-_OUTPUT_LINES:])
             raise WorkerError(
                 f"{self.role} cannot {command} {backend} (exit status {status}):\n"
-                + without_passwords(said)
+                + strip_logins(output)
             )
         try:
             answer: Mapping[str, Any] = json.loads(stdout)
@@ -118,7 +124,7 @@ class Worker:
         return answer
 
 
-def _asked(operations: Sequence[str], seconds: float) -> list[str]:
+def _options(operations: Sequence[str], seconds: float) -> list[str]:
     return ["--operations", ",".join(operations), "--seconds", f"{seconds:g}"]
 
 
@@ -127,75 +133,78 @@ def _limit(operations: Sequence[str], seconds: float) -> float:
 
 
 def _samples(answer: Mapping[str, Any]) -> dict[str, Sample]:
-    return {name: Sample.from_json(told) for name, told in answer["operations"].items()}
+    return {name: Sample.from_json(sample) for name, sample in answer["operations"].items()}
 
 
 def _variables(seed: int) -> dict[str, str]:
-    return {**clean_environment(), "PYTHONHASHSEED": str(seed), "PYTHONUTF8": "1"}
+    return {
+        **environment_without_python_paths(),
+        "PYTHONHASHSEED": str(seed),
+        "PYTHONUTF8": "1",
+    }
 
 
-def measure_by_turns(
+def measure_interleaved(
     workers: Sequence[Worker], backend: str, operations: Sequence[str], seconds: float, seed: int
 ) -> list[dict[str, Sample]]:
-    """Measure operations on several sides, a fresh process each, of which one works at a time.
+    """Measure operations in a new process of each version. Only one process works at a time.
 
-    They take turns by slices of some milliseconds, so that what slows the machine down for a while
-    slows all of them.
+    The processes alternate every few milliseconds. If the machine is slow for a while, it is slow
+    for all of them.
 
     Args:
-        workers: The sides, in the order of their turns.
+        workers: The versions, in the order in which they begin.
         backend, operations, seconds, seed: As for `Worker.measure`.
 
     Returns:
-        What each measured.
+        The samples of each version.
 
     Raises:
-        WorkerError: One of them failed, or did not end in time.
+        WorkerError: A process failed, or did not end in time.
     """
     limit = 2 * _limit(operations, seconds)
     with ExitStack() as stack:
         processes = [
-            stack.enter_context(_Turns(each, backend, operations, seconds, seed))
+            stack.enter_context(_SlicedProcess(each, backend, operations, seconds, seed))
             for each in workers
         ]
-        late = threading.Event()
+        is_late = threading.Event()
 
-        def give_up() -> None:
-            late.set()
+        def stop() -> None:
+            is_late.set()
             for process in processes:
                 process.kill()
 
-        watch = threading.Timer(limit, give_up)
+        watch = threading.Timer(limit, stop)
         watch.daemon = True
         watch.start()
         stack.callback(watch.cancel)
         waiting = list(processes)
         while waiting:
-            waiting = [process for process in waiting if process.turn()]
+            waiting = [process for process in waiting if process.run_slice()]
             for process in processes:
-                if process.failed and not late.is_set():
+                if process.has_failed and not is_late.is_set():
                     process.answer()  # raises
-        if late.is_set():
+        if is_late.is_set():
             raise workers[0]._late("measure", backend, limit)
         return [_samples(process.answer()) for process in processes]
 
 
-class _Turns:
-    """A process that measures a slice whenever it is given a turn."""
+class _SlicedProcess:
+    """A process that waits before each slice of its work."""
 
     def __init__(
         self, worker: Worker, backend: str, operations: Sequence[str], seconds: float, seed: int
     ) -> None:
         self._worker = worker
         self._backend = backend
-        self._command = worker._command(
-            "measure", backend, [*_asked(operations, seconds), "--by-turns", f"--processor={seed}"]
-        )
+        options = [*_options(operations, seconds), "--interleaved", f"--processor={seed}"]
+        self._command = worker._command("measure", backend, options)
         self._seed = seed
         self._line: str | None = None
 
     def __enter__(self) -> Self:
-        # A file, because nobody reads what it says before its end.
+        # A file, because a pipe that is read at the end only could fill up.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             self._command,
@@ -215,86 +224,90 @@ class _Turns:
         self._errors.close()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self._process.kill()
 
     @property
-    def failed(self) -> bool:
-        """Whether it neither waits for its turn nor has an answer."""
+    def has_failed(self) -> bool:
+        """True if it neither waits for its next slice nor has an answer."""
         return self._line is not None and self._line != "\n" and self._line[:1] != "{"
 
-    def turn(self) -> bool:
-        """Let it go on until it waits for its next turn; whether it does."""
+    def run_slice(self) -> bool:
+        """Let it work until it waits for its next slice. Return whether it waits."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         if self._line is not None:  # otherwise it is just starting
-            with suppress(OSError):  # it has ended, which the next line tells
+            with suppress(OSError):  # the process has ended, as the next line shows
                 self._process.stdin.write("\n")
                 self._process.stdin.flush()
         self._line = self._process.stdout.readline()
         return self._line == "\n"
 
     def answer(self) -> Mapping[str, Any]:
-        """What it measured."""
+        """Return its answer.
+
+        Raises:
+            WorkerError: It has none.
+        """
         status = 0 if self._line else self._process.wait()
         self._errors.seek(0)
-        said = self._errors.read()
-        return self._worker._answer("measure", self._backend, status, self._line or "", said)
+        output = self._errors.read()
+        return self._worker._answer("measure", self._backend, status, self._line or "", output)
 
 
-def _declaring(top: Path, backend: str) -> Path:
-    """The directory whose conftest.py pytest would load; `top` for what is named by its module."""
-    places = [top, top / "tests", top / "test"] if ":" not in backend else []
-    return next((place for place in places if (place / "conftest.py").is_file()), top)
+def _conftest_directory(top: Path, backend: str) -> Path:
+    """Return the directory of the conftest.py that pytest would load, or `top`."""
+    directories = [top, top / "tests", top / "test"] if ":" not in backend else []
+    return next((one for one in directories if (one / "conftest.py").is_file()), top)
 
 
 class Progress:
-    """Tells on stderr how far a comparison is, where it takes long.
+    """Prints the progress of a long comparison on stderr.
 
     Args:
-        clock: Gives seconds.
+        clock: Returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._began = self._told = clock()
+        self._began = self._printed_at = clock()
         self._in_place = sys.stderr.isatty()
-        self._drawn = 0
+        self._width = 0
 
     def say(self, line: str) -> None:
-        """Tell something that is worth a line of its own."""
+        """Print a line."""
         self.clear()
         print(line, file=sys.stderr, flush=True)
 
-    def step(self, what: str, done: int, of: int) -> None:
-        """Tell that so many of so many processes have ended.
+    def step(self, part: str, done: int, total: int) -> None:
+        """Show how many processes of a part of the work have ended.
 
         Args:
-            what: What is going on.
-            done: How many.
-            of: How many there will be in this part.
+            part: The name of the part.
+            done: The number of processes that have ended.
+            total: The number of processes in the part.
         """
         if done == 0:
             self._began = self._clock()
             return
         now = self._clock()
         spent = now - self._began
-        left = spent / done * (of - done)
-        if spent + left < TELL_SECONDS:
+        left = spent / done * (total - done)
+        if spent + left < _SILENT_SECONDS:
             return
-        line = f"{what}: {done} of {of} processes, {_duration(left)} left"
+        line = f"{part}: {done} of {total} processes, {_duration(left)} left"
         if self._in_place:
-            print(f"\r{line:<{self._drawn}}", end="", file=sys.stderr, flush=True)
-            self._drawn = len(line)
-        elif now - self._told >= _LINE_SECONDS:
+            print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(line)
+        elif now - self._printed_at >= _LINE_SECONDS:
             print(line, file=sys.stderr, flush=True)
-            self._told = now
+            self._printed_at = now
 
     def clear(self) -> None:
-        """Remove the line that is drawn in place, if there is one."""
-        if self._drawn:
-            print(f"\r{' ' * self._drawn}\r", end="", file=sys.stderr, flush=True)
-            self._drawn = 0
+        """Remove the line that `step` drew in a terminal, if there is one."""
+        if self._width:
+            print(f"\r{' ' * self._width}\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
 
 
 def _duration(seconds: float) -> str:

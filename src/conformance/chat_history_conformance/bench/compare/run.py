@@ -1,4 +1,4 @@
-"""A whole comparison: sides understood and installed, servers started, turns taken, all told."""
+"""A whole comparison: install two versions, start servers, measure alternately, decide."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import chat_history_conformance
-from chat_history_conformance.bench.compare import decision as comparison
+from chat_history_conformance.bench.compare import decision
 from chat_history_conformance.bench.compare.decision import (
     Backend,
     Comparison,
@@ -19,35 +19,46 @@ from chat_history_conformance.bench.compare.decision import (
     Role,
     Sample,
     Settings,
-    SideTold,
+    VersionSummary,
 )
-from chat_history_conformance.bench.compare.environments import Environment, Maker, default_cache
+from chat_history_conformance.bench.compare.environments import Environment, Installer
 from chat_history_conformance.bench.compare.processes import (
     Progress,
     Worker,
     WorkerError,
-    measure_by_turns,
+    measure_interleaved,
 )
-from chat_history_conformance.bench.compare.versions import SideError, understand
+from chat_history_conformance.bench.compare.versions import VersionError, parse
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.run import Servers
+
+__all__ = ["ComparisonError", "Request", "measure_pairs", "run"]
 
 _TRIAL_SECONDS = 0.001
 
 
-class Unable(Exception):
-    """Nothing can be compared; the text says why and what to do."""
+class ComparisonError(Exception):
+    """A comparison that cannot be made. The text says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; the command's options, which `--help` explains.
+    """The options of `history-conformance bench compare`, which `--help` explains.
 
     Attributes:
-        base, head: Sides, as `sides.understand` reads them.
-        backends: At least one.
-        directory: Where relative paths begin and whose repository commits are of; None for the
-            working directory.
+        base, head: Versions, as `versions.parse` reads them.
+        backends: The names of the backends, at least one.
+        operations: Patterns of operations. Empty for all.
+        settings: The settings of the decision.
+        extras: Extras to install with both versions.
+        requirements: Requirements to install with both versions.
+        python: The interpreter of both environments.
+        cache: uv's cache. None for uv's default.
+        servers: The values of `--server`.
+        server_config: The value of `--server-config`.
+        offline: Whether to download nothing.
+        directory: The start of relative paths, and a directory of the repository of commits. None
+            for the working directory.
     """
 
     base: str
@@ -56,164 +67,170 @@ class Request:
     operations: Sequence[str] = ()
     settings: Settings = field(default_factory=Settings)
     extras: Sequence[str] = ()
-    beside: Sequence[str] = ()
+    requirements: Sequence[str] = ()
     python: str = sys.executable
     cache: Path | None = None
-    ways: Sequence[str] = ()
+    servers: Sequence[str] = ()
     server_config: Path | None = None
     offline: bool = False
     directory: Path | None = None
 
 
 def run(request: Request, progress: Progress) -> Comparison:
-    """Compare.
+    """Compare two versions.
 
     Args:
-        request: What is asked for.
-        progress: Told how far it is.
+        request: The options.
+        progress: Prints the progress.
 
     Raises:
-        Unable: The sides cannot be had or compared, a server cannot be started, or an operation
-            fails on a side.
-        ValueError: The settings cannot decide anything.
+        ComparisonError: A version cannot be installed, the two cannot be compared, a server cannot
+            be started, or an operation fails.
+        ValueError: The settings allow no decision.
     """
     request.settings.check()
     try:
-        with tempfile.TemporaryDirectory(prefix="history-bench-") as workplace:
-            base, head = _installed(request, Path(workplace), progress)
-            return _compared(request, base, head, progress)
-    except (SideError, WorkerError, ServerError) as error:
-        raise Unable(str(error)) from error
+        with tempfile.TemporaryDirectory(prefix="history-bench-") as directory:
+            base, head = _install(request, Path(directory), progress)
+            return _compare(request, base, head, progress)
+    except (VersionError, WorkerError, ServerError) as error:
+        raise ComparisonError(str(error)) from error
 
 
-def _installed(
-    request: Request, workplace: Path, progress: Progress
+def _install(
+    request: Request, directory: Path, progress: Progress
 ) -> tuple[Environment, Environment]:
-    directory = (request.directory or Path.cwd()).resolve()
-    maker = Maker(
-        workplace=workplace,
-        cache=(request.cache or default_cache()).resolve(),
+    installer = Installer(
+        directory=directory,
         announce=progress.say,
         python=request.python,
         backends=request.backends,
         extras=request.extras,
-        beside=request.beside,
+        requirements=request.requirements,
+        cache=request.cache and request.cache.resolve(),
         offline=request.offline,
     )
-    return maker.both(
-        understand(request.base, directory),
-        understand(request.head, directory),
-    )
+    here = _here(request)
+    return installer.install_both(parse(request.base, here), parse(request.head, here))
 
 
-def _compared(
+def _here(request: Request) -> Path:
+    return (request.directory or Path.cwd()).resolve()
+
+
+def _compare(
     request: Request, base: Environment, head: Environment, progress: Progress
 ) -> Comparison:
-    here = (request.directory or Path.cwd()).resolve()
+    here = _here(request)
     workers: dict[Role, Worker] = {
         "base": Worker("base", base.python, base.directory(here)),
         "head": Worker("head", head.python, head.directory(here)),
     }
-    told = {
+    descriptions = {
         name: {role: worker.describe(name) for role, worker in workers.items()}
         for name in request.backends
     }
-    wanted = {name: _chosen(name, request, described) for name, described in told.items()}
-    servers = Servers(request.ways, request.server_config, offline=request.offline)
+    wanted = {name: _select(name, request, both) for name, both in descriptions.items()}
+    servers = Servers(request.servers, request.server_config, offline=request.offline)
     try:
-        kinds = [described["head"].get("server") for described in told.values()]
+        kinds = [both["head"].get("server") for both in descriptions.values()]
         servers.start([kind for kind in kinds if kind], progress.say)
-        backends = [
-            _backend(name, wanted[name], told[name], request.settings, workers, servers, progress)
-            for name in request.backends
-        ]
+        backends = []
+        for name in request.backends:
+            operations, only = _measure(name, wanted[name], request.settings, workers, progress)
+            kind = descriptions[name]["head"].get("server")
+            server = servers.described().get(kind) if kind else None
+            backends.append(Backend(name, operations, server, only["base"], only["head"]))
     finally:
         servers.stop()
-    described = told[request.backends[0]]["head"]
     return Comparison(
-        base=_side_told(base),
-        head=_side_told(head),
+        base=_summary(base),
+        head=_summary(head),
         settings=request.settings,
-        environment={
-            key: described[key]
-            for key in ("python", "implementation", "platform", "machine", "processor", "cores")
-            if described.get(key)
-        },
-        differing=comparison.differing(base.versions, head.versions, [base.package, head.package]),
+        environment=_machine(descriptions[request.backends[0]]["head"]),
+        differing=decision.differing(base.versions, head.versions, [base.package, head.package]),
         backends=backends,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         suite=chat_history_conformance.__version__,
     )
 
 
-def _chosen(
+def _machine(description: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("python", "implementation", "platform", "machine", "processor", "cores")
+    return {name: description[name] for name in names if description.get(name)}
+
+
+def _select(
     backend: str, request: Request, described: Mapping[Role, Mapping[str, Any]]
 ) -> Mapping[Role, Sequence[str]]:
-    """The operations that were chosen, of each side."""
-    if reasons := comparison.incomparable(described["base"], described["head"]):
-        raise Unable(f"{backend}: base and head cannot be compared: {'; '.join(reasons)}")
+    """Return the operations of each version that the user asked for."""
+    if reasons := decision.incomparable(described["base"], described["head"]):
+        raise ComparisonError(f"{backend}: base and head cannot be compared: {'; '.join(reasons)}")
     offered = {role: list(one["operations"]) for role, one in described.items()}
-    wanted = {role: comparison.chosen(names, request.operations) for role, names in offered.items()}
+    wanted = {role: decision.matching(names, request.operations) for role, names in offered.items()}
     for role, names in wanted.items():
         if not names:
-            raise Unable(
-                f"{backend}: no operation of {role} is called {' or '.join(request.operations)}. "
-                f"There are {', '.join(offered[role]) or 'none'}"
+            raise ComparisonError(
+                f"{backend}: no operation of {role} matches {' or '.join(request.operations)}. "
+                f"There are {', '.join(offered[role]) or 'no operations'}"
             )
     return wanted
 
 
-def _backend(
+def _measure(
     name: str,
     wanted: Mapping[Role, Sequence[str]],
-    described: Mapping[Role, Mapping[str, Any]],
     settings: Settings,
     workers: Mapping[Role, Worker],
-    servers: Servers,
     progress: Progress,
-) -> Backend:
-    measure = pairs(name, settings, workers)
-
-    progress.say(f"{name}: trying every operation once on either side")
-    offered = {
+) -> tuple[list[decision.Operation], dict[Role, list[str]]]:
+    """Measure one backend; return its operations, and those that only one version has."""
+    progress.say(f"{name}: trying every operation once in both versions")
+    offered: dict[Role, list[str]] = {
         role: list(worker.measure(name, wanted[role], _TRIAL_SECONDS, 0))
         for role, worker in workers.items()
     }
     both = [operation for operation in offered["head"] if operation in offered["base"]]
     if not both:
-        told = [f"{role} has {', '.join(names) or 'none'}" for role, names in offered.items()]
-        raise Unable(f"{name}: there is no operation that both sides have: {'; '.join(told)}")
-    operations = comparison.compare(
+        lists = [f"{role} has {', '.join(names) or 'none'}" for role, names in offered.items()]
+        raise ComparisonError(f"{name}: the versions have no common operation: {'; '.join(lists)}")
+    operations = decision.compare(
         both,
         settings,
-        measure,
-        lambda what, done, of: progress.step(f"{name}, {what}", done, of),
+        measure_pairs(name, settings, workers),
+        lambda part, done, total: progress.step(f"{name}, {part}", done, total),
     )
-    kind = described["head"].get("server")
-    return Backend(
-        name,
-        operations,
-        servers.described().get(kind) if kind else None,
-        [operation for operation in offered["base"] if operation not in both],
-        [operation for operation in offered["head"] if operation not in both],
-    )
+    only = {role: [one for one in names if one not in both] for role, names in offered.items()}
+    return operations, only
 
 
-def pairs(name: str, settings: Settings, workers: Mapping[Role, Worker]) -> Measure:
-    """Measures both sides of a pair at once when the first of them is asked for."""
+def measure_pairs(name: str, settings: Settings, workers: Mapping[Role, Worker]) -> Measure:
+    """Return a function that measures both versions of a pair when asked for the first of them.
+
+    Args:
+        name: The name of the backend.
+        settings: The settings of the decision.
+        workers: The worker of each version.
+    """
     measured: dict[Role, Mapping[str, Sample]] = {}
 
     def measure(role: Role, operations: Sequence[str], pair: int) -> Mapping[str, Sample]:
         if role not in measured:
             order: list[Role] = [role, "head" if role == "base" else "base"]
-            sides = [workers[each] for each in order]
-            found = measure_by_turns(sides, name, operations, settings.seconds, pair)
+            both = [workers[each] for each in order]
+            found = measure_interleaved(both, name, operations, settings.seconds, pair)
             measured.update(zip(order, found, strict=True))
         return measured.pop(role)
 
     return measure
 
 
-def _side_told(environment: Environment) -> SideTold:
-    side = environment.side
-    return SideTold(side.label, side.kind, side.commit, environment.package, environment.version)
+def _summary(environment: Environment) -> VersionSummary:
+    version = environment.version
+    return VersionSummary(
+        version.label,
+        version.kind,
+        version.commit,
+        environment.package,
+        environment.package_version,
+    )

@@ -1,4 +1,4 @@
-"""The two sides of a comparison: a commit, a path or a requirement, told apart; its source had."""
+"""The versions that a comparison measures: a commit, a path or a requirement, and its source."""
 
 from __future__ import annotations
 
@@ -12,40 +12,51 @@ from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-SideKind = Literal["git", "path", "pip"]
-KINDS: tuple[SideKind, ...] = ("git", "path", "pip")
+__all__ = [
+    "FORMS",
+    "Version",
+    "VersionError",
+    "VersionKind",
+    "copy_source",
+    "parse",
+    "strip_logins",
+]
+
+VersionKind = Literal["git", "path", "pip"]
+_KINDS: tuple[VersionKind, ...] = ("git", "path", "pip")
 
 FORMS = (
-    "a side is a commit (HEAD~1, a branch, a tag), a path (a directory with pyproject.toml or "
-    "setup.py, or a wheel) or a requirement (NAME==VERSION); git:, path: or pip: before it says "
-    "which is meant"
+    "a version is a commit (HEAD~1, a branch, a tag), a path (a directory with pyproject.toml or "
+    "setup.py, or a wheel) or a requirement (NAME==VERSION). Write git:, path: or pip: before it "
+    "to choose one of them"
 )
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py")
-# A hook of git is run with these, and git would then not look where it is told to.
-_OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
+# A git hook runs with these variables. With them, git would ignore the directory of `-C`.
+_HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 
-class SideError(Exception):
-    """A side that cannot be had, or not as it was asked for; the text says what to do."""
+class VersionError(Exception):
+    """A version that cannot be found or installed. The text says what to do."""
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side, as it was asked for and as it was understood.
+class Version:
+    """One version of a package, as the user wrote it and as it was read.
 
     Attributes:
-        asked: What the user wrote.
-        kind: What that turned out to be.
-        target: A commit's full hash, an absolute path, or a requirement.
-        repository: The top directory of the repository that a commit or a path is in.
-        commit: The full hash of a commit, or of the one that a path's repository has checked out.
-        within: Where the project lies in that repository, with slashes; empty for its top.
+        asked: The user's text.
+        kind: `git`, `path` or `pip`.
+        target: The full hash of a commit, an absolute path, or a requirement.
+        repository: The top directory of the repository of a commit or a path.
+        commit: The full hash of the commit, or of the commit that a path's repository has checked
+            out.
+        within: The project's directory in that repository, with slashes. Empty for the top.
         changed: Whether a path differs from the commit that its repository has checked out.
     """
 
     asked: str
-    kind: SideKind
+    kind: VersionKind
     target: str
     repository: Path | None = None
     commit: str = ""
@@ -54,72 +65,64 @@ class Side:
 
     @property
     def label(self) -> str:
-        """What a reader is told: `HEAD~1 (4ce57abf31)`, `. (4ce57abf31 with changes)`."""
-        asked = without_passwords(self.asked)
+        """The name in reports, such as `HEAD~1 (4ce57abf31)` or `. (4ce57abf31 with changes)`."""
+        asked = strip_logins(self.asked)
         if not self.commit or asked.startswith(self.commit[:10]):
             return asked
         return f"{asked} ({self.commit[:10]}{' with changes' if self.changed else ''})"
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether it is the same whenever it is asked for, so that its installation can be kept."""
-        if self.kind != "pip":
-            return self.kind == "git"
-        specifiers = list(Requirement(self.target).specifier)
-        return any(one.operator == "==" and "*" not in one.version for one in specifiers)
 
+def parse(text: str, directory: Path) -> Version:
+    """Return the version that `text` names.
 
-def understand(text: str, directory: Path) -> Side:
-    """Tell what a user means by `text`.
-
-    A bare name is no requirement without `pip:`, so that a branch that is misspelt never installs
-    a stranger's package.
+    A bare name is a requirement only after `pip:`. Otherwise a misspelt branch would install an
+    unrelated package of that name.
 
     Args:
         text: `[git:|path:|pip:]...`
-        directory: Where paths begin, and whose repository commits are of.
+        directory: The start of relative paths, and a directory of the repository of commits.
 
     Raises:
-        SideError: It is nothing of the kind, or could be two things.
+        VersionError: The text names nothing, or could name two things.
     """
-    forced, separator, rest = text.partition(":")
-    if separator and forced in KINDS:
-        side = _READERS[forced](text, rest, directory)
-        if side is None:
-            raise SideError(f"{text}: {_why_not(forced, rest, directory)}")
-        return side
-    found = [side for kind in KINDS if (side := _READERS[kind](text, text, directory)) is not None]
-    found = [side for side in found if side.kind != "pip" or not _is_bare(side.target)]
+    prefix, separator, rest = text.partition(":")
+    if separator and prefix in _KINDS:
+        version = _READERS[prefix](text, rest, directory)
+        if version is None:
+            raise VersionError(f"{text}: {_problem(prefix, rest, directory)}")
+        return version
+    found = [one for kind in _KINDS if (one := _READERS[kind](text, text, directory)) is not None]
+    found = [one for one in found if one.kind != "pip" or not _is_bare(one.target)]
     if len(found) == 1:
         return found[0]
     if found:
-        readings = " or ".join(f"{side.kind}:{text}" for side in found)
-        raise SideError(f"{text} could mean several things: write {readings}")
-    reasons = "; ".join(_why_not(kind, text, directory) for kind in KINDS)
-    raise SideError(f"{text} is not understood: {reasons}. In general, {FORMS}")
+        readings = " or ".join(f"{one.kind}:{text}" for one in found)
+        raise VersionError(f"{text} could mean several things: write {readings}")
+    reasons = "; ".join(_problem(kind, text, directory) for kind in _KINDS)
+    raise VersionError(f"{text} is not understood: {reasons}. In general, {FORMS}")
 
 
-def without_passwords(text: str) -> str:
-    """`text` without the users and passwords that its URLs may hold."""
+def strip_logins(text: str) -> str:
+    """Return `text` without the user names and passwords in its URLs."""
     return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
 
 
-def export(side: Side, into: Path) -> Path:
-    """Lay the source of a commit or of a directory where it can be built; touch no checkout.
+def copy_source(version: Version, into: Path) -> Path:
+    """Copy the source of a commit or a directory, to be built there. The checkout stays as it is.
 
     Args:
-        side: A commit or a directory.
+        version: A commit or a directory.
         into: A directory that does not exist yet.
 
     Returns:
-        Where the project is in it.
+        The project's directory in the copy.
 
     Raises:
-        SideError: git refuses.
+        VersionError: git reports an error.
     """
-    if side.repository is None:
+    if version.repository is None:
         shutil.copytree(
-            side.target,
+            version.target,
             into,
             symlinks=True,
             ignore=shutil.ignore_patterns(
@@ -127,11 +130,11 @@ def export(side: Side, into: Path) -> Path:
             ),
         )
         return into
-    # A clone rather than an archive: what takes its version from tags finds them.
-    _clone(side.repository, side.commit, into)
-    if side.kind == "path":
-        _lay_over(side.repository, into)
-    return into / side.within
+    # A clone, unlike an archive, has the tags that some build backends make versions from.
+    _clone(version.repository, version.commit, into)
+    if version.kind == "path":
+        _copy_working_tree(version.repository, into)
+    return into / version.within
 
 
 def _clone(repository: Path, commit: str, into: Path) -> None:
@@ -141,11 +144,11 @@ def _clone(repository: Path, commit: str, into: Path) -> None:
     for step in steps:
         done = _run_git(step)
         if done.returncode:
-            raise SideError(f"git {step[0]} of {repository} failed: {done.stderr.strip()}")
+            raise VersionError(f"git {step[0]} of {repository} failed: {done.stderr.strip()}")
 
 
-def _lay_over(repository: Path, into: Path) -> None:
-    """Make a clone what the working tree is: changed, added and removed files included."""
+def _copy_working_tree(repository: Path, into: Path) -> None:
+    """Make a clone equal to the working tree, with its changed, added and removed files."""
     named = _git(repository, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in dict.fromkeys(filter(None, named.split("\0"))):
         source, target = repository / name, into / name
@@ -157,7 +160,7 @@ def _lay_over(repository: Path, into: Path) -> None:
             shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _git_side(asked: str, text: str, directory: Path) -> Side | None:
+def _read_commit(asked: str, text: str, directory: Path) -> Version | None:
     top = _git(directory, "rev-parse", "--show-toplevel")
     if not top:
         return None
@@ -169,32 +172,32 @@ def _git_side(asked: str, text: str, directory: Path) -> Side | None:
         _git(directory, "cat-file", "-t", f"{commit}:{within}/{name}") for name in _PROJECT_FILES
     ):
         within = str(PurePosixPath(within).parent).removeprefix(".")
-    return Side(asked, "git", commit, Path(top), commit, within)
+    return Version(asked, "git", commit, Path(top), commit, within)
 
 
-def _path_side(asked: str, text: str, directory: Path) -> Side | None:
+def _read_path(asked: str, text: str, directory: Path) -> Version | None:
     path = (directory / text).resolve()
     if path.is_file() and path.suffix == ".whl":
-        return Side(asked, "path", str(path))
+        return Version(asked, "path", str(path))
     if not any((path / name).is_file() for name in _PROJECT_FILES):
         return None
     top = _git(path, "rev-parse", "--show-toplevel")
     if not top or not _git(path, "ls-files", "--", "."):
-        return Side(asked, "path", str(path))
+        return Version(asked, "path", str(path))
     within = _git(path, "rev-parse", "--show-prefix").rstrip("/")
     changed = bool(_git(path, "status", "--porcelain"))
     commit = _git(path, "rev-parse", "--verify", "--quiet", "HEAD")
-    return Side(asked, "path", str(path), Path(top), commit, within, changed)
+    return Version(asked, "path", str(path), Path(top), commit, within, changed)
 
 
-def _pip_side(asked: str, text: str, directory: Path) -> Side | None:
+def _read_requirement(asked: str, text: str, directory: Path) -> Version | None:
     try:
-        return Side(asked, "pip", str(Requirement(text)))
+        return Version(asked, "pip", str(Requirement(text)))
     except InvalidRequirement:
         return None
 
 
-_READERS = {"git": _git_side, "path": _path_side, "pip": _pip_side}
+_READERS = {"git": _read_commit, "path": _read_path, "pip": _read_requirement}
 
 
 def _is_bare(requirement: str) -> bool:
@@ -202,32 +205,41 @@ def _is_bare(requirement: str) -> bool:
     return not parsed.specifier and not parsed.url
 
 
-def _why_not(kind: str, text: str, directory: Path) -> str:
-    if kind == "git":
-        if shutil.which("git") is None:
-            return "no commit, since there is no git here"
-        if not _git(directory, "rev-parse", "--show-toplevel"):
-            return f"no commit, since {directory} is in no git repository"
-        if _git(directory, "rev-parse", "--is-shallow-repository") == "true":
-            return (
-                "no commit that this repository has; it is a shallow clone, and `git fetch "
-                "--unshallow` fetches the rest (fetch-depth: 0 in a workflow)"
-            )
-        return "no commit of this repository"
-    if kind == "path":
-        path = (directory / text).resolve()
-        if path.is_dir():
-            return f"no project, since {path} holds neither {' nor '.join(_PROJECT_FILES)}"
-        if path.exists():
-            return f"no project, since {path} is neither a directory nor a wheel (.whl)"
-        return f"no path, since there is no {path}"
+def _problem(kind: str, text: str, directory: Path) -> str:
+    """Return the reason why `text` is not a version of this kind."""
+    return {"git": _no_commit, "path": _no_path, "pip": _no_requirement}[kind](text, directory)
+
+
+def _no_commit(text: str, directory: Path) -> str:
+    if shutil.which("git") is None:
+        return "not a commit, because git is not installed"
+    if not _git(directory, "rev-parse", "--show-toplevel"):
+        return f"not a commit, because {directory} is not in a git repository"
+    if _git(directory, "rev-parse", "--is-shallow-repository") == "true":
+        return (
+            "not a commit that this repository has. It is a shallow clone; `git fetch "
+            "--unshallow` fetches the rest (fetch-depth: 0 in a workflow)"
+        )
+    return "not a commit of this repository"
+
+
+def _no_path(text: str, directory: Path) -> str:
+    path = (directory / text).resolve()
+    if path.is_dir():
+        return f"not a project, because {path} has neither {' nor '.join(_PROJECT_FILES)}"
+    if path.exists():
+        return f"not a project, because {path} is neither a directory nor a wheel (.whl)"
+    return f"not a path, because {path} does not exist"
+
+
+def _no_requirement(text: str, directory: Path) -> str:
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*(\[.*\])?", text):
-        return f"no requirement without a version (pip:{text} installs the newest one)"
-    return "no requirement as pip reads them"
+        return f"not a requirement without a version (pip:{text} installs the newest one)"
+    return "not a requirement as pip reads them"
 
 
 def _git(directory: Path, *arguments: str) -> str:
-    """What git prints, without the end of its line; empty where it fails or is not there."""
+    """Return git's output without the last line break, or an empty string if git fails."""
     if shutil.which("git") is None:
         return ""
     done = _run_git(["-C", str(directory), *arguments])
@@ -241,5 +253,5 @@ def _run_git(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         check=False,
         encoding="utf-8",
         errors="surrogateescape",
-        env={name: value for name, value in os.environ.items() if name not in _OF_A_HOOK},
+        env={name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES},
     )

@@ -1,8 +1,9 @@
-"""What a fresh process does for `bench compare`: describe a side, or measure operations on it.
+"""The script of the processes of `bench compare`: describe a backend, or measure its operations.
 
-`python worker.py describe|measure --backend NAME ...` with the Python of a virtual environment. The
-measuring suite is the one beside this file, whatever the environment has: both sides of a
-comparison are measured by the same code, and only the backend is the side's own.
+    python worker.py describe|measure --backend NAME ...
+
+The Python is that of the version's environment. The suite is the one that holds this file, so that
+the same code measures both versions. The backends come from the environment.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # A script's own directory comes first in the path, and here lies a `statistics`.
+    # Python puts this directory first in the path, and other modules could hide standard ones.
     del sys.path[0]
 
 import argparse
@@ -30,40 +31,32 @@ if TYPE_CHECKING:
     from chat_history_conformance.declaration.backend import Backend
     from chat_history_conformance.drivers.calls import How
 
-_LEAST = 3
+__all__ = ["WorkerUsageError", "main"]
+
+_MIN_SAMPLES = 3
 _SLICES = 10
-_AT_MOST = 5
-"""How many times as long as what is measured the whole may take, with what is done around it."""
+_MAX_OVERHEAD = 5
+"""The longest duration with all preparations, as a multiple of the measured time."""
 
 
-class Wrong(Exception):
-    """Wrong use; the text says what to do."""
+class WorkerUsageError(Exception):
+    """A wrong option of this script. The text says what to do."""
 
 
 def main() -> int:
-    """Do what the command line says; print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("describe", "measure"))
-    parser.add_argument("--backend", required=True, metavar="NAME")
-    parser.add_argument("--directory", type=Path, help="where a conftest.py may declare it")
-    parser.add_argument("--operations", default="*", metavar="GLOB,...")
-    parser.add_argument("--seconds", type=float, default=0.05, help="for each operation")
-    parser.add_argument(
-        "--by-turns", action="store_true", help="wait for a line on stdin before each slice"
-    )
-    parser.add_argument("--processor", type=int, help="the nth of those there are, to stay on")
-    options = parser.parse_args()
-    # What a backend prints is not part of the answer.
+    """Run the command line and print one JSON object. Return the exit status."""
+    options = _parser().parse_args()
+    # The output of a backend must not become part of the answer.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def turn() -> None:
+    def wait_for_slice() -> None:
         print(file=answers, flush=True)
         if not sys.stdin.readline():
-            raise Wrong("nobody gives turns any more")
+            raise WorkerUsageError("the comparison has ended")
         _stay_on(options.processor)
 
-    _measuring_suite()
+    _import_this_suite()
     from chat_history_conformance.declaration.errors import DeclarationError
     from chat_history_conformance.execution.workspace import Workspace
 
@@ -71,32 +64,44 @@ def main() -> int:
     try:
         backend = _backend(options.backend, options.directory)
         with workspace.inside():
-            if options.what == "describe":
-                told = _description(backend)
+            if options.command == "describe":
+                answer = _description(backend)
             else:
-                wanted = options.operations.split(",")
-                told = _measured(
-                    backend, wanted, options.seconds, turn if options.by_turns else lambda: None
-                )
-    except (Wrong, DeclarationError) as error:
+                wait = wait_for_slice if options.interleaved else lambda: None
+                answer = _measure(backend, options.operations.split(","), options.seconds, wait)
+    except (WorkerUsageError, DeclarationError) as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         workspace.remove()
-    print(json.dumps(told), file=answers, flush=True)
+    print(json.dumps(answer), file=answers, flush=True)
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("command", choices=("describe", "measure"))
+    parser.add_argument("--backend", required=True, metavar="NAME")
+    parser.add_argument("--directory", type=Path, help="the directory of a conftest.py")
+    parser.add_argument("--operations", default="*", metavar="GLOB,...")
+    parser.add_argument("--seconds", type=float, default=0.05, help="for each operation")
+    parser.add_argument(
+        "--interleaved", action="store_true", help="wait for a line on stdin before each slice"
+    )
+    parser.add_argument("--processor", type=int, help="the number of the processor to run on")
+    return parser
+
+
 def _stay_on(processor: int | None) -> None:
-    """Run where the other process of the pair runs: no two processors are equally disturbed."""
+    """Run on the processor of the other process, because no two are disturbed equally."""
     if processor is not None and sys.platform == "linux":
-        there = sorted(os.sched_getaffinity(0))
-        if len(there) > 1:
-            os.sched_setaffinity(0, {there[processor % len(there)]})
+        available = sorted(os.sched_getaffinity(0))
+        if len(available) > 1:
+            os.sched_setaffinity(0, {available[processor % len(available)]})
 
 
-def _measuring_suite() -> None:
-    """Make `chat_history_conformance` the package that this file is in."""
+def _import_this_suite() -> None:
+    """Import the package that holds this file as `chat_history_conformance`."""
     home = Path(__file__).resolve().parents[2]
     spec = importlib.util.spec_from_file_location(
         "chat_history_conformance", home / "__init__.py", submodule_search_locations=[str(home)]
@@ -109,12 +114,12 @@ def _measuring_suite() -> None:
 
 
 def _backend(name: str, directory: Path | None) -> Backend:
-    """The side's backend, from its packages, its conftest or its directory."""
+    """Return the version's backend, from its packages, its conftest.py or its directory."""
     from chat_history_conformance.declaration.origin import Origin
     from chat_history_conformance.declaration.registry import names, resolve
 
     if directory is not None:
-        # Last, so that what is installed is measured, and not its source beside it.
+        # Last in the path: the installed package is measured, not the source in the directory.
         sys.path.append(str(directory.resolve()))
         conftest = directory.resolve() / "conftest.py"
         if ":" not in name and name not in names() and conftest.exists():
@@ -133,93 +138,94 @@ def _description(backend: Backend) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "packages": {name: packages[name] for name in sorted(packages)},
         "server": backend.server,
-        "operations": list(_labelled(backend)),
+        "operations": list(_operations(backend)),
     }
 
 
-def _labelled(backend: Backend) -> dict[str, tuple[Operation, How]]:
-    """Each operation in each mode that the backend keeps, by its name in ids."""
+def _operations(backend: Backend) -> dict[str, tuple[Operation, How]]:
+    """Return each operation in each mode of the backend, by its label."""
     from chat_history_conformance.bench.measure.operations import OPERATIONS
 
+    # Each process would have to prepare an optional operation again, which takes too long.
     return {
         operation.label(mode): (operation, mode)
         for operation in OPERATIONS.values()
         for mode in backend.modes
+        if not operation.is_optional
     }
 
 
-def _measured(
-    backend: Backend, wanted: list[str], seconds: float, turn: Callable[[], None]
+def _measure(
+    backend: Backend, patterns: list[str], seconds: float, wait: Callable[[], None]
 ) -> dict[str, Any]:
-    from chat_history_conformance.bench.compare.decision import chosen
-    from chat_history_conformance.bench.measure.contenders import CannotDo, Contender
+    from chat_history_conformance.bench.compare.decision import matching
+    from chat_history_conformance.bench.measure.contenders import Contender, NotSupported
 
     first = Contender(backend, backend.modes[0])
-    contenders = {first.how: first}
+    contenders = {first.mode: first}
     measured: dict[str, Any] = {}
-    there = _labelled(backend)
-    labels = chosen(list(there), wanted)
+    operations = _operations(backend)
+    labels = matching(list(operations), patterns)
     if not labels:
-        raise Wrong(
-            f"no operation of {backend.name} is {' or '.join(wanted)}. There are: "
-            f"{', '.join(there)}"
+        raise WorkerUsageError(
+            f"no operation of {backend.name} matches {' or '.join(patterns)}. There are: "
+            f"{', '.join(operations)}"
         )
     for label in labels:
-        operation, mode = there[label]
+        operation, mode = operations[label]
         if mode not in contenders:
-            contenders[mode] = first.again(mode)
-        contender = contenders[mode]
+            contenders[mode] = first.with_same_sessions(mode)
         try:
-            measured[label] = _one(operation, contender, seconds, turn)
-        except CannotDo:
+            measured[label] = _measure_one(operation, contenders[mode], seconds, wait)
+        except NotSupported:
             continue
-    if backend.server is not None and (left := first.remove()):
+    if backend.server is not None and (left := first.remove_sessions()):
         print(left, file=sys.stderr)
     for contender in contenders.values():
         contender.stop()
     return {"operations": measured}
 
 
-def _one(
-    operation: Operation, contender: Contender, seconds: float, turn: Callable[[], None]
+def _measure_one(
+    operation: Operation, contender: Contender, seconds: float, wait: Callable[[], None]
 ) -> dict[str, Any]:
-    from chat_history_conformance.bench.measure.run import round_trips
+    from chat_history_conformance.bench.measure.run import count_round_trips
 
-    turn()
-    with operation.arrange(contender, operation.size) as trial:
-        samples = _samples(trial, seconds, turn)
+    wait()
+    with operation.prepared(contender, operation.size) as trial:
+        samples = _samples(trial, seconds, wait)
     return {
-        # The least, because noise only adds: on a machine with neighbours, times have two heaps,
-        # and a quantile is now in the one and now in the other.
+        # The minimum, because noise only adds. On a machine with neighbours the times have two
+        # peaks, and a quantile would fall now into the one and now into the other.
         "seconds": min(samples),
         "samples": len(samples),
-        # Once, since a comparison takes the least of all its processes.
-        "round_trips": round_trips(operation, contender, times=1)[0],
+        # Once, because a comparison takes the minimum of all processes.
+        "round_trips": count_round_trips(operation, contender, times=1)[0],
     }
 
 
-def _samples(trial: Trial, seconds: float, turn: Callable[[], None]) -> list[float]:
-    """Its times, until they amount to so many seconds, or it took too long to prepare them.
+def _samples(trial: Trial, seconds: float, wait: Callable[[], None]) -> list[float]:
+    """Return times in seconds, until their sum reaches `seconds` or preparing them took too long.
 
-    Between slices the other process of the pair has its turn: what slows the machine down for a
-    while, slows both.
+    The other process of the pair works between two slices. If the machine is slow for a while, it
+    is slow for both.
     """
     from chat_history_conformance.bench.measure.operations import collector_off
 
-    trial.timed()
+    trial.time()
     samples: list[float] = []
     measured = spent = 0.0
-    while len(samples) < _LEAST or (measured < seconds and spent < _AT_MOST * seconds):
-        turn()
+    while len(samples) < _MIN_SAMPLES or (measured < seconds and spent < _MAX_OVERHEAD * seconds):
+        wait()
         began = time.perf_counter()
         slice_ends = measured + seconds / _SLICES
-        left = _AT_MOST * seconds / _SLICES
+        slice_limit = _MAX_OVERHEAD * seconds / _SLICES
         with collector_off():
             while True:
-                samples.append(trial.timed())
+                samples.append(trial.time())
                 measured += samples[-1]
                 took = time.perf_counter() - began
-                if measured >= slice_ends or took >= left:
+                if measured >= slice_ends or took >= slice_limit:
                     break
         spent += took
     return samples

@@ -1,1 +1,1 @@
-"""Count the round trips of an operation."""
+"""Exact counts of the round trips of an operation."""

@@ -1,4 +1,4 @@
-"""How many round trips each operation may take: read from a file, or written for one."""
+"""The budget of round trips: a file with the allowed number for each operation."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from pathlib import Path
 
 from chat_history_conformance.declaration.errors import did_you_mean
 
+__all__ = ["Budget", "BudgetError", "format_table", "load"]
+
 Budget = Mapping[str, Mapping[str, int]]
-"""By backend and operation: `{"kafka": {"add_1[sync]": 1}}`."""
+"""The allowed round trips by backend and operation: `{"kafka": {"add_1[sync]": 1}}`."""
 
 
 class BudgetError(Exception):
-    """A budget that cannot be read or makes no sense; the text says what to do."""
+    """A budget that cannot be read or is wrong. The text says what to do."""
 
 
 def load(path: Path, backends: Collection[str], operations: Collection[str]) -> Budget:
-    """Read a budget: a TOML table for each backend, `"add_1[sync]" = 1` for each operation.
+    """Read a budget: a TOML table for each backend, with `"add_1[sync]" = 1` for an operation.
 
     Args:
         path: The file.
-        backends: Those of the run. Tables of others are left alone, so that one file serves all.
-        operations: All that there are; a name that is none of them is an error.
+        backends: The backends of the run. Tables of other backends are ignored.
+        operations: The labels of all operations. Another name is an error.
 
     Raises:
-        BudgetError: The file cannot be read, a table names no operation, or a number is none.
+        BudgetError: The file cannot be read, or has an unknown name or a wrong number.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -34,8 +36,8 @@ def load(path: Path, backends: Collection[str], operations: Collection[str]) -> 
     for backend, table in tables.items():
         if not isinstance(table, dict):
             raise BudgetError(
-                f"{path}: {backend} = {table!r}: a budget has a table for each backend, "
-                '[sqlite], and in it a line for each operation, "add_1[sync]" = 1'
+                f"{path}: {backend} = {table!r}: write a table for each backend, "
+                '[sqlite], with a line for each operation, "add_1[sync]" = 1'
             )
         for name, allowed in table.items():
             if name not in operations:
@@ -45,19 +47,19 @@ def load(path: Path, backends: Collection[str], operations: Collection[str]) -> 
                 )
             if type(allowed) is not int or allowed < 0:
                 raise BudgetError(
-                    f"{path}: [{backend}] {name} = {allowed!r}: it is a whole number, 0 or more"
+                    f"{path}: [{backend}] {name} = {allowed!r}: write a whole number, 0 or more"
                 )
     missing = [backend for backend in backends if backend not in tables]
     if missing:
         raise BudgetError(
-            f"{path} has no table for {', '.join(missing)}: nothing would be held against it. "
+            f"{path} has no table for {', '.join(missing)}, so nothing would be checked. "
             "--history-write-round-trips prints one."
         )
     return tables
 
 
-def block(backend: str, counted: Mapping[str, int]) -> list[str]:
-    """The lines of a budget that allow what was counted."""
+def format_table(backend: str, counted: Mapping[str, int]) -> list[str]:
+    """Return the lines of a table that allows exactly these counts."""
     return [f"[{_quoted(backend)}]", *(f'"{name}" = {count}' for name, count in counted.items())]
 
 

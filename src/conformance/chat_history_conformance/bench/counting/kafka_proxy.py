@@ -1,18 +1,19 @@
-"""Counting the round trips of Kafka's clients, which are written in C: between them and a broker.
+"""The counter of round trips to Kafka: a proxy between the clients, written in C, and a broker.
 
-A broker that the run has started on the JVM has a second listener, whose address for clients is
-that of a proxy in the process that counts. While it counts, `HISTORY_KAFKA` leads there. What is
-counted is what a client waits for, whatever the timing:
+A broker that the run starts on the JVM has a second listener. Its address for clients is that of a
+proxy in the counting process. `HISTORY_KAFKA` names that address while round trips are counted. The
+rules make the count independent of timing:
 
-- An answer is passed on only when its connection has sent nothing for `QUIET_SEC`: requests that do
-  not wait for each other's answers have all been sent by then, and are one round trip.
-- A `Produce` of records that the client was given before the answer to the last one goes along
-  with that: into how many it cuts what it is given at once depends on the timing.
-- Not counted are the set-up of a connection (`ApiVersions`, SASL), what goes by the clock
-  (heartbeats, telemetry), and a `Fetch` that brings nothing or begins at the end: clients ask ahead
-  for what may come, and sometimes it comes.
-- A look at the metadata counts. Clients have some of their own, on connecting, when a topic is new
-  and every few minutes: what an operation takes is the least of several.
+- The proxy passes an answer on only after the connection has sent nothing for `QUIET_SECONDS`.
+  Requests that do not wait for each other's answers have all been sent by then, and are one round
+  trip.
+- A `Produce` request is part of the previous round trip if the client got its records before the
+  last answer. The timing decides into how many requests a client cuts what it gets at once.
+- Not counted are the set-up of a connection (`ApiVersions`, SASL), periodic requests (heartbeats,
+  telemetry), and a `Fetch` that returns nothing or begins at the end. Clients fetch ahead, and
+  sometimes a new record arrives.
+- A `Metadata` request counts. Clients send some by themselves: on connecting, for a new topic, and
+  every few minutes. The cost of an operation is the minimum of several counts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,15 +33,18 @@ from chat_history_conformance import servers
 from chat_history_conformance.bench.counting.kafka_frames import (
     FETCH,
     PRODUCE,
-    Place,
-    begun_at,
-    ends,
-    starts,
+    Partition,
+    UnknownFrame,
+    end_offsets,
+    fetch_offsets,
+    produce_timestamp,
 )
-from chat_history_conformance.bench.counting.round_trips import CannotCount, RoundTrips
+from chat_history_conformance.bench.counting.round_trips import CannotCount, RoundTripCounter
 
-QUIET_SEC = 0.02
-"""So long a connection has to be silent before it is given an answer."""
+__all__ = ["QUIET_SECONDS", "KafkaCounter", "Proxy"]
+
+QUIET_SECONDS = 0.02
+"""The time that a connection must be silent before it gets an answer."""
 
 _UNCOUNTED = {
     12: "Heartbeat",
@@ -51,102 +55,118 @@ _UNCOUNTED = {
     71: "GetTelemetrySubscriptions",
     72: "PushTelemetry",
 }
-_STOP_SEC = 5.0
+_STOP_SECONDS = 5.0
 
 
-class KafkaTrips(RoundTrips):
-    """Counts what is sent to the broker that the run has started."""
+class KafkaCounter(RoundTripCounter):
+    """Counts the round trips to the broker that the run has started."""
 
     def __init__(self) -> None:
         super().__init__()
-        known = os.environ.get(servers.counted_variable("kafka"), "").split()
-        if len(known) != 3 or os.environ.get(servers.variable("kafka")) not in known[:2]:
-            self.why_not = (
-                "only what is sent to a Kafka broker that the run has started on the JVM can be "
-                "counted: use --history-server=kafka=jvm"
+        addresses = os.environ.get(servers.counted_variable("kafka"), "").split()
+        current = os.environ.get(servers.variable("kafka"))
+        if len(addresses) != 3 or current not in addresses[:2]:
+            self.problem = (
+                "round trips can be counted only to a Kafka broker that the run has started on the "
+                "JVM: use --history-server=kafka=jvm"
             )
-            known = ["", "", ""]
-        self._front, self._behind = known[1:]
+            addresses = ["", "", ""]
+        self._front, self._broker = addresses[1:]
 
     def _so_far(self) -> int:
-        return _proxies[self._front].total
+        proxy = _proxies[self._front]
+        if proxy.unknown:
+            raise CannotCount(proxy.unknown)
+        return proxy.total
 
     def _watching(self) -> contextlib.AbstractContextManager[object]:
         with _starting:
             if self._front not in _proxies:
-                _proxies[self._front] = Proxy(self._front, self._behind)
+                _proxies[self._front] = Proxy(self._front, self._broker)
             return _proxies[self._front].counting()
 
 
 class _Request(NamedTuple):
-    kind: int
+    key: int
     version: int
     trip: int
-    """Which trip of its connection it would be."""
-    starts: Mapping[Place, int]
-    """For a fetch, where it begins."""
+    """The number that its round trip would have on the connection."""
+    offsets: Mapping[Partition, int]
+    """For a fetch, the offsets from which it reads."""
 
 
 @dataclass
 class _Connection:
     sent_at: float = 0.0
-    """When the client last sent a request."""
+    """The time of the last request."""
     stored_at: int = 0
-    """When it was last told of what was stored, in milliseconds since the epoch."""
+    """The time of the last answer to a Produce request, in milliseconds since the epoch."""
     trips: int = 0
-    asked: dict[bytes, _Request] = field(default_factory=dict)
-    """What has no answer yet, by correlation id."""
-    ends: dict[Place, int] = field(default_factory=dict)
-    """Where partitions ended by the last fetch, until something else was asked."""
+    waiting: dict[bytes, _Request] = field(default_factory=dict)
+    """The requests without an answer, by correlation id."""
+    ends: dict[Partition, int] = field(default_factory=dict)
+    """The end offsets in the last fetch. Emptied by a request of another kind."""
 
-    def ask(self, frame: bytes) -> None:
-        """Take note of a request."""
-        kind, version = (int.from_bytes(frame[at : at + 2], "big") for at in (4, 6))
-        along = kind == PRODUCE and begun_at(version, frame[12:]) < self.stored_at
-        if kind != FETCH and kind not in _UNCOUNTED:
+    def request(self, frame: bytes) -> bool:
+        """Record a request. Return False, since only an answer completes a round trip.
+
+        Raises:
+            UnknownFrame: Its version is not understood.
+        """
+        key, version = (int.from_bytes(frame[at : at + 2], "big") for at in (4, 6))
+        if key != FETCH and key not in _UNCOUNTED:
             self.ends.clear()
-        self.asked[frame[8:12]] = _Request(
-            kind,
-            version,
-            self.trips if along else self.trips + 1,
-            starts(version, frame[12:]) if kind == FETCH else {},
-        )
+        request = _Request(key, version, self.trips + 1, {})
+        self.waiting[frame[8:12]] = request
+        if key == FETCH:
+            request = request._replace(offsets=fetch_offsets(version, frame[12:]))
+        elif key == PRODUCE and produce_timestamp(version, frame[12:]) < self.stored_at:
+            request = request._replace(trip=self.trips)
+        self.waiting[frame[8:12]] = request
+        return False
 
     def answer(self, frame: bytes) -> bool:
-        """Take note of an answer; whether it makes a round trip."""
-        request = self.asked.pop(frame[4:8])
-        is_trip = request.kind not in _UNCOUNTED
-        if request.kind == FETCH:
-            found, bringing = ends(request.version, frame[8:])
-            is_trip = any(request.starts[p] < self.ends.get(p, found[p]) for p in bringing)
+        """Record an answer. Return whether it completes a round trip.
+
+        Raises:
+            UnknownFrame: Its version is not understood.
+        """
+        request = self.waiting.pop(frame[4:8])
+        is_trip = request.key not in _UNCOUNTED
+        if request.key == FETCH:
+            found, with_records = end_offsets(request.version, frame[8:])
+            is_trip = any(
+                request.offsets[one] < self.ends.get(one, found[one]) for one in with_records
+            )
             self.ends |= found
-        elif request.kind == PRODUCE:
+        elif request.key == PRODUCE:
             self.stored_at = time.time_ns() // 1_000_000
-        # What was sent before the answer that was counted last went along with it.
+        # Requests that were sent before the last counted answer belong to its round trip.
         is_trip = is_trip and request.trip > self.trips
         self.trips += is_trip
         return is_trip
 
 
 class Proxy:
-    """Passes on what clients and a broker say to each other, and counts the round trips.
+    """Passes on the messages between clients and a broker, and counts the round trips.
 
-    It takes new clients while somebody counts. Those that it has then, it serves until the end of
-    the process: without it they would knock in vain several times a second, while others are being
-    measured.
+    It accepts new clients only while counting. It serves the clients that it has until the process
+    ends: without it, they would try to connect several times a second and disturb measurements.
 
     Args:
-        front: Where clients are led, `host:port`.
-        behind: Where the broker is.
+        front: The address for clients, `host:port`.
+        broker: The address of the broker.
     """
 
-    def __init__(self, front: str, behind: str) -> None:
+    def __init__(self, front: str, broker: str) -> None:
         self.total = 0
-        """How many round trips were made so far."""
-        self._front, self._behind = front, behind
+        """The number of round trips so far."""
+        self.unknown = ""
+        """A description of the first message that the proxy did not understand."""
+        self._front, self._broker = front, broker
         self._users = 0
         self._lock = threading.Lock()
-        self._led_from = ""
+        self._address_before = ""
         self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -158,16 +178,16 @@ class Proxy:
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
-        """Lead there whoever asks for the address of Kafka.
+        """Count while the context is entered, with the proxy's address in `HISTORY_KAFKA`.
 
         Raises:
-            CannotCount: Somebody else listens there.
+            CannotCount: Another process listens at that address.
         """
         name = servers.variable("kafka")
         with self._lock:
             if not self._users:
                 self._do(self._listen())
-                self._led_from, os.environ[name] = os.environ[name], self._front
+                self._address_before, os.environ[name] = os.environ[name], self._front
             self._users += 1
         try:
             yield
@@ -175,37 +195,37 @@ class Proxy:
             with self._lock:
                 self._users -= 1
                 if not self._users:
-                    os.environ[name] = self._led_from
-                    self._do(self._listen_no_more())
+                    os.environ[name] = self._address_before
+                    self._do(self._stop_listening())
 
     def close(self) -> None:
-        """End the connections of its clients, and itself."""
+        """Close the connections of the clients, and end the thread."""
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_STOP_SEC)
+        self._thread.join(_STOP_SECONDS)
         self._loop.close()
 
-    def _do(self, what: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(_STOP_SEC)
+    def _do(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_STOP_SECONDS)
 
     async def _listen(self) -> None:
         try:
             listener = socket.create_server(_host_and_port(self._front))
         except OSError as error:
             raise CannotCount(
-                f"{self._front}, where the requests to Kafka would be counted, is taken, as by "
-                f"another process that counts: {error}"
+                f"round trips to Kafka are counted at {self._front}, and that address is in use, "
+                f"perhaps by another process that counts: {error}"
             ) from error
         self._accepting = asyncio.create_task(self._accept(listener))
-        await asyncio.sleep(0)  # from now on it closes the listener, whenever it is cancelled
+        await asyncio.sleep(0)  # only a task that has begun closes the listener when cancelled
 
-    async def _listen_no_more(self) -> None:
+    async def _stop_listening(self) -> None:
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.wait([self._accepting])
 
     async def _accept(self, listener: socket.socket) -> None:
-        # asyncio's own server leaks a connection that it was just taking when it is closed.
+        # asyncio's own server, when closed, leaks a connection that it is just accepting.
         with listener:
             listener.setblocking(False)
             while True:
@@ -215,26 +235,26 @@ class Proxy:
                 serving.add_done_callback(self._serving.discard)
 
     async def _end(self) -> None:
-        await self._listen_no_more()
-        await asyncio.sleep(0)  # one that has not begun would not close its connection
+        await self._stop_listening()
+        await asyncio.sleep(0)  # a task that has not begun would not close its connection
         for serving in self._serving:
             serving.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        await asyncio.sleep(0)  # the connections are closed by then
+        await asyncio.sleep(0)  # lets the connections close
 
     async def _serve(self, accepted: socket.socket) -> None:
         writers = []
         try:
             requests, client = await asyncio.open_connection(sock=accepted)
             writers.append(client)
-            answers, broker = await asyncio.open_connection(*_host_and_port(self._behind))
+            answers, broker = await asyncio.open_connection(*_host_and_port(self._broker))
             writers.append(broker)
             connection = _Connection()
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pass_requests(connection, requests, broker))
                 both.create_task(self._pass_answers(connection, answers, client))
         except* (OSError, asyncio.IncompleteReadError):
-            pass  # who is gone, on either side, is gone for the other
+            pass  # one side has closed the connection, so the other is closed too
         finally:
             for writer in writers:
                 writer.close()
@@ -245,8 +265,8 @@ class Proxy:
         self, connection: _Connection, requests: asyncio.StreamReader, broker: asyncio.StreamWriter
     ) -> None:
         while True:
-            frame = await _frame(requests)
-            connection.ask(frame)
+            frame = await _read_frame(requests)
+            self._understand(connection.request, frame)
             connection.sent_at = self._loop.time()
             broker.write(frame)
             await broker.drain()
@@ -255,22 +275,30 @@ class Proxy:
         self, connection: _Connection, answers: asyncio.StreamReader, client: asyncio.StreamWriter
     ) -> None:
         while True:
-            frame = await _frame(answers)
+            frame = await _read_frame(answers)
             while self._users and (
-                (left := connection.sent_at + QUIET_SEC - self._loop.time()) > 0
+                (left := connection.sent_at + QUIET_SECONDS - self._loop.time()) > 0
             ):
                 await asyncio.sleep(left)
-            self.total += connection.answer(frame)
+            self.total += self._understand(connection.answer, frame)
             client.write(frame)
             await client.drain()
+
+    def _understand(self, record: Callable[[bytes], bool], frame: bytes) -> bool:
+        """Record a message. If it is not understood, every counter raises an error from now on."""
+        try:
+            return record(frame)
+        except UnknownFrame as error:
+            self.unknown = self.unknown or str(error)
+            return False
 
 
 _starting = threading.Lock()
 _proxies: dict[str, Proxy] = {}
 
 
-async def _frame(reader: asyncio.StreamReader) -> bytes:
-    """A request or an answer, with the length that goes before it."""
+async def _read_frame(reader: asyncio.StreamReader) -> bytes:
+    """Return a request or an answer with its length prefix."""
     head = await reader.readexactly(4)
     return head + await reader.readexactly(int.from_bytes(head, "big"))
 

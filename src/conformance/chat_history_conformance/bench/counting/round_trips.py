@@ -1,9 +1,9 @@
-"""How often a backend goes to its server and back: counted exactly, so that one more is one more.
+"""Exact counts of the round trips that a backend makes to its server.
 
-A round trip is made where on one connection something was sent and then an answer received:
-requests that are sent one after the other before the first answer are one. Clients in Python are
-seen at their sockets, SQLite at its statements, Kafka's in `kafka_trips`. What sends past Python's
-sockets (another client in C, uvloop) is not seen: its backend declares `round_trips=`.
+A round trip is one or more requests on a connection followed by an answer. Requests that are sent
+before the first answer are one round trip. Python clients are watched at their sockets, SQLite at
+its statements, and Kafka's clients by `kafka_proxy`. Clients that bypass Python's sockets (written
+in C, or on uvloop) cannot be watched: their backends declare `round_trips=`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,33 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from chat_history_conformance.declaration.backend import Backend
 
+__all__ = ["CannotCount", "DeclaredCounter", "RoundTripCounter", "SocketCounter", "counter_for"]
+
 _IS_WINDOWS = os.name == "nt"
 _WINDOWS = (
-    "on Windows the event loop of asyncio sends past Python's sockets: count on another system, or "
+    "on Windows the event loop of asyncio bypasses Python's sockets: count on another system, or "
     "declare round_trips="
 )
-_RECORDS = range(20, 24)
-_LONGEST_RECORD = 2**14 + 2048
+_RECORD_TYPES = range(20, 24)
+_MAX_RECORD = 2**14 + 2048
 _SENDING = ("send", "sendall")
 _RECEIVING = ("recv", "recv_into", "recvmsg", "recvmsg_into", "recvfrom", "recvfrom_into")
 
 
 class CannotCount(Exception):
-    """It cannot be counted now; the text says why."""
+    """Round trips that cannot be counted. The text says why."""
 
 
-class RoundTrips(ABC):
-    """Counts while it is entered; what is counted is opened after that.
+class RoundTripCounter(ABC):
+    """Counts round trips while it is entered. Open the backend's history after that.
 
-    Several may be entered at once, and in several threads: each counts what all threads of the
-    process do.
+    Several counters may be entered at once, and in several threads. Each counts the round trips of
+    all threads of the process.
     """
 
-    why_not: str | None = None
-    """Why it cannot count, and what would help; `sent` means nothing then. Ask when it is entered:
-    some things show only then."""
+    problem: str | None = None
+    """The reason why it cannot count and what would help, or None. Read it after entering, because
+    some reasons are only known then. `total` means nothing if there is one."""
 
     def __init__(self) -> None:
         self._before = 0
@@ -57,59 +59,66 @@ class RoundTrips(ABC):
         self._entered = contextlib.ExitStack()
 
     @property
-    def sent(self) -> int:
-        """How many round trips were made since it was entered, until it was left."""
+    def total(self) -> int:
+        """The number of round trips since the counter was entered, until it was left.
+
+        Raises:
+            CannotCount: A client sent something that the counter does not understand.
+        """
         return (self._so_far() if self._after is None else self._after) - self._before
 
-    def __enter__(self) -> RoundTrips:
+    def __enter__(self) -> RoundTripCounter:
         if self._after is None:
-            raise RuntimeError("these round trips are being counted already: make another counter")
-        if self.why_not is None:
+            raise RuntimeError("this counter is already counting: make another one")
+        if self.problem is None:
             try:
                 self._entered.enter_context(self._watching())
-            except CannotCount as error:
-                self.why_not = str(error)
-            else:
                 self._before, self._after = self._so_far(), None
+            except CannotCount as error:
+                self._entered.close()
+                self.problem = str(error)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         if self._after is None:
-            self._after = self._so_far()
+            try:
+                self._after = self._so_far()
+            except CannotCount as error:
+                self.problem, self._after = str(error), self._before
         self._entered.close()
 
     @abstractmethod
     def _so_far(self) -> int:
-        """A number that rises by one with each round trip."""
+        """Return a number that grows by one with each round trip."""
 
     def _watching(self) -> contextlib.AbstractContextManager[object]:
-        """What has to be in place for that.
+        """Return a context in which the process is watched.
 
         Raises:
-            CannotCount: It cannot be had.
+            CannotCount: It cannot be watched.
         """
         return contextlib.nullcontext()
 
 
-def of(backend: Backend) -> RoundTrips:
-    """The counter for a backend: the one that it declares, or the one for its kind of client."""
+def counter_for(backend: Backend) -> RoundTripCounter:
+    """Return the counter that a backend declares, or the counter for its kind of client."""
     if backend.round_trips is not None:
-        return Declared(backend.round_trips)
+        return DeclaredCounter(backend.round_trips)
     if backend.server == "kafka":
-        from chat_history_conformance.bench.counting.kafka_proxy import KafkaTrips
+        from chat_history_conformance.bench.counting.kafka_proxy import KafkaCounter
 
-        return KafkaTrips()
-    watched = Watched()
+        return KafkaCounter()
+    counter = SocketCounter()
     if _IS_WINDOWS and not backend.disposable:
-        watched.why_not = _WINDOWS
-    return watched
+        counter.problem = _WINDOWS
+    return counter
 
 
-class Declared(RoundTrips):
-    """What the backend counts itself.
+class DeclaredCounter(RoundTripCounter):
+    """Uses the backend's own count.
 
     Args:
-        count: How many round trips this process has made so far.
+        count: Returns the number of round trips that this process has made so far.
     """
 
     def __init__(self, count: Callable[[], int]) -> None:
@@ -120,11 +129,11 @@ class Declared(RoundTrips):
         return self._count()
 
 
-class Watched(RoundTrips):
-    """What Python's sockets and `sqlite3` do.
+class SocketCounter(RoundTripCounter):
+    """Watches Python's sockets and `sqlite3`.
 
-    Neither opening a TCP connection counts nor agreeing on TLS, nor what this process does as a
-    server. Of SQLite each statement counts that is carried out, one of `executemany` for each row.
+    Opening a TCP connection, a TLS handshake and connections that this process accepts do not
+    count. Each statement of SQLite counts as one; `executemany` counts one for each row.
     """
 
     def _so_far(self) -> int:
@@ -136,19 +145,19 @@ class Watched(RoundTrips):
 
 @dataclass(slots=True)
 class _Connection:
-    asked: bool = False
-    """Whether something was sent since the last answer."""
-    enciphered: bool = False
-    """Whether it carries TLS that is made elsewhere in Python, and looked at there."""
+    has_sent: bool = False
+    """True if something was sent since the last answer."""
+    is_encrypted: bool = False
+    """True if it carries TLS of another object in Python, which is watched instead."""
 
 
 class _Watch:
-    """The one look at the sockets and SQLite connections of this process, for all counters."""
+    """Watches the sockets and SQLite connections of this process, for all counters."""
 
     def __init__(self) -> None:
         self.total = 0
         self._users = 0
-        # An object that is collected meanwhile may send a farewell in the same thread.
+        # The garbage collector may close an object meanwhile, which sends in the same thread.
         self._lock = threading.RLock()
         self._connections: WeakKeyDictionary[Any, _Connection] = WeakKeyDictionary()
         self._accepted: WeakSet[socket.socket] = WeakSet()
@@ -175,7 +184,7 @@ class _Watch:
         for name in _RECEIVING:
             self._replace(socket.socket, name, self._receiving)
         self._replace(socket.socket, "accept", self._accepting)
-        # What is written here is enciphered in C; their other methods come down to these.
+        # These methods encrypt in C. All other methods of these classes call them.
         for kind, name in (
             (ssl.SSLSocket, "send"),
             (ssl.SSLSocket, "write"),
@@ -184,12 +193,12 @@ class _Watch:
             self._replace(kind, name, self._sending)
         for kind in (ssl.SSLSocket, ssl.SSLObject):
             self._replace(kind, "read", self._receiving)
-        # Its audit event would be the place, but comes before a connection can be traced.
+        # The audit event of `connect` comes too early: the connection does not exist yet.
         connect = sqlite3.connect
         watched = wraps(connect)(self._connecting(connect))
         _exchange(connect, watched)
         self._patched.callback(_exchange, watched, connect)
-        self._trace(self._statement)
+        self._trace(self._count_statement)
 
     def _stop(self) -> None:
         self._patched.close()
@@ -201,7 +210,7 @@ class _Watch:
         self, kind: type, name: str, change: Callable[[Callable[..., Any]], Callable[..., Any]]
     ) -> None:
         original = getattr(kind, name, None)
-        if original is None:  # not every system has all, nor every class
+        if original is None:  # some systems and classes do not have all of them
             return
         if name in vars(kind):
             self._patched.callback(setattr, kind, name, original)
@@ -213,15 +222,15 @@ class _Watch:
 
     def _sending(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def send(connection: Any, data: Any, *arguments: Any, **keywords: Any) -> Any:
-            with self._asking(connection, memoryview(data)):
+            with self._recording(connection, memoryview(data)):
                 return original(connection, data, *arguments, **keywords)
 
         return send
 
     def _sending_buffers(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def sendmsg(connection: Any, buffers: Any, *arguments: Any) -> Any:
-            buffers = list(buffers)  # asyncio gives an iterator
-            with self._asking(connection, memoryview(b"".join(buffers))):
+            buffers = list(buffers)  # asyncio passes an iterator
+            with self._recording(connection, memoryview(b"".join(buffers))):
                 return original(connection, buffers, *arguments)
 
         return sendmsg
@@ -231,7 +240,7 @@ class _Watch:
             received = original(connection, *arguments, **keywords)
             data = received[0] if isinstance(received, tuple) else received
             if data:
-                self._is_answered(connection)
+                self._record_answer(connection)
             return received
 
         return receive
@@ -245,37 +254,37 @@ class _Watch:
         return accept
 
     @contextlib.contextmanager
-    def _asking(self, connection: Any, data: memoryview) -> Iterator[None]:
+    def _recording(self, connection: Any, data: memoryview) -> Iterator[None]:
         with self._lock:
-            if self._is_no_client(connection):
+            if self._is_uncounted(connection):
                 known = _Connection()
             else:
                 known = self._connections.setdefault(connection, _Connection())
             if not isinstance(connection, ssl.SSLObject) and _is_tls(data):
-                known.enciphered = True
-            before = known.asked
-            if data.nbytes and not known.enciphered:
-                # Before it is sent: another thread may have the answer before this one goes on.
-                known.asked = True
+                known.is_encrypted = True
+            before = known.has_sent
+            if data.nbytes and not known.is_encrypted:
+                # Before sending, because another thread may get the answer before this one goes on.
+                known.has_sent = True
         try:
             yield
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            known.asked = before  # nothing was sent
+            known.has_sent = before  # nothing was sent
             raise
 
-    def _is_answered(self, connection: Any) -> None:
+    def _record_answer(self, connection: Any) -> None:
         with self._lock:
             known = self._connections.get(connection)
-            if known is not None and known.asked:
-                known.asked = False
+            if known is not None and known.has_sent:
+                known.has_sent = False
                 self.total += 1
 
-    def _is_no_client(self, connection: Any) -> bool:
+    def _is_uncounted(self, connection: Any) -> bool:
+        """Return whether this process is the server, or sends datagrams (DNS, statistics)."""
         if isinstance(connection, (ssl.SSLObject, ssl.SSLSocket)) and connection.server_side:
             return True
         if not isinstance(connection, socket.socket):
             return False
-        # Datagrams are questions about names, or statistics.
         return connection in self._accepted or connection.type != socket.SOCK_STREAM
 
     # SQLite.
@@ -284,21 +293,23 @@ class _Watch:
         def connect(*arguments: Any, **keywords: Any) -> Any:
             connection = original(*arguments, **keywords)
             if self._users:
-                connection.set_trace_callback(self._statement)
+                connection.set_trace_callback(self._count_statement)
             return connection
 
         return connect
 
-    def _statement(self, statement: str) -> None:
-        if self._users:  # it stays on a connection that only another thread may touch
+    def _count_statement(self, statement: str) -> None:
+        if self._users:  # the callback stays on connections that belong to other threads
             with self._lock:
                 self.total += 1
 
     def _trace(self, callback: Callable[[str], None] | None) -> None:
-        """Trace the connections that a pool, say, holds already."""
+        """Trace the connections that are open already, such as those of a pool."""
         for connection in gc.get_objects():
-            if issubclass(type(connection), sqlite3.Connection):  # asking a proxy may raise
-                with contextlib.suppress(sqlite3.ProgrammingError):  # closed, or another thread's
+            if issubclass(
+                type(connection), sqlite3.Connection
+            ):  # `isinstance` may raise for a proxy
+                with contextlib.suppress(sqlite3.ProgrammingError):  # closed, or of another thread
                     connection.set_trace_callback(callback)
 
 
@@ -306,7 +317,7 @@ _watch = _Watch()
 
 
 def _exchange(function: object, other: object) -> None:
-    """Put another function in the place of one in every module that has it by some name."""
+    """Replace a function in every module that has imported it."""
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", {})
         for name in [name for name, value in list(names.items()) if value is function]:
@@ -314,12 +325,12 @@ def _exchange(function: object, other: object) -> None:
 
 
 def _is_tls(data: memoryview) -> bool:
-    """Whether these bytes are records of TLS."""
+    """Return whether these bytes are TLS records."""
     at = 0
     while at < data.nbytes:
         head = bytes(data.cast("B")[at : at + 5])
         length = int.from_bytes(head[3:5], "big")
-        if len(head) < 5 or head[0] not in _RECORDS or head[1] != 3 or length > _LONGEST_RECORD:
+        if len(head) < 5 or head[0] not in _RECORD_TYPES or head[1] != 3 or length > _MAX_RECORD:
             return False
         at += 5 + length
     return at > 0

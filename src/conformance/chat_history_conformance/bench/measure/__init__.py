@@ -1,1 +1,1 @@
-"""Measure the operations of a history."""
+"""Measurement of the operations of a history."""

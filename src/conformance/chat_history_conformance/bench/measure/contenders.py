@@ -1,12 +1,13 @@
-"""Who does what is measured: a backend, its floor or a peer, called directly or awaited.
+"""The contenders of a measurement: a backend, its floor or a peer.
 
-Operations are called on the thread that measures, without the detour that gives a contract's calls
-their time limit: it would cost more than a small operation.
+Operations run on the measuring thread. The time limit of the contracts would need a second thread,
+which costs more than a small operation.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,48 +23,58 @@ from chat_history_conformance.diagnosis.compare import first_line
 from chat_history_conformance.drivers.calls import Call, How, Invocation, invocation
 from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, enter
 
+__all__ = [
+    "CONCURRENT_HANDLES",
+    "Contender",
+    "Handle",
+    "NotSupported",
+    "WrongResult",
+    "conversation",
+    "describe_error",
+]
+
 T = TypeVar("T")
 
-HANDLES = 8
-"""How many handles are used at once where one is not enough."""
+CONCURRENT_HANDLES = 8
+"""The number of handles that add at once."""
 
-_FILLED_AT_ONCE = 1000
-
-
-class CannotDo(Exception):
-    """An operation that this history does not offer; the text says what is missing."""
+_FILL_BATCH = 1000
 
 
-class Wrong(Exception):
-    """What was measured did not do what it should have done; its time means nothing."""
+class NotSupported(Exception):
+    """An operation that this history does not support. The text names the missing method."""
+
+
+class WrongResult(Exception):
+    """A measured operation with a wrong result, which makes its time worthless."""
 
 
 @cache
 def conversation(count: int) -> tuple[BaseMessage, ...]:
-    """So many messages of about 200 bytes of JSON, from a human and a model by turns."""
-    text = "What was said at this point of the talk, number"
+    """Return `count` messages of about 200 bytes of JSON, alternately human and AI."""
+    text = "This is a message of an ordinary conversation, with number"
     return tuple((AIMessage if n % 2 else HumanMessage)(f"{text} {n:05}") for n in range(count))
 
 
 @dataclass(frozen=True)
-class Hand:
-    """An open history, and the operations on it, each ready to be called.
+class Handle:
+    """An open history, with a function for each operation.
 
     Attributes:
         add: Adds a list of messages.
-        adding: As `add`; what has to be awaited, where `awaits` is true.
-        awaits: Whether it is used asynchronously.
-        read: The whole conversation.
-        clear: Empties it.
-        remove: Removes all trace of its session, where it can do more than empty it.
-        close: Lets go of it.
-        fill: Gives its session a conversation in the fastest way there is, untimed.
-        last: Makes a function that reads so many of the last messages, or raises CannotDo.
+        add_unawaited: As `add`. If `is_async`, it returns a coroutine.
+        is_async: Whether the history is used asynchronously.
+        read: Returns the whole conversation.
+        clear: Removes the messages.
+        remove: Removes all traces of the session, if the history can do that; otherwise clears it.
+        close: Closes the history.
+        fill: Stores a conversation in the fastest way. It is never timed.
+        last: Returns a function that reads the last messages, or raises `NotSupported`.
     """
 
     add: Callable[[list[BaseMessage]], Any]
-    adding: Callable[[list[BaseMessage]], Any]
-    awaits: bool
+    add_unawaited: Callable[[list[BaseMessage]], Any]
+    is_async: bool
     read: Callable[[], list[BaseMessage]]
     clear: Callable[[], Any]
     remove: Callable[[], Any]
@@ -73,124 +84,145 @@ class Hand:
 
 
 class Contender:
-    """One who takes part in a measurement.
+    """A backend, a floor or a peer that takes part in a measurement.
 
     Args:
-        backend: How its histories are opened, and how the operations are spelt on them.
-        how: Whether they are called or awaited. What has no asynchronous twin is called, where
-            `strict` is false.
-        strict: Whether an operation that cannot be awaited is refused instead.
+        backend: Opens the histories, and names their methods.
+        mode: `sync` or `async`.
+        strict: Whether an operation without an asynchronous method is refused in the mode `async`.
+            If not, it is called synchronously.
     """
 
-    def __init__(self, backend: Backend, how: How, *, strict: bool = True) -> None:
+    def __init__(self, backend: Backend, mode: How, *, strict: bool = True) -> None:
         self.backend = backend
-        self.how: How = how
+        self.mode: How = mode
         self._strict = strict
-        self._nonce = f"chb{uuid.uuid4().hex[:8]}x"
+        self._prefix = f"chb{uuid.uuid4().hex[:8]}x"
         self._sessions: list[str] = []
-        self._held: dict[int, str] = {}
+        self._shared: dict[int, str] = {}
+        self._others: list[str] = []
         self._runner = asyncio.Runner()
         self._threads: ThreadPoolExecutor | None = None
 
     # -- sessions ----------------------------------------------------------------------------
 
-    def session(self) -> str:
-        """The id of a session that nobody has used."""
-        self._sessions.append(f"{self._nonce}{len(self._sessions)}")
+    def new_session(self) -> str:
+        """Return the id of an unused session."""
+        self._sessions.append(f"{self._prefix}{len(self._sessions)}")
         return self._sessions[-1]
 
-    def filled(self, length: int) -> str:
-        """A new session that holds a conversation of so many messages."""
-        session = self.session()
+    def filled_session(self, length: int) -> str:
+        """Return a new session with a conversation of `length` messages."""
+        session = self.new_session()
         if length:
-            with self.opened(session) as hand:
-                hand.fill(conversation(length))
+            with self.opened(session) as handle:
+                handle.fill(conversation(length))
         return session
 
-    def holding(self, length: int) -> str:
-        """A session with a conversation of so many messages, for those who leave it as it is."""
-        if length not in self._held:
-            self._held[length] = self.filled(length)
-        return self._held[length]
+    def shared_session(self, length: int) -> str:
+        """Return a session of `length` messages, which is shared and must not be changed."""
+        if length not in self._shared:
+            self._shared[length] = self.filled_session(length)
+        return self._shared[length]
 
-    def again(self, how: How | None = None) -> Contender:
-        """Another one who uses the same sessions, and opens everything anew.
+    def add_other_sessions(self, count: int) -> None:
+        """Store a message in each of `count` other sessions, once for this contender."""
+        while len(self._others) < count:
+            self._others.append(self.filled_session(1))
+
+    def with_same_sessions(self, mode: How | None = None) -> Contender:
+        """Return another contender with the same sessions and no open history.
 
         Args:
-            how: Whether that one calls or awaits, where it is not as this one does.
+            mode: Its mode. None for the mode of this one.
         """
-        other = Contender(self.backend, how or self.how, strict=self._strict)
-        other._sessions, other._held, other._nonce = self._sessions, self._held, self._nonce
+        other = Contender(self.backend, mode or self.mode, strict=self._strict)
+        other._sessions, other._shared, other._prefix = self._sessions, self._shared, self._prefix
+        other._others = self._others
         return other
 
     # -- histories ---------------------------------------------------------------------------
 
-    def open(self, session: str) -> Hand:
-        """Open a history. Whoever opens it closes its hand."""
-        opened = self._opened(session)
+    def open(self, session: str) -> Handle:
+        """Open a history. The caller closes the handle."""
+        opened = self._open(session)
         history = opened.history
-        awaits = self.how == "async" and (self._strict or hasattr(history, "aadd_messages"))
-        how: How = "async" if awaits else "sync"
+        is_async = self.mode == "async" and (self._strict or hasattr(history, "aadd_messages"))
+        mode: How = "async" if is_async else "sync"
 
-        def spelt(operation: str, *args: Any) -> tuple[Callable[..., Any], bool]:
-            found = invocation(self.backend, history, Call("", operation, args, how))
+        def method(operation: str, *args: Any) -> tuple[Callable[..., Any], bool]:
+            found = invocation(self.backend, history, Call("", operation, args, mode))
             return _bound(history, found), found.awaited
 
         def called(operation: str, *args: Any) -> Callable[..., Any]:
-            function, awaited = spelt(operation, *args)
-            return self._awaiting(function) if awaited else function
+            function, is_awaited = method(operation, *args)
+            return self._awaiting(function) if is_awaited else function
 
         def last(count: int) -> Callable[[], list[BaseMessage]]:
             name = self.backend.methods.get("last_messages", "last_messages")
-            offered = any(hasattr(history, twin) for twin in (name, f"a{name}"))
-            if not offered:
-                raise CannotDo(f"offers no {name}")
-            function, awaited = spelt("last_messages", count)
-            if how == "async" and self._strict and not awaited:
-                raise CannotDo(f"offers no a{name}")
-            return self._awaiting(function) if awaited else function
+            if not any(hasattr(history, one) for one in (name, f"a{name}")):
+                raise NotSupported(f"has no {name}")
+            function, is_awaited = method("last_messages", count)
+            if mode == "async" and self._strict and not is_awaited:
+                raise NotSupported(f"has no a{name}")
+            return self._awaiting(function) if is_awaited else function
 
         add = called("add_messages", [])
-        return Hand(
+        return Handle(
             add=add,
-            adding=spelt("add_messages", [])[0],
-            awaits=awaits,
+            add_unawaited=method("add_messages", [])[0],
+            is_async=is_async,
             read=called("messages"),
             clear=called("clear"),
             remove=getattr(history, "remove", called("clear")),
-            close=lambda: self._close(opened, how),
-            fill=lambda messages: self._fill(history, add, how, messages),
+            close=lambda: self._close(opened, mode),
+            fill=lambda messages: self._fill(history, add, mode, messages),
             last=last,
         )
 
     @contextmanager
-    def opened(self, session: str) -> Iterator[Hand]:
-        """A hand that is closed in the end."""
-        hand = self.open(session)
+    def opened(self, session: str) -> Iterator[Handle]:
+        """Open a history and close it at the end."""
+        handle = self.open(session)
         try:
-            yield hand
+            yield handle
         finally:
-            hand.close()
+            handle.close()
 
-    def at_once(self, hands: Sequence[Hand], messages: list[BaseMessage]) -> None:
-        """Let each of these add the messages: a thread each, or a task each."""
-        if hands[0].awaits:
+    def add_concurrently(
+        self, handles: Sequence[Handle], messages: list[BaseMessage]
+    ) -> list[float]:
+        """Let each handle add the messages at the same time, in a thread or a task.
 
-            async def together() -> None:
-                await asyncio.gather(*(hand.adding(messages) for hand in hands))
+        Returns:
+            The seconds that each add took.
+        """
+        if handles[0].is_async:
 
-            self._run(together())
-            return
+            async def add(handle: Handle) -> float:
+                began = time.perf_counter()
+                await handle.add_unawaited(messages)
+                return time.perf_counter() - began
+
+            async def add_all() -> list[float]:
+                return await asyncio.gather(*map(add, handles))
+
+            return self._run(add_all())
+
+        def add_in_thread(handle: Handle) -> float:
+            began = time.perf_counter()
+            handle.add(messages)
+            return time.perf_counter() - began
+
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(HANDLES, "history-bench")
-        for _ in self._threads.map(lambda hand: hand.add(messages), hands):
-            pass
+            self._threads = ThreadPoolExecutor(CONCURRENT_HANDLES, "history-bench")
+        return list(self._threads.map(add_in_thread, handles))
 
-    def _opened(self, session: str) -> Opened:
+    def _open(self, session: str) -> Opened:
         async def on_loop() -> Opened:
             return await aenter(self.backend.factory(session))
 
-        if self.how == "async":
+        if self.mode == "async":
             return self._run(on_loop())
         try:
             return enter(self.backend.factory(session))
@@ -198,24 +230,24 @@ class Contender:
             return self._run(aenter(needs.value))
 
     def _fill(
-        self, history: Any, add: Callable[..., Any], how: How, messages: Sequence[BaseMessage]
+        self, history: Any, add: Callable[..., Any], mode: How, messages: Sequence[BaseMessage]
     ) -> None:
-        if how == "async" and hasattr(history, "afill"):
+        if mode == "async" and hasattr(history, "afill"):
             self._run(history.afill(list(messages)))
         elif hasattr(history, "fill"):
             history.fill(list(messages))
         else:
-            for begin in range(0, len(messages), _FILLED_AT_ONCE):
-                add(list(messages[begin : begin + _FILLED_AT_ONCE]))
+            for begin in range(0, len(messages), _FILL_BATCH):
+                add(list(messages[begin : begin + _FILL_BATCH]))
 
-    def _close(self, opened: Opened, how: How) -> None:
-        """As the shape of the factory asks for, or else by the history's own method."""
+    def _close(self, opened: Opened, mode: How) -> None:
+        """Close a history by its context manager, or else by its method."""
         if opened.aexit is not None:
-            self._run(_awaited(opened.aexit()))
+            self._run(_await(opened.aexit()))
         elif opened.exit is not None:
             opened.exit()
         elif any(hasattr(opened.history, name) for name in ("close", "aclose")):
-            found = invocation(self.backend, opened.history, Call("", "close", (), how))
+            found = invocation(self.backend, opened.history, Call("", "close", (), mode))
             function = _bound(opened.history, found)
             (self._awaiting(function) if found.awaited else function)()
 
@@ -226,36 +258,39 @@ class Contender:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._runner.get_loop().run_until_complete(coroutine)
 
-    def remove(self) -> str | None:
-        """Remove what was stored, and say what could not be."""
+    def remove_sessions(self) -> str | None:
+        """Remove all sessions of this contender. Return an error message, or None."""
         try:
             for session in self._sessions:
                 if self.backend.remove is not None:
                     self.backend.remove(session)
                 else:
-                    with self.opened(session) as hand:
-                        hand.remove()
-        except Exception as error:  # whatever a history or a server raises here
-            return f"{self.backend.name}: not all sessions were removed: {told(error)}"
+                    with self.opened(session) as handle:
+                        handle.remove()
+        except Exception as error:  # a history or a server may raise anything
+            return f"{self.backend.name}: not all sessions were removed: {describe_error(error)}"
         return None
 
     def stop(self) -> None:
-        """End the threads and the loop."""
+        """End the threads and the event loop."""
         if self._threads is not None:
             self._threads.shutdown()
         self._runner.close()
 
 
-def told(error: Exception) -> str:
-    """What was raised, on one line: `raises ValueError: ...`; what we found ourselves, as it is."""
+def describe_error(error: Exception) -> str:
+    """Return an exception on one line, such as `raises ValueError: ...`.
+
+    For the two exceptions of this module, return their text alone.
+    """
     text = first_line(error)
-    if isinstance(error, CannotDo | Wrong):
+    if isinstance(error, NotSupported | WrongResult):
         return text
     return f"raises {type(error).__name__}{text and f': {text}'}"
 
 
 def _bound(history: Any, found: Invocation) -> Callable[..., Any]:
-    """The call as a function that takes the messages where they are not given already."""
+    """Return the call as a function. It takes the messages unless they are given already."""
     if found.attribute:
         return lambda: getattr(history, found.name)
     method = getattr(history, found.name)
@@ -265,5 +300,5 @@ def _bound(history: Any, found: Invocation) -> Callable[..., Any]:
     return method  # type: ignore[no-any-return]
 
 
-async def _awaited(awaitable: Any) -> Any:
+async def _await(awaitable: Any) -> Any:
     return await awaitable

@@ -1,48 +1,56 @@
-"""One operation measured: a backend, its floor and its peers by turns, its growth, its round trips.
+"""The measurement of one operation: a backend interleaved with its floor and its peers.
 
-Does not import pytest. `pytest_plugin.benchmarks` and the processes of `bench compare` use it.
+It also measures the growth with the length of the conversation and counts round trips. It imports
+no pytest: `pytest_plugin.benchmarks` and the processes of `bench compare` use it.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
-from chat_history_conformance.bench.counting import round_trips as trips
+from chat_history_conformance.bench.counting.round_trips import (
+    CannotCount,
+    RoundTripCounter,
+    counter_for,
+)
 from chat_history_conformance.bench.measure import statistics
-from chat_history_conformance.bench.measure.contenders import Contender, told
+from chat_history_conformance.bench.measure.contenders import Contender, describe_error
 from chat_history_conformance.bench.measure.operations import Operation, Trial
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.drivers.calls import How
 
+__all__ = ["Contenders", "Measurement", "count_round_trips"]
+
 _TOLERANCE = {0.0: 0.1, 1.0: 0.3}
-"""By how much an exponent may exceed what is allowed, with its whole interval. What must not grow
-has 26 % a decade. What grows in proportion has more: ten times the objects fall out of processor
-caches."""
+"""By how much an exponent, with its whole interval, may exceed the allowed one. Constant time may
+grow by 26 % in a decade. Linear time may grow more, because ten times the objects do not fit into
+the processor's caches."""
 
 _WARM_UP = 3
-_LEAST_ROUNDS = 5
-_LEAST_OF_A_PEER = 3
-_MOST_ROUNDS = 200
-_COUNTED = 3
+_MIN_ROUNDS = 5
+_MIN_ROUNDS_OF_A_PEER = 3
+_MAX_ROUNDS = 200
+_TIMES_COUNTED = 3
 
 
-class Field:
-    """All who take part in the measurements of one backend in one mode.
+class Contenders:
+    """The contenders of all measurements of one backend in one mode.
 
     Args:
         backend: The backend.
-        how: Whether it is called or awaited.
+        mode: `sync` or `async`.
     """
 
-    def __init__(self, backend: Backend, how: How) -> None:
+    def __init__(self, backend: Backend, mode: How) -> None:
         self.backend = backend
-        self.ours = Contender(backend, how)
+        self.ours = Contender(backend, mode)
         self.floor: Contender | None = None
         self.peers: dict[str, Contender] = {}
         self.missing: dict[str, str] = {}
@@ -64,164 +72,177 @@ class Field:
             server=self.backend.server,
             round_trips=self.backend.round_trips,
         )
-        return Contender(other, self.ours.how, strict=False)
+        return Contender(other, self.ours.mode, strict=False)
 
     def version_of(self, peer: str) -> str:
-        """The version of an installed peer."""
+        """Return the version of an installed peer."""
         return self._versions[peer]
 
     @property
     def is_first_mode(self) -> bool:
-        """Whether this is the mode that a backend is measured in first."""
-        return self.ours.how == self.backend.modes[0]
+        """True if this is the first of the backend's modes."""
+        return self.ours.mode == self.backend.modes[0]
 
-    @property
-    def everybody(self) -> Iterator[Contender]:
-        """All contenders."""
+    def all(self) -> Iterator[Contender]:
+        """Yield the backend, the floor and the peers."""
         yield self.ours
         if self.floor is not None:
             yield self.floor
         yield from self.peers.values()
 
-    def remove(self) -> Iterator[str]:
-        """Remove what all have stored; gives what could not be removed."""
-        for contender in self.everybody:
-            if left := contender.remove():
+    def remove_sessions(self) -> Iterator[str]:
+        """Remove the sessions of all contenders. Yield error messages."""
+        for contender in self.all():
+            if left := contender.remove_sessions():
                 yield left
 
     def stop(self) -> None:
-        """End what was started."""
-        for contender in self.everybody:
+        """End the threads and event loops of all contenders."""
+        for contender in self.all():
             contender.stop()
 
 
 @dataclass
-class _Side:
-    """One who is measured beside ours: its times by the number of the round."""
+class _Other:
+    """A trial next to that of the backend, with its times by the number of the round."""
 
     trial: Trial
     every: int = 1
     times: dict[int, float] = field(default_factory=dict)
 
-    def turn(self, number: int) -> None:
+    def time(self, number: int) -> None:
         if number % self.every == 0:
-            self.times[number] = self.trial.timed()
+            self.times[number] = self.trial.time()
 
 
-class Match:
-    """One operation on a field, arranged and warmed up.
+class Measurement:
+    """One operation on all contenders, prepared and warmed up.
 
-    A round is `let_others`, then ours, which the caller times and hands to `take`.
+    A round consists of `time_others` and the time of the backend itself. The caller measures that
+    and passes it to `record`.
 
     Args:
-        operation: What is measured.
-        contenders: Who takes part.
-        stack: Closes what is opened.
-        seconds: About how long each may be measured; None for ours alone, and once.
-        least: The least number of rounds.
+        operation: The operation.
+        contenders: The contenders.
+        stack: Closes everything that is opened.
+        seconds: About the time to measure each contender. None to run the backend alone, once.
+        min_rounds: The minimum number of rounds.
     """
 
     def __init__(
         self,
         operation: Operation,
-        contenders: Field,
+        contenders: Contenders,
         stack: ExitStack,
         *,
         seconds: float | None,
-        least: int = _LEAST_ROUNDS,
+        min_rounds: int = _MIN_ROUNDS,
     ) -> None:
         self.operation = operation
-        self.field = contenders
+        self.contenders = contenders
         self.times: list[float] = []
         self.failed: dict[str, str] = {}
-        self._sides: dict[str, _Side] = {}
-        self._lengths: dict[int, _Side] = {}
-
-        def arranged(contender: Contender, length: int) -> Trial:
-            return stack.enter_context(operation.arrange(contender, length))
-
-        self.trial = arranged(contenders.ours, operation.size)
+        self._others: dict[str, _Other] = {}
+        self._lengths: dict[int, _Other] = {}
+        self._stack = stack
+        self.trial = self._prepare(contenders.ours, operation.size)
         self.rounds = 1
-        if seconds is None:
-            return
+        if seconds is not None:
+            self._plan(seconds, min_rounds)
+
+    def _prepare(self, contender: Contender, length: int) -> Trial:
+        return self._stack.enter_context(self.operation.prepared(contender, length))
+
+    def _plan(self, seconds: float, min_rounds: int) -> None:
+        """Prepare the others, and set the number of rounds by what each costs."""
+        operation, contenders = self.operation, self.contenders
         costs = {"ours": _cost(self.trial)}
-        if contenders.floor is not None:
-            self._sides["floor"] = _Side(arranged(contenders.floor, operation.size))
-            costs["floor"] = _cost(self._sides["floor"].trial)
-        for name, peer in contenders.peers.items():
-            with self.if_it_can(name):
-                trial = arranged(peer, operation.size)
+        if contenders.floor is not None and operation.has_floor:
+            self._others["floor"] = _Other(self._prepare(contenders.floor, operation.size))
+            costs["floor"] = _cost(self._others["floor"].trial)
+        for name, peer in contenders.peers.items() if operation.has_peers else ():
+            with self.if_supported(name):
+                trial = self._prepare(peer, operation.size)
                 costs[name] = _cost(trial)
-                self._sides[name] = _Side(trial)
-        own = costs["ours"] + costs.get("floor", 0.0)
-        # The second mode leads to the same store.
+                self._others[name] = _Other(trial)
+        # The second mode uses the same storage, so growth is measured in the first only.
         grows_over = operation.grows_over if contenders.is_first_mode else ()
         if grows_over:
-            least = max(least, statistics.fewest())  # fewer have no interval
-        self.rounds = round(min(max(seconds / own, least, 2), _MOST_ROUNDS))
-        for name in contenders.peers.keys() & self._sides.keys():
-            turns = max(seconds / costs[name], _LEAST_OF_A_PEER)
-            self._sides[name].every = max(1, int(self.rounds // turns))
-        self._lengths = {length: _Side(arranged(contenders.ours, length)) for length in grows_over}
-        spent = sum(_cost(side.trial, 1) for side in self._lengths.values())
-        for side in self._lengths.values():
-            turns = max(2 * seconds / spent, least)
-            side.every = max(1, int(self.rounds // turns))
+            min_rounds = max(min_rounds, statistics.fewest())
+        own = costs["ours"] + costs.get("floor", 0.0)
+        self.rounds = round(min(max(seconds / own, min_rounds, 2), _MAX_ROUNDS))
+        for name in contenders.peers.keys() & self._others.keys():
+            wanted = max(seconds / costs[name], _MIN_ROUNDS_OF_A_PEER)
+            self._others[name].every = max(1, int(self.rounds // wanted))
+        self._lengths = {
+            length: _Other(self._prepare(contenders.ours, length)) for length in grows_over
+        }
+        spent = sum(_cost(other.trial, 1) for other in self._lengths.values())
+        for other in self._lengths.values():
+            wanted = max(2 * seconds / spent, min_rounds)
+            other.every = max(1, int(self.rounds // wanted))
 
-    def let_others(self) -> None:
-        """Let all others whose turn it is in this round do it."""
+    def time_others(self) -> None:
+        """Time all others that take part in this round."""
         number = len(self.times)
-        others = [*self._lengths.items(), *self._sides.items()]
-        # Another one begins each time, so that none falls into step with what else is going on.
+        others = [*self._lengths.items(), *self._others.items()]
+        # Another one begins each round, so that none falls into step with a disturbance.
         begin = number % len(others) if others else 0
-        for name, side in others[begin:] + others[:begin]:
-            if name not in self.field.peers:
-                side.turn(number)
+        for name, other in others[begin:] + others[:begin]:
+            if name not in self.contenders.peers:
+                other.time(number)
             elif name not in self.failed:
-                with self.if_it_can(str(name)):
-                    side.turn(number)
+                with self.if_supported(str(name)):
+                    other.time(number)
 
     @contextmanager
-    def if_it_can(self, peer: str) -> Iterator[None]:
-        """Note that a peer raises: it is what it is, and that it cannot is its result."""
+    def if_supported(self, peer: str) -> Iterator[None]:
+        """Record an exception of a peer as its result. We cannot fix a peer."""
         try:
             yield
         except Exception as error:
-            self.failed[peer] = told(error)
+            self.failed[peer] = describe_error(error)
 
-    def take(self, seconds: float) -> None:
-        """Note what ours took in this round, which ends it."""
+    def record(self, seconds: float) -> None:
+        """Record the backend's time of this round, which ends the round."""
         self.times.append(seconds)
 
-    def against(self, name: str) -> Mapping[str, Any] | None:
-        """What was measured of the floor or a peer, as a benchmark's `extra_info` has it."""
+    def compared_with(self, name: str) -> Mapping[str, Any] | None:
+        """Return the comparison with the floor or a peer, as stored in `extra_info`."""
         if name in self.failed:
             return {"missing": self.failed[name]}
-        side = self._sides.get(name)
-        if side is None:
+        other = self._others.get(name)
+        if other is None:
             return None
-        pairs = [(theirs, self.times[number]) for number, theirs in side.times.items()]
+        pairs = [(theirs, self.times[number]) for number, theirs in other.times.items()]
         ratio = statistics.ratio(pairs)
         return {
-            "median_s": median(side.times.values()),
+            "median_s": median(other.times.values()),
             "ratio": ratio.value,
             "interval": [ratio.low, ratio.high],
             "samples": len(pairs),
         }
 
+    def latency(self) -> Mapping[str, float] | None:
+        """Return the median and the 99th percentile of single adds by several handles at once."""
+        latencies = sorted(self.trial.latencies)
+        if not latencies:
+            return None
+        return {"median_s": median(latencies), "p99_s": _percentile(latencies, 0.99)}
+
     def growth(self) -> Mapping[str, Any] | None:
-        """How the time grew with the length of the conversation; None where it is not measured."""
+        """Return the growth of the time with the length, or None if it is not measured."""
         if not self._lengths:
             return None
         numbers = next(iter(self._lengths.values())).times
         rounds = [
-            {length: side.times[number] for length, side in self._lengths.items()}
+            {length: other.times[number] for length, other in self._lengths.items()}
             for number in numbers
         ]
         grows, allowed = statistics.exponent(rounds), self.operation.allowed
         return {
             "lengths": list(self._lengths),
-            "median_s": [median(side.times.values()) for side in self._lengths.values()],
+            "median_s": [median(other.times.values()) for other in self._lengths.values()],
             "exponent": grows.value,
             "interval": [grows.low, grows.high],
             "allowed": allowed,
@@ -229,49 +250,55 @@ class Match:
         }
 
 
-def round_trips(
-    operation: Operation, contender: Contender, times: int = _COUNTED
+def count_round_trips(
+    operation: Operation, contender: Contender, times: int = _TIMES_COUNTED
 ) -> tuple[int | None, str | None]:
-    """How many round trips one operation takes, exactly.
+    """Count the round trips of an operation exactly.
 
-    It is done several times, and the least is what it takes: whatever a client does besides, at a
-    time of its own, only adds to it.
+    The operation runs several times, and the minimum counts. A client's background requests can
+    only add to it.
 
     Args:
         operation: The operation.
-        contender: Who does it; in sessions of its own, through histories opened anew.
-        times: How often.
+        contender: The contender, which opens new histories for this.
+        times: How often to run the operation.
 
     Returns:
-        The number, or None and the reason why it cannot be told.
+        The number and None, or None and the reason why it cannot be counted.
     """
-    with trips.of(contender.backend) as counter:
-        if counter.why_not:
-            return None, counter.why_not
-        again = contender.again()
+    with counter_for(contender.backend) as counter:
+        if counter.problem:
+            return None, counter.problem
+        again = contender.with_same_sessions()
         try:
-            with operation.arrange(again, operation.size) as trial:
-                found = [_counted(trial, counter) for _ in range(times)]
+            with operation.prepared(again, operation.size) as trial:
+                counts = [_count(trial, counter) for _ in range(times)]
+        except CannotCount as error:
+            return None, str(error)
         finally:
             again.stop()
-    return min(found), None
+    return min(counts), None
 
 
-def _counted(trial: Trial, counter: trips.RoundTrips) -> int:
+def _count(trial: Trial, counter: RoundTripCounter) -> int:
     trial.prepare()
-    before = counter.sent
+    before = counter.total
     result = trial.act()
-    taken = counter.sent - before
+    made = counter.total - before
     trial.finish(result)
-    return taken
+    return made
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def _cost(trial: Trial, times: int = _WARM_UP) -> float:
-    """About how long one time takes, what is not measured included; warms up besides."""
+    """Return about the seconds of a trial with its preparation. This warms it up, too."""
     took = []
     for _ in range(times):
         began = time.perf_counter()
-        trial.timed()
+        trial.time()
         took.append(time.perf_counter() - began)
         if took[-1] > 1.0:
             break

@@ -1,4 +1,8 @@
-"""What a few noisy times say: a ratio of two, a growth exponent, each with its interval."""
+"""Estimates from a few noisy times, each with its interval: a ratio, a growth exponent, a median.
+
+Our own code, because scipy's bootstrap draws random resamples. This one is exact: the same times
+always give the same interval.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+__all__ = ["CONFIDENCE", "Estimate", "exponent", "fewest", "median", "ratio"]
+
 CONFIDENCE = 0.99
 
 _DECADE = 10
 _STEPS = 20_000
 _MANY = 100
-"""Values beyond which the bootstrap of a median gives what its order statistics give at once."""
+"""With more values than this, the order statistics of the median give the same interval, faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value and the interval that it lies in with the confidence asked for."""
+    """A value, and the interval that contains it with the requested confidence."""
 
     value: float
     low: float
@@ -26,21 +32,21 @@ class Estimate:
 
 
 def ratio(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) -> Estimate:
-    """How many times as long the second of each pair took as the first.
+    """Return the ratio of the second time of each pair to the first.
 
     The value is exp of the median of log(head / base). The interval is the bootstrap's for that
-    median, with percentiles moved outwards by Student's t, since a bootstrap of few values is too
+    median, with percentiles moved outwards by Student's t, because a bootstrap of few values is too
     narrow (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician
     69:4, 2015, "expanded percentile interval"). The bootstrap's distribution of a median is known
-    exactly (Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979), so nothing is drawn:
-    the same pairs in any order give the same interval. Simulated for 8 to 30 pairs of equal times
-    with log-normal noise and spikes, and of other shapes, it excludes 1 in at most 1 of 100
-    where plain percentiles do so in up to 4; fewer pairs than `fewest(confidence)` cannot reach
-    the confidence, and get the whole of what was seen.
+    exactly (Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979), so no random numbers
+    are needed, and the same pairs in any order give the same interval. In simulations with 8 to 30
+    pairs of equal times with log-normal noise and spikes, and of other shapes, it excludes 1 in at
+    most 1 of 100 cases; plain percentiles do so in up to 4. Fewer pairs than `fewest(confidence)`
+    cannot reach the confidence, and get their whole range.
 
     Args:
-        pairs: `(base, head)` in seconds, measured by turns, two at least.
-        confidence: How often the interval holds the true ratio, below 1.
+        pairs: `(base, head)` in seconds, measured alternately, at least two.
+        confidence: How often the interval contains the true ratio, below 1.
 
     Raises:
         ValueError: There are fewer than two pairs, or a time is not a positive number.
@@ -55,15 +61,15 @@ def ratio(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) 
 
 
 def exponent(rounds: Sequence[Mapping[int, float]], confidence: float = CONFIDENCE) -> Estimate:
-    """The power of the length that a time grows with: 0 does not grow, 1 grows as the length.
+    """Return the exponent of the growth of time with length: 0 is constant, 1 is linear.
 
     Each round gives the slope of log time over log length, by least squares over the greatest
-    decade of its lengths: below it, what each call costs whatever its length hides the growth.
-    The value is the median of the slopes, the interval that of `ratio`.
+    decade of its lengths. Below that decade, the fixed cost of a call hides the growth. The value
+    is the median of the slopes, and the interval is computed as in `ratio`.
 
     Args:
-        rounds: For each round the seconds by length, two rounds at least.
-        confidence: How often the interval holds the true exponent, below 1.
+        rounds: The seconds by length of each round, at least two rounds.
+        confidence: How often the interval contains the true exponent, below 1.
 
     Raises:
         ValueError: There are fewer than two rounds, they differ in their lengths, the greatest
@@ -91,11 +97,11 @@ def exponent(rounds: Sequence[Mapping[int, float]], confidence: float = CONFIDEN
 
 
 def median(samples: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """The median of some times, with the interval of `ratio`.
+    """Return the median of times, with an interval as in `ratio`.
 
     Args:
-        samples: Seconds, two at least.
-        confidence: How often the interval holds the true median, below 1.
+        samples: Seconds, at least two.
+        confidence: How often the interval contains the true median, below 1.
 
     Raises:
         ValueError: There are fewer than two samples, or one is not a positive number.
@@ -106,9 +112,9 @@ def median(samples: Sequence[float], confidence: float = CONFIDENCE) -> Estimate
 
 
 def fewest(confidence: float = CONFIDENCE) -> int:
-    """The fewest pairs or rounds whose whole range holds the true median with that confidence."""
+    """Return the number of pairs or rounds whose range contains the median with that confidence."""
     _check(confidence)
-    # The range misses the median where all values lie on one side of it.
+    # The range misses the median if all values lie on one side of it.
     return math.ceil(1 - math.log2(1 - confidence))
 
 
@@ -143,12 +149,12 @@ def _beyond(medians: Sequence[tuple[float, float]], tail: float) -> float:
 
 @lru_cache
 def _bootstrap_of_median(count: int) -> tuple[tuple[int, int, float], ...]:
-    """How likely the two middle values of a resample are these two of the ordered values.
+    """Return the probability of each pair of ordered values to be the middle of a resample.
 
-    For an odd count there is one middle value, given twice.
+    An odd count has one middle value, which is given twice.
     """
     half = (count + 1) // 2
-    # The middle value is at most the i-th where half of the draws or more are.
+    # The middle value is at most the i-th if at least half of the draws are.
     up_to = [
         sum(
             math.comb(count, drawn) * (i / count) ** drawn * (1 - i / count) ** (count - drawn)
@@ -173,13 +179,13 @@ def _bootstrap_of_median(count: int) -> tuple[tuple[int, int, float], ...]:
 
 @lru_cache
 def _tail(count: int, confidence: float) -> float:
-    """The share of the bootstrap's distribution that is left out on each side."""
+    """Return the share of the bootstrap's distribution to leave out on each side."""
     widened = math.sqrt(count / (count - 1)) * _student(count - 1, confidence)
     return statistics.NormalDist().cdf(-widened)
 
 
 def _student(freedom: int, confidence: float) -> float:
-    """What Student's t stays below in absolute value with that confidence."""
+    """Return the bound of the absolute value of Student's t with that confidence."""
     # With t = sqrt(freedom) * tan(angle), its density is a power of the cosine.
     step = math.pi / 2 / _STEPS
     density = [math.cos((i + 0.5) * step) ** (freedom - 1) for i in range(_STEPS)]
@@ -196,6 +202,6 @@ def _check(confidence: float) -> None:
         raise ValueError(f"a confidence is between 0 and 1, not {confidence}")
 
 
-def _positive(number: float, what: str) -> None:
+def _positive(number: float, name: str) -> None:
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{what} is not a positive number: {number}")
+        raise ValueError(f"{name} is not a positive number: {number}")

@@ -14,7 +14,7 @@ from chat_history_conformance.bench.compare.decision import (
     Comparison,
     Measured,
     Operation,
-    SideTold,
+    VersionSummary,
 )
 from chat_history_conformance.bench.report import comparison_pages as pages
 from chat_history_conformance.bench.report.page import page, sheet, text
@@ -73,7 +73,7 @@ def _header(comparison: Comparison) -> Iterator[str]:
     yield "</header>"
 
 
-def _side(side: SideTold) -> str:
+def _side(side: VersionSummary) -> str:
     return f"<code>{text(side.asked)}</code> {text(f'{side.package} {side.version}')}"
 
 
