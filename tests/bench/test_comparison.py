@@ -1,4 +1,4 @@
-"""Two versions compared: what decides, what is told, and the whole on real processes."""
+"""Tests of comparisons: the decision, the reports, and whole comparisons of real processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def noisy(seed: int, slower: Mapping[str, float], noise: float = 0.04) -> Measure:
-    """Processes whose times have log-normal noise, with one that is disturbed now and then."""
+    """Return times with log-normal noise and sometimes a disturbance."""
     drawn = random.Random(seed)
 
     def measure(role: Role, operations: Sequence[str], pair: int) -> dict[str, Sample]:
@@ -66,7 +66,7 @@ def noisy(seed: int, slower: Mapping[str, float], noise: float = 0.04) -> Measur
 
 
 def scripted(first: float, second: float, pairs: int = 20) -> Measure:
-    """Processes that find one ratio in the first measurement and another in the second."""
+    """Return times with one ratio in the first measurement and another in the second."""
 
     def measure(role: Role, operations: Sequence[str], pair: int) -> dict[str, Sample]:
         wobble = 1 + 0.001 * (pair % 3)
@@ -76,7 +76,7 @@ def scripted(first: float, second: float, pairs: int = 20) -> Measure:
     return measure
 
 
-def test_sides_take_turns_and_each_begins_every_other_pair() -> None:
+def test_versions_alternate_and_each_begins_every_other_pair() -> None:
     assert list(interleaved(3)) == [
         (0, "base"),
         (0, "head"),
@@ -87,7 +87,7 @@ def test_sides_take_turns_and_each_begins_every_other_pair() -> None:
     ]
 
 
-def test_pairs_hold_base_first_whoever_began() -> None:
+def test_pairs_have_base_first() -> None:
     [operation] = compare(["add"], Settings(), scripted(2.0, 2.0))
     assert all(head == 2 * base for base, head in operation.first.pairs)
     assert len(operation.first.pairs) == 20
@@ -105,7 +105,7 @@ def test_pairs_hold_base_first_whoever_began() -> None:
         (0.97, None, "unchanged", False),
     ],
 )
-def test_a_change_counts_only_where_it_is_found_twice(
+def test_change_counts_only_if_it_is_found_twice(
     first: float, second: float | None, verdict: str, withdrawn: bool
 ) -> None:
     [operation] = compare(["add"], Settings(), scripted(first, second or 99))
@@ -113,11 +113,11 @@ def test_a_change_counts_only_where_it_is_found_twice(
     assert operation.is_withdrawn is withdrawn
     assert (operation.second is not None) is (second is not None)
     assert operation.is_regression is (verdict == "slower")
-    # What was chosen for its size is not what is reported.
+    # The first measurement was selected for its size, so the second one is reported.
     assert operation.counted.estimate.value == pytest.approx(second or first)
 
 
-def test_only_what_points_some_way_is_measured_again() -> None:
+def test_only_changed_operations_are_measured_again() -> None:
     asked: list[tuple[str, ...]] = []
     measure = noisy(1, {"slow": 1.3})
 
@@ -131,19 +131,19 @@ def test_only_what_points_some_way_is_measured_again() -> None:
     assert asked == [("same", "slow")] * 40 + [("slow",)] * 40
 
 
-def test_a_small_change_is_none_however_sure_it_is() -> None:
+def test_change_below_the_threshold_does_not_count() -> None:
     [operation] = compare(["add"], Settings(threshold=0.1), scripted(1.08, 99))
     assert operation.counted.estimate.low > 1
     assert operation.verdict == "unchanged"
 
 
-def test_noise_that_hides_a_change_is_unclear() -> None:
+def test_noisy_operation_is_unclear() -> None:
     [operation] = compare(["add"], Settings(pairs=8), noisy(1, {}, noise=0.5))
     assert operation.verdict == "unclear"
 
 
 @pytest.mark.parametrize("noise", [0.04, 0.2])
-def test_the_same_against_itself_is_seldom_found_to_differ(noise: float) -> None:
+def test_equal_versions_rarely_differ(noise: float) -> None:
     names = [f"operation {number}" for number in range(20)]
     alarms = sum(
         any(each.verdict in ("slower", "faster") for each in found)
@@ -152,15 +152,15 @@ def test_the_same_against_itself_is_seldom_found_to_differ(noise: float) -> None
     assert alarms <= 2
 
 
-def test_a_tenth_more_is_found() -> None:
+def test_slowdown_of_10_percent_is_found() -> None:
     found = [compare(["add"], Settings(), noisy(seed, {"add": 1.1}))[0] for seed in range(100)]
     assert sum(each.verdict == "slower" for each in found) >= 95
 
 
-def test_one_round_trip_more_is_worse_without_any_noise() -> None:
+def test_one_more_round_trip_is_a_regression() -> None:
     def measure(role: Role, operations: Sequence[str], pair: int) -> dict[str, Sample]:
         trips = {"more": (4, 5), "fewer": (5, 4), "same": (4, 4), "uncounted": (4, None)}
-        # A background request that happens to be counted only ever adds to a process's number.
+        # A background request can only add to the count of a process.
         extra = 1 if pair == 3 else 0
         counted = {name: trips[name][role == "head"] for name in operations}
         return {
@@ -195,7 +195,7 @@ def test_one_round_trip_more_is_worse_without_any_noise() -> None:
         (Settings(seconds=math.nan), "more than 0 seconds"),
     ],
 )
-def test_settings_that_decide_nothing_are_refused(settings: Settings, reason: str) -> None:
+def test_settings_that_allow_no_decision_are_an_error(settings: Settings, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         settings.check()
 
@@ -225,16 +225,16 @@ DESCRIBED = {
         ("server", "kafka", "another server: none and kafka"),
     ],
 )
-def test_what_ran_elsewhere_cannot_be_compared(key: str, value: object, reason: str) -> None:
+def test_different_environments_cannot_be_compared(key: str, value: object, reason: str) -> None:
     assert incomparable(DESCRIBED, {**DESCRIBED, key: value}) == [reason]
 
 
-def test_what_ran_at_the_same_place_can_be_compared() -> None:
+def test_same_environment_can_be_compared() -> None:
     other = {**DESCRIBED, "packages": {"a": "2"}, "operations": []}
     assert incomparable(DESCRIBED, other) == []
 
 
-def test_packages_that_differ_are_told_but_for_the_compared_one() -> None:
+def test_differing_packages_are_listed_without_the_compared_one() -> None:
     one = {"mine": "1", "same": "1", "newer": "1", "gone": "1"}
     other = {"mine": "2", "same": "1", "newer": "2", "added": "1"}
     assert differing(one, other, ["mine"]) == {
@@ -255,18 +255,16 @@ def test_packages_that_differ_are_told_but_for_the_compared_one() -> None:
         (["nothing"], []),
     ],
 )
-def test_operations_are_chosen_by_name_with_or_without_a_mode(
-    patterns: list[str], found: list[str]
-) -> None:
+def test_patterns_match_names_with_or_without_a_mode(patterns: list[str], found: list[str]) -> None:
     names = ["add_1[sync]", "add_1[async]", "add_100[sync]", "clear[sync]"]
     assert matching(names, patterns) == found
 
 
-# Telling
+# Reporting
 
 
-def told(**changes: object) -> Comparison:
-    """A comparison with one of everything."""
+def example(**changes: object) -> Comparison:
+    """Return a comparison with one operation of each kind."""
     settings = Settings(pairs=8)
 
     def measured(middle: float) -> Measured:
@@ -312,7 +310,7 @@ def told(**changes: object) -> Comparison:
 
 
 def test_markdown_begins_with_what_got_worse() -> None:
-    text = comparison_pages.markdown(told())
+    text = comparison_pages.markdown(example())
     shown, _, _ = text.partition("<details>")
     assert text.startswith("## ❌ 2 of 6 operations got worse; 1 is unclear\n")
     rows = [line for line in shown.splitlines() if line.startswith("| `")]
@@ -332,14 +330,14 @@ def test_markdown_begins_with_what_got_worse() -> None:
 
 
 def test_markdown_of_no_change_says_so_and_folds_the_rest() -> None:
-    calm = told().backends[0].operations[4]
-    text = comparison_pages.markdown(told(backends=[Backend("tiny", [calm])], differing={}))
+    calm = example().backends[0].operations[4]
+    text = comparison_pages.markdown(example(backends=[Backend("tiny", [calm])], differing={}))
     assert text.startswith("## ✅ None of 1 operation got worse\n")
     assert "|" not in text.partition("<details>")[0]
 
 
-def test_what_the_noise_hides_is_not_called_good() -> None:
-    hidden = told(backends=[Backend("tiny", [told().backends[0].operations[5]])])
+def test_unclear_result_is_not_called_good() -> None:
+    hidden = example(backends=[Backend("tiny", [example().backends[0].operations[5]])])
     assert hidden.outcome == "unclear"
     headline = "Nothing can be told of 1 operation: the noise hides it"
     assert comparison_pages.markdown(hidden).startswith(f"## ⚪ {headline}\n")
@@ -347,9 +345,9 @@ def test_what_the_noise_hides_is_not_called_good() -> None:
 
 
 def test_markdown_shows_names_as_they_are() -> None:
-    calm = told().backends[0].operations[4]
+    calm = example().backends[0].operations[4]
     text = comparison_pages.markdown(
-        told(backends=[Backend("a`b|<script>\n@someone", [calm])], differing={})
+        example(backends=[Backend("a`b|<script>\n@someone", [calm])], differing={})
     )
     assert "``` a`b" in text or "`` a`b" in text
     assert "\n@someone" not in text
@@ -358,7 +356,7 @@ def test_markdown_shows_names_as_they_are() -> None:
 
 
 def test_json_follows_its_schema_and_holds_every_pair() -> None:
-    document = json.loads(comparison_pages.document(told()))
+    document = json.loads(comparison_pages.document(example()))
     schema = comparison_pages.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
@@ -376,7 +374,7 @@ def test_json_follows_its_schema_and_holds_every_pair() -> None:
 
 
 def test_the_schema_knows_every_field_and_no_other() -> None:
-    document = json.loads(comparison_pages.document(told()))
+    document = json.loads(comparison_pages.document(example()))
     validator = jsonschema.Draft202012Validator(comparison_pages.schema())
 
     def places(node: object) -> Iterator[dict[str, object]]:
@@ -401,7 +399,7 @@ def test_the_schema_knows_every_field_and_no_other() -> None:
 
 
 class Page(html.parser.HTMLParser):
-    """What a page holds."""
+    """The tags and words of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -420,7 +418,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_the_page_needs_nothing_beside_itself_and_runs_nothing() -> None:
-    text = comparison_html.html(told())
+    text = comparison_html.html(example())
     page = Page(text)
     assert not page.all("script")
     assert "default-src 'none'" in next(
@@ -433,9 +431,9 @@ def test_the_page_needs_nothing_beside_itself_and_runs_nothing() -> None:
 
 
 def test_the_page_has_a_plot_of_every_operation_with_a_dot_for_every_pair() -> None:
-    page = Page(comparison_html.html(told()))
-    plots = re.findall(r"<svg.*?</svg>", comparison_html.html(told()), re.DOTALL)
-    operations = told().backends[0].operations
+    page = Page(comparison_html.html(example()))
+    plots = re.findall(r"<svg.*?</svg>", comparison_html.html(example()), re.DOTALL)
+    operations = example().backends[0].operations
     assert len(plots) == len(operations)
     for plot, operation in zip(plots, operations, strict=True):
         drawn = ElementTree.fromstring(plot)
@@ -451,10 +449,10 @@ def test_the_page_has_a_plot_of_every_operation_with_a_dot_for_every_pair() -> N
 
 
 def test_right_of_one_is_slower() -> None:
-    text = comparison_html.html(told())
+    text = comparison_html.html(example())
     by_name = dict(
         zip(
-            [each.name for each in told().backends[0].operations],
+            [each.name for each in example().backends[0].operations],
             re.findall(r"<svg.*?</svg>", text, re.DOTALL),
             strict=True,
         )
@@ -472,14 +470,14 @@ def test_right_of_one_is_slower() -> None:
 
 def test_a_name_in_the_page_stays_text() -> None:
     evil = '"><img src=x onerror=alert(1)>'
-    calm = told().backends[0].operations[4]
-    page = Page(comparison_html.html(told(backends=[Backend(evil, [replace(calm, name=evil)])])))
+    calm = example().backends[0].operations[4]
+    page = Page(comparison_html.html(example(backends=[Backend(evil, [replace(calm, name=evil)])])))
     assert not page.all("img")
     assert evil in page.words
 
 
 def test_the_terminal_tells_every_operation_and_ends_with_the_outcome() -> None:
-    lines = comparison_pages.terminal(told()).splitlines()
+    lines = comparison_pages.terminal(example()).splitlines()
     assert lines[0] == "base: HEAD~1 (0123456789): tinyhist 1.0"
     assert "what differs: other 1 → missing" in lines
     assert "tiny on 4.1.1 (jvm)" in lines
@@ -507,7 +505,7 @@ def worker(directory: Path, body: str, role: str = "head") -> Worker:
     return Worker(role, Path(sys.executable), directory, script(directory, body))
 
 
-def test_a_process_is_told_what_to_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_passes_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     each = worker(
         tmp_path,
@@ -517,8 +515,8 @@ def test_a_process_is_told_what_to_measure(tmp_path: Path, monkeypatch: pytest.M
         names = sys.argv[sys.argv.index("--operations") + 1].split(",")
         assert sys.argv[1:4] == ["measure", "--backend", "tiny"], sys.argv
         assert sys.argv[sys.argv.index("--seconds") + 1] == "0.25"
-        told = {name: {"seconds": 0.5, "samples": 3, "round_trips": 2} for name in names}
-        print(json.dumps({"operations": told}))
+        samples = {name: {"seconds": 0.5, "samples": 3, "round_trips": 2} for name in names}
+        print(json.dumps({"operations": samples}))
         """,
     )
     found = each.measure("tiny", ["a[sync]", "b[async]"], 0.25, 7)
@@ -536,7 +534,7 @@ def test_a_process_is_told_what_to_measure(tmp_path: Path, monkeypatch: pytest.M
         ("time.sleep(60)", "head did not measure tiny within 0 s"),
     ],
 )
-def test_a_process_that_fails_is_told_of(
+def test_failed_process_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
 ) -> None:
     monkeypatch.setattr(processes, "_HUNG_SECONDS", 0.2 if "sleep" in body else 60.0)
@@ -545,14 +543,14 @@ def test_a_process_that_fails_is_told_of(
 
 
 SLICES = """
-def turn():
+def wait():
     print(flush=True)
     if not sys.stdin.readline():
-        sys.exit("nobody gives turns any more")
+        sys.exit("the comparison has ended")
 
 log = open("log", "a")
 for number in range(3):
-    turn()
+    wait()
     print("in", file=log, flush=True)
     time.sleep(0.02)
     print("out", file=log, flush=True)
@@ -560,12 +558,12 @@ print(json.dumps({"operations": {"a[sync]": {"seconds": 0.5, "samples": 3}}}))
 """
 
 
-def test_of_two_processes_one_works_at_a_time(
+def test_only_one_of_two_processes_works_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sides = [worker(tmp_path, SLICES, role) for role in ("base", "head")]
-    found = processes.measure_interleaved(sides, "tiny", ["a[sync]"], 0.1, 0)
+    workers = [worker(tmp_path, SLICES, role) for role in ("base", "head")]
+    found = processes.measure_interleaved(workers, "tiny", ["a[sync]"], 0.1, 0)
     assert found == [{"a[sync]": Sample(0.5)}] * 2
     assert Path("log").read_text().split() == ["in", "out"] * 6
 
@@ -574,17 +572,17 @@ def test_of_two_processes_one_works_at_a_time(
     ("failing", "reason"),
     [
         (
-            "turn(); sys.exit('it is gone')",
+            "wait(); sys.exit('it is gone')",
             r"head cannot measure tiny \(exit status 1\):\nit is gone",
         ),
         (
-            "print('no json'); turn()",
+            "print('no json'); wait()",
             "head did not answer `measure` of tiny with JSON but with 'no",
         ),
-        ("turn(); time.sleep(60)", "did not measure tiny within"),
+        ("wait(); time.sleep(60)", "did not measure tiny within"),
     ],
 )
-def test_a_process_that_fails_in_its_turn_ends_both(
+def test_failed_process_ends_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, reason: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -592,15 +590,15 @@ def test_a_process_that_fails_in_its_turn_ends_both(
     for name in ("base", "head"):
         (tmp_path / name).mkdir()
     endless = SLICES.replace("range(3)", "range(10**6)")
-    sides = [
+    workers = [
         worker(tmp_path / "base", endless, "base"),
         worker(tmp_path / "head", SLICES.replace("for number", f"{failing}\nfor number"), "head"),
     ]
     with pytest.raises(WorkerError, match=reason):
-        processes.measure_interleaved(sides, "tiny", ["a[sync]"], 0.01, 0)
+        processes.measure_interleaved(workers, "tiny", ["a[sync]"], 0.01, 0)
 
 
-def test_a_conftest_is_looked_for_where_pytest_looks(tmp_path: Path) -> None:
+def test_conftest_is_found_in_the_directories_of_pytest(tmp_path: Path) -> None:
     body = "print(json.dumps({'directory': sys.argv[sys.argv.index('--directory') + 1]}))"
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "conftest.py").write_text("")
@@ -619,7 +617,7 @@ class Clock:
         return self.now
 
 
-def test_what_is_over_in_two_seconds_tells_nothing(
+def test_short_comparison_prints_no_progress(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -631,7 +629,9 @@ def test_what_is_over_in_two_seconds_tells_nothing(
     assert capsys.readouterr().err == ""
 
 
-def test_progress_tells_the_time_left_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_in_a_file_is_plain_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     clock = Clock()
     progress = Progress(clock)
     for done in range(41):
@@ -643,7 +643,7 @@ def test_progress_tells_the_time_left_in_plain_lines(capsys: pytest.CaptureFixtu
     assert not any("\r" in line for line in lines)
 
 
-def test_progress_in_a_terminal_is_drawn_in_place(
+def test_progress_in_a_terminal_replaces_its_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -658,7 +658,7 @@ def test_progress_in_a_terminal_is_drawn_in_place(
     assert drawn.endswith("\ra line\n")
 
 
-# The whole
+# Whole comparisons
 
 HISTORY = """
 import time
@@ -704,12 +704,12 @@ tiny = "tinyhist:History"
 """
 
 QUICK = ["--pairs", "8", "--seconds", "0.002"]
-"""For differences of a thousand times, which no noise hides."""
+"""Enough for a factor of a thousand, which noise cannot hide."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison that was made."""
+    """A comparison that the command made."""
 
     project: Path
     cache: Path
@@ -722,13 +722,13 @@ class Compared:
 
     @property
     def command(self) -> list[str]:
-        sides = ["--base", "HEAD~1", "--head", "HEAD", "--cache", str(self.cache)]
-        return ["bench", "compare", *sides]
+        versions = ["--base", "HEAD~1", "--head", "HEAD", "--cache", str(self.cache)]
+        return ["bench", "compare", *versions]
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """A package that is not ours, whose second commit makes `add_messages` slower."""
+    """Compare two commits of another package. The second one has a slower `add_messages`."""
     directory = tmp_path_factory.mktemp("third-party")
     project = directory / "project"
     (project / "tinyhist").mkdir(parents=True)
@@ -766,7 +766,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     return replace(blank, status=done.returncode, output=done.stdout, progress=done.stderr)
 
 
-def test_a_slower_commit_of_a_third_party_is_found(compared: Compared) -> None:
+def test_slower_commit_of_another_package_is_found(compared: Compared) -> None:
     assert compared.status == 1, compared.progress
     document = json.loads(compared.read("json"))
     jsonschema.validate(document, comparison_pages.schema(), cls=jsonschema.Draft202012Validator)
@@ -781,7 +781,7 @@ def test_a_slower_commit_of_a_third_party_is_found(compared: Compared) -> None:
     assert document["base"]["commit"] == git(compared.project, "rev-parse", "HEAD~1")
 
 
-def test_what_was_found_is_in_every_output(compared: Compared) -> None:
+def test_result_is_in_every_output(compared: Compared) -> None:
     assert "tiny add_1[sync] takes" in compared.output
     assert "only head has last_10_of_10000[sync]" in compared.output
     assert "got worse" in compared.read("md").splitlines()[0]
@@ -790,7 +790,7 @@ def test_what_was_found_is_in_every_output(compared: Compared) -> None:
     assert "tiny, measured" in compared.progress
 
 
-def test_the_checkout_is_left_as_it_was(compared: Compared) -> None:
+def test_checkout_is_unchanged(compared: Compared) -> None:
     assert git(compared.project, "status", "--porcelain", "--ignored") == ""
     assert git(compared.project, "worktree", "list").count("\n") == 0
 
@@ -798,17 +798,16 @@ def test_the_checkout_is_left_as_it_was(compared: Compared) -> None:
 def run_again(
     compared: Compared, monkeypatch: pytest.MonkeyPatch, *options: str, backend: str = "tiny"
 ) -> int:
-    """Compare the same two commits in this process, as they were installed before."""
+    """Compare the same two commits in this process."""
     monkeypatch.chdir(compared.project)
     return main([*compared.command, "--backend", backend, *QUICK, *options])
 
 
-def test_a_commit_is_installed_once(
-    compared: Compared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_unchanged_operation_has_exit_status_0(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status = run_again(compared, monkeypatch, "--operations", "clear[sync]", "--threshold", "900")
     assert status == 0
-    assert "installing" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -818,11 +817,11 @@ def test_a_commit_is_installed_once(
         (["--pairs", "3"], "at least 8"),
         (["--threshold", "-1"], "more than 0 %"),
         (["--html", "."], "is a directory; name a file in it"),
-        (["--operations", "add_2"], "no operation of base is called add_2. There are open[sync]"),
+        (["--operations", "add_2"], "no operation of base matches add_2. There are open[sync]"),
         (["--server", "nothing"], "'nothing' is not understood"),
     ],
 )
-def test_wrong_use_is_told_with_what_to_do(
+def test_wrong_option_is_an_error_with_advice(
     compared: Compared,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -833,7 +832,7 @@ def test_wrong_use_is_told_with_what_to_do(
     assert reason in capsys.readouterr().err
 
 
-def test_sides_that_ran_elsewhere_are_not_compared(
+def test_versions_in_different_environments_are_not_compared(
     compared: Compared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     describe = Worker.describe
@@ -844,12 +843,12 @@ def test_sides_that_ran_elsewhere_are_not_compared(
 
     monkeypatch.setattr(Worker, "describe", elsewhere)
     assert run_again(compared, monkeypatch) == 2
-    told = capsys.readouterr().err
-    assert "tiny: base and head cannot be compared: another version of Python" in told
+    errors = capsys.readouterr().err
+    assert "tiny: base and head cannot be compared: another version of Python" in errors
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to look into")
-def test_an_interrupt_ends_every_process(compared: Compared) -> None:
+def test_interrupt_ends_every_process(compared: Compared) -> None:
     options = ["--backend", "tiny", "--pairs", "1000", "--seconds", "5"]
     with subprocess.Popen(
         [sys.executable, "-m", "chat_history_conformance", *compared.command, *options],
@@ -857,11 +856,12 @@ def test_an_interrupt_ends_every_process(compared: Compared) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # What runs in the background of a shell, these tests perhaps, may ignore it.
+        # A shell starts background jobs with this signal ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as running:
         assert running.stderr is not None
-        assert "trying every operation" in running.stderr.readline()
+        while "trying every operation" not in (line := running.stderr.readline()):
+            assert "installing" in line
         time.sleep(3)
         running.send_signal(signal.SIGINT)
         rest = running.stderr.read()
@@ -901,7 +901,7 @@ SQLiteChatMessageHistory.add_messages = _chatty
 """
 
 
-def test_our_own_backends_are_those_of_each_side_though_base_has_no_benchmarks(
+def test_each_version_measures_its_own_reference_backends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
@@ -912,13 +912,13 @@ def test_our_own_backends_are_those_of_each_side_though_base_has_no_benchmarks(
     shutil.copytree(ROOT / "src", project / "src", ignore=left_out)
     commit(project, "before there were benchmarks")
     for name, added in (("memory", SLOW_MEMORY), ("sqlite", CHATTY_SQLITE)):
-        with (project / "src" / "backends" / f"{name}.py").open("a") as file:
+        with (project / "src/backends/chat_history_backends" / f"{name}.py").open("a") as file:
             file.write(added)
     monkeypatch.chdir(project)
     output = tmp_path / "out.json"
-    sides = ["--base", "HEAD", "--head", ".", "--cache", str(tmp_path / "cache")]
+    versions = ["--base", "HEAD", "--head", ".", "--cache", str(tmp_path / "cache")]
     asked = ["--backend", "memory", "--backend", "sqlite", "--operations", "add_1[sync]"]
-    status = main(["bench", "compare", *sides, *asked, *QUICK, "--json", str(output)])
+    status = main(["bench", "compare", *versions, *asked, *QUICK, "--json", str(output)])
     assert status == 1
     document = json.loads(output.read_text("utf-8"))
     assert document["head"]["asked"].endswith("with changes)")

@@ -1,4 +1,4 @@
-"""Benchmarks as pytest items: what they measure, what they save, and the gate of round trips."""
+"""Tests of benchmarks as pytest items: their results, and the budget of round trips."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRINTED = "--history-write-round-trips"
 USUAL = ("-p", "no:xdist")
 MINE = "histories:Mine"
 JUDGED = f"--history-backend={MINE}"
-BESIDE = '''
+RIVALS = '''
 import sqlite3
 
 from chat_history_conformance import history_backend
@@ -49,11 +49,11 @@ class Odd(Mine):
 
 
 @history_backend(
-    "beside",
+    "mine",
     floor=Mine,
     peers={"langchain-core": Slow, "hypothesis": Odd, "no-such-package": Mine},
 )
-def beside(session_id):
+def mine(session_id):
     return Slow(session_id)
 '''
 CHATTY = '''
@@ -63,11 +63,11 @@ from chat_history_backends.sqlite import SQLiteChatMessageHistory
 
 
 class Plain(SQLiteChatMessageHistory):
-    """As it is, without floor and peers."""
+    """The history of the suite, without floor and peers."""
 
 
 class Chatty(SQLiteChatMessageHistory):
-    """Asks once more than it has to, with each add."""
+    """Makes a needless round trip with each add."""
 
     def add_messages(self, messages):
         self.messages_there()
@@ -82,13 +82,13 @@ class Chatty(SQLiteChatMessageHistory):
 
 @pytest.fixture(autouse=True)
 def _as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytest-benchmark measures nothing in a worker of pytest-xdist, which may run this test."""
+    """Hide a worker of pytest-xdist, in which pytest-benchmark measures nothing."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
 @pytest.fixture
 def measure(run: Run, pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Run benchmarks in this process, as short as can be."""
+    """Return a function that runs short benchmarks in this process."""
     pytester.makepyfile(chatty=CHATTY)
 
     def measure(backend: str, operations: str, *arguments: str) -> pytest.RunResult:
@@ -103,7 +103,7 @@ Measure = Callable[..., pytest.RunResult]
 
 
 def saved() -> dict[str, Mapping[str, Any]]:
-    """What was saved last of each benchmark, by the end of its name."""
+    """Return the last saved result of each benchmark, by the end of its name."""
     *_, newest = sorted(Path(".benchmarks").glob("*/*_history.json"))
     found = json.loads(newest.read_text("utf-8"))["benchmarks"]
     return {one["name"].removeprefix("benchmark."): one for one in found}
@@ -114,14 +114,14 @@ def usage_error(result: pytest.RunResult) -> str:
     return " ".join(result.errlines + result.outlines)
 
 
-# -- what is measured ------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------
 
 
 def test_every_operation_is_measured_in_both_modes(measure: Measure) -> None:
     result = measure(MINE, "", "-k", "not 10000")
-    result.assert_outcomes(passed=18, deselected=4)
-    names = ["open", "add_1", "add_100", "read_10", "read_100", "read_1000", "chat_turn", "clear"]
-    names.append("add_1_by_8_handles")
+    result.assert_outcomes(passed=22, deselected=4)
+    names = ["open", "add_1", "add_100", "read_empty", "read_10", "read_100", "read_1000"]
+    names += ["read_10_in_a_row", "chat_turn", "clear", "add_1_by_8_handles"]
     assert list(saved()) == [f"{name}[{mode}]" for name in names for mode in ("sync", "async")]
     for name, one in saved().items():
         assert one["group"] == one["extra_info"]["title"]
@@ -129,22 +129,33 @@ def test_every_operation_is_measured_in_both_modes(measure: Measure) -> None:
         assert one["extra_info"]["backend"] == "histories:Mine"
         assert one["extra_info"]["round_trips"] == 0
         assert one["stats"]["rounds"] >= 2
-        where = one["extra_info"]["environment"]
-        assert {"python", "machine", "cores", "langchain-core"} <= where.keys()
-        assert platform.node() not in where.values()
+        environment = one["extra_info"]["environment"]
+        assert {"python", "machine", "cores", "langchain-core"} <= environment.keys()
+        assert platform.node() not in environment.values()
 
 
-def test_an_operation_that_a_history_does_not_offer_is_skipped_with_the_reason(
+def test_optional_operation_runs_only_if_the_command_line_names_it(measure: Measure) -> None:
+    result = measure(MINE, "open_among_1000_sessions[sync] open[sync]")
+    result.assert_outcomes(passed=2, deselected=26)
+
+
+def test_concurrent_adds_have_a_99th_percentile(measure: Measure) -> None:
+    result = measure(MINE, "add_1_by_8_handles[sync] add_1_by_8_handles[async]")
+    for one in saved().values():
+        latency = one["extra_info"]["latency"]
+        assert 0 < latency["median_s"] <= latency["p99_s"]
+    result.stdout.fnmatch_lines(["*add_1_by_8_handles[[]sync[]]: half of the adds took at most*"])
+
+
+def test_unsupported_operation_is_skipped_with_the_reason(
     measure: Measure,
 ) -> None:
     result = measure(MINE, "last_10_of_10000[sync] last_10_of_10000[async]", "-rs")
-    result.assert_outcomes(skipped=2, deselected=20)
-    result.stdout.fnmatch_lines(["SKIPPED [[]2[]]*not applicable: offers no last_messages"])
+    result.assert_outcomes(skipped=2, deselected=24)
+    result.stdout.fnmatch_lines(["SKIPPED [[]2[]]*not applicable: has no last_messages"])
 
 
-def test_a_mode_that_a_backend_gives_up_is_not_measured(
-    measure: Measure, pytester: pytest.Pytester
-) -> None:
+def test_mode_in_lacks_is_not_measured(measure: Measure, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """
         from chat_history_conformance import history_backend
@@ -156,22 +167,20 @@ def test_a_mode_that_a_backend_gives_up_is_not_measured(
         """
     )
     measure("awaited", "", "-k", "add_1 or chat_turn or open").assert_outcomes(
-        passed=5, deselected=6
+        passed=5, deselected=8
     )
     assert all(name.endswith("[async]") for name in saved())
 
 
-def test_a_read_that_loses_messages_is_no_measurement(measure: Measure) -> None:
+def test_read_that_loses_messages_fails(measure: Measure) -> None:
     result = measure("histories:Forgetful", "read_10[sync]")
-    result.stdout.fnmatch_lines(["*a read gave 2 messages where there are 10*"])
+    result.stdout.fnmatch_lines(["*a read returned 2 messages instead of 10*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_the_floor_and_the_peers_are_measured_beside_it(
-    measure: Measure, pytester: pytest.Pytester
-) -> None:
-    pytester.makeconftest(BESIDE)
-    measure("beside", "read_100[sync]", "--benchmark-min-rounds=15")
+def test_floor_and_peers_are_measured(measure: Measure, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(RIVALS)
+    measure("mine", "read_100[sync]", "--benchmark-min-rounds=15")
     about = saved()["read_100[sync]"]["extra_info"]
     assert about["floor"]["ratio"] > 2  # ours copies, the floor does not
     assert about["floor"]["interval"][0] <= about["floor"]["ratio"] <= about["floor"]["interval"][1]
@@ -182,11 +191,11 @@ def test_the_floor_and_the_peers_are_measured_beside_it(
     assert about["peers"]["no-such-package"] == {"missing": "not installed"}
 
 
-def test_a_peer_that_cannot_do_it_is_told_and_fails_nothing(
+def test_error_of_a_peer_is_reported_and_does_not_fail_the_run(
     measure: Measure, pytester: pytest.Pytester
 ) -> None:
-    pytester.makeconftest(BESIDE)
-    measure("beside", "clear[sync]").assert_outcomes(passed=1, deselected=21)
+    pytester.makeconftest(RIVALS)
+    measure("mine", "clear[sync]").assert_outcomes(passed=1, deselected=25)
     missing = saved()["clear[sync]"]["extra_info"]["peers"]["hypothesis"]["missing"]
     assert missing == "raises RuntimeError: clearing is not for everyone"
 
@@ -196,27 +205,29 @@ def test_a_peer_that_cannot_do_it_is_told_and_fails_nothing(
     [
         (ValueError("no such index\nand more"), "raises ValueError: no such index"),
         (KeyError(), "raises KeyError"),
-        (NotSupported("offers no last_messages"), "offers no last_messages"),
+        (NotSupported("has no last_messages"), "has no last_messages"),
         (
-            WrongResult("a read gave 2 messages where there are 10"),
-            "a read gave 2 messages where there",
+            WrongResult("a read returned 2 messages instead of 10"),
+            "a read returned 2 messages",
         ),
     ],
 )
-def test_why_something_was_not_measured_is_told_on_one_line(error: Exception, line: str) -> None:
+def test_describe_error_returns_one_line(error: Exception, line: str) -> None:
     text = describe_error(error)
     assert text.startswith(line)
     assert "\n" not in text
 
 
-def test_a_long_reason_is_cut_where_one_sees_it() -> None:
+def test_describe_error_shortens_long_texts() -> None:
     text = describe_error(RuntimeError(f"begin {'of a long story ' * 40}end"))
     assert len(text) < 200
     assert " … " in text
     assert text.endswith("end")
 
 
-def test_a_floor_without_async_twins_is_called(measure: Measure, pytester: pytest.Pytester) -> None:
+def test_floor_without_async_methods_is_called_synchronously(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
     pytester.makeconftest(
         """
         from chat_history_conformance import history_backend
@@ -240,11 +251,11 @@ def test_a_floor_without_async_twins_is_called(measure: Measure, pytester: pytes
             return Mine(session_id)
         """
     )
-    measure("mine", "add_1[async]").assert_outcomes(passed=1, deselected=21)
+    measure("mine", "add_1[async]").assert_outcomes(passed=1, deselected=25)
     assert saved()["add_1[async]"]["extra_info"]["floor"]["samples"] >= 2
 
 
-def test_an_add_that_grows_with_the_conversation_is_found(
+def test_add_that_grows_with_the_conversation_is_reported(
     measure: Measure, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(
@@ -264,34 +275,34 @@ def test_an_add_that_grows_with_the_conversation_is_found(
         assert growth["too_fast"] == (backend == "growing:Growing")
 
 
-# -- pytest-benchmark as usual ---------------------------------------------------------------------
+# -- options of pytest-benchmark -------------------------------------------------------------------
 
 
-def test_contracts_are_not_run_and_no_verdict_is_told(measure: Measure) -> None:
+def test_contracts_do_not_run_and_no_verdict_is_printed(measure: Measure) -> None:
     result = measure(MINE, "open[sync] open[async]")
     assert "CONFORMANT" not in result.stdout.str()
     assert "INCOMPLETE" not in result.stdout.str()
     result.stdout.fnmatch_lines(["*benchmark 'open': 2 tests*"])
 
 
-def test_one_is_selected_by_its_id(measure: Measure) -> None:
-    measure(MINE, "open[sync]").assert_outcomes(passed=1, deselected=21)
+def test_node_id_selects_one_benchmark(measure: Measure) -> None:
+    measure(MINE, "open[sync]").assert_outcomes(passed=1, deselected=25)
     error = usage_error(measure(MINE, "opne[sync]"))
     assert "no benchmark is 'histories:Mine::benchmark.opne[sync]'" in error
     assert "Did you mean 'histories:Mine::benchmark.open[sync]'?" in error
 
 
-def test_switched_off_they_run_once_and_still_count(measure: Measure) -> None:
+def test_benchmark_disable_runs_once_and_counts_round_trips(measure: Measure) -> None:
     result = measure("chatty:Plain", "open[sync]", "--benchmark-disable", PRINTED)
-    result.assert_outcomes(passed=1, deselected=21)
+    result.assert_outcomes(passed=1, deselected=25)
     result.stdout.fnmatch_lines(['[[]"chatty:Plain"[]]', '"open[[]sync[]]" = *'])
 
 
-def test_skipping_benchmarks_skips_them(measure: Measure) -> None:
-    measure(MINE, "open[sync]", "--benchmark-skip").assert_outcomes(skipped=1, deselected=21)
+def test_benchmark_skip_skips_all(measure: Measure) -> None:
+    measure(MINE, "open[sync]", "--benchmark-skip").assert_outcomes(skipped=1, deselected=25)
 
 
-def test_a_run_is_saved_where_nothing_says_where(run: Run) -> None:
+def test_run_is_saved_by_default(run: Run) -> None:
     some = ("--history-benchmark", JUDGED, *SHORT, *USUAL, "-k", "open")
     run(*some)
     (found,) = Path(".benchmarks").glob("*/0001_history.json")
@@ -300,26 +311,26 @@ def test_a_run_is_saved_where_nothing_says_where(run: Run) -> None:
     again.stdout.fnmatch_lines(["*(NOW)*"])
 
 
-# -- the gate --------------------------------------------------------------------------------------
+# -- the budget of round trips ---------------------------------------------------------------------
 
 
 def _budget(result: pytest.RunResult) -> str:
-    """What `--history-write-round-trips` printed."""
+    """Return the output of `--history-write-round-trips`."""
     lines = result.outlines
     begin = next(n for n, line in enumerate(lines) if line.startswith("["))
     block = [line for line in lines[begin:] if line.startswith(("[", '"'))]
     return "\n".join(block) + "\n"
 
 
-def test_the_budget_that_a_run_prints_holds_for_the_next(measure: Measure) -> None:
+def test_printed_budget_passes_in_the_next_run(measure: Measure) -> None:
     some = ("chatty:Plain", "add_1[sync] add_100[async] add_1_by_8_handles[sync]")
     Path("budget.toml").write_text(_budget(measure(*some, PRINTED)))
     result = measure(*some, "--history-max-round-trips=budget.toml")
-    result.assert_outcomes(passed=3, deselected=19)
+    result.assert_outcomes(passed=3, deselected=23)
 
 
 @pytest.mark.parametrize("extent", [(), ("--benchmark-disable",)])
-def test_one_round_trip_more_for_each_add_fails_the_run(
+def test_one_more_round_trip_per_add_fails_the_run(
     measure: Measure, extent: tuple[str, ...]
 ) -> None:
     plain = _budget(measure("chatty:Plain", "add_1[sync]", PRINTED, *extent))
@@ -327,33 +338,31 @@ def test_one_round_trip_more_for_each_add_fails_the_run(
     for _ in range(3):
         budget = "--history-max-round-trips=budget.toml"
         result = measure("chatty:Chatty", "add_1[sync]", budget, *extent)
-        result.assert_outcomes(failed=1, deselected=21)
+        result.assert_outcomes(failed=1, deselected=25)
         result.stdout.fnmatch_lines(
-            ["add_1[[]sync[]] takes 5 round trips, and budget.toml allows 4. Find the request*"]
+            ["add_1[[]sync[]] takes 5 round trips, and budget.toml allows 4. Find the new request*"]
         )
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[sqlite", "cannot be read"),
         ("sqlite = 3", "a table for each backend"),
         ("[sqlite]\nadd_one = 1", "no operation named 'add_one'"),
-        ('[sqlite]\n"add_1[sync]" = "one"', "it is a whole number"),
-        ('[sqlite]\n"add_1[sync]" = true', "it is a whole number"),
-        ('[sqlite]\n"add_1[sync]" = -1', "it is a whole number"),
+        ('[sqlite]\n"add_1[sync]" = "one"', "write a whole number"),
+        ('[sqlite]\n"add_1[sync]" = true', "write a whole number"),
+        ('[sqlite]\n"add_1[sync]" = -1', "write a whole number"),
         ('[memory]\n"add_1[sync]" = 1', "has no table for sqlite"),
     ],
 )
-def test_a_budget_that_makes_no_sense_is_a_usage_error(
-    measure: Measure, text: str, told: str
-) -> None:
+def test_wrong_budget_is_a_usage_error(measure: Measure, text: str, message: str) -> None:
     Path("budget.toml").write_text(text)
     result = measure("sqlite", "", "--history-max-round-trips=budget.toml")
-    assert told in usage_error(result)
+    assert message in usage_error(result)
 
 
-def test_a_budget_that_is_not_there_is_a_usage_error(measure: Measure) -> None:
+def test_missing_budget_is_a_usage_error(measure: Measure) -> None:
     result = measure("sqlite", "", "--history-max-round-trips=none.toml")
     assert "none.toml cannot be read" in usage_error(result)
 
@@ -361,19 +370,19 @@ def test_a_budget_that_is_not_there_is_a_usage_error(measure: Measure) -> None:
 # -- wrong use -------------------------------------------------------------------------------------
 
 
-def test_without_pytest_benchmark_it_is_a_usage_error(run: Run) -> None:
+def test_missing_pytest_benchmark_is_a_usage_error(run: Run) -> None:
     error = usage_error(run("--history-benchmark", JUDGED, "-p", "no:benchmark"))
     assert "pip install 'chat-history-conformance[benchmark]'" in error
 
 
-def test_with_workers_of_xdist_it_is_a_usage_error(run_apart: Run) -> None:
+def test_xdist_workers_are_a_usage_error(run_apart: Run) -> None:
     pytest.importorskip("xdist")
     error = usage_error(run_apart("--history-benchmark", JUDGED, "-n", "2"))
     assert "cannot be combined with pytest-xdist's -n" in error
 
 
 @pytest.mark.parametrize("option", ["--history-report=a.html", "--history-require-verdict"])
-def test_what_is_about_judging_is_a_usage_error_beside_it(run: Run, option: str) -> None:
+def test_judging_option_is_a_usage_error(run: Run, option: str) -> None:
     error = usage_error(run("--history-benchmark", JUDGED, option))
     assert f"{option.partition('=')[0]} is about judging" in error
 
@@ -381,6 +390,6 @@ def test_what_is_about_judging_is_a_usage_error_beside_it(run: Run, option: str)
 @pytest.mark.parametrize(
     "option", ["--history-max-round-trips=a.toml", "--history-write-round-trips"]
 )
-def test_what_is_about_measuring_is_a_usage_error_without_it(run: Run, option: str) -> None:
+def test_measuring_option_without_benchmark_is_a_usage_error(run: Run, option: str) -> None:
     error = usage_error(run(JUDGED, option))
     assert f"{option.partition('=')[0]} does nothing without --history-benchmark" in error

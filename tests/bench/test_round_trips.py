@@ -29,9 +29,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from chat_history_backends.kafka import KafkaChatMessageHistory, topics
 from chat_history_conformance import servers
-from chat_history_conformance.bench.counting import kafka_frames
-from chat_history_conformance.bench.counting import kafka_proxy
-from chat_history_conformance.bench.counting import round_trips
+from chat_history_conformance.bench.counting import kafka_frames, kafka_proxy, round_trips
 from chat_history_conformance.bench.counting.kafka_frames import FETCH, PRODUCE
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.registry import resolve

@@ -1,12 +1,15 @@
-"""The sides of a comparison: told apart, exported without touching a checkout, installed, kept."""
+"""Tests of the versions of a comparison: how they are read, copied and installed."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +36,7 @@ version = "1.0"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project in a repository of two commits; `module.py` says which one it is of."""
+    """Return a project in a repository of two commits, with a different `module.py` in each."""
     top = tmp_path / "project"
     top.mkdir()
     git(top, "init", "--quiet", "--initial-branch=main")
@@ -45,62 +48,57 @@ def project(tmp_path: Path) -> Path:
     return top
 
 
-# Told apart
+# Reading
 
 
-def test_a_commit_is_known_by_any_name_that_git_knows(project: Path) -> None:
+def test_commit_is_found_by_every_name_that_git_knows(project: Path) -> None:
     first = git(project, "rev-parse", "HEAD~1")
     git(project, "tag", "v1", first)
     for text in ("HEAD~1", "v1", first, first[:12], "git:v1"):
-        side = parse(text, project)
-        assert (side.kind, side.commit) == ("git", first)
-        assert side.is_fixed
+        version = parse(text, project)
+        assert (version.kind, version.commit) == ("git", first)
     assert parse("HEAD~1", project).label == f"HEAD~1 ({first[:10]})"
     assert parse(first[:12], project).label == first[:12]
 
 
-def test_a_directory_is_a_path_and_says_whether_it_has_changes(project: Path) -> None:
+def test_directory_is_a_path_and_its_label_shows_changes(project: Path) -> None:
     known = git(project, "rev-parse", "--short=10", "HEAD")
-    side = parse(".", project)
-    assert (side.kind, side.target) == ("path", str(project.resolve()))
-    assert not side.is_fixed
-    assert side.label == f". ({known})"
+    version = parse(".", project)
+    assert (version.kind, version.target) == ("path", str(project.resolve()))
+    assert version.label == f". ({known})"
     (project / "new.py").write_text("")
     assert parse(".", project).label == f". ({known} with changes)"
 
 
-def test_a_wheel_is_a_path(tmp_path: Path) -> None:
+def test_wheel_is_a_path(tmp_path: Path) -> None:
     wheel = tmp_path / "tinyhist-1.0-py3-none-any.whl"
     wheel.write_bytes(b"")
-    side = parse(wheel.name, tmp_path)
-    assert (side.kind, side.target) == ("path", str(wheel.resolve()))
+    version = parse(wheel.name, tmp_path)
+    assert (version.kind, version.target) == ("path", str(wheel.resolve()))
 
 
 @pytest.mark.parametrize(
-    ("text", "fixed"),
+    "text",
     [
-        ("tinyhist==1.0", True),
-        ("tinyhist[fast]==1.0", True),
-        ("tinyhist==1.*", False),
-        ("tinyhist>=1", False),
-        ("pip:tinyhist", False),
-        ("tinyhist @ https://example.org/tinyhist-1.0-py3-none-any.whl", False),
+        "tinyhist==1.0",
+        "tinyhist[fast]==1.0",
+        "tinyhist>=1",
+        "pip:tinyhist",
+        "tinyhist @ https://example.org/tinyhist-1.0-py3-none-any.whl",
     ],
 )
-def test_a_requirement_is_fixed_only_by_one_version(project: Path, text: str, fixed: bool) -> None:
-    side = parse(text, project)
-    assert side.kind == "pip"
-    assert side.is_fixed is fixed
+def test_requirement_is_read_as_one(project: Path, text: str) -> None:
+    assert parse(text, project).kind == "pip"
 
 
-def test_a_misspelt_branch_installs_no_package_of_that_name(project: Path) -> None:
-    with pytest.raises(VersionError, match="no commit of this repository") as raised:
+def test_misspelt_branch_does_not_install_a_package_of_that_name(project: Path) -> None:
+    with pytest.raises(VersionError, match="not a commit of this repository") as raised:
         parse("mian", project)
-    assert "no path, since there is no" in str(raised.value)
+    assert "not a path, because" in str(raised.value)
     assert "pip:mian installs the newest one" in str(raised.value)
 
 
-def test_what_is_both_a_branch_and_a_path_must_be_said(project: Path) -> None:
+def test_name_of_a_branch_and_a_path_needs_a_prefix(project: Path) -> None:
     (project / "inner").mkdir()
     (project / "inner" / "pyproject.toml").write_text(PYPROJECT)
     git(project, "branch", "inner", "HEAD~1")
@@ -113,58 +111,58 @@ def test_what_is_both_a_branch_and_a_path_must_be_said(project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("git:nowhere", "no commit of this repository"),
-        ("git:--help", "no commit of this repository"),
-        ("path:nowhere", "there is no"),
-        ("path:empty", "holds neither pyproject.toml nor setup.py"),
+        ("git:nowhere", "not a commit of this repository"),
+        ("git:--help", "not a commit of this repository"),
+        ("path:nowhere", "does not exist"),
+        ("path:empty", "has neither pyproject.toml nor setup.py"),
         ("path:module.py", "neither a directory nor a wheel"),
-        ("pip:a b", "no requirement as pip reads them"),
+        ("pip:a b", "not a requirement as pip reads them"),
     ],
 )
-def test_a_side_that_is_not_what_its_prefix_says_is_refused(
-    project: Path, text: str, reason: str
-) -> None:
+def test_wrong_prefix_is_an_error(project: Path, text: str, reason: str) -> None:
     (project / "empty").mkdir()
     with pytest.raises(VersionError, match=reason):
         parse(text, project)
 
 
-def test_outside_of_a_repository_the_reason_says_so(tmp_path: Path) -> None:
-    with pytest.raises(VersionError, match="is in no git repository"):
+def test_error_outside_of_a_repository_says_so(tmp_path: Path) -> None:
+    with pytest.raises(VersionError, match="is not in a git repository"):
         parse("HEAD~1", tmp_path)
 
 
-def test_a_shallow_clone_is_told_how_to_get_the_rest(project: Path, tmp_path: Path) -> None:
+def test_error_in_a_shallow_clone_explains_how_to_fetch_the_rest(
+    project: Path, tmp_path: Path
+) -> None:
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth=1", project.as_uri(), str(shallow))
     with pytest.raises(VersionError, match=r"--unshallow.*fetch-depth: 0"):
         parse("HEAD~1", shallow)
 
 
-def test_a_password_in_a_url_is_not_told() -> None:
+def test_label_has_no_password() -> None:
     text = "tinyhist @ git+https://user:secret@example.org/tinyhist"
     assert "secret" not in Version(text, "pip", text).label
     assert strip_logins(text) == "tinyhist @ git+https://example.org/tinyhist"
 
 
-# Exported
+# Copying
 
 
-def test_a_commit_is_exported_without_touching_the_checkout(project: Path, tmp_path: Path) -> None:
+def test_copy_of_a_commit_leaves_the_checkout_unchanged(project: Path, tmp_path: Path) -> None:
     (project / "module.py").write_text("VERSION = 'being edited'\n")
     before = git(project, "status", "--porcelain"), git(project, "worktree", "list")
-    exported = copy_source(parse("HEAD~1", project), tmp_path / "out")
-    assert (exported / "module.py").read_text() == "VERSION = 'one'\n"
+    copied = copy_source(parse("HEAD~1", project), tmp_path / "out")
+    assert (copied / "module.py").read_text() == "VERSION = 'one'\n"
     assert (git(project, "status", "--porcelain"), git(project, "worktree", "list")) == before
 
 
-def test_an_exported_commit_has_the_tags_that_give_a_version(project: Path, tmp_path: Path) -> None:
+def test_copy_of_a_commit_has_the_tags(project: Path, tmp_path: Path) -> None:
     git(project, "tag", "v7", "HEAD~1")
-    exported = copy_source(parse("HEAD~1", project), tmp_path / "out")
-    assert git(exported, "describe", "--tags") == "v7"
+    copied = copy_source(parse("HEAD~1", project), tmp_path / "out")
+    assert git(copied, "describe", "--tags") == "v7"
 
 
-def test_a_path_is_exported_as_it_is_now(project: Path, tmp_path: Path) -> None:
+def test_copy_of_a_path_has_its_uncommitted_changes(project: Path, tmp_path: Path) -> None:
     (project / "module.py").write_text("VERSION = 'being edited'\n")
     (project / "new.py").write_text("")
     (project / "ignored.txt").write_text("")
@@ -172,57 +170,55 @@ def test_a_path_is_exported_as_it_is_now(project: Path, tmp_path: Path) -> None:
     (project / ".gitignore").symlink_to("ignore-rules")
     (project / "ignore-rules").write_text("ignored.txt\n")
     git(project, "config", "core.excludesFile", str(project / "ignore-rules"))
-    exported = copy_source(parse(".", project), tmp_path / "out")
-    assert (exported / "module.py").read_text() == "VERSION = 'being edited'\n"
-    assert (exported / "new.py").exists()
-    assert (exported / ".gitignore").is_symlink()
-    assert not (exported / "ignored.txt").exists()
+    copied = copy_source(parse(".", project), tmp_path / "out")
+    assert (copied / "module.py").read_text() == "VERSION = 'being edited'\n"
+    assert (copied / "new.py").exists()
+    assert (copied / ".gitignore").is_symlink()
+    assert not (copied / "ignored.txt").exists()
 
 
-def test_a_file_removed_from_the_path_is_not_exported(project: Path, tmp_path: Path) -> None:
+def test_copy_of_a_path_lacks_removed_files(project: Path, tmp_path: Path) -> None:
     (project / "module.py").unlink()
     assert not (copy_source(parse(".", project), tmp_path / "out") / "module.py").exists()
 
 
-def test_a_directory_outside_of_any_repository_is_copied(tmp_path: Path) -> None:
+def test_directory_outside_of_a_repository_is_copied(tmp_path: Path) -> None:
     (tmp_path / "plain" / ".venv").mkdir(parents=True)
     (tmp_path / "plain" / "pyproject.toml").write_text(PYPROJECT)
-    exported = copy_source(parse("plain", tmp_path), tmp_path / "out")
-    assert (exported / "pyproject.toml").exists()
-    assert not (exported / ".venv").exists()
+    copied = copy_source(parse("plain", tmp_path), tmp_path / "out")
+    assert (copied / "pyproject.toml").exists()
+    assert not (copied / ".venv").exists()
 
 
-def test_a_shallow_clone_can_be_exported(project: Path, tmp_path: Path) -> None:
+def test_shallow_clone_is_copied(project: Path, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth=1", project.as_uri(), str(shallow))
     for text in ("HEAD", "."):
-        exported = copy_source(parse(text, shallow), tmp_path / f"out-{len(text)}")
-        assert (exported / "module.py").read_text() == "VERSION = 'two'\n"
+        copied = copy_source(parse(text, shallow), tmp_path / f"out-{len(text)}")
+        assert (copied / "module.py").read_text() == "VERSION = 'two'\n"
 
 
-def test_a_project_below_the_top_of_its_repository_is_found_there(
-    project: Path, tmp_path: Path
-) -> None:
+def test_project_below_the_top_of_its_repository_is_found(project: Path, tmp_path: Path) -> None:
     inner = project / "packages" / "inner"
     (inner / "tests").mkdir(parents=True)
     (inner / "pyproject.toml").write_text(PYPROJECT)
     (inner / "tests" / "test_it.py").write_text("")
     commit(project, "three")
-    for number, (text, where) in enumerate(
+    for number, (text, directory) in enumerate(
         [("HEAD", inner), ("HEAD", inner / "tests"), (".", inner)]
     ):
-        exported = copy_source(parse(text, where), tmp_path / f"out-{number}")
-        assert exported == tmp_path / f"out-{number}" / "packages" / "inner"
-        assert (exported / "pyproject.toml").exists()
+        copied = copy_source(parse(text, directory), tmp_path / f"out-{number}")
+        assert copied == tmp_path / f"out-{number}" / "packages" / "inner"
+        assert (copied / "pyproject.toml").exists()
     # A commit from before the project was moved there has it at the top.
     assert parse("HEAD~1", inner).within == ""
 
 
-# Installed
+# Installing
 
 
 def wheel(directory: Path, version: str, *, name: str = "tinyhist", needs: str = "") -> Path:
-    """A wheel made by hand, so that no build backend has to be downloaded."""
+    """Write a wheel, so that no build backend must be downloaded."""
     path = directory / f"{name}-{version}-py3-none-any.whl"
     inside = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -237,165 +233,161 @@ def wheel(directory: Path, version: str, *, name: str = "tinyhist", needs: str =
 
 
 @pytest.fixture
-def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory from which alone packages are installed; the suite is taken to need none."""
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the only directory to install from. The suite seems to have no requirements."""
     directory = tmp_path / "wheels"
     directory.mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
-    monkeypatch.setenv("UV_FIND_LINKS", str(directory))
-    monkeypatch.setattr(environments, "_needs_of_the_suite", list)
-    return directory
+    monkeypatch.delenv("UV_FIND_LINKS", raising=False)
+    monkeypatch.setattr(environments, "_suite_requirements", list)
+    environments.pip_settings_for_uv.cache_clear()
+    yield directory
+    environments.pip_settings_for_uv.cache_clear()
 
 
-def maker(tmp_path: Path, said: list[str], **options: object) -> Installer:
+def installer(tmp_path: Path, lines: list[str], **options: Any) -> Installer:
     (tmp_path / "work").mkdir(exist_ok=True)
-    return Installer(
-        tmp_path / "work",
-        tmp_path / "cache",
-        said.append,
-        offline=True,
-        **options,  # type: ignore[arg-type]
-    )
+    cache = tmp_path / "cache"
+    return Installer(tmp_path / "work", lines.append, offline=True, cache=cache, **options)
 
 
-def asked(environment: Environment, program: str) -> str:
+def output(environment: Environment, program: str) -> str:
     command = [str(environment.python), "-I", "-c", program]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_fixed_requirement_is_installed_once_and_kept(wheels: Path, tmp_path: Path) -> None:
+def test_requirement_is_installed_from_the_place_that_pip_is_configured_for(
+    wheels: Path, tmp_path: Path
+) -> None:
     wheel(wheels, "1.0")
-    said: list[str] = []
-    side = parse("tinyhist==1.0", tmp_path)
-    made = maker(tmp_path, said).make(side, "base", ())
-    assert asked(made, "import tinyhist; print(tinyhist.VERSION)") == "1.0"
-    assert (made.package, made.version, made.modules) == ("tinyhist", "1.0", ["tinyhist"])
-    assert len(said) == 1
-    assert "installing base, tinyhist==1.0, to be kept in" in said[0]
-    assert maker(tmp_path, said).make(side, "base", ()) == made
-    assert len(said) == 1
-    # Nothing half made is left beside it.
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [made.home.name]
+    lines: list[str] = []
+    made = installer(tmp_path, lines).install(parse("tinyhist==1.0", tmp_path), "base")
+    assert output(made, "import tinyhist; print(tinyhist.VERSION)") == "1.0"
+    assert (made.package, made.package_version, made.modules) == ("tinyhist", "1.0", ["tinyhist"])
+    (line,) = lines
+    assert line.startswith("installing base, tinyhist==1.0; uv uses ")
+    assert "UV_FIND_LINKS" in line
+    assert (tmp_path / "cache").is_dir()
 
 
-def test_what_is_installed_differently_is_kept_apart(wheels: Path, tmp_path: Path) -> None:
-    side = parse("tinyhist==1.0", tmp_path)
-    makers = [
-        maker(tmp_path, []),
-        maker(tmp_path, [], extras=["tiny"]),
-        maker(tmp_path, [], beside=["other==1"]),
-        maker(tmp_path, [], backends=["tiny"]),
-    ]
-    keys = [each._key(side, ()) for each in makers] + [makers[0]._key(side, ["other==1"])]
-    assert len(set(keys)) == len(keys)
-    assert makers[0]._key(side, ()) == maker(tmp_path, [])._key(side, ())
+def test_settings_of_pip_become_variables_of_uv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://me:secret@one.example/simple\n"
+        "extra-index-url =\n    https://two.example/simple\n    https://three.example/simple\n"
+        "[install]\ntrusted-host = two.example\n"
+    )
+    for name in list(os.environ):
+        if name.startswith(("PIP_", "UV_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    find = environments.pip_settings_for_uv.__wrapped__
+    expected = {
+        "UV_DEFAULT_INDEX": "https://me:secret@one.example/simple",
+        "UV_INDEX": "https://two.example/simple https://three.example/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_INSECURE_HOST": "two.example",
+    }
+    assert {name: find().get(name) for name in expected} == expected
+    # The environment wins over the file, and a setting of uv wins over both.
+    monkeypatch.setenv("PIP_INDEX_URL", "https://four.example/simple")
+    assert find()["UV_DEFAULT_INDEX"] == "https://four.example/simple"
+    monkeypatch.setenv("UV_INDEX_URL", "https://five.example/simple")
+    assert "UV_DEFAULT_INDEX" not in find()
 
 
-def test_both_sides_get_one_version_of_everything_else(wheels: Path, tmp_path: Path) -> None:
+def test_missing_uv_names_the_extra(
+    wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uv", None)
+    with pytest.raises(VersionError, match=r"pip install 'chat-history-conformance\[benchmark\]'"):
+        installer(tmp_path, []).install(parse("tinyhist==1.0", tmp_path), "base")
+
+
+def test_both_versions_get_the_same_other_packages(wheels: Path, tmp_path: Path) -> None:
     wheel(wheels, "1", name="other")
-    wheel(wheels, "1.0", needs="other")
-    wheel(wheels, "2.0", needs="other")
-    each = maker(tmp_path, [])
-    base = parse("tinyhist==1.0", tmp_path)
-    each.make(base, "base", ())
-    # A newer one appears between the two installations.
     wheel(wheels, "2", name="other")
-    first, second = each.both(base, parse("tinyhist==2.0", tmp_path))
-    assert (first.version, second.version) == ("1.0", "2.0")
+    wheel(wheels, "1.0", needs="other<2")
+    wheel(wheels, "2.0", needs="other")
+    first, second = installer(tmp_path, []).install_both(
+        parse("tinyhist==1.0", tmp_path), parse("tinyhist==2.0", tmp_path)
+    )
+    assert (first.package_version, second.package_version) == ("1.0", "2.0")
     assert first.versions["other"] == second.versions["other"] == "1"
 
 
-def test_base_follows_head_where_head_needs_something_newer(wheels: Path, tmp_path: Path) -> None:
-    wheel(wheels, "1", name="other")
-    wheel(wheels, "1.0", needs="other")
-    said: list[str] = []
-    each = maker(tmp_path, said)
-    base = parse("tinyhist==1.0", tmp_path)
-    each.make(base, "base", ())
-    wheel(wheels, "2", name="other")
-    wheel(wheels, "2.0", needs="other>=2")
-    first, second = each.both(base, parse("tinyhist==2.0", tmp_path))
-    assert first.versions["other"] == second.versions["other"] == "2"
-    assert any("head does not take the versions that base got" in line for line in said)
-
-
-def test_sides_that_agree_on_nothing_are_installed_as_they_want(
+def test_base_gets_the_packages_of_head_if_head_needs_newer_ones(
     wheels: Path, tmp_path: Path
 ) -> None:
+    wheel(wheels, "1", name="other")
+    wheel(wheels, "2b1", name="other")
+    wheel(wheels, "1.0", needs="other")
+    wheel(wheels, "2.0", needs="other>=2b1")
+    lines: list[str] = []
+    first, second = installer(tmp_path, lines).install_both(
+        parse("tinyhist==1.0", tmp_path), parse("tinyhist==2.0", tmp_path)
+    )
+    assert first.versions["other"] == second.versions["other"] == "2b1"
+    assert any("head does not accept the package versions of base" in line for line in lines)
+
+
+def test_versions_without_common_packages_get_different_ones(wheels: Path, tmp_path: Path) -> None:
     for version in ("1", "2"):
         wheel(wheels, version, name="other")
         wheel(wheels, f"{version}.0", needs=f"other=={version}")
-    said: list[str] = []
-    first, second = maker(tmp_path, said).both(
+    lines: list[str] = []
+    first, second = installer(tmp_path, lines).install_both(
         parse("tinyhist==1.0", tmp_path), parse("tinyhist==2.0", tmp_path)
     )
     assert (first.versions["other"], second.versions["other"]) == ("1", "2")
-    assert any("differ in more than themselves" in line for line in said)
+    assert any("other packages will differ" in line for line in lines)
 
 
-def test_an_extra_called_as_the_backend_is_installed_by_itself(
-    wheels: Path, tmp_path: Path
-) -> None:
+def test_extra_with_the_name_of_the_backend_is_installed(wheels: Path, tmp_path: Path) -> None:
     wheel(wheels, "1", name="other")
     built = wheel(wheels, "1.0", needs='other; extra == "tiny"')
-    side = parse(str(built), tmp_path)
-    for backends, installed in ((["tiny"], True), (["tiny-async"], True), (["tinyish"], False)):
-        made = maker(tmp_path, [], backends=backends).make(side, "head", ())
-        assert ("other" in made.versions) is installed
-    assert "other" in maker(tmp_path, [], extras=["tiny"]).make(side, "head", ()).versions
+    version = parse(str(built), tmp_path)
+    for backends, is_installed in ((["tiny"], True), (["tiny-async"], True), (["tinyish"], False)):
+        made = installer(tmp_path, [], backends=backends).install(version, "head")
+        assert ("other" in made.versions) is is_installed
+    assert "other" in installer(tmp_path, [], extras=["tiny"]).install(version, "head").versions
 
 
-def test_an_extra_that_is_not_offered_is_refused(wheels: Path, tmp_path: Path) -> None:
-    side = parse(str(wheel(wheels, "1.0")), tmp_path)
-    with pytest.raises(VersionError, match="has no extra tny; it offers tiny, other"):
-        maker(tmp_path, [], extras=["tny"]).make(side, "head", ())
+def test_unknown_extra_names_the_known_ones(wheels: Path, tmp_path: Path) -> None:
+    version = parse(str(wheel(wheels, "1.0")), tmp_path)
+    with pytest.raises(VersionError, match=r"has no extra tny\. It offers tiny, other"):
+        installer(tmp_path, [], extras=["tny"]).install(version, "head")
 
 
-def test_what_cannot_be_installed_says_what_the_installer_said(
-    wheels: Path, tmp_path: Path
-) -> None:
+def test_failed_installation_shows_the_output_of_uv(wheels: Path, tmp_path: Path) -> None:
     with pytest.raises(VersionError, match="tinyhist==9") as raised:
-        maker(tmp_path, []).make(parse("tinyhist==9", tmp_path), "base", ())
-    assert "--offline let nothing be downloaded" in str(raised.value)
+        installer(tmp_path, []).install(parse("tinyhist==9", tmp_path), "base")
+    assert "--offline forbids downloads" in str(raised.value)
     assert not isinstance(raised.value, Conflict)
-    assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_python_that_is_none_is_refused(wheels: Path, tmp_path: Path) -> None:
-    with pytest.raises(VersionError, match="cannot be run as a Python"):
-        maker(tmp_path, [], python=str(tmp_path / "none")).make(
-            parse("tinyhist==1.0", tmp_path), "base", ()
-        )
+def test_missing_interpreter_is_an_error(wheels: Path, tmp_path: Path) -> None:
+    python = str(tmp_path / "none")
+    with pytest.raises(VersionError, match=re.escape(python)):
+        installer(tmp_path, [], python=python).install(parse("tinyhist==1.0", tmp_path), "base")
 
 
-def test_a_cache_that_cannot_be_written_is_refused(wheels: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("")
-    with pytest.raises(VersionError, match="name another directory with --cache"):
-        maker(tmp_path, []).make(parse("tinyhist==1.0", tmp_path), "base", ())
-
-
-def test_the_working_directory_does_not_hide_what_is_installed(tmp_path: Path) -> None:
-    side = Version("tinyhist==1.0", "pip", "tinyhist==1.0")
-    made = Environment(side, tmp_path / "home", "tinyhist", {"tinyhist": "1.0"}, ["tinyhist"], None)
+def test_modules_in_the_working_directory_do_not_hide_installed_ones(tmp_path: Path) -> None:
+    version = Version("tinyhist==1.0", "pip", "tinyhist==1.0")
+    home = tmp_path / "home"
+    made = Environment(version, home, "tinyhist", {"tinyhist": "1.0"}, ["tinyhist"], None)
     assert made.directory(tmp_path) == tmp_path
     (tmp_path / "tinyhist").mkdir()
     assert made.directory(tmp_path) is None
 
 
-def test_variables_that_mislead_another_python_are_taken_away(
+def test_variables_that_mislead_another_python_are_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("HISTORY_KAFKA", "host:1")
-    found = environments.clean_environment()
+    found = environments.environment_without_python_paths()
     assert "PYTHONPATH" not in found
     assert found["HISTORY_KAFKA"] == "host:1"
     assert found.get("PATH") == os.environ.get("PATH")
-
-
-def test_a_platform_keeps_caches_where_it_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "platformdirs", None)
-    with pytest.raises(VersionError, match=r"chat-history-conformance\[benchmark\].*--cache"):
-        environments.default_cache()
-    monkeypatch.undo()
-    assert "chat-history-conformance" in environments.default_cache().parts
