@@ -288,7 +288,7 @@ def test_contracts_do_not_run_and_no_verdict_is_printed(measure: Measure) -> Non
 def test_node_id_selects_one_benchmark(measure: Measure) -> None:
     measure(MINE, "open[sync]").assert_outcomes(passed=1, deselected=25)
     error = usage_error(measure(MINE, "opne[sync]"))
-    assert "no benchmark is 'histories:Mine::benchmark.opne[sync]'" in error
+    assert "No benchmark has the node id 'histories:Mine::benchmark.opne[sync]'" in error
     assert "Did you mean 'histories:Mine::benchmark.open[sync]'?" in error
 
 

@@ -1074,7 +1074,7 @@ def test_counters_in_threads_count_what_the_process_does(address: tuple[str, int
 
 
 def test_a_counter_cannot_be_entered_twice_at_once(counted: round_trips.RoundTripCounter) -> None:
-    with pytest.raises(RuntimeError, match="make another counter"):
+    with pytest.raises(RuntimeError, match="make another one"):
         counted.__enter__()
 
 
