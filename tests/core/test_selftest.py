@@ -1,4 +1,4 @@
-"""The proof that the suite bites: broken histories are caught, and scripts show the defects."""
+"""The self-test: broken histories are caught, and their scripts show the defects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENVIRONMENT = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 def finding_of(identifier: str) -> Finding:
-    """The finding by which the expected contract catches a broken history, shrunk."""
+    """Return the finding with which the expected contract catches a broken history, shrunk."""
     history = BROKEN[identifier]
     contract = catalogue.load()[history.breaks]
     seen = []
@@ -42,10 +42,10 @@ def finding_of(identifier: str) -> Finding:
 
 
 def run_with_a_server(script: Path, server: Server) -> tuple[int, str]:
-    """Run a script and do to the server what it asks its reader to do.
+    """Run a script, and pause or kill the server when the script asks for it.
 
     Returns:
-        Its exit status, and what it wrote on stderr.
+        The exit status of the script, and its output on stderr.
     """
     process = subprocess.Popen(
         [sys.executable, str(script)],
@@ -58,15 +58,15 @@ def run_with_a_server(script: Path, server: Server) -> tuple[int, str]:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    said = ""
+    output = ""
     while character := process.stdout.read(1):
-        said += character
-        asked = re.search(r"Please (\w+) the server at (\S+), then press Enter: $", said)
+        output += character
+        asked = re.search(r"Please (\w+) the server at (\S+), then press Enter: $", output)
         if asked:
             assert asked[2] == server.address
             getattr(server, asked[1])()
             print(file=process.stdin, flush=True)
-            said = ""
+            output = ""
     _, errors = process.communicate(timeout=120)
     return process.returncode, errors
 
@@ -80,7 +80,7 @@ def test_a_broken_history_is_caught_and_its_script_shows_the_defect(
     script.write_text(finding.reproducer, encoding="utf-8")
     if BROKEN[identifier].control == served.SERVED:
         with served.serving() as server:
-            status, told_at_the_end = run_with_a_server(script, server)
+            status, errors = run_with_a_server(script, server)
     else:
         run = subprocess.run(
             [sys.executable, str(script)],
@@ -90,17 +90,15 @@ def test_a_broken_history_is_caught_and_its_script_shows_the_defect(
             timeout=120,
             env=ENVIRONMENT,
         )
-        status, told_at_the_end = run.returncode, run.stderr
-    assert status != 0, f"the script ended well:\n{finding.reproducer}"
-    assert "SyntaxError" not in told_at_the_end
-    told = finding.summary.split(":")[0].split(" raises ")[0].strip("`")
+        status, errors = run.returncode, run.stderr
+    assert status != 0, f"the script found no defect:\n{finding.reproducer}"
+    assert "SyntaxError" not in errors
+    claim = finding.summary.split(":")[0].split(" raises ")[0].strip("`")
     raised = finding.summary.partition(" raises ")[2].partition(":")[0]
-    assert (raised and raised in told_at_the_end) or told in told_at_the_end, (
-        f"{told_at_the_end[-2000:]}\n{finding.summary}"
-    )
+    assert (raised and raised in errors) or claim in errors, f"{errors[-2000:]}\n{finding.summary}"
 
 
-def test_each_contract_has_a_broken_history_made_for_it() -> None:
+def test_each_contract_has_a_broken_history() -> None:
     made_for = {history.breaks for history in BROKEN.values()}
     assert sorted(set(catalogue.load()) - made_for) == []
     assert sorted(made_for - set(catalogue.load())) == []

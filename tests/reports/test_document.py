@@ -130,7 +130,7 @@ def test_a_report_that_0_1_0_wrote_is_read() -> None:
     assert [(one.name, one.verdict, len(one.contracts)) for one in report.backends] == [
         ("memory", "conformant", 6),
         ("upstream", "not_conformant", 6),
-        ("upstream", "not_conformant", 3),
+        ("upstream-kafka", "not_conformant", 3),
     ]
     # Nothing is lost: written again, the report is the same.
     assert json.loads(document.render(report)) == json.loads(path.read_text("utf-8"))

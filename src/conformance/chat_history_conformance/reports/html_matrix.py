@@ -24,7 +24,7 @@ _LETTERS: Mapping[Mode, str] = {"sync": "S", "async": "A", "mixed": "M", "proces
 _MODE_WORDS: Mapping[Mode, str] = {
     "sync": "sync",
     "async": "async",
-    "mixed": "sync and async in turn",
+    "mixed": "sync and async, alternating",
     "process": "second process",
 }
 _COLUMN_REM = 2.0
