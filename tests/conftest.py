@@ -120,7 +120,7 @@ def run(
     """Return a function that runs pytest in this process, on the small catalogue."""
     monkeypatch.delenv("CI", raising=False)
     # No history here delivers messages late, so there is nothing to wait for.
-    monkeypatch.setattr("chat_history_conformance.execution.session.STALE_WAIT", 0.0)
+    monkeypatch.setattr("chat_history_conformance.execution.handle.STALE_WAIT", 0.0)
     before = dict(registry._declared)
 
     def run_pytest(*arguments: str, **keywords: object) -> pytest.RunResult:

@@ -83,7 +83,7 @@ def contract(body: Any = adds_batches, **changes: Any) -> Contract:
 def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes subjects for factories and stops them at the end."""
     monkeypatch.setattr(
-        "chat_history_conformance.execution.session.STALE_WAIT", 0.0
+        "chat_history_conformance.execution.handle.STALE_WAIT", 0.0
     )  # nothing here comes late
     made: list[Subject] = []
 
@@ -297,7 +297,7 @@ def test_a_read_that_returns_no_list_is_told_so(subject: Any, returned: Any) -> 
     finding = judged(subject(Odd), contract()).finding
     assert finding.kind == "other"
     assert finding.summary.startswith("`messages` returned ")
-    assert finding.summary.endswith(" in place of a list of messages")
+    assert finding.summary.endswith(" instead of a list of messages")
 
 
 def test_a_read_that_returns_a_generator_is_told_so(subject: Any) -> None:
@@ -423,7 +423,7 @@ def test_a_session_that_cannot_be_cleared_is_noted(subject: Any) -> None:
 
     lasting = subject(Lasting)
     assert judged(lasting, contract()).outcome == "passed"
-    note = "what was stored could not be cleared (NotImplementedError)"
+    note = "stored messages could not be cleared (NotImplementedError)"
     assert lasting.notes == [note]
     STORE.clear()
 
@@ -453,7 +453,7 @@ def test_a_session_that_cannot_be_removed_is_noted(subject: Any) -> None:
 
     tested = subject(remove=remove)
     assert judged(tested, contract()).outcome == "passed"
-    assert tested.notes == ["what was stored could not be removed (PermissionError)"]
+    assert tested.notes == ["stored messages could not be removed (PermissionError)"]
     STORE.clear()
 
 
@@ -490,7 +490,7 @@ def test_a_function_inside_a_function_cannot_be_asked_from_a_second_process(subj
 
     result = judged(subject(), contract(body, modes=HANDLES), "process")
     assert result.outcome == "not_applicable"
-    assert "move it to module level" in result.reason
+    assert "Move it to module level" in result.reason
 
 
 # -- deviations, levels and pins ---------------------------------------------------------------

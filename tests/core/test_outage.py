@@ -15,7 +15,8 @@ from chat_history_conformance import servers
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration.backend import Backend
-from chat_history_conformance.execution import engine, outage
+from chat_history_conformance.diagnosis.compare import Snapshot
+from chat_history_conformance.execution import engine, fault_steps, outage
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.faulty import served
@@ -76,14 +77,14 @@ def answers(server: Server) -> bool:
 # -- how faults end ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["pause_server", "kill_server"])
+@pytest.mark.parametrize("fault", ["pause", "kill"])
 @pytest.mark.parametrize("ending", [None, ValueError, KeyboardInterrupt])
 def test_the_server_runs_after_a_contract_however_it_left_it(
     fault: str, ending: type[BaseException] | None, judge: Judge, server: Server
 ) -> None:
     def leaves_it_broken(s: Session, _: None) -> None:
         s.open()
-        getattr(s, fault)()
+        getattr(s.server, fault)()
         assert not answers(server)
         if ending is not None:
             raise ending
@@ -101,7 +102,7 @@ def test_a_failure_stays_the_finding_and_the_server_runs_afterwards(
 ) -> None:
     def fails(s: Session, _: None) -> None:
         s.open()
-        s.kill_server()
+        s.server.kill()
         s.fail("lost", "lost everything")
 
     assert judge(fails).reason == "lost everything"
@@ -118,9 +119,9 @@ def test_a_server_that_does_not_come_back_is_an_error_and_no_finding(
     for restarting in (True, False):
 
         def kills(s: Session, _: None, restarting: bool = restarting) -> None:
-            s.kill_server()
+            s.server.kill()
             if restarting:
-                s.restart_server()
+                s.server.restart()
 
         result = judge(kills)
         assert (result.outcome, result.reason) == ("error", "server: the port is taken")
@@ -141,12 +142,12 @@ def test_an_error_of_the_connection_is_an_error_before_a_fault_and_an_answer_aft
 
     def during(s: Session, _: None) -> None:
         a = s.open()
-        s.kill_server()
+        s.server.kill()
         a.read()
 
     def judged(s: Session, _: None) -> None:
         a = s.open()
-        s.kill_server()
+        s.server.kill()
         assert isinstance(a.try_add([HumanMessage("m0")]), served.ServedError)
         assert a.bounded_unless_refused("messages") is None
 
@@ -170,7 +171,7 @@ def test_a_declared_server_error_counts_like_a_connection_error(judge: Judge) ->
 
     def clears_during_a_fault(s: Session, _: None) -> None:
         a = s.open()
-        s.pause_server()
+        s.server.pause()
         a.clear()
 
     assert judge(clears, Raising, server_errors=(Gone,)).outcome == "error"
@@ -187,7 +188,7 @@ def test_nowhere_leads_to_a_port_where_nothing_listens_and_back(
 
     def looks_elsewhere(s: Session, _: None) -> None:
         before = s.open()
-        with s.nowhere() as address:
+        with s.server.unreachable() as address:
             assert servers.address(served.SERVED) == address != server.address
             astray = s.open()
             error = astray.try_add([HumanMessage("m0")])
@@ -204,7 +205,7 @@ def test_nowhere_leads_to_a_port_where_nothing_listens_and_back(
 
 def test_nowhere_ends_also_where_something_fails(judge: Judge, server: Server) -> None:
     def fails(s: Session, _: None) -> None:
-        with s.nowhere():
+        with s.server.unreachable():
             s.fail("lost", "lost everything")
 
     assert judge(fails).outcome == "failed"
@@ -235,13 +236,13 @@ def test_adds_go_on_during_a_fault_and_each_is_known_as_returned_or_raised(
         a = s.open()
 
         def restart() -> None:
-            s.kill_server()
+            s.server.kill()
             s.sleep(0.1)
-            s.restart_server()
+            s.server.restart()
 
-        outage.adds_during(s, a, "m", restart)
+        fault_steps.adds_during(s, a, "m", restart)
         counted["returned"], counted["raised"] = len(a.model.stored), len(a.model.refused)
-        outage.expect_acknowledged(s, a, outage.read_when_back(s, a))
+        fault_steps.expect_acknowledged(s, a, fault_steps.read_when_back(s, a))
 
     result = judge(adds)
     assert (result.outcome, result.reason) == ("passed", None)
@@ -253,10 +254,10 @@ def test_what_raised_may_be_there_once_and_not_twice(judge: Judge) -> None:
     def returned(*contents: str) -> Callable[[Session, None], None]:
         def body(s: Session, _: None) -> None:
             a = s.open()
-            outage.add_kept(s, a, "m0", "m1")
-            a.model.refused.append(outage.Snapshot(HumanMessage("u")))
+            fault_steps.add_kept(s, a, "m0", "m1")
+            a.model.refused.append(Snapshot(HumanMessage("u")))
             a.read()
-            outage.expect_acknowledged(s, a, [HumanMessage(content) for content in contents])
+            fault_steps.expect_acknowledged(s, a, [HumanMessage(content) for content in contents])
 
         return body
 
@@ -288,11 +289,11 @@ def test_reading_goes_on_until_the_server_is_back(judge: Judge, server: Server) 
 
     def reads(s: Session, _: None) -> None:
         a = s.open()
-        outage.add_kept(s, a, "m0")
-        s.kill_server()
-        s.restart_server()
+        fault_steps.add_kept(s, a, "m0")
+        s.server.kill()
+        s.server.restart()
         Slow.ready = time.monotonic() + 0.6
-        outage.expect_acknowledged(s, a, outage.read_when_back(s, a))
+        fault_steps.expect_acknowledged(s, a, fault_steps.read_when_back(s, a))
 
     result = judge(reads, Slow)
     assert (result.outcome, result.reason) == ("passed", None)
@@ -305,7 +306,7 @@ def test_a_hung_call_is_a_finding_whose_script_ends(judge: Judge, server: Server
     def waits(s: Session, _: None) -> None:
         a = s.open()
         s.subject.local.limit = 0.5
-        s.pause_server()
+        s.server.pause()
         a.read()
 
     result = judge(waits, Waiting)

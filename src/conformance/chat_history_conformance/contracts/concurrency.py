@@ -345,7 +345,7 @@ def the_first_use_by_several_at_once_works(s: Session, sizes: Sizes) -> None:
         [(handle, "open", ()), *lane] for handle, lane in zip(handles, lanes, strict=True)
     ]
     s.together(opening)
-    _all_there(s, s.open(near=True), written)
+    _all_there(s, s.open(in_this_process=True), written)
 
 
 @contract(

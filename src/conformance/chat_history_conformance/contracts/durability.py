@@ -96,7 +96,7 @@ def what_a_killed_process_had_added_is_there(s: Session, batches: Batches) -> No
         writer.add(batch)
     s.second_process_dies()
     reader.reads_back()
-    s.open(near=True).reads_back()
+    s.open(in_this_process=True).reads_back()
 
 
 @contract(

@@ -13,7 +13,7 @@ from chat_history_conformance.diagnosis.script_claims import (
     refused_or_at_least,
     was_refused,
 )
-from chat_history_conformance.execution.outage import (
+from chat_history_conformance.execution.fault_steps import (
     add_kept,
     adds_during,
     attempt_add,
@@ -53,7 +53,7 @@ _TOLERANCE = 2.0
     modes=(SYNC, ASYNC),
 )
 def a_server_that_is_not_there_is_told(s: Session, _: None) -> None:
-    with s.nowhere() as address:
+    with s.server.unreachable() as address:
         a, refusal = s.try_open()
         if a is None or refusal is not None:
             return
@@ -92,7 +92,7 @@ def a_server_that_is_not_there_is_told(s: Session, _: None) -> None:
     modes=(SYNC, ASYNC),
 )
 def an_error_names_the_session_and_the_server(s: Session, _: None) -> None:
-    with s.nowhere() as address:
+    with s.server.unreachable() as address:
         place = address.rpartition("/")[2]
         a, error = s.try_open()
         session_id = s.id_of("{nonce}-1")
@@ -135,8 +135,8 @@ def what_was_acknowledged_outlives_the_server(s: Session, _: None) -> None:
     a = s.open()
     add_kept(s, a, "m0", "m1", "m2")
     add_kept(s, a, "m3")
-    s.kill_server()
-    s.restart_server()
+    s.server.kill()
+    s.server.restart()
     b = s.open()
     expect_acknowledged(s, b, read_when_back(s, b))
     expect_acknowledged(s, a, read_when_back(s, a))
@@ -160,8 +160,8 @@ def an_old_handle_is_usable_after_a_restart(s: Session, _: None) -> None:
     a = s.open()
     add_kept(s, a, "m0")
     a.reads_back()
-    s.kill_server()
-    s.restart_server()
+    s.server.kill()
+    s.server.restart()
     read_when_back(s, a)
     add_kept(s, a, "m1")
     a.reads_back()
@@ -188,8 +188,8 @@ def adds_during_a_restart_are_stored_once_or_raise(s: Session, _: None) -> None:
     a = s.open()
 
     def restart() -> None:
-        s.kill_server()
-        s.restart_server()
+        s.server.kill()
+        s.server.restart()
 
     adds_during(s, a, "m", restart)
     expect_acknowledged(s, a, read_when_back(s, a))
@@ -216,12 +216,12 @@ def a_paused_server_neither_blocks_nor_loses(s: Session, _: None) -> None:
     a = s.open()
     add_kept(s, a, "m0", "m1")
     a.reads_back()
-    s.pause_server()
+    s.server.pause()
     attempt_add(s, a, "m2")
     got = a.bounded_unless_refused("messages")
     if got is not None:
         expect_acknowledged(s, a, got)
-    s.resume_server()
+    s.server.resume()
     read_when_back(s, a)
     add_kept(s, a, "m3")
     expect_acknowledged(s, a, read_when_back(s, a))
@@ -252,7 +252,7 @@ def a_bounded_read_of_a_paused_server_ends_in_time(s: Session, _: None) -> None:
     a.add([HumanMessage("m0"), HumanMessage("m1"), HumanMessage("m2")])
     a.bounded(offered[0], None, None)
     a.add([HumanMessage("m3")])
-    s.pause_server()
+    s.server.pause()
     for operation in reversed(offered):  # the one from the beginning may move the position
         wanted = a.model.stored[-1 if operation == "messages_from_last_consumed" else 0 :]
         got = a.bounded_unless_refused(operation, None, _BOUND)

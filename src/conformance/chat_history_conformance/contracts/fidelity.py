@@ -32,8 +32,9 @@ from langchain_core.messages.tool import tool_call_chunk
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
+from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.script_claims import was_accepted
-from chat_history_conformance.execution.session import Session, type_name
+from chat_history_conformance.execution.session import Session
 
 Messages = list[BaseMessage]
 

@@ -128,7 +128,7 @@ def async_methods_do_not_block_the_event_loop(s: Session, _: None) -> None:
     ]
     for operation, args in calls:
         least = _least_standstill(s, a, operation, args)
-        name = a.phrase(operation, args, "async").spelt.name
+        name = a.phrase(operation, args, "async").invocation.name
         s.check(
             below,
             Ref("least", least),
@@ -145,9 +145,9 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
     The first call that blocks the loop for less than the limit is the last one.
     """
     phrase = a.phrase(operation, args, "async")
-    if not phrase.spelt.awaited:
+    if not phrase.invocation.awaited:
         return 0.0
-    history, spelt = s.subject.local.history(a.key), phrase.spelt
+    history, spelt = s.subject.local.history(a.key), phrase.invocation
     measured: list[float] = []
 
     def measure() -> Any:
@@ -228,7 +228,7 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
 
 def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int) -> None:
     phrase = a.phrase("add_messages", (batch,), "async")
-    history, spelt = s.subject.local.history(a.key), phrase.spelt
+    history, spelt = s.subject.local.history(a.key), phrase.invocation
 
     def cancelled() -> Any:
         return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
@@ -310,7 +310,7 @@ def the_sync_methods_work_while_a_loop_is_running(s: Session, batches: Batches) 
     a = s.open()
     (batch,) = batches
     phrase = a.phrase("add_messages", (batch,), "sync")
-    history, spelt = s.subject.local.history(a.key), phrase.spelt
+    history, spelt = s.subject.local.history(a.key), phrase.invocation
 
     def add() -> None:
         getattr(history, spelt.name)(*spelt.args)

@@ -128,10 +128,14 @@ def compare(
 
 def raised(operation: str, error: BaseException) -> tuple[str, str]:
     """The summary and the cause of "`operation` raised `error`": equal for equal causes."""
-    name = error.type_name if isinstance(error, RemoteError) else type(error).__name__
     text = first_line(error)
-    cause = f"`{operation}` raises {name}"
+    cause = f"`{operation}` raises {type_name(error)}"
     return (f"{cause}: {text}" if text else cause), cause_key(cause, text)
+
+
+def type_name(error: BaseException | None) -> str:
+    """Return the name of an exception's type, also of one in the second process."""
+    return error.type_name if isinstance(error, RemoteError) else type(error).__name__
 
 
 def first_line(error: BaseException) -> str:

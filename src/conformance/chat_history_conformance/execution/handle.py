@@ -1,0 +1,492 @@
+"""Handles: the open histories that contracts use."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+
+from chat_history_conformance.diagnosis.canonical import dump
+from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, lazily, values_of
+from chat_history_conformance.diagnosis.compare import (
+    ConformanceFailure,
+    Difference,
+    Snapshot,
+    compare,
+    lines,
+    returned_lines,
+    type_name,
+)
+from chat_history_conformance.diagnosis.rendering import show, source
+from chat_history_conformance.diagnosis.script_claims import are_messages, is_sized
+from chat_history_conformance.diagnosis.script_helpers import (
+    attempted,
+    expect,
+    read_until,
+    refused,
+    timed,
+)
+from chat_history_conformance.diagnosis.steps import Step, now
+from chat_history_conformance.drivers.calls import Call, How, invocation
+from chat_history_conformance.drivers.errors import Hung
+from chat_history_conformance.drivers.local import Local
+from chat_history_conformance.drivers.second_process import SecondProcess
+from chat_history_conformance.execution.model import Model
+from chat_history_conformance.execution.phrase import Phrase, closing_code
+from chat_history_conformance.execution.story import Story
+from chat_history_conformance.results.model import Kind
+
+__all__ = ["STALE_WAIT", "Handle", "refusal_of"]
+
+_PAUSE = 0.02
+"""Seconds between reads that are repeated."""
+
+STALE_WAIT = 1.0
+"""Seconds to wait for missing messages: those that appear are late instead of lost."""
+
+
+class Handle:
+    """One open history of a session; its methods are the operations that contracts use.
+
+    Attributes:
+        name: Its name in the steps: `a`, `b` and so on.
+        session: The template of its session id.
+        in_second_process: Whether it is open in the second process.
+        id: Its session id.
+        key: The key under which drivers know it.
+        opened_how: How it was opened.
+        is_open: Whether it can be used.
+        is_closed: Whether a contract has called its `close`.
+        unreachable: Whether it was opened while nothing listened at the server's address.
+        took: Seconds that the last operation took.
+        result: The result of the last read, under its name in the steps.
+        read_moments: The end of each read of the last `read_until`, on the monotonic clock.
+    """
+
+    def __init__(self, story: Story, name: str, session: str, in_second_process: bool) -> None:
+        self._story = story
+        self.name = name
+        self.session = session
+        self.in_second_process = in_second_process
+        self.id = story.id_of(session)
+        self.key = f"{story.nonce}:{name}"
+        self.opened_how: How = self.how
+        self.is_open = False
+        self.is_closed = False
+        self.unreachable = False
+        self.took = 0.0
+        self.result = Ref("got", [])
+        self.read_moments: list[float] = []
+
+    @property
+    def how(self) -> How:
+        """The way in which the next operation is called."""
+        return self._story.how(in_second_process=self.in_second_process)
+
+    @property
+    def host(self) -> Local | SecondProcess:
+        """The driver that holds the history."""
+        subject = self._story.subject
+        return subject.second_process if self.in_second_process else subject.local
+
+    @property
+    def model(self) -> Model:
+        """The plain list of this handle's session."""
+        return self._story.model(self.session)
+
+    @property
+    def took_ref(self) -> Ref:
+        """Seconds that the last bounded read took, under their name in the steps."""
+        return Ref("took", self.took)
+
+    def was_opened(self) -> None:
+        """Record that the history is open."""
+        self.is_open = True
+        if not self.in_second_process:
+            self._story.local_keys.append(self.key)
+
+    def was_dropped(self) -> None:
+        """Record that the history is gone; its session may still hold messages."""
+        self.is_open = False
+        self._story.abandoned.append(self.session)
+        if self.key in self._story.local_keys:
+            self._story.local_keys.remove(self.key)
+
+    # -- adding ------------------------------------------------------------------------------
+
+    def add(self, messages: Sequence[BaseMessage] | Ref) -> None:
+        """Add a batch with `add_messages`."""
+        value = values_of(messages)
+        before = [Snapshot(message) for message in value]
+        shown = messages if isinstance(messages, Ref) else _as_added(value, before)
+        self._run("add_messages", (messages,), shown=(shown,))
+        self.model.stored.extend(before)
+
+    def add_one(self, message: BaseMessage | Ref) -> None:
+        """Add one message with `add_message`."""
+        before = Snapshot(values_of(message))
+        shown = message if isinstance(message, Ref) else before.message
+        self._run("add_message", (message,), shown=(shown,))
+        self.model.stored.append(before)
+
+    def add_user(self, message: str | HumanMessage) -> None:
+        """Add with `add_user_message`, which exists only synchronously."""
+        self._run("add_user_message", (message,), "sync")
+        self.model.add([HumanMessage(message) if isinstance(message, str) else message])
+
+    def add_ai(self, message: str | AIMessage) -> None:
+        """Add with `add_ai_message`, which exists only synchronously."""
+        self._run("add_ai_message", (message,), "sync")
+        self.model.add([AIMessage(message) if isinstance(message, str) else message])
+
+    def try_add(self, messages: Any, *, operation: str = "add_messages") -> Exception | None:
+        """Add messages that may be refused.
+
+        Returns:
+            The exception, or None if the messages were accepted. The model then has them, if they
+            are a list of messages.
+        """
+        value = values_of(messages)
+        batch = value if isinstance(value, Sequence) else [value]
+        storable = all(isinstance(item, BaseMessage) for item in batch)
+        before = [Snapshot(item) for item in batch] if storable else []
+        error = self._attempt(operation, (messages,))
+        (self.model.stored if error is None else self.model.refused).extend(before)
+        return error
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(self) -> list[BaseMessage]:
+        """Read the whole conversation."""
+        return self._read("messages", ())
+
+    def reads_back(self) -> list[BaseMessage]:
+        """Read, and fail unless exactly the model's messages come back."""
+        returned = self.read()
+        self.expect(returned)
+        return returned
+
+    def last(self, count: int) -> list[BaseMessage]:
+        """Read the last `count` messages."""
+        return self._read("last_messages", (count,))
+
+    def bounded(self, operation: str, *bounds: Any) -> list[BaseMessage]:
+        """Make a bounded read and measure its time."""
+        return self._read(operation, bounds, with_time=True)
+
+    def try_bounded(self, operation: str, *bounds: Any) -> Exception | None:
+        """Make a bounded read that may be refused, and return the exception."""
+        return self._attempt(operation, bounds)
+
+    def bounded_unless_refused(self, operation: str, *bounds: Any) -> list[BaseMessage] | None:
+        """Make a bounded read, and return None if it is refused."""
+        story, how = self._story, self.how
+        phrase = self.phrase(operation, bounds, how)
+        variable = story.variable("got")
+        self.result = Ref(variable, [])
+
+        def code() -> Code:
+            return fill("{}, error, took = {}", variable, lazily(attempted, phrase.code()))
+
+        story.steps.append(Step(phrase.text, code))
+        try:
+            got = list(self._carry_out(phrase, operation, bounds, how))
+        except ConformanceFailure as failure:
+            self._record_refusal(failure)
+            return None
+        story.error, self.result = Ref("error", None), Ref(variable, got)
+        took = self.took
+        story.steps[-1] = story.steps[-1].with_result(lambda: _result(got, took))
+        return got
+
+    def read_until(
+        self, seconds: float, enough: Callable[..., bool], *arguments: Any
+    ) -> list[BaseMessage]:
+        """Read the whole conversation again and again.
+
+        Args:
+            seconds: The last read begins no earlier than this many seconds from now.
+            enough: A claim about the messages: reading ends when it holds.
+            arguments: Further arguments of the claim.
+
+        Returns:
+            The messages of the last read.
+        """
+        story = self._story
+        deadline, number = time.monotonic() + seconds, len(story.steps)
+        self.read_moments = []
+        while True:
+            started = time.monotonic()
+            phrase = self.phrase("messages", (), self.how)
+            got = self.read()
+            self.read_moments.append(time.monotonic())
+            step = story.steps[number]
+            del story.steps[number:]
+            if enough(list(got), *arguments) or started >= deadline:
+                break
+            time.sleep(_PAUSE)
+        variable = self.result.name
+
+        def code() -> Code:
+            read = fill("lambda: {}", phrase.code())
+            further = [source(round(seconds, 2)), source(enough), *map(source, arguments)]
+            return fill("{} = {}", variable, call(read_until, read, *further))
+
+        condition = call(enough, source(self.result), *map(source, arguments)).text
+        text = f"{now(step.text)}, again and again until {condition}, at most {seconds:.2f} s"
+        story.steps.append(Step(text, code, step.result))
+        return got
+
+    def text(self, function: str = "str") -> str:
+        """Return `str` or `repr` of the history."""
+        result: str = self._run(function, (), "sync")
+        return result
+
+    # -- comparing ---------------------------------------------------------------------------
+
+    def expect(
+        self,
+        returned: Ref | Sequence[Any],
+        expected: Sequence[Snapshot] | None = None,
+        *,
+        late: bool = True,
+        called: tuple[Kind, str] | None = None,
+    ) -> None:
+        """Fail unless a read returned the model's messages, or `expected`.
+
+        Args:
+            returned: The result of a read; a `Ref` if it is not the last read of this handle.
+            expected: The expected messages, if they are not the whole conversation.
+            late: Whether to wait for missing messages: if they come, the read was stale.
+            called: The kind of any difference, and words to append to the summary, if the
+                contract knows the cause.
+        """
+        read = self._named(returned)
+        model = self.model
+        wanted = model.stored if expected is None else list(expected)
+        foreign = [
+            kept
+            for name, other in self._story.models.items()
+            if name != self.session
+            for kept in (*other.stored, *other.cleared)
+        ]
+        difference = compare(
+            wanted, read.value, foreign=foreign, cleared=model.cleared, refused=model.refused
+        )
+        if difference is None:
+            return
+        kind, summary = difference.kind, difference.summary
+        if called is not None:
+            kind, summary = called[0], f"{summary} {called[1]}"
+        if kind in ("lost", "resurrected") and late and expected is None and self._is_stale():
+            kind, summary = "stale", f"{self.name} returned an earlier state: {summary} so far"
+        self._fail_read(read, wanted, Difference(kind, summary))
+
+    def expect_part(
+        self,
+        returned: Ref | Sequence[Any],
+        expected: Sequence[Snapshot],
+        what: str,
+        *,
+        delivered: Sequence[Snapshot] = (),
+        otherwise: Kind = "wrong_bound",
+    ) -> None:
+        """Fail unless a read returned `expected`, which is a part of the conversation.
+
+        Args:
+            returned: The result of a read; a `Ref` if it is not the last read of this handle.
+            expected: The expected messages.
+            what: `expected` in words, after "asked for": `the oldest 2 of 5 messages`.
+            delivered: Messages that must not come again.
+            otherwise: The kind if other messages of the conversation come, or fewer.
+        """
+        read = self._named(returned)
+        difference = compare(expected, read.value)
+        if difference is None:
+            return
+        keys = [dump(item) for item in read.value if isinstance(item, BaseMessage)]
+        again = [key for key in keys if any(key in kept.keys for kept in delivered)]
+        own = all(any(key in kept.keys for kept in self.model.stored) for key in keys)
+        kind, summary = difference.kind, ""
+        if again:
+            kind = "duplicated"
+            summary = f"{len(again)} came that had been delivered before"
+        elif own and kind in ("lost", "foreign", "altered"):
+            kind = otherwise
+            summary = f"{len(keys)} came" if len(keys) != len(expected) else "others came"
+        if not summary or len(keys) < len(read.value):
+            self.expect(read, expected)
+        self._fail_read(read, expected, Difference(kind, f"asked for {what}, {summary}"))
+
+    def _named(self, returned: Ref | Sequence[Any]) -> Ref:
+        return returned if isinstance(returned, Ref) else Ref(self.result.name, returned)
+
+    def _fail_read(self, read: Ref, wanted: Sequence[Snapshot], difference: Difference) -> None:
+        messages = source([kept.message for kept in wanted])
+        code = call(expect, source(read), messages, source(difference.summary))
+        self._story.steps.append(Step("", code))
+        self._story.fail(
+            difference.kind,
+            difference.summary,
+            expected=lines(wanted),
+            returned=returned_lines(list(read.value)),
+        )
+
+    def _is_stale(self) -> bool:
+        """Return whether the model's messages can be read later, or through a new handle."""
+        pinned = self._story.pinned
+        if pinned is not None:
+            return pinned == "stale"  # the search for a shorter example need not wait again
+        deadline = time.monotonic() + STALE_WAIT
+        fresh = f"{self.key}:fresh"
+        shared = "shared" not in self._story.subject.backend.lacks
+        while True:
+            for key in (self.key, fresh) if shared else (self.key,):
+                with contextlib.suppress(Exception):  # a read that raises is no late success
+                    if compare(self.model.stored, self._read_again(key)) is None:
+                        return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(STALE_WAIT / 4)
+
+    def _read_again(self, key: str) -> Any:
+        """Read through this handle, or through a new one if the key is another."""
+        if key != self.key:
+            self.host.open(key, self.id, self.how, None)
+        try:
+            return self.host.call(Call(key, "messages", (), self.how))
+        finally:
+            if key != self.key:
+                self.host.release(key, self.how)
+
+    # -- clearing and closing ----------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Clear the session."""
+        self._run("clear", ())
+        self.model.clear()
+
+    def close(self) -> None:
+        """Close the handle with its own `close` or `aclose`."""
+        self.is_closed = True
+        self._run("close", (), self.opened_how)
+
+    def release(self) -> None:
+        """Close or drop the handle as the shape of its factory demands; it ends with that."""
+        local = self._story.subject.local
+        history = None if self.in_second_process else local.history(self.key)
+        code = closing_code(self.name, history, in_second_process=self.in_second_process)
+        self._story.steps.append(Step(f"{self.name} is closed", code))
+        host = self.host
+        self.was_dropped()
+        self._story.carry_out("close", lambda: host.release(self.key, self.opened_how))
+
+    # -- calls -------------------------------------------------------------------------------
+
+    def phrase(self, operation: str, args: tuple[Any, ...], how: How) -> Phrase:
+        """Return an operation on this handle as text and source."""
+        story = self._story
+        known = self.is_open and not self.in_second_process
+        key = self.key if known else next(iter(story.local_keys), None)
+        history = None if key is None else story.subject.local.history(key)
+        values = tuple(values_of(item) for item in args)
+        method = invocation(story.subject.backend, history, Call(self.key, operation, values, how))
+        if how == "async" and operation == "add_message":
+            args = ([args[0]],)
+        return Phrase(self.name, self.in_second_process, method, args)
+
+    def _run(
+        self,
+        operation: str,
+        args: tuple[Any, ...],
+        how: How | None = None,
+        shown: tuple[Any, ...] | None = None,
+    ) -> Any:
+        how = how or self.how
+        phrase = self.phrase(operation, args if shown is None else shown, how)
+        self._story.steps.append(Step(phrase.text, phrase.code))
+        return self._carry_out(phrase, operation, args, how)
+
+    def _read(
+        self, operation: str, args: tuple[Any, ...], *, with_time: bool = False
+    ) -> list[BaseMessage]:
+        story, how = self._story, self.how
+        phrase = self.phrase(operation, args, how)
+        variable = story.variable("got")
+
+        def code() -> Code:
+            if not with_time:
+                return fill("{} = {}", variable, phrase.code())
+            return fill("{}, took = {}", variable, lazily(timed, phrase.code()))
+
+        story.steps.append(Step(phrase.text, code))
+        value = self._carry_out(phrase, operation, args, how)
+        self.result = Ref(variable, value)
+        story.check(
+            is_sized,
+            self.result,
+            kind="other",
+            summary=f"`{phrase.invocation.name}` returned {show(value)} instead of a list of "
+            "messages",
+        )
+        # The caller owns the list and may change it before the steps are shown.
+        came, took = list(value), self.took if with_time else None
+        if not are_messages(came):
+            story.odd_read = Ref(variable, came)
+        story.steps[-1] = story.steps[-1].with_result(lambda: _result(came, took))
+        return value  # type: ignore[no-any-return]
+
+    def _attempt(self, operation: str, args: tuple[Any, ...]) -> Exception | None:
+        story, how = self._story, self.how
+        phrase = self.phrase(operation, args, how)
+        story.steps.append(
+            Step(phrase.text, lambda: fill("error = {}", lazily(refused, phrase.code())))
+        )
+        story.error = Ref("error", None)
+        try:
+            self._carry_out(phrase, operation, args, how)
+        except ConformanceFailure as failure:
+            return self._record_refusal(failure)
+        return None
+
+    def _record_refusal(self, failure: ConformanceFailure) -> Exception:
+        error = refusal_of(failure)
+        story = self._story
+        result = f"refused, {type_name(error)}: {show(str(error), 120)}"
+        story.steps[-1] = story.steps[-1].with_result(result)
+        story.error = Ref("error", error)
+        return error
+
+    def _carry_out(self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How) -> Any:
+        call = Call(self.key, operation, tuple(values_of(item) for item in args), how)
+        started = time.monotonic()
+        try:
+            return self._story.carry_out(phrase.invocation.name, lambda: self.host.call(call))
+        finally:
+            self.took = time.monotonic() - started
+
+
+def refusal_of(failure: ConformanceFailure) -> Exception:
+    """Return the exception with which a history refused a call.
+
+    Raises:
+        ConformanceFailure: The failure itself, if it is no refusal.
+    """
+    error = failure.__cause__
+    if not isinstance(error, Exception) or isinstance(error, Hung):
+        raise failure
+    return error
+
+
+def _as_added(value: Sequence[BaseMessage], before: Sequence[Snapshot]) -> Sequence[BaseMessage]:
+    """Return the batch as it was when it was added, in a sequence of the same kind."""
+    messages = [kept.message for kept in before]
+    return tuple(messages) if isinstance(value, tuple) else messages
+
+
+def _result(items: list[Any], took: float | None) -> str:
+    shown = show(items) if len(items) <= 6 else f"{len(items)} messages"
+    return shown if took is None else f"{shown} after {took:.2f} s"
