@@ -87,7 +87,7 @@ Run = Callable[..., pytest.RunResult]
 
 def start(*command: str) -> pytest.RunResult:
     """Run a command. Unlike `Pytester.run`, leave the working directory out of PYTHONPATH."""
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     print(ended.stdout)
     print(ended.stderr, file=sys.stderr)
     return pytest.RunResult(

@@ -341,8 +341,8 @@ class Mapped(Placed):
 def test_a_mapped_read_is_called_by_the_name_of_the_history() -> None:
     backend = Backend("mine", Mapped, methods={"last_messages": "tail"})
     history = Mapped("s")
-    spelt = invocation(backend, history, Call("a", "last_messages", (3,)))
-    assert (spelt.name, dict(spelt.kwargs)) == ("tail", {"max_message_count": 3})
+    expression = invocation(backend, history, Call("a", "last_messages", (3,)))
+    assert (expression.name, dict(expression.kwargs)) == ("tail", {"max_message_count": 3})
     assert has_operation(backend, history, "last_messages")
     assert not has_operation(Backend("mine", Mapped), history, "last_messages")
 

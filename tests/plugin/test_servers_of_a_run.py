@@ -244,8 +244,8 @@ def test_factories_get_client_settings_during_the_run_only(
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (None, "the client settings in * cannot be read: *No such file*"),
-        ("kafka = ", "the client settings in * cannot be read: Invalid value*"),
+        (None, "The client settings in * cannot be read: *No such file*"),
+        ("kafka = ", "The client settings in * cannot be read: Invalid value*"),
         ("kafka = 1", "*client.toml: [[]kafka[]] must be a table of client settings"),
     ],
 )
@@ -363,8 +363,16 @@ def not_applicable(result: pytest.RunResult) -> str:
             [],
             "fault contracts pause, kill and restart the server: give --history-faults",
         ),
-        ("address", ["--history-faults"], "a server named by its address is not ours to stop"),
-        ("mock", ["--history-faults"], "a server named by its mock is not ours to stop"),
+        (
+            "address",
+            ["--history-faults"],
+            "the run did not start this server (way: address), so it does not stop it",
+        ),
+        (
+            "mock",
+            ["--history-faults"],
+            "the run did not start this server (way: mock), so it does not stop it",
+        ),
     ],
 )
 def test_fault_contracts_without_faults_are_not_applicable_with_the_reason(

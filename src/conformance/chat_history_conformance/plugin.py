@@ -186,27 +186,13 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.UsageError: An option does nothing in this run.
     """
     config.addinivalue_line("markers", _MARKER)
-    given = [option for option in OPTIONS if config.getoption(f"--history-{option.name}")]
     backends = config.getoption("--history-backend") or config.getini("history_backend")
-    if not backends:
-        for option in given:
-            if not option.alone:
-                raise pytest.UsageError(
-                    f"--history-{option.name} does nothing without --history-backend=NAME. "
-                    "Name the chat history to test."
-                )
-        return
     measuring = config.getoption("--history-benchmark") or config.getini("history_benchmark")
-    for option in given:
-        if measuring and option.run == "judging":
-            raise pytest.UsageError(
-                f"--history-{option.name} is for runs of the contracts, and --history-benchmark "
-                "does not run them. Remove one of the two."
-            )
-        if not measuring and option.run == "measuring":
-            raise pytest.UsageError(
-                f"--history-{option.name} does nothing without --history-benchmark. Add it."
-            )
+    for option in OPTIONS:
+        if config.getoption(f"--history-{option.name}"):
+            _check_use(option, bool(backends), bool(measuring))
+    if not backends:
+        return
     if measuring:
         from chat_history_conformance.pytest_plugin.benchmarks import BenchmarkRun
 
@@ -215,3 +201,22 @@ def pytest_configure(config: pytest.Config) -> None:
         from chat_history_conformance.pytest_plugin.contracts import ContractRun
 
         config.pluginmanager.register(ContractRun(config, list(backends)), "history-contracts")
+
+
+def _check_use(option: Option, named: bool, measuring: bool) -> None:
+    """Check that an option of the command line has an effect in this run."""
+    if not named:
+        if not option.alone:
+            raise pytest.UsageError(
+                f"--history-{option.name} does nothing without --history-backend=NAME. "
+                "Name the chat history to test."
+            )
+    elif measuring and option.run == "judging":
+        raise pytest.UsageError(
+            f"--history-{option.name} is for runs of the contracts, and --history-benchmark "
+            "does not run them. Remove one of the two."
+        )
+    elif not measuring and option.run == "measuring":
+        raise pytest.UsageError(
+            f"--history-{option.name} does nothing without --history-benchmark. Add it."
+        )
