@@ -1,11 +1,14 @@
-"""Results of benchmarks: read from pytest-benchmark's JSON, refused where wrong, and shown."""
+"""Results of benchmarks: files of pytest-benchmark are read, checked and shown."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +16,32 @@ import pytest
 
 pytest.importorskip("pytest_benchmark")
 
-from chat_history_conformance.bench.measure import results
+from chat_history_conformance.bench.measure import benchmark_file, json_files
+from chat_history_conformance.bench.measure.json_files import FormatError
 from chat_history_conformance.bench.measure.results import Result, Rival
 from chat_history_conformance.bench.measure.statistics import Estimate
-from chat_history_conformance.bench.report import result_pages
-from chat_history_conformance.bench.report import wording as telling
-from chat_history_conformance.bench.report.places import NotSuch, Place
+from chat_history_conformance.bench.report import html, markdown, timeline, wording
 from chat_history_conformance.cli.main import main
 from tests.bench.benchmark_run import COMMIT, MEASURED, grown, real_run, rival, run_of, save
 
+ROOT = Path(__file__).parents[2]
 NASTY = '<script>alert("&")</script>|`*'
 
 
 def read(run: Any) -> list[Result]:
-    return results.parse(json.dumps(run), "result.json")
+    return benchmark_file.parse(json.dumps(run), "result.json")
 
 
 def refusal(run: Any) -> str:
-    with pytest.raises(NotSuch) as caught:
+    with pytest.raises(FormatError) as caught:
         read(run)
     return str(caught.value)
 
 
-# What a real run says
+# Reading
 
 
-def test_a_real_run_becomes_values() -> None:
+def test_a_real_run_is_read() -> None:
     run = real_run()
     [result] = read(run)
     assert (result.backend, result.server) == ("sqlite", None)
@@ -48,37 +51,37 @@ def test_a_real_run_becomes_values() -> None:
     assert add.round_trips > 0
     assert (add.growth is None, read_100.growth is None) == (False, True)
     for one, written in zip(result.operations, run["benchmarks"], strict=True):
-        assert one.median_s.value == written["stats"]["median"]
-        assert one.median_s.low < one.median_s.value < one.median_s.high
+        assert one.median_s == written["stats"]["median"]
+        assert one.interval[0] < one.median_s < one.interval[1]
         assert one.rounds == written["stats"]["rounds"]
         assert isinstance(one.floor, Rival)
-        assert one.floor.ratio.low <= one.floor.ratio.value <= one.floor.ratio.high
+        assert one.floor.interval[0] <= one.floor.ratio <= one.floor.interval[1]
     assert result.environment.python.startswith("CPython ")
     assert result.environment.packages["langchain-core"]
 
 
-def test_a_real_run_tells_nothing_of_whose_machine_it_is(tmp_path: Path) -> None:
+def test_pages_do_not_identify_the_machine(tmp_path: Path) -> None:
     run = run_of()
     run["machine_info"]["node"] = "name-of-this-machine"
-    page, markdown, picture = (tmp_path / name for name in ("a.html", "a.md", "a.svg"))
-    wanted = ("--html", str(page), "--md", str(markdown), "--svg", str(picture))
+    page, table, picture = (tmp_path / name for name in ("a.html", "a.md", "a.svg"))
+    wanted = ("--html", str(page), "--md", str(table), "--svg", str(picture))
     result = save(tmp_path / "result.json", run)
     assert main(["bench", "report", str(result), *wanted]) == 0
-    for file in (page, markdown, picture):
+    for file in (page, table, picture):
         shown = file.read_text("utf-8")
         assert "name-of-this-machine" not in shown
         assert str(tmp_path) not in shown
 
 
-def test_values_survive_the_way_through_json() -> None:
+def test_results_are_equal_after_writing_and_reading_json() -> None:
     run = run_of(
         server="4.1.1 (jvm)",
         peers={"langchain-community": rival(0.1, version="0.4.2"), "gone": {"missing": "why"}},
         growth=grown(1.0, 1.0),
     )
     for result in read(run):
-        again = Result.read(Place.parse(json.dumps(result.to_json()), "line"))
-        assert again == result
+        written = json.loads(json.dumps(asdict(result)))
+        assert json_files.convert(Result, written, "line", "") == result
 
 
 def test_a_file_without_samples_has_medians_without_intervals() -> None:
@@ -86,10 +89,10 @@ def test_a_file_without_samples_has_medians_without_intervals() -> None:
     for one in run["benchmarks"]:
         del one["stats"]["data"]
     for measured in read(run)[0].operations:
-        assert measured.median_s.low == measured.median_s.value == measured.median_s.high
+        assert measured.interval == (measured.median_s, measured.median_s)
 
 
-def test_several_backends_of_one_file_are_results_of_their_own() -> None:
+def test_each_backend_in_a_file_is_a_result() -> None:
     run = run_of()
     run["benchmarks"] += run_of("kafka", server="4.1.1 (jvm)")["benchmarks"]
     assert [(one.backend, one.server) for one in read(run)] == [
@@ -98,7 +101,7 @@ def test_several_backends_of_one_file_are_results_of_their_own() -> None:
     ]
 
 
-def test_benchmarks_of_something_else_are_passed_over() -> None:
+def test_other_benchmarks_in_a_file_are_ignored() -> None:
     run = run_of()
     before = read(run)
     run["benchmarks"].insert(0, {**run["benchmarks"][0], "extra_info": {}})
@@ -113,7 +116,27 @@ def test_a_run_outside_of_a_repository_has_no_commit() -> None:
     assert commit.id == COMMIT
 
 
-# What is no such file
+def test_the_results_of_version_0_1_0_are_read_and_written_unchanged() -> None:
+    path = ROOT / "reports" / "benchmarks" / "line.jsonl"
+    found = timeline.load(path)
+    assert [one.backend for one in found] == ["memory", "sqlite", "kafka", "elasticsearch"]
+    written = map(json.loads, timeline.render(found).splitlines())
+    assert list(written) == [json.loads(one) for one in path.read_text("utf-8").splitlines()]
+
+
+def test_pydantic_is_imported_only_when_a_file_is_read() -> None:
+    modules = (
+        "measure.json_files, measure.benchmark_file, report.timeline, report.html, report.markdown"
+    )
+    imports = "\n".join(
+        f"import chat_history_conformance.bench.{name}" for name in modules.split(", ")
+    )
+    code = f"import sys\n{imports}\nprint('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+# Refusing
 
 
 def _drop(*keys: Any) -> Callable[[Any], None]:
@@ -138,52 +161,69 @@ ABOUT = ("benchmarks", 1, "extra_info")
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
-        (_drop("benchmarks"), "result.json: is not what pytest-benchmark writes"),
+        (_drop("benchmarks"), "result.json: not a file of pytest-benchmark"),
         (_put([], "benchmarks"), "holds no benchmark of a chat history.*--history-benchmark"),
-        (_put({}, "benchmarks"), "benchmarks: is an object where an array is wanted"),
-        (_drop("datetime"), "result.json: lacks 'datetime'"),
-        (_put("yesterday", "datetime"), "datetime: 'yesterday' is not a date and time"),
-        (_drop("benchmarks", 1, "stats", "median"), r"benchmarks\[1\].stats: lacks 'median'"),
-        (_put(0, "benchmarks", 1, "stats", "median"), r"\[1\].stats.median: 0 is not above 0"),
-        (_put([1, None], "benchmarks", 1, "stats", "data"), r"stats.data\[1\]: is null"),
-        (_put("5", *ABOUT, "size"), r"benchmarks\[1\].extra_info.size: \"5\" is not a whole"),
-        (_put(True, *ABOUT, "size"), "extra_info.size: true is not a whole number"),
-        (_put(-1, *ABOUT, "round_trips"), "extra_info.round_trips: -1 is not a whole number"),
-        (_put("", *ABOUT, "title"), "extra_info.title: is empty"),
-        (_put(3, *ABOUT, "floor"), "extra_info.floor: is a number where an object is wanted"),
-        (_drop(*ABOUT, "floor", "ratio"), "extra_info.floor: lacks 'ratio'"),
-        (_put(float("nan"), *ABOUT, "floor", "ratio"), "floor.ratio: NaN is not a finite number"),
-        (_put("1", *ABOUT, "floor", "ratio"), "floor.ratio: is a string where a number is wanted"),
-        (_put([1e6, 1e7], *ABOUT, "floor", "interval"), "floor.interval: .* is no interval around"),
-        (_put([1], *ABOUT, "floor", "interval"), "floor.interval: .* is no interval around"),
-        (_put({"x": {}}, *ABOUT, "peers"), "extra_info.peers.x: lacks 'median_s'"),
-        (_put({"lengths": [1]}, *ABOUT, "growth"), "extra_info.growth: lacks 'median_s'"),
+        (_put({}, "benchmarks"), "benchmarks must be an array, not {}"),
+        (_drop("datetime"), "result.json: has no 'datetime'"),
+        (_put("yesterday", "datetime"), "datetime must be a date and time .*, not 'yesterday'"),
+        (_drop("benchmarks", 1, "stats", "median"), r"benchmarks\[1\].stats has no 'median'"),
+        (
+            _put(0, "benchmarks", 1, "stats", "median"),
+            r"\[1\].stats: median must be above 0",
+        ),
+        (
+            _put([1, None], "benchmarks", 1, "stats", "data"),
+            r"stats.data\[1\] must be a number, not null",
+        ),
+        (_put([1, -2], "benchmarks", 1, "stats", "data"), r"stats: data\[1\] must be above 0"),
+        (
+            _put("5", *ABOUT, "size"),
+            r"benchmarks\[1\].extra_info.size must be a whole number, not \"5\"",
+        ),
+        (_put(True, *ABOUT, "size"), "extra_info.size must be a whole number, not true"),
+        (_put(-1, *ABOUT, "round_trips"), "extra_info: round_trips must be 0 or more, not -1"),
+        (_put(1.5, *ABOUT, "round_trips"), "extra_info.round_trips must be a whole number"),
+        (_put("", *ABOUT, "title"), "extra_info: title is empty"),
+        (_put(3, *ABOUT, "floor"), "extra_info.floor must be an object, not 3"),
+        (_drop(*ABOUT, "floor", "ratio"), "extra_info.floor has no 'ratio'"),
+        (_put(float("nan"), *ABOUT, "floor", "ratio"), "floor: ratio must be a finite number"),
+        (_put("1", *ABOUT, "floor", "ratio"), 'floor.ratio must be a number, not "1"'),
+        (_put([1e6, 1e7], *ABOUT, "floor", "interval"), "floor: interval .* does not contain"),
+        (_put([1], *ABOUT, "floor", "interval"), "floor.interval has too few values: 1"),
+        (_put([1, 2, 3], *ABOUT, "floor", "interval"), "floor.interval: "),
+        (_put({"x": {}}, *ABOUT, "peers"), "extra_info.peers.x has no 'median_s'"),
+        (_put({"lengths": [1]}, *ABOUT, "growth"), "extra_info.growth has no 'median_s'"),
         (
             _put({**grown(1.0), "median_s": [1]}, *ABOUT, "growth"),
             r"growth: 1 times for the lengths \[10, 100, 1000, 10000\]",
         ),
-        (_drop("benchmarks", 0, "extra_info", "environment", "python"), "environment: lacks"),
-        (lambda run: run["benchmarks"].append(run["benchmarks"][0]), "is there a second time"),
+        (
+            _drop("benchmarks", 0, "extra_info", "environment", "python"),
+            "environment has no",
+        ),
+        (
+            lambda run: run["benchmarks"].append(run["benchmarks"][0]),
+            "is in the file twice",
+        ),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_with_its_place(
-    change: Callable[[Any], None], told: str
-) -> None:
+def test_an_error_in_a_file_names_the_place(change: Callable[[Any], None], reason: str) -> None:
     run = run_of()
     change(run)
-    assert re.search(told, refusal(run))
+    assert re.search(reason, refusal(run))
     assert refusal(run).startswith("result.json: ")
+    assert "--benchmark-json=RESULT.json" in refusal(run)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\x00", b"\xff\xfe"])
-def test_what_is_not_json_is_refused(text: str | bytes) -> None:
-    with pytest.raises(NotSuch, match=r"^result\.json: not JSON"):
-        results.parse(text, "result.json")
+def test_a_file_that_is_not_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(FormatError, match=r"^result\.json: not JSON"):
+        benchmark_file.parse(text, "result.json")
 
 
-def test_a_refused_file_ends_the_command_and_nothing_is_written(
+def test_a_refused_file_ends_the_command_before_it_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, page = save(tmp_path / "good.json", run_of()), tmp_path / "page.html"
@@ -195,7 +235,7 @@ def test_a_refused_file_ends_the_command_and_nothing_is_written(
     assert not page.exists()
 
 
-# What is shown
+# Showing
 
 
 def test_without_a_path_the_table_is_printed(
@@ -207,13 +247,13 @@ def test_without_a_path_the_table_is_printed(
     assert "| read 100 (async) |" in shown
 
 
-def test_the_table_sets_ours_beside_the_floor_and_each_peer() -> None:
+def test_the_table_has_the_floor_and_each_peer() -> None:
     peers = {
         "langchain-community": rival(0.03, 2.0, version="0.4.2", round_trips=9),
         "other": {"missing": "not installed"},
     }
     run = run_of(floor=rival(1.08, round_trips=4), peers=peers, growth=grown(0.0), round_trips=5)
-    shown = result_pages.markdown(read(run))
+    shown = markdown.results(read(run))
     assert "| ours / floor | langchain-community | ours / langchain-community |" in shown
     assert "| 1.00 ms | 1.08 (0.982 to 1.19) |" in shown
     assert "| 1.00 ms | 0.0300 (0.0150 to 0.0600) |" in shown
@@ -221,37 +261,37 @@ def test_the_table_sets_ours_beside_the_floor_and_each_peer() -> None:
     assert "Not measured: other: not installed" in shown
 
 
-def test_what_grows_too_fast_is_told_before_everything_else() -> None:
+def test_operations_that_grow_too_fast_come_first() -> None:
     run = run_of(growth=grown(1.4, 1.0, too_fast=True))
     found = read(run)
-    markdown = result_pages.markdown(found)
-    assert markdown.index("`add_1[sync]` grows faster than its length") < markdown.index("## ")
-    page = result_pages.html(found)
+    text = markdown.results(found)
+    assert text.index("`add_1[sync]` grows faster than its length") < text.index("## ")
+    page = html.results(found)
     assert page.index("grows faster than its length") < page.index("<main>")
-    assert "the power of 1.40 (1.30 to 1.50) where 1 is allowed" in page
-    calm = result_pages.html(read(run_of(growth=grown(1.0, 1.0))))
+    assert "the power of 1.40 (1.30 to 1.50), more than the allowed 1" in page
+    calm = html.results(read(run_of(growth=grown(1.0, 1.0))))
     assert "callouts" not in calm.partition("</style>")[2]
 
 
-def test_an_operation_that_may_not_grow_at_all_is_told_in_other_words() -> None:
+def test_growth_that_is_not_allowed_at_all_has_another_sentence() -> None:
     [result] = read(run_of(growth=grown(0.5, too_fast=True)))
     assert all(
-        "grows with the conversation" in line for line in telling.callouts(result.operations)
+        "grows with the conversation" in line for line in wording.callouts(result.operations)
     )
-    assert telling.headline(result).startswith("2 of 2 operations grow faster")
+    assert wording.headline(result).startswith("2 of 2 operations grow faster")
 
 
-def test_round_trips_that_nobody_counts_are_told_with_the_reason() -> None:
-    run = run_of(round_trips=None, round_trips_unknown="the client is not to be seen")
+def test_round_trips_that_are_not_counted_have_a_reason() -> None:
+    run = run_of(round_trips=None, round_trips_unknown="the client cannot be observed")
     run["benchmarks"][0]["extra_info"].update(round_trips=2, round_trips_unknown=None)
-    shown = result_pages.markdown(read(run))
-    assert "Round trips not counted: the client is not to be seen" in shown
+    shown = markdown.results(read(run))
+    assert "Round trips not counted: the client cannot be observed" in shown
     assert re.search(r"add 1 .*\| 2 ", shown)
     assert re.search(r"read 100 .*\| \? ", shown)
 
 
 def test_a_page_loads_nothing_and_runs_nothing() -> None:
-    page = result_pages.html(read(run_of()))
+    page = html.results(read(run_of()))
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None
     assert "default-src 'none'" in policy[1]
@@ -263,11 +303,11 @@ def test_a_page_loads_nothing_and_runs_nothing() -> None:
 
 def test_a_page_and_a_picture_follow_light_and_dark() -> None:
     found = read(run_of())
-    assert "prefers-color-scheme: dark" in result_pages.html(found)
-    assert "prefers-color-scheme:dark" in result_pages.svg(found)
+    assert "prefers-color-scheme: dark" in html.results(found)
+    assert "prefers-color-scheme:dark" in html.results_picture(found)
 
 
-def test_names_that_look_like_markup_stay_text() -> None:
+def test_a_name_with_markup_is_shown_as_text() -> None:
     run = run_of(
         NASTY,
         server=NASTY,
@@ -278,15 +318,15 @@ def test_names_that_look_like_markup_stay_text() -> None:
         growth=grown(0.7, too_fast=True),
     )
     found = read(run)
-    page = result_pages.html(found)
+    page = html.results(found)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    ElementTree.fromstring(result_pages.svg(found))
-    table = [line for line in result_pages.markdown(found).splitlines() if line.startswith("|")]
+    ElementTree.fromstring(html.results_picture(found))
+    table = [line for line in markdown.results(found).splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 
 
-@pytest.mark.parametrize("rivals", ["floor and peers", "floor", "peers", "nobody"])
+@pytest.mark.parametrize("rivals", ["floor and peers", "floor", "peers", "none"])
 @pytest.mark.parametrize("growth", [grown(1.0, 1.0), None])
 def test_every_kind_of_result_can_be_drawn(rivals: str, growth: Any) -> None:
     peers = {f"peer-{number}": rival(10.0**number) for number in range(-4, 3)}
@@ -296,22 +336,22 @@ def test_every_kind_of_result_can_be_drawn(rivals: str, growth: Any) -> None:
         growth=growth,
     )
     found = read(run)
-    root = ElementTree.fromstring(result_pages.svg(found))
+    root = ElementTree.fromstring(html.results_picture(found))
     circles = root.findall(".//{*}circle/{*}title")
-    told = [title.text or "" for title in circles]
-    assert any("times floor" in one for one in told) == ("floor" in rivals)
-    assert any("10,000 messages" in one for one in told) == (growth is not None)
+    tips = [title.text or "" for title in circles]
+    assert any("times floor" in one for one in tips) == ("floor" in rivals)
+    assert any("10,000 messages" in one for one in tips) == (growth is not None)
     width = float(root.attrib["width"])
     for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= width
-    assert result_pages.html(found)
+    assert html.results(found)
 
 
-def test_marks_stand_where_their_ratios_are() -> None:
+def test_marks_are_at_their_ratios() -> None:
     run = run_of(floor=rival(0.1), growth=None, peers={"peer": rival(10.0)})
     run["benchmarks"][1]["extra_info"]["floor"] = rival(1.0)
-    root = ElementTree.fromstring(result_pages.svg(read(run)))
-    places = [
+    root = ElementTree.fromstring(html.results_picture(read(run)))
+    positions = [
         float(mark.attrib["cx"])
         for mark in root.findall(".//{*}circle")
         if mark.find("{*}title") is not None
@@ -321,7 +361,7 @@ def test_marks_stand_where_their_ratios_are() -> None:
         for mark in root.findall(".//{*}rect")
         if mark.find("{*}title") is not None
     ]
-    tenth, one, ten = places[0], places[1], others[0]
+    tenth, one, ten = positions[0], positions[1], others[0]
     assert one - tenth == pytest.approx(ten - one, abs=0.2)
     assert ten > one > tenth
 
@@ -330,7 +370,7 @@ def test_marks_stand_where_their_ratios_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (1.5e-9, "1.50 ns"),
         (9.9996e-7, "1.00 µs"),
@@ -342,18 +382,18 @@ def test_marks_stand_where_their_ratios_are() -> None:
         (12_345.0, "12,300 s"),
     ],
 )
-def test_a_time_has_three_digits_and_the_unit_that_suits_it(seconds: float, told: str) -> None:
-    assert telling.duration(seconds) == told
+def test_a_time_has_three_digits_and_the_unit_that_suits_it(seconds: float, text: str) -> None:
+    assert wording.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "text"),
     [(0, "0"), (0.012345, "0.0123"), (0.9996, "1.00"), (9.999, "10.0"), (1234.5, "1,230")],
 )
-def test_a_ratio_has_three_digits(value: float, told: str) -> None:
-    assert telling.digits(value) == told
+def test_a_ratio_has_three_digits(value: float, text: str) -> None:
+    assert wording.digits(value) == text
 
 
-def test_an_exponent_of_nearly_nothing_has_no_sign() -> None:
-    assert telling.power(-0.001) == "0.00"
-    assert telling.powers(Estimate(0.0, -0.012, 0.996)) == "-0.01 to 1.00"
+def test_an_exponent_that_rounds_to_zero_has_no_sign() -> None:
+    assert wording.power(-0.001) == "0.00"
+    assert wording.powers(Estimate(0.0, -0.012, 0.996)) == "-0.01 to 1.00"

@@ -8,7 +8,10 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from chat_history_conformance.bench.compare.decision import Comparison
 
 __all__ = ["add_parser"]
 
@@ -129,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
     from chat_history_conformance.bench.compare.decision import Settings
     from chat_history_conformance.bench.compare.processes import Progress
     from chat_history_conformance.bench.compare.run import ComparisonError, Request, run
-    from chat_history_conformance.bench.report import comparison_html, comparison_pages
+    from chat_history_conformance.bench.report import html, markdown, terminal
     from chat_history_conformance.reports import check_place, write_text
 
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -152,12 +155,12 @@ def _run(options: argparse.Namespace) -> int:
             server_config=options.server_config,
             offline=options.offline,
         )
-        outputs: list[tuple[Path, comparison_pages.Render]] = [
+        outputs: list[tuple[Path, Callable[[Comparison], str]]] = [
             (path, render)
             for path, render in (
-                (options.html, comparison_html.html),
-                (options.md, comparison_pages.markdown),
-                (options.json, comparison_pages.document),
+                (options.html, html.comparison),
+                (options.md, markdown.comparison),
+                (options.json, _document),
             )
             if path is not None
         ]
@@ -179,8 +182,16 @@ def _run(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
     # The encoding of a terminal on Windows may lack the arrow.
     encoding = sys.stdout.encoding or "utf-8"
-    print(comparison_pages.terminal(compared).encode(encoding, "replace").decode(encoding), end="")
+    print(terminal.comparison(compared).encode(encoding, "replace").decode(encoding), end="")
     return 1 if compared.regressions else 0
+
+
+def _document(compared: Comparison) -> str:
+    """Return a comparison as JSON; pydantic is imported only for this."""
+    from chat_history_conformance.bench.compare import document
+    from chat_history_conformance.bench.report import comparison
+
+    return document.render(compared, comparison.headline(compared))
 
 
 def _interrupt(*_: object) -> NoReturn:

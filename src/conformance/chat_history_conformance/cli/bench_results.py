@@ -49,18 +49,18 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from chat_history_conformance.bench.measure import results
-    from chat_history_conformance.bench.report import result_pages as pages
-    from chat_history_conformance.bench.report import wording
+    from chat_history_conformance.bench.measure import benchmark_file
+    from chat_history_conformance.bench.report import html, markdown, wording
 
     try:
         _check_outputs(options)
-        found = [result for path in options.results for result in results.load(path)]
-        written = _write_outputs(options, found, (pages.markdown, pages.html, pages.svg))
+        found = [result for path in options.results for result in benchmark_file.load(path)]
+        renderers = (markdown.results, html.results, html.results_picture)
+        written = _write_outputs(options, found, renderers)
     except (OSError, ValueError) as error:
         return _refused(error)
     if not written:
-        print(pages.markdown(found), end="")
+        print(markdown.results(found), end="")
         return 0
     for result in found:
         print(f"{result.backend}: {wording.headline(result)}")
@@ -70,9 +70,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from chat_history_conformance.bench.measure import results
-    from chat_history_conformance.bench.report import timeline, wording
-    from chat_history_conformance.bench.report import timeline_pages as pages
+    from chat_history_conformance.bench.measure import benchmark_file
+    from chat_history_conformance.bench.report import html, markdown, tables, timeline, wording
 
     try:
         _check_outputs(options)
@@ -80,23 +79,24 @@ def _history(options: argparse.Namespace) -> int:
         new = [
             timeline.with_commit(result, options.commit)
             for path in options.results
-            for result in results.load(path)
+            for result in benchmark_file.load(path)
         ]
         if not kept and not new:
             raise ValueError(f"{options.timeline} has no results: name a RESULT.json to add some")
-        together = timeline.added(kept, new)
+        together = timeline.add(kept, new)
         if new:
             timeline.save(options.timeline, together)
         tracks = timeline.tracks(together)
-        _write_outputs(options, tracks, (pages.markdown, pages.html, pages.svg))
+        renderers = (markdown.timeline, html.timeline, html.timeline_picture)
+        _write_outputs(options, tracks, renderers)
     except (OSError, ValueError) as error:
         return _refused(error)
     replaced = len(kept) + len(new) - len(together)
     number = wording.count(len(together), "result")
     print(f"{options.timeline}: {number}, {len(new)} new, {replaced} replaced")
     for track in tracks:
-        print(f"{track.backend}: {pages.headline(track)}")
-        for sentence in (*pages.told(track), *timeline.apart(track)):
+        print(f"{track.backend}: {tables.timeline_headline(track)}")
+        for sentence in (*tables.change_sentences(track), *timeline.separate(track)):
             print(f"  {sentence}")
     return 0
 

@@ -15,13 +15,12 @@ import pytest
 
 import chat_history_conformance
 from chat_history_conformance.bench.counting import budget
-from chat_history_conformance.bench.measure import operations, statistics
+from chat_history_conformance.bench.measure import benchmark_file, operations
 from chat_history_conformance.bench.measure.contenders import NotSupported
 from chat_history_conformance.bench.measure.operations import OPERATIONS, Operation
 from chat_history_conformance.bench.measure.results import Measured
 from chat_history_conformance.bench.measure.run import Contenders, Measurement, count_round_trips
-from chat_history_conformance.bench.report import result_terminal, wording
-from chat_history_conformance.bench.report.places import Place
+from chat_history_conformance.bench.report import terminal, wording
 from chat_history_conformance.declaration.backend import MODES, Backend
 from chat_history_conformance.drivers.calls import How
 from chat_history_conformance.pytest_plugin.options import invocation_directory, is_worker, setting
@@ -134,11 +133,7 @@ class BenchmarkRun(HistoryRun):
         label = operation.label(mode)
         self.counted.setdefault(backend.name, {})[label] = counted
         if measurement.times[1:]:
-            found = Measured.read(
-                Place(info, "this run"),
-                statistics.median(measurement.times),
-                len(measurement.times),
-            )
+            found = benchmark_file.measured(info, measurement.times)
             self.measured.setdefault(backend.name, []).append(found)
             if latency := info["latency"]:
                 self.latencies.append(
@@ -233,12 +228,12 @@ class BenchmarkRun(HistoryRun):
     def _print_results(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("chat history benchmark")
         for backend, found in self.measured.items():
-            for line in result_terminal.table(backend, found):
+            for line in terminal.table(backend, found):
                 terminalreporter.write_line(line)
             for line in wording.missing(found):
                 terminalreporter.write_line(f"not measured: {line}")
             terminalreporter.write_line("")
-        terminalreporter.write_line(result_terminal.LEGEND)
+        terminalreporter.write_line(terminal.LEGEND)
         for line in self.latencies:
             terminalreporter.write_line(line)
         for backend, found in self.measured.items():

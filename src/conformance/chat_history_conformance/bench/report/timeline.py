@@ -1,21 +1,41 @@
-"""A line of results over commits: kept in a file, added to, and parted where none can compare."""
+"""Results over commits: read and written as JSON lines, and grouped by what can be compared."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from chat_history_conformance.bench.measure import json_files
+from chat_history_conformance.bench.measure.json_files import FormatError
 from chat_history_conformance.bench.measure.results import Commit, Measured, Result
-from chat_history_conformance.bench.report.places import NotSuch, Place
+
+__all__ = [
+    "FORMAT",
+    "Change",
+    "Series",
+    "Track",
+    "add",
+    "changes",
+    "commit_of",
+    "load",
+    "parse",
+    "render",
+    "save",
+    "separate",
+    "tracks",
+    "with_commit",
+]
 
 FORMAT = 1
+"""The number of the format of a line."""
 
 _SHORTEST_ID = 7
 _MOST_NAMED = 5
+_HOW_TO = "Fix this line, or delete it and add its result again"
 
 
 @dataclass(frozen=True)
@@ -31,7 +51,7 @@ class Series:
 
     @property
     def traits(self) -> dict[str, str]:
-        """What results need to have in common to be compared."""
+        """The properties that results must share to be compared."""
         return _traits(self.latest)
 
 
@@ -41,7 +61,8 @@ class Track:
 
     Attributes:
         backend: Its name.
-        series: Those that can be compared with each other; the one with the newest commit first.
+        series: The results that can be compared with each other; the series with the newest
+            commit first.
     """
 
     backend: str
@@ -56,7 +77,13 @@ class Track:
 
 @dataclass(frozen=True)
 class Change:
-    """An operation of the newest commit that is not what it was at the commit before."""
+    """An operation of the newest commit that differs from the commit before.
+
+    Attributes:
+        now: The operation at the newest commit.
+        before: The operation at the commit before.
+        at: The commit before.
+    """
 
     now: Measured
     before: Measured
@@ -64,112 +91,111 @@ class Change:
 
     @property
     def is_slower(self) -> bool | None:
-        """By its ratio to the floor: None where the intervals of the two meet."""
+        """True if its ratio to the floor grew, None if the two intervals overlap."""
         if self.now.floor is None or self.before.floor is None:
             return None
-        now, before = self.now.floor.ratio, self.before.floor.ratio
+        now, before = self.now.floor.estimate, self.before.floor.estimate
         if now.low > before.high:
             return True
         return False if now.high < before.low else None
 
     @property
     def more_round_trips(self) -> int:
-        """How many more it takes; 0 where they were not counted at both."""
+        """The number of additional round trips; 0 if one of the two was not counted."""
         if self.now.round_trips is None or self.before.round_trips is None:
             return 0
         return self.now.round_trips - self.before.round_trips
 
+    @property
+    def is_worse(self) -> bool:
+        """True if it got slower or takes more round trips."""
+        return bool(self.is_slower) or self.more_round_trips > 0
+
 
 def parse(text: str, file: str) -> list[Result]:
-    """The results of a line, in the order of the file.
+    """Return the results of a timeline, in the order of the file.
 
     Args:
-        text: A JSON object on each line.
-        file: What it is called in errors.
+        text: The text, a JSON object on each line.
+        file: The name of the file in errors.
 
     Raises:
-        NotSuch: A line is no such object, or of another format; the text names it.
+        FormatError: A line is not such an object, or has another format. The text names the line.
     """
     results = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        place = Place.parse(line, f"{file}:{number}")
-        if "format" not in place:
-            raise place.wrong("is not a line that `bench history` wrote")
-        found = place.at("format").whole()
-        if found != FORMAT:
-            raise place.wrong(
-                f"is of format {found}, and this version reads {FORMAT}: use a version of "
-                "chat-history-conformance that is as new as the one that wrote it"
+        place = f"{file}:{number}"
+        value = json_files.loads(line, place, _HOW_TO)
+        if not isinstance(value, dict) or "format" not in value:
+            raise FormatError(f"{place}: not a line that `bench history` wrote. {_HOW_TO}")
+        if value["format"] != FORMAT:
+            raise FormatError(
+                f"{place}: has format {json.dumps(value['format'])}, and this version reads "
+                f"{FORMAT}. Use the version of chat-history-conformance that wrote it, or a newer "
+                "one"
             )
-        result = Result.read(place)
+        result = json_files.convert(Result, value, place, _HOW_TO)
         if result.commit is None:
-            raise place.wrong("says no commit")
+            raise FormatError(f"{place}: names no commit. {_HOW_TO}")
         results.append(result)
     return results
 
 
 def render(results: Iterable[Result]) -> str:
-    """The results as the text that `parse` reads, the oldest commit first."""
+    """Return the results as the text that `parse` reads, the oldest commit first."""
     return "".join(
-        json.dumps({"format": FORMAT, **one.to_json()}, ensure_ascii=False) + "\n"
+        json.dumps({"format": FORMAT, **asdict(one)}, ensure_ascii=False) + "\n"
         for one in sorted(results, key=_moment)
     )
 
 
 def load(path: Path) -> list[Result]:
-    """The results of a file; none where there is no file.
+    """Return the results of a file, or an empty list if the file does not exist.
 
     Raises:
-        NotSuch: It cannot be read, or is not such a file.
+        FormatError: The file cannot be read, or is not a timeline.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    except UnicodeDecodeError as error:
-        raise NotSuch(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from None
-    except OSError as error:
-        raise NotSuch(f"{path}: cannot be read: {error.strerror or error}") from error
-    return parse(text, str(path))
+    return parse(json_files.read_text(path) or "", str(path))
 
 
 def save(path: Path, results: Iterable[Result]) -> None:
-    """Write a line; whoever reads meanwhile, or after a crash, finds the old file or the new.
+    """Write a timeline at once: a reader, or a crash, finds either the old file or the new one.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
-    # Where the name is a link, the file behind it is what must be replaced.
+    # If the name is a link, the file behind it is replaced.
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(render(results).encode("utf-8", "backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def with_commit(result: Result, name: str | None) -> Result:
-    """The result with the commit that it is of.
+    """Return the result with its commit.
 
     Args:
-        result: As it was read.
-        name: The commit's id; None takes what pytest-benchmark found.
+        result: The result as it was read.
+        name: The commit's id; None takes the commit that pytest-benchmark found.
 
     Raises:
-        NotSuch: Nobody says of which commit it is.
+        FormatError: Neither names a commit.
     """
     found = result.commit
     if name is None:
         if found is None:
-            raise NotSuch(
-                f"{result.backend} was not measured in a repository: name the commit by --commit ID"
+            raise FormatError(
+                f"{result.backend} was not measured in a repository: name the commit with "
+                "--commit ID"
             )
         return result
     if found is not None and len(name) >= _SHORTEST_ID and found.id.startswith(name):
@@ -177,27 +203,29 @@ def with_commit(result: Result, name: str | None) -> Result:
     return replace(result, commit=Commit(name, result.measured_at))
 
 
-def added(results: Sequence[Result], new: Sequence[Result]) -> list[Result]:
-    """The results with new ones, each in the place of one of the same commit and environment.
+def add(results: Sequence[Result], new: Sequence[Result]) -> list[Result]:
+    """Return the results with new ones.
+
+    A new result replaces the old one of the same commit, backend and environment.
 
     Raises:
-        NotSuch: Two of the new ones would take one place.
+        FormatError: Two of the new ones have the same commit, backend and environment.
     """
-    places = {_identity(one): one for one in results}
+    kept = {_identity(one): one for one in results}
     given: set[object] = set()
     for one in new:
         if (identity := _identity(one)) in given:
-            raise NotSuch(
+            raise FormatError(
                 f"{one.backend} at {commit_of(one).short} is given twice, from one environment: "
                 "leave one out"
             )
         given.add(identity)
-        places[identity] = one
-    return list(places.values())
+        kept[identity] = one
+    return list(kept.values())
 
 
 def tracks(results: Iterable[Result]) -> list[Track]:
-    """The results by backend, and within it by what can be compared."""
+    """Group the results by backend, and within a backend by what can be compared."""
     found: dict[str, dict[tuple[str, ...], list[Result]]] = {}
     for one in sorted(results, key=_moment):
         by_traits = found.setdefault(one.backend, {})
@@ -218,7 +246,7 @@ def tracks(results: Iterable[Result]) -> list[Track]:
 
 
 def changes(series: Series) -> list[Change]:
-    """What is new at the newest commit against the one before, for each operation of both."""
+    """Return the operations of the newest commit that differ from the commit before."""
     if len(series.results) < 2:
         return []
     before = series.results[-2]
@@ -231,10 +259,10 @@ def changes(series: Series) -> list[Change]:
     return [one for one in found if one.is_slower is not None or one.more_round_trips]
 
 
-def apart(track: Track) -> list[str]:
-    """A sentence for each series that cannot be compared with the newest one, and why."""
+def separate(track: Track) -> list[str]:
+    """Return a sentence for each series that cannot be compared with the newest one, and why."""
     newest, *others = track.series
-    told = []
+    sentences = []
     for one in others:
         why = [
             f"another {name} ({one.traits[name]}; now {newest.traits[name]})"
@@ -244,17 +272,21 @@ def apart(track: Track) -> list[str]:
         commits = list(dict.fromkeys(commit_of(result).short for result in one.results))
         if len(commits) > _MOST_NAMED:
             commits = [f"{len(commits)} commits from {commits[0]} to {commits[-1]}"]
-        told.append(
-            f"What was measured at {', '.join(commits)} cannot be compared with the newest "
-            f"commit: {', '.join(why)}"
+        sentences.append(
+            f"The results at {', '.join(commits)} cannot be compared with the newest commit: "
+            f"{', '.join(why)}"
         )
-    return told
+    return sentences
 
 
 def commit_of(result: Result) -> Commit:
-    """The commit of a result in a line, which all of them have."""
+    """Return the commit of a result; every result in a timeline has one.
+
+    Raises:
+        FormatError: The result has no commit.
+    """
     if result.commit is None:
-        raise NotSuch(f"a result of {result.backend} has no commit")
+        raise FormatError(f"a result of {result.backend} has no commit")
     return result.commit
 
 
