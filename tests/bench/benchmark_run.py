@@ -1,4 +1,4 @@
-"""What pytest-benchmark writes of a real run of the benchmarks, for tests of those who read it."""
+"""The file that pytest-benchmark writes of a real run, for tests that read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MEASURED = ("add_1[sync]", "read_100[async]")
-"""What is measured: something that has a growth, and something that has none."""
+"""The measured operations: one has a growth, the other does not."""
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -44,38 +44,39 @@ def _written() -> str:
 
 
 def real_run() -> dict[str, Any]:
-    """The JSON of a run on the sqlite backend, a copy to be changed."""
+    """Return the JSON of a run on the sqlite backend, a copy that a test may change."""
     written: dict[str, Any] = json.loads(_written())
     return written
 
 
 def run_of(backend: str = "sqlite", *, commit: str = COMMIT, day: int = 1, **about: Any) -> Any:
-    """The same, as if it were of another backend, commit, day, or place.
+    """Return the JSON of a run with another backend, commit, day, or environment.
 
     Args:
         backend: Its name.
-        commit: Its commit's id.
-        day: Of the month in which the commit was made.
-        about: More of every benchmark's `extra_info`; of `environment`, only what differs.
+        commit: The id of its commit.
+        day: The day of the month of the commit.
+        about: Other values for the `extra_info` of every benchmark. `environment` holds only the
+            values that differ.
     """
     run = real_run()
     moment = f"2026-11-{day:02}T10:00:00+00:00"
     run["commit_info"] = {**run["commit_info"], "id": commit, "time": moment, "dirty": False}
     for one in run["benchmarks"]:
-        told = one["extra_info"]
-        environment = {**told["environment"], **about.get("environment", {})}
-        told.update(copy.deepcopy(about), backend=backend, environment=environment)
+        info = one["extra_info"]
+        environment = {**info["environment"], **about.get("environment", {})}
+        info.update(copy.deepcopy(about), backend=backend, environment=environment)
     return run
 
 
 def rival(value: float, wide: float = 1.1, **more: Any) -> dict[str, Any]:
-    """A floor or a peer, with ours that many times as slow."""
+    """Return a floor or a peer. Our time is `value` times its time."""
     interval = [value / wide, value * wide]
     return {"median_s": 1e-3, "ratio": value, "interval": interval, "samples": 20, **more}
 
 
 def grown(exponent: float, allowed: float = 0.0, *, too_fast: bool = False) -> dict[str, Any]:
-    """A growth of that power."""
+    """Return a growth of that power."""
     lengths = [10, 100, 1_000, 10_000]
     return {
         "lengths": lengths,
@@ -88,6 +89,6 @@ def grown(exponent: float, allowed: float = 0.0, *, too_fast: bool = False) -> d
 
 
 def save(path: Path, run: Any) -> Path:
-    """Write it where a test wants it."""
+    """Write a run to a file and return its path."""
     path.write_text(json.dumps(run), encoding="utf-8")
     return path

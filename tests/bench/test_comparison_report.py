@@ -42,9 +42,7 @@ def compared(**changes: Any) -> Comparison:
 
     return replace(
         Comparison(
-            base=VersionSummary(
-                "HEAD~1 (0123456789)", "git", "0123456789abcd", "tinyhist", "1.0"
-            ),
+            base=VersionSummary("HEAD~1 (0123456789)", "git", "0123456789abcd", "tinyhist", "1.0"),
             head=VersionSummary(".", "path", "", "tinyhist", "1.1"),
             settings=settings,
             environment={"python": "3.11.7", "implementation": "CPython", "cores": 2},
