@@ -406,7 +406,7 @@ def test_a_callable_that_cannot_open_a_history_is_a_usage_error(
         ("lacks={'durabel': 'r'}", "Did you mean 'durable'?"),
         ("lacks={'durable': None}", "lacks= has no reason for 'durable'"),
         ("lacks={'sync': 'r', 'async': 'r'}", "lacks= names both sync and async"),
-        ("methods={'tail': 'tail'}", "no read is named 'tail'"),
+        ("methods={'tail': 'tail'}", "unknown read 'tail' in methods="),
     ],
 )
 def test_a_wrong_declaration_is_a_usage_error(

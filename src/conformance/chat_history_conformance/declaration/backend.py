@@ -92,8 +92,13 @@ class Backend:
     def _check_lacks(self) -> None:
         known = capabilities.assumed()
         for name, reason in self.lacks.items():
+            if name not in known and name in capabilities.catalogue():
+                self._refuse(
+                    f"lacks= must not name {name!r}, because the suite finds out whether a history "
+                    "has it. Remove it."
+                )
             if name not in known:
-                self._refuse_name("capability that can be lacked", name, "lacks", known)
+                self._refuse_name("capability", name, "lacks", known)
             self._need_reason("lacks", name, reason)
         if {"sync", "async"} <= set(self.lacks):
             self._refuse(
@@ -106,7 +111,7 @@ class Backend:
             if contract not in ids:
                 nearest = did_you_mean(contract, ids)
                 self._refuse(
-                    f"no contract is named {contract!r} (deviations=).{nearest} "
+                    f"unknown contract {contract!r} in deviations=.{nearest} "
                     "Run `history-conformance contracts` to list the ids."
                 )
             self._need_reason("deviations", contract, reason)
@@ -121,7 +126,7 @@ class Backend:
     def _refuse_name(self, noun: str, name: str, argument: str, known: Iterable[str]) -> None:
         known = tuple(known)
         self._refuse(
-            f"no {noun} is named {name!r} ({argument}=).{did_you_mean(name, known)} "
+            f"unknown {noun} {name!r} in {argument}=.{did_you_mean(name, known)} "
             f"Choose from: {', '.join(known)}."
         )
 
