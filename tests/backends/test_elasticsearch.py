@@ -297,7 +297,7 @@ def test_more_than_a_page_of_one_millisecond_is_complete_and_in_order(
     assert node.asked.count("POST _search") >= 7
 
 
-def test_a_window_that_was_made_smaller_is_noticed(
+def test_a_smaller_result_window_is_noticed(
     opened: Open, client: Elasticsearch, index: str
 ) -> None:
     history = opened()

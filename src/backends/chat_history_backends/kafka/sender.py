@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-__all__ = ["Receipt", "Sender"]
+__all__ = ["Delivery", "Receipt", "Sender"]
 
 _WRITING = {
     "linger.ms": 0,
@@ -21,16 +22,22 @@ _WRITING = {
 }
 
 
+class Delivery(Enum):
+    """The outcome of a message without an error."""
+
+    PENDING = "no answer yet"
+    STORED = "acknowledged by all replicas in sync"
+
+
 class Receipt:
     """The acknowledgements of one batch, as they arrive.
 
     Attributes:
-        outcomes: For each message: False as long as none has arrived, None if the message is
-            stored, or the error.
+        outcomes: The outcome of each message, or its error.
     """
 
     def __init__(self, count: int) -> None:
-        self.outcomes: list[KafkaError | bool | None] = [False] * count
+        self.outcomes: list[KafkaError | Delivery] = [Delivery.PENDING] * count
         self._left = count
         self._counting = threading.Lock()
         self._done = threading.Event()
@@ -44,11 +51,11 @@ class Receipt:
     @property
     def ok(self) -> bool:
         """True if every message is stored."""
-        return self.done and all(outcome is None for outcome in self.outcomes)
+        return self.done and all(outcome is Delivery.STORED for outcome in self.outcomes)
 
     def report(self, index: int, error: KafkaError | None) -> None:
-        """Record the outcome of one message; once for each."""
-        self.outcomes[index] = error
+        """Record the outcome of one message; the error is None if it is stored."""
+        self.outcomes[index] = Delivery.STORED if error is None else error
         # If the producer refuses the rest of a batch, the sender reports that rest, while the
         # acknowledgements of the first part arrive in another thread.
         with self._counting:

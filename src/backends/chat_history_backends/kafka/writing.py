@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
 from .call import ADMIN_SECONDS, Call
 from .errors import GONE, NOT_STORED, DeliveryError, DeliveryTimeoutError, KafkaHistoryError
 from .records import DISCARD_HEADER
-from .sender import Receipt
+from .sender import Delivery, Receipt
 from .topics import count_partitions, find, forget, forget_if_gone
 
 __all__ = ["append", "check_delivered", "check_sizes", "clear", "mark_discarded", "was_deleted"]
@@ -77,13 +77,15 @@ def check_delivered(call: Call, receipt: Receipt) -> None:
         DeliveryError: It names the positions in the batch that were not acknowledged.
     """
     outcomes = list(receipt.outcomes)
-    unconfirmed = [index for index, outcome in enumerate(outcomes) if outcome is not None]
+    unconfirmed = [i for i, outcome in enumerate(outcomes) if outcome is not Delivery.STORED]
     if not unconfirmed:
         return
     errors = [outcome for outcome in outcomes if isinstance(outcome, KafkaError)]
     error = errors[0] if errors else KafkaError(KafkaError._TIMED_OUT, "no acknowledgement")
-    unknown = False in outcomes or any(e.code() not in NOT_STORED for e in errors)
-    cause = f" within {call.limit_seconds:g} s" if False in outcomes else f": {error.str()}"
+    # Not `in`: a KafkaError that is compared with an enum raises TypeError.
+    pending = any(outcome is Delivery.PENDING for outcome in outcomes)
+    unknown = pending or any(e.code() not in NOT_STORED for e in errors)
+    cause = f" within {call.limit_seconds:g} s" if pending else f": {error.str()}"
     listed = ", ".join(map(str, unconfirmed[:_LISTED])) + ", ..." * (len(unconfirmed) > _LISTED)
     advice = (
         "The outcome of the others is unknown: they may be stored, or arrive a few seconds "
