@@ -20,7 +20,6 @@ __all__ = [
     "check_path",
     "check_place",
     "load_report",
-    "rules",
     "schema",
     "write_report",
     "write_text",
