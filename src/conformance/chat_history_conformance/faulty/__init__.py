@@ -11,15 +11,21 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.results.model import Kind
 
+__all__ = ["INVENTED", "Control", "Faulty", "faulty", "load"]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
+Control = Literal["memory", "sqlite", "served"]
+"""A correct backend that broken histories are made of."""
+
 INVENTED = "invented"
+"""The citation of a defect that was not seen in a real backend."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Faulty:
     breaks: str
     kind: Kind
     seen: str
-    control: str
+    control: Control
     backend: Backend
 
     @property
@@ -57,7 +63,7 @@ def faulty(
     breaks: str,
     kind: Kind,
     seen: str,
-    control: str = "memory",
+    control: Control = "memory",
     lacks: Mapping[str, str] | None = None,
     **declared: Any,
 ) -> Callable[[F], F]:
@@ -72,16 +78,23 @@ def faulty(
             runs a server for `served`.
         lacks: Unsupported capabilities with reasons. Defaults to those of the control.
         declared: Further arguments of `history_backend`, such as `with_ttl`.
+
+    Raises:
+        ValueError: Another broken history already has this id.
     """
 
     def register(factory: F) -> F:
-        if id in _faulty and _faulty[id].backend.factory.__module__ != factory.__module__:
-            raise ValueError(f"two broken histories are called {id!r}")
+        origin = Origin(factory.__module__, factory.__qualname__)
+        if id in _faulty:
+            raise ValueError(
+                f"Two broken histories have the id {id!r}: {_faulty[id].backend.origin} and "
+                f"{origin}. Choose another id for one of them."
+            )
         lacks_of_control = {"durable": "kept in process memory"} if control == "memory" else {}
         backend = Backend(
             name=f"faulty/{id}",
             factory=factory,
-            origin=Origin(factory.__module__, factory.__qualname__),
+            origin=origin,
             lacks=dict(lacks_of_control if lacks is None else lacks),
             disposable=True,
             server="served" if control == "served" else None,
