@@ -40,8 +40,6 @@ _CONVERSATION: Messages = [
 
 Path = tuple[Any, ...]
 
-# The path of each: an attribute of the message, then keys. A path that ends with `...` leads to a
-# list that something is appended to; the end of any other is set to another value.
 _CHANGES: list[Path] = [
     ("content",),
     ("additional_kwargs", "changed"),
@@ -52,6 +50,11 @@ _CHANGES: list[Path] = [
     ("tool_calls", 0, "args", "a", ...),
     ("artifact", "rows", ...),
 ]
+"""Paths to change: an attribute of a message, then keys.
+
+A path that ends with `...` leads to a list, and the change appends to it. The change sets the end
+of any other path to another value.
+"""
 
 
 def _conversations() -> st.SearchStrategy[Messages]:
@@ -63,7 +66,7 @@ def _changes() -> st.SearchStrategy[list[Path]]:
 
 
 def _change(s: Session, messages: Ref, changes: list[Path]) -> None:
-    """Make each change to all messages that have such a place."""
+    """Make each change to all messages that have its path."""
     for number in range(len(messages.value)):
         for change in changes:
             _change_one(s, messages[number], change)
@@ -89,9 +92,9 @@ def _change_one(s: Session, message: Ref, path: Path) -> None:
         s.set_item(place, path[-1], "changed")
 
 
-def _comes_back_untouched(s: Session, *batches: Messages) -> None:
-    """A difference that is there without any change is no aliasing, and gets its own name."""
-    control = s.open("{nonce}-untouched")
+def _expect_unchanged(s: Session, *batches: Messages) -> None:
+    """Fail if the messages come back different without any change: that is not aliasing."""
+    control = s.open("{nonce}-unchanged")
     for batch in batches:
         control.add(copy.deepcopy(batch))
     control.reads_back()
@@ -109,7 +112,9 @@ def _comes_back_untouched(s: Session, *batches: Messages) -> None:
     modes=BOTH,
     program=st.tuples(_conversations(), st.booleans()),
 )
-def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bool]) -> None:
+def adding_leaves_the_callers_messages_unchanged(
+    s: Session, program: tuple[Messages, bool]
+) -> None:
     messages, singly = program
     a = s.open()
     batch = s.let("batch", messages)
@@ -128,7 +133,7 @@ def adding_changes_nothing_of_the_caller(s: Session, program: tuple[Messages, bo
             batch,
             copied,
             kind="mutated_input",
-            summary=f"changed what was passed in: {difference.summary}",
+            summary=f"the add changed its input: {difference.summary}",
         )
 
 
@@ -149,12 +154,12 @@ def later_changes_of_a_message_do_not_reach_the_store(
     s: Session, program: tuple[Messages, list[Path]]
 ) -> None:
     messages, changes = program
-    _comes_back_untouched(s, messages)
+    _expect_unchanged(s, messages)
     a = s.open()
     batch = s.let("batch", messages)
     a.add(batch)
     _change(s, batch, changes)
-    a.expect(a.read(), called=("aliased", "when the caller changed a message after adding it"))
+    a.expect(a.read(), called=("aliased", "after the caller changed an added message"))
 
 
 @contract(
@@ -177,14 +182,14 @@ def later_changes_of_the_list_do_not_reach_the_store(
     s: Session, program: tuple[list[Messages], str]
 ) -> None:
     batches, change = program
-    _comes_back_untouched(s, *batches)
+    _expect_unchanged(s, *batches)
     a = s.open()
     for messages in batches:
         batch = s.let("batch", messages)
         a.add(batch)
-        if messages:  # a history that emptied it itself is the business of inputs_unchanged
+        if messages:  # aliasing.inputs_unchanged covers a history that empties the list
             s.call_method(batch, change, *([batch[0]] if change == "append" else []))
-    a.expect(a.read(), called=("aliased", "when the caller changed the list after adding it"))
+    a.expect(a.read(), called=("aliased", "after the caller changed the list it had added"))
 
 
 @contract(
@@ -204,19 +209,17 @@ def later_changes_of_the_list_do_not_reach_the_store(
         st.sampled_from(["append", "clear", "pop", "insert"]),
     ),
 )
-def the_list_that_is_returned_belongs_to_the_caller(
-    s: Session, program: tuple[list[Messages], str]
-) -> None:
+def a_returned_list_belongs_to_the_caller(s: Session, program: tuple[list[Messages], str]) -> None:
     batches, change = program
     a = s.open()
     for batch in batches:
         a.add(batch)
     first = a.reads_back()
     if not isinstance(first, list):
-        return  # nothing that could be changed; that a list is due is a rule of its own
+        return  # another contract requires a list
     arguments: dict[str, list[Any]] = {"append": [a.result[0]], "insert": [0, a.result[0]]}
     s.call_method(a.result, change, *arguments.get(change, []))
-    a.expect(a.read(), called=("aliased", "when the caller changed the list that a read returned"))
+    a.expect(a.read(), called=("aliased", "after the caller changed a returned list"))
 
 
 @contract(
@@ -232,9 +235,7 @@ def the_list_that_is_returned_belongs_to_the_caller(
     modes=BOTH,
     program=st.tuples(strategies.batches(max_batches=1, max_size=3), st.booleans()),
 )
-def a_list_that_was_read_does_not_change_with_the_history(
-    s: Session, program: tuple[list[Messages], bool]
-) -> None:
+def a_returned_list_does_not_change_later(s: Session, program: tuple[list[Messages], bool]) -> None:
     batches, clear = program
     a = s.open()
     for batch in batches:
@@ -249,7 +250,7 @@ def a_list_that_was_read_does_not_change_with_the_history(
     a.expect(
         first,
         before,
-        called=("aliased", f"in a list that had been read, when `{changed}` was called"),
+        called=("aliased", f"in a list that was read before `{changed}`"),
     )
 
 
@@ -266,7 +267,7 @@ def a_list_that_was_read_does_not_change_with_the_history(
     modes=BOTH,
     program=st.tuples(_conversations(), _changes()),
 )
-def the_messages_that_are_returned_belong_to_the_caller(
+def returned_messages_belong_to_the_caller(
     s: Session, program: tuple[Messages, list[Path]]
 ) -> None:
     messages, changes = program
@@ -274,4 +275,4 @@ def the_messages_that_are_returned_belong_to_the_caller(
     a.add(messages)
     a.reads_back()
     _change(s, a.result, changes)
-    a.expect(a.read(), called=("aliased", "when the caller changed a message that a read returned"))
+    a.expect(a.read(), called=("aliased", "after the caller changed a returned message"))

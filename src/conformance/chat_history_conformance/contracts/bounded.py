@@ -32,7 +32,7 @@ _KAFKA = f"{_NAMES} for KafkaChatMessageHistory"
 
 
 def _windows(*, least: int = 1, near: tuple[int, ...] = (-1, 0, 1)) -> st.SearchStrategy[Windows]:
-    """A conversation and counts: 1, those around its length, far beyond it, and any other."""
+    """Draw a conversation, and counts that are small, near its length or far beyond it."""
 
     def counts(batches: Batches) -> st.SearchStrategy[Windows]:
         length = sum(map(len, batches))
@@ -51,7 +51,7 @@ def _filled(s: Session, batches: Batches, session: str = "{nonce}-1") -> Handle:
 
 
 def _offered(s: Session, *names: str) -> list[str]:
-    """Those of the reads `names` that the history has; it must have one."""
+    """Return the reads among `names` that the history has; not applicable without one."""
     offered = s.offered(names)
     if not offered:
         s.not_applicable(f"has none of {', '.join(names)}")
@@ -62,8 +62,8 @@ def _bounds(operation: str, count: object, seconds: object) -> tuple[Any, ...]:
     return (count,) if operation == LAST else (count, seconds)
 
 
-def _of(number: int, batches: Batches, which: str = "oldest") -> str:
-    """What was asked for, in words."""
+def _asked(number: int, batches: Batches, which: str = "oldest") -> str:
+    """Describe the messages that a read was asked for."""
     length = sum(map(len, batches))
     return f"the {which} {number} of {length} message{'s'[: length != 1]}"
 
@@ -80,13 +80,15 @@ def _of(number: int, batches: Batches, which: str = "oldest") -> str:
     needs=(BEGINNING,),
     program=_windows(),
 )
-def a_counted_read_from_the_beginning_gives_the_oldest(s: Session, program: Windows) -> None:
+def a_counted_read_from_the_beginning_returns_the_oldest_messages(
+    s: Session, program: Windows
+) -> None:
     batches, counts = program
     a = _filled(s, batches)
     for count in counts:
         got = a.bounded(BEGINNING, count)
         if a.took < DEFAULT_SECONDS:
-            a.expect_part(got, a.model.stored[:count], _of(count, batches))
+            a.expect_part(got, a.model.stored[:count], _asked(count, batches))
 
 
 @contract(
@@ -102,12 +104,12 @@ def a_counted_read_from_the_beginning_gives_the_oldest(s: Session, program: Wind
     needs=(LAST,),
     program=_windows(),
 )
-def a_read_of_the_last_gives_the_newest_oldest_first(s: Session, program: Windows) -> None:
+def a_read_of_the_last_messages_returns_the_newest_in_order(s: Session, program: Windows) -> None:
     batches, counts = program
     a = _filled(s, batches)
     for count in counts:
         got = a.last(count)
-        a.expect_part(got, a.model.stored[-count:], _of(count, batches, "newest"))
+        a.expect_part(got, a.model.stored[-count:], _asked(count, batches, "newest"))
 
 
 @contract(
@@ -122,7 +124,7 @@ def a_read_of_the_last_gives_the_newest_oldest_first(s: Session, program: Window
     needs=(CONSUMED,),
     program=_windows(),
 )
-def a_counted_consuming_read_gives_the_next(s: Session, program: Windows) -> None:
+def a_counted_consuming_read_returns_the_next_messages(s: Session, program: Windows) -> None:
     batches, counts = program
     a = _filled(s, batches)
     position = 0
@@ -147,7 +149,7 @@ def a_counted_consuming_read_gives_the_next(s: Session, program: Windows) -> Non
     "openai/openai-agents-python#3244: limit=0 returns one item",
     program=st.tuples(strategies.batches(max_batches=2, max_size=3), st.permutations(READS)),
 )
-def a_count_of_zero_gives_nothing(s: Session, program: tuple[Batches, list[str]]) -> None:
+def a_count_of_zero_returns_no_messages(s: Session, program: tuple[Batches, list[str]]) -> None:
     batches, order = program
     offered = _offered(s, *READS)
     a = _filled(s, batches)
@@ -157,7 +159,7 @@ def a_count_of_zero_gives_nothing(s: Session, program: tuple[Batches, list[str]]
             is_empty,
             a.result,
             kind="wrong_bound",
-            summary=f"`{operation}` gave {len(got or ())} where at most 0 messages were asked for",
+            summary=f"`{operation}` returned {len(got or ())} messages for a count of 0",
         )
 
 
@@ -173,7 +175,7 @@ def a_count_of_zero_gives_nothing(s: Session, program: tuple[Batches, list[str]]
     needs=(CONSUMED,),
     program=st.tuples(strategies.batches(max_batches=2, max_size=3), st.integers(0, 3)),
 )
-def a_count_of_zero_consumes_nothing(s: Session, program: tuple[Batches, int]) -> None:
+def a_count_of_zero_consumes_no_messages(s: Session, program: tuple[Batches, int]) -> None:
     batches, before = program
     a = _filled(s, batches)
     position = 0
@@ -213,7 +215,7 @@ _NONSENSE: list[tuple[Any, Any]] = [
     seen="openai/openai-agents-python#4997: a negative limit means all items",
     program=strategies.some_of(_NONSENSE),
 )
-def nonsense_bounds_are_refused(s: Session, nonsense: list[tuple[Any, Any]]) -> None:
+def invalid_bounds_are_refused(s: Session, nonsense: list[tuple[Any, Any]]) -> None:
     offered = _offered(s, *READS)
     a = s.open()
     a.add([HumanMessage("m0"), HumanMessage("m1"), HumanMessage("m2")])
@@ -221,25 +223,27 @@ def nonsense_bounds_are_refused(s: Session, nonsense: list[tuple[Any, Any]]) -> 
         for operation in offered:
             bounds = _bounds(operation, count, seconds)
             if operation == LAST and isinstance(count, int) and count > 0:
-                continue  # the nonsense is in the time, which it has none of
+                continue  # only the time is invalid, and this read has no time bound
             a.try_bounded(operation, *bounds)
             given = ", ".join(map(repr, bounds))
             s.check(
                 was_refused,
                 s.error,
                 kind="wrong_bound",
-                summary=f"`{operation}` took the bounds ({given}) in place of refusing them",
+                summary=f"`{operation}` accepted the bounds ({given}) instead of refusing them",
             )
 
 
 def _tolerance(a: Handle) -> float:
-    """Seconds that a time bound may be exceeded by: 1.5 s and some reads of this history."""
+    """Return by how many seconds a read may exceed its time: 1.5 s and five whole reads."""
     a.read()
     return 1.5 + 5.0 * a.took
 
 
-def _keeps_time(s: Session, a: Handle, operation: str, seconds: float, tolerance: float) -> None:
-    """Fail if the read just done exceeded its time, and one more too: once may be by chance."""
+def _expect_in_time(
+    s: Session, a: Handle, operation: str, seconds: float, tolerance: float
+) -> None:
+    """Fail if the last read exceeded its time and a second one does too; one may be chance."""
     allowed = seconds + tolerance
     if a.took > allowed:
         a.bounded_unless_refused(operation, 1000, seconds)
@@ -248,7 +252,7 @@ def _keeps_time(s: Session, a: Handle, operation: str, seconds: float, tolerance
         a.took_ref,
         round(allowed, 2),
         kind="wrong_bound",
-        summary=f"`{operation}` took {a.took:.1f} s where at most {seconds:g} s were asked for",
+        summary=f"`{operation}` took {a.took:.1f} s with a time bound of {seconds:g} s",
     )
 
 
@@ -271,7 +275,7 @@ def a_time_bound_holds_on_an_empty_history(s: Session, _: None) -> None:
     tolerance = _tolerance(a)
     for operation in offered:
         a.bounded_unless_refused(operation, 1000, 0.05)
-        _keeps_time(s, a, operation, 0.05, tolerance)
+        _expect_in_time(s, a, operation, 0.05, tolerance)
 
 
 @contract(
@@ -290,14 +294,16 @@ def a_time_bound_holds_on_an_empty_history(s: Session, _: None) -> None:
     program=strategies.some_of([0.001, 0.003, 0.01, 0.1]),
     examples=2,
 )
-def a_time_bound_on_a_long_history_gives_its_beginning(s: Session, times: list[float]) -> None:
+def a_time_bound_on_a_long_history_returns_its_beginning(s: Session, times: list[float]) -> None:
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(300)])
     tolerance = _tolerance(a)
     for seconds in times:
         got = a.bounded_unless_refused(BEGINNING, None, seconds) or []
-        a.expect_part(got, a.model.stored[: len(got)], f"the oldest of 300 within {seconds:g} s")
-        _keeps_time(s, a, BEGINNING, seconds, tolerance)
+        a.expect_part(
+            got, a.model.stored[: len(got)], f"the oldest of 300 messages within {seconds:g} s"
+        )
+        _expect_in_time(s, a, BEGINNING, seconds, tolerance)
 
 
 @contract(
@@ -314,7 +320,7 @@ def a_time_bound_on_a_long_history_gives_its_beginning(s: Session, times: list[f
     program=st.lists(st.sampled_from([0.001, 0.002, 0.004]), min_size=2, max_size=4),
     examples=2,
 )
-def a_time_bound_consumes_only_what_it_gives(s: Session, times: list[float]) -> None:
+def a_timed_read_consumes_only_the_messages_it_returns(s: Session, times: list[float]) -> None:
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(300)])
     kept, position = a.model.stored, 0
@@ -343,7 +349,7 @@ def a_time_bound_consumes_only_what_it_gives(s: Session, times: list[float]) -> 
     modes=(SYNC, ASYNC),
     examples=1,
 )
-def a_bounded_read_does_not_wait_for_more(s: Session, _: None) -> None:
+def a_bounded_read_does_not_wait_for_more_messages(s: Session, _: None) -> None:
     offered = _offered(s, BEGINNING, CONSUMED)
     a = s.open()
     a.add([HumanMessage("m0"), HumanMessage("m1")])
@@ -355,7 +361,7 @@ def a_bounded_read_does_not_wait_for_more(s: Session, _: None) -> None:
             a.took_ref,
             allowed,
             kind="wrong_bound",
-            summary=f"`{operation}` waited {a.took:.1f} s with nothing more to read",
+            summary=f"`{operation}` waited {a.took:.1f} s although no messages were left",
         )
 
 
@@ -395,12 +401,14 @@ def a_count_larger_than_a_page_is_exact(s: Session, _: None) -> None:
     modes=ONE_HANDLE,
     program=st.tuples(_windows(), st.sampled_from([10, 30.0, 3600.0])),
 )
-def a_count_and_a_time_hold_together(s: Session, program: tuple[Windows, float]) -> None:
+def a_count_and_a_time_apply_together(s: Session, program: tuple[Windows, float]) -> None:
     (batches, counts), seconds = program
     offered = _offered(s, BEGINNING, CONSUMED)
     a = _filled(s, batches)
     position = 0
-    for operation in offered[::-1]:  # the consuming one first: the other may move its position
+    for operation in offered[
+        ::-1
+    ]:  # the consuming read first, because the other may move its position
         for count in counts:
             start = position if operation == CONSUMED else 0
             got = a.bounded(operation, count, seconds)
@@ -427,7 +435,7 @@ def a_count_and_a_time_hold_together(s: Session, program: tuple[Windows, float])
         st.sampled_from([None, 60.0, 3600]),
     ),
 )
-def a_bound_that_is_not_reached_changes_nothing(
+def a_bound_that_is_not_reached_has_no_effect(
     s: Session, program: tuple[Batches, list[int], float | None]
 ) -> None:
     batches, counts, seconds = program
@@ -481,7 +489,7 @@ _WAITS = ((0.2, 1.5), (2.0, 5.0))
     program=st.integers(0, 2),
     examples=1,
 )
-def messages_from_latest_waits_for_what_comes(s: Session, before: int) -> None:
+def messages_from_latest_waits_for_new_messages(s: Session, before: int) -> None:
     reader, writer = s.open(), s.open()
     if s.mode == "async" and not hasattr(s.subject.local.history(reader.key), f"a{LATEST}"):
         s.not_applicable(f"has no a{LATEST}")
@@ -518,10 +526,10 @@ def messages_from_latest_waits_for_what_comes(s: Session, before: int) -> None:
     program=strategies.batches(max_batches=2, max_size=3),
     examples=1,
 )
-def messages_from_latest_returns_nothing_old(s: Session, batches: Batches) -> None:
+def messages_from_latest_returns_no_old_messages(s: Session, batches: Batches) -> None:
     a = _filled(s, batches)
     got = a.bounded(LATEST, 5, 0.1)
-    a.expect_part(got, [], "what comes after the call, with nobody else writing")
+    a.expect_part(got, [], "new messages, and no other writer added any")
 
 
 @contract(
@@ -539,7 +547,7 @@ def messages_from_latest_returns_nothing_old(s: Session, batches: Batches) -> No
         st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3),
     ),
 )
-def reading_the_last_moves_no_position(
+def reading_the_last_messages_does_not_move_the_position(
     s: Session, program: tuple[Batches, list[tuple[int, int]]]
 ) -> None:
     batches, reads = program
@@ -568,7 +576,7 @@ def reading_the_last_moves_no_position(
     needs=("whole_reads",),
     program=st.tuples(_windows(), st.permutations((LAST, BEGINNING, CONSUMED))),
 )
-def a_bounded_read_removes_nothing(s: Session, program: tuple[Windows, list[str]]) -> None:
+def a_bounded_read_removes_no_messages(s: Session, program: tuple[Windows, list[str]]) -> None:
     (batches, counts), order = program
     offered = _offered(s, LAST, BEGINNING, CONSUMED)
     a = _filled(s, batches)
@@ -589,7 +597,7 @@ def a_bounded_read_removes_nothing(s: Session, program: tuple[Windows, list[str]
     "count of the whole collection",
     program=st.tuples(_windows(), st.integers(1, 6)),
 )
-def a_bound_counts_its_own_session_only(s: Session, program: tuple[Windows, int]) -> None:
+def a_bound_counts_only_its_own_session(s: Session, program: tuple[Windows, int]) -> None:
     (batches, counts), others = program
     offered = _offered(s, LAST, BEGINNING, CONSUMED)
     a, b = s.open(), s.open("{nonce}-2")
@@ -602,5 +610,5 @@ def a_bound_counts_its_own_session_only(s: Session, program: tuple[Windows, int]
         got = a.bounded(operation, *_bounds(operation, counts[0], 10.0))
         wanted = kept[-counts[0] :] if operation == LAST else kept[: counts[0]]
         a.expect_part(
-            got, wanted, _of(counts[0], batches, "newest" if operation == LAST else "oldest")
+            got, wanted, _asked(counts[0], batches, "newest" if operation == LAST else "oldest")
         )

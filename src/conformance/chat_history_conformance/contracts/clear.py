@@ -53,7 +53,7 @@ def a_cleared_session_is_empty(s: Session, batches: Batches) -> None:
     modes=HANDLES,
     program=st.tuples(strategies.batches(max_batches=2), st.integers(0, 2)),
 )
-def a_clear_is_seen_by_every_handle(s: Session, program: tuple[Batches, int]) -> None:
+def every_handle_sees_a_clear(s: Session, program: tuple[Batches, int]) -> None:
     batches, clearing = program
     handles = [s.open() for _ in range(3)]
     for number, batch in enumerate(batches):
@@ -78,7 +78,7 @@ def a_clear_is_seen_by_every_handle(s: Session, program: tuple[Batches, int]) ->
     modes=ONE_HANDLE,
     program=st.tuples(st.integers(1, 2), strategies.batches(max_batches=1)),
 )
-def clearing_twice_is_clearing_once(s: Session, program: tuple[int, Batches]) -> None:
+def clearing_again_changes_nothing(s: Session, program: tuple[int, Batches]) -> None:
     times, (batch,) = program
     a = s.open()
     a.add(batch)
@@ -122,7 +122,9 @@ def clearing_an_unused_session_does_nothing(s: Session, _: None) -> None:
     program=st.tuples(strategies.batches(min_batches=2, max_batches=3, max_size=2), st.integers(0)),
     examples=10,
 )
-def clearing_one_session_leaves_the_others(s: Session, program: tuple[Batches, int]) -> None:
+def clearing_one_session_leaves_the_others_unchanged(
+    s: Session, program: tuple[Batches, int]
+) -> None:
     batches, chosen = program
     handles = [s.open(f"{{nonce}}-{number}") for number in range(len(batches))]
     for handle, batch in zip(handles, batches, strict=True):
@@ -146,7 +148,7 @@ def clearing_one_session_leaves_the_others(s: Session, program: tuple[Batches, i
     modes=ONE_HANDLE,
     program=strategies.batches(min_batches=2, max_batches=4, max_size=3),
 )
-def what_is_added_after_a_clear_is_there(s: Session, batches: Batches) -> None:
+def messages_added_after_a_clear_are_stored(s: Session, batches: Batches) -> None:
     a = s.open()
     a.add(batches[0])
     a.clear()
@@ -175,7 +177,7 @@ def what_is_added_after_a_clear_is_there(s: Session, batches: Batches) -> None:
         st.integers(0, 1),
     ),
 )
-def what_any_handle_adds_after_a_clear_is_there(
+def every_handle_reads_messages_added_after_a_clear(
     s: Session, program: tuple[Batches, int, int]
 ) -> None:
     batches, clearing, adding = program
@@ -204,7 +206,7 @@ def what_any_handle_adds_after_a_clear_is_there(
     modes=HANDLES,
     program=st.tuples(strategies.batches(max_batches=1), st.booleans(), st.booleans()),
 )
-def nothing_that_was_cleared_returns(s: Session, program: tuple[Batches, bool, bool]) -> None:
+def cleared_messages_never_return(s: Session, program: tuple[Batches, bool, bool]) -> None:
     (batch,), other_writes, cleared_by_other = program
     a, b = s.open(), s.open()
     a.add(batch)

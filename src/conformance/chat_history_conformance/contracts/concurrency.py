@@ -51,7 +51,7 @@ def _sizes(
 def _writers(
     handles: Sequence[Handle], sizes: Sizes, *, pause: float = 0.0
 ) -> tuple[list[list[Any]], list[list[BaseMessage]]]:
-    """For each writer its lane, and the messages that it adds: `w0.0`, `w0.1`, ..."""
+    """Return the lane of each writer, and the messages that it adds: `w0.0`, `w0.1`, ..."""
     lanes: list[list[Any]] = []
     written: list[list[BaseMessage]] = []
     for writer, batches in enumerate(sizes):
@@ -76,7 +76,7 @@ def _add(handle: Handle, batch: Sequence[BaseMessage]) -> tuple[Handle, str, tup
 
 
 def _merged(written: Sequence[Sequence[BaseMessage]], got: Sequence[Any]) -> list[Snapshot]:
-    """All that was written, in the order of `got` as far as each writer's own order allows it."""
+    """Return all written messages in the order of `got`, within the order of each writer."""
     left = [[Snapshot(message) for message in messages] for messages in written]
     order: list[Snapshot] = []
     for item in got:
@@ -87,8 +87,8 @@ def _merged(written: Sequence[Sequence[BaseMessage]], got: Sequence[Any]) -> lis
     return order + [kept for queue in left for kept in queue]
 
 
-def _all_there(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessage]]) -> None:
-    """Fail unless everything is there exactly once, unaltered, each writer's in its order."""
+def _expect_all(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessage]]) -> None:
+    """Fail unless each message is stored once and unchanged, in the order of its writer."""
     got = reader.read()
     merged = _merged(written, got)
     reader.model.stored = merged
@@ -99,7 +99,7 @@ def _all_there(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessag
             reader.result,
             [len(messages) for messages in written],
             kind=difference.kind,
-            summary=f"{difference.summary}, added by {len(written)} writers at once",
+            summary=f"{difference.summary} ({len(written)} writers at once)",
             expected=lines(merged),
             returned=returned_lines(list(got)),
         )
@@ -122,11 +122,11 @@ def _all_there(s: Session, reader: Handle, written: Sequence[Sequence[BaseMessag
     program=_sizes(),
     racy=True,
 )
-def threads_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
+def threads_on_one_handle_lose_no_messages(s: Session, sizes: Sizes) -> None:
     a = s.open()
     lanes, written = _writers([a], sizes)
     s.together(lanes)
-    _all_there(s, a, written)
+    _expect_all(s, a, written)
 
 
 @contract(
@@ -147,11 +147,11 @@ def threads_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
     program=_sizes(),
     racy=True,
 )
-def handles_used_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
+def handles_used_at_once_lose_no_messages(s: Session, sizes: Sizes) -> None:
     handles = [s.open() for _ in sizes]
     lanes, written = _writers(handles, sizes)
     s.together(lanes)
-    _all_there(s, handles[0], written)
+    _expect_all(s, handles[0], written)
 
 
 @contract(
@@ -170,11 +170,11 @@ def handles_used_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
     program=_sizes(2, least=5, most=7),
     racy=True,
 )
-def processes_writing_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
+def processes_writing_at_once_lose_no_messages(s: Session, sizes: Sizes) -> None:
     handles = [s.open(), s.open()]
     lanes, written = _writers(handles, sizes)
     s.together(lanes)
-    _all_there(s, handles[0], written)
+    _expect_all(s, handles[0], written)
 
 
 @contract(
@@ -195,11 +195,11 @@ def processes_writing_at_once_lose_nothing(s: Session, sizes: Sizes) -> None:
     program=_sizes(),
     racy=True,
 )
-def tasks_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
+def tasks_on_one_handle_lose_no_messages(s: Session, sizes: Sizes) -> None:
     a = s.open()
     lanes, written = _writers([a], sizes)
     s.together(lanes)
-    _all_there(s, a, written)
+    _expect_all(s, a, written)
 
 
 @contract(
@@ -217,7 +217,7 @@ def tasks_on_one_handle_lose_nothing(s: Session, sizes: Sizes) -> None:
     program=_sizes(least=4, most=6, size=2),
     racy=True,
 )
-def each_writers_own_order_holds(s: Session, sizes: Sizes) -> None:
+def each_writers_messages_stay_in_order(s: Session, sizes: Sizes) -> None:
     handles = [s.open() for _ in sizes]
     lanes, written = _writers(handles, sizes)
     s.together(lanes)
@@ -226,16 +226,19 @@ def each_writers_own_order_holds(s: Session, sizes: Sizes) -> None:
     for writer, messages in enumerate(written):
         added = [item.content for item in messages]
         came = [content for content in contents if content in added]
-        s.check(
-            keep_order,
-            handles[0].result,
-            added,
-            kind="reordered",
-            summary=f"the {len(came)} messages of writer {writer + 1} came back in another order "
-            "than its own",
-            expected=[str(content) for content in sorted(came, key=added.index)],
-            returned=[str(content) for content in came],
-        )
+        ordered = sorted(came, key=added.index)
+        places = (number for number in range(len(came)) if came[number] != ordered[number])
+        if (first := next(places, None)) is not None:
+            s.fail_claim(
+                keep_order,
+                handles[0].result,
+                added,
+                kind="reordered",
+                summary=f"writer {writer + 1}'s message {came[first]} came back instead of "
+                f"{ordered[first]}",
+                expected=[str(content) for content in ordered],
+                returned=[str(content) for content in came],
+            )
 
 
 @contract(
@@ -254,57 +257,62 @@ def each_writers_own_order_holds(s: Session, sizes: Sizes) -> None:
     program=_sizes(2, size=4),
     racy=True,
 )
-def a_reader_sees_a_prefix_of_what_each_wrote(s: Session, sizes: Sizes) -> None:
+def a_concurrent_read_returns_a_prefix_of_each_writers_messages(s: Session, sizes: Sizes) -> None:
     handles = [s.open() for _ in range(len(sizes) + 2)]
     lanes, written = _writers(handles[2:], sizes, pause=0.001)
     readers = [
         [(handle, "messages", ()), (handle, "wait", (0.0005,))] * 10 for handle in handles[:2]
     ]
     done = s.together([*readers, *lanes])
-    adds = done[2:]
     kept = [[Snapshot(message) for message in messages] for messages in written]
-    for number, reads in enumerate(done[:2], 1):
-        before = [0] * len(written)
-        for read in (item for item in reads if item.call.operation == "messages"):
-            for writer, messages in enumerate(kept):
+    for reader, calls in enumerate(done[:2]):
+        reads = [item for item in calls if item.call.operation == "messages"]
+        for writer, messages in enumerate(kept):
+            before = 0
+            for read in reads:
                 came = _from(writer, read.value)
-                last = max((_number(item) for item in came), default=-1)
-                difference = compare(messages[: last + 1], came)
-                if difference is not None:
-                    s.fail_claim(
-                        reads_are_prefixes,
-                        s.lanes[:2],
-                        len(written),
-                        kind=difference.kind,
-                        summary=f"a read while others write is no first part of what writer "
-                        f"{writer + 1} added: {difference.summary}",
-                        expected=lines(messages[: last + 1]),
-                        returned=returned_lines(came),
-                    )
-                returned = _returned_before(read.started, adds[writer])
-                least = max(before[writer], returned)
-                if len(came) < least:
+                _expect_prefix(s, writer, messages, came, len(kept))
+                added = _added_before(read.started, done[2 + writer])
+                if len(came) < max(before, added):
                     s.fail_claim(
                         grow,
-                        s.lanes[number - 1],
+                        s.lanes[reader],
                         kind="stale",
-                        summary=f"a read while others write returned {len(came)} messages of "
-                        f"writer {writer + 1}, who had added {returned} before, and of whom "
-                        f"{before[writer]} had been read before",
-                        expected=[f"at least {least} messages"],
+                        summary=f"a concurrent read returned {len(came)} messages of writer "
+                        f"{writer + 1}, but {added} were added and {before} were read before it",
+                        expected=[f"at least {max(before, added)} messages"],
                         returned=[f"{len(came)} messages"],
                     )
-                before[writer] = len(came)
+                before = len(came)
+
+
+def _expect_prefix(
+    s: Session, writer: int, messages: Sequence[Snapshot], came: Sequence[Any], writers: int
+) -> None:
+    """Fail unless a read returned the first messages of a writer, without a gap."""
+    last = max((_number(item) for item in came), default=-1)
+    difference = compare(messages[: last + 1], came)
+    if difference is not None:
+        s.fail_claim(
+            reads_are_prefixes,
+            s.lanes[:2],
+            writers,
+            kind=difference.kind,
+            summary=f"a concurrent read did not return a prefix of writer {writer + 1}'s messages: "
+            f"{difference.summary}",
+            expected=lines(messages[: last + 1]),
+            returned=returned_lines(came),
+        )
 
 
 def _from(writer: int, read: Sequence[Any]) -> list[Any]:
-    """What a read returned of one writer; the first writer answers for what nobody wrote."""
+    """Return one writer's messages of a read; unknown messages count for the first writer."""
     others = rf"w(?!{writer}\.)\d+\.\d+" if writer == 0 else rf"(?!w{writer}\.\d+$).*"
     return [item for item in read if not re.fullmatch(others, _content(item), re.DOTALL)]
 
 
 def _number(item: Any) -> int:
-    """The place of a message among its writer's; -1 for what nobody wrote."""
+    """Return the number of a message among its writer's, or -1 for an unknown message."""
     match = re.fullmatch(r"w\d+\.(\d+)", _content(item))
     return int(match[1]) if match else -1
 
@@ -313,8 +321,8 @@ def _content(item: Any) -> str:
     return str(getattr(item, "content", item))
 
 
-def _returned_before(moment: float, lane: list[Done]) -> int:
-    """How many messages of a writer's lane had been added when a read began."""
+def _added_before(moment: float, lane: list[Done]) -> int:
+    """Return how many messages of a writer were added before a read began."""
     adds = [item for item in lane if item.call.operation.startswith("add") and item.ended < moment]
     return sum(
         1 if item.call.operation == "add_message" else len(item.call.args[0]) for item in adds
@@ -336,7 +344,7 @@ def _returned_before(moment: float, lane: list[Done]) -> int:
     program=_sizes(4, least=1, most=2, size=2),
     racy=True,
 )
-def the_first_use_by_several_at_once_works(s: Session, sizes: Sizes) -> None:
+def several_handles_can_use_a_new_session_at_once(s: Session, sizes: Sizes) -> None:
     if s.mode == "process":
         sizes = sizes[:2]
     handles = [s.prepare() for _ in sizes]
@@ -345,7 +353,7 @@ def the_first_use_by_several_at_once_works(s: Session, sizes: Sizes) -> None:
         [(handle, "open", ()), *lane] for handle, lane in zip(handles, lanes, strict=True)
     ]
     s.together(opening)
-    _all_there(s, s.open(in_this_process=True), written)
+    _expect_all(s, s.open(in_this_process=True), written)
 
 
 @contract(
@@ -365,7 +373,9 @@ def the_first_use_by_several_at_once_works(s: Session, sizes: Sizes) -> None:
     program=st.tuples(_sizes(3), st.sampled_from([0.0005, 0.001, 0.002, 0.003])),
     racy=True,
 )
-def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Sizes, float]) -> None:
+def a_clear_while_others_add_takes_effect_at_one_moment(
+    s: Session, program: tuple[Sizes, float]
+) -> None:
     sizes, delay = program
     handles = [s.open() for _ in range(len(sizes) + 1)]
     handles[0].add([HumanMessage("old0"), HumanMessage("old1")])
@@ -384,8 +394,7 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
         "old",
         [],
         kind="resurrected",
-        summary=f"{len(old)} of 2 messages that were there before a clear came back while others "
-        "added",
+        summary=f"{len(old)} of 2 cleared messages came back while other writers added",
         expected=["none of old0, old1"],
         returned=contents,
     )
@@ -396,7 +405,8 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
         "after",
         ["after0", "after1"],
         kind="lost" if len(there) < 2 else "duplicated" if len(there) > 2 else "reordered",
-        summary=f"{len(there)} of 2 messages were there that were added after a clear had returned",
+        summary=f"{', '.join(there) or 'no message'} came back instead of after0 and after1, "
+        "which were added after a clear",
         expected=["after0", "after1"],
         returned=contents,
     )
@@ -409,8 +419,8 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
             handles[0].result,
             added,
             kind="reordered" if sorted(came) == sorted(left) else "lost",
-            summary=f"after a clear while others add, {len(came)} of {len(added)} messages of "
-            f"writer {writer + 1} were there, and not its last ones",
+            summary=f"the {len(came)} messages of writer {writer + 1} that a concurrent clear left "
+            "are not its last ones",
             expected=left,
             returned=came,
         )
@@ -430,7 +440,7 @@ def a_clear_while_others_add_takes_effect_at_once(s: Session, program: tuple[Siz
     program=strategies.batches(min_batches=3, max_batches=5, min_size=2),
     racy=True,
 )
-def readers_at_once_get_the_same(s: Session, batches: list[list[BaseMessage]]) -> None:
+def concurrent_reads_return_the_same_messages(s: Session, batches: list[list[BaseMessage]]) -> None:
     a = s.open()
     for batch in batches:
         a.add(batch)
@@ -438,7 +448,7 @@ def readers_at_once_get_the_same(s: Session, batches: list[list[BaseMessage]]) -
     reads = [(compare(a.model.stored, item.value), item.value) for lane in done for item in lane]
     wrong = [(found, got) for found, got in reads if found is not None]
     if wrong:
-        # A shared cursor gives one reader too much and another too little: the loss is told.
+        # A shared cursor gives one reader too many messages and another too few: report the loss.
         found, got = next((pair for pair in wrong if pair[0].kind == "lost"), wrong[0])
         wanted = [kept.message.content for kept in a.model.stored]
         s.fail_claim(
@@ -446,7 +456,7 @@ def readers_at_once_get_the_same(s: Session, batches: list[list[BaseMessage]]) -
             s.lanes,
             wanted,
             kind=found.kind,
-            summary=f"{found.summary}, in {len(wrong)} of {len(reads)} reads at once",
+            summary=f"{found.summary} (in {len(wrong)} of {len(reads)} concurrent reads)",
             expected=lines(a.model.stored),
             returned=returned_lines(list(got)),
         )
@@ -482,8 +492,7 @@ def a_batch_stays_together_among_writers(s: Session, sizes: Sizes) -> None:
                 handles[0].result,
                 batch,
                 kind="reordered",
-                summary=f"a batch of {len(batch)} messages was torn apart by those of another "
-                "writer",
+                summary=f"messages of another writer interrupt the batch {batch[0]} to {batch[-1]}",
                 expected=[",".join(batch)],
                 returned=[str(item.content) for item in got],
             )

@@ -29,7 +29,7 @@ _KAFKA = (
 
 
 def _turns(*, handles: int = 1, max_turns: int = 5) -> st.SearchStrategy[list[Turn]]:
-    """Batches, maybe empty ones, each followed by a read of so many through one of the handles."""
+    """Draw turns: a batch, possibly empty, and a counted read through one of the handles."""
     batches = strategies.batches(min_batches=2, max_batches=max_turns, min_size=0)
     reads = st.lists(
         st.tuples(st.integers(1, 4), st.integers(0, handles - 1)),
@@ -44,19 +44,19 @@ def _turns(*, handles: int = 1, max_turns: int = 5) -> st.SearchStrategy[list[Tu
 
 
 class _Position:
-    """How far a session was consumed, and the rule that every read goes on from there."""
+    """The position of a session, and a consuming read that must continue there."""
 
     def __init__(self) -> None:
         self.reached = 0
 
     def read(self, handle: Handle, count: int | None = None) -> None:
-        """Consume up to `count` messages, all that is left where there is none."""
+        """Consume up to `count` messages, or all that are left, and check them."""
         kept = handle.model.stored
         got = handle.bounded(CONSUMED, count, DEFAULT_SECONDS)
         wanted = kept[self.reached :][:count]
-        if handle.took >= DEFAULT_SECONDS:  # cut by its time: a part of it must do
+        if handle.took >= DEFAULT_SECONDS:  # its time bound may have ended it
             wanted = wanted[: len(got)]
-        what = f"the next {len(wanted)} of {len(kept)} messages" if wanted else "more than all"
+        what = f"the next {len(wanted)} of {len(kept)} messages" if wanted else "further messages"
         handle.expect_part(got, wanted, what, delivered=kept[: self.reached], otherwise="lost")
         self.reached += len(wanted)
 
@@ -117,7 +117,7 @@ def reads_in_steps_deliver_each_message_once(s: Session, turns: list[Turn]) -> N
     modes=HANDLES,
     program=_turns(handles=2),
 )
-def the_position_is_shared_by_all_handles(s: Session, turns: list[Turn]) -> None:
+def all_handles_share_the_position(s: Session, turns: list[Turn]) -> None:
     handles, position = [s.open(), s.open()], _Position()
     for batch, count, number in turns:
         if batch:
@@ -168,7 +168,7 @@ def the_position_survives_reopening(s: Session, turns: list[Turn]) -> None:
         st.booleans(),
     ),
 )
-def after_a_clear_reading_goes_on_with_what_is_new(
+def after_a_clear_reading_continues_with_new_messages(
     s: Session, program: tuple[Batches, int, Batches, bool]
 ) -> None:
     before, count, after, look = program
@@ -199,7 +199,7 @@ def after_a_clear_reading_goes_on_with_what_is_new(
     modes=HANDLES,
     program=st.tuples(strategies.batches(max_batches=3), st.integers(0, 2)),
 )
-def the_first_read_begins_with_the_first_message(s: Session, program: tuple[Batches, int]) -> None:
+def the_first_read_starts_at_the_first_message(s: Session, program: tuple[Batches, int]) -> None:
     batches, early = program
     writer, position = s.open(), _Position()
     for batch in batches[:early]:
@@ -234,10 +234,10 @@ def each_session_has_its_own_position(s: Session, turns: list[Turn]) -> None:
 
 
 _AFTER_A_RESET: dict[str, Callable[[int, int], int]] = {
-    "it moves the position to where it ends": lambda before, end: end,
-    "it leaves the position alone": lambda before, end: before,
-    "it sets the position back to the start": lambda before, end: 0,
-    "it only moves the position on": max,
+    "moves the position to its end": lambda before, end: end,
+    "leaves the position alone": lambda before, end: before,
+    "resets the position to the start": lambda before, end: 0,
+    "only moves the position forward": max,
 }
 """Effects of a read from the beginning on the position. The backend chooses one."""
 
@@ -261,7 +261,7 @@ _AFTER_A_RESET: dict[str, Callable[[int, int], int]] = {
         st.lists(st.tuples(st.integers(1, 7), st.integers(1, 2)), min_size=2, max_size=4),
     ),
 )
-def a_read_from_the_beginning_always_does_the_same_to_the_position(
+def a_read_from_the_beginning_has_a_fixed_effect_on_the_position(
     s: Session, program: tuple[int, list[tuple[int, int]]]
 ) -> None:
     length, reads = program
@@ -285,14 +285,14 @@ def a_read_from_the_beginning_always_does_the_same_to_the_position(
             a.result,
             list(lists.values()),
             kind="other",
-            summary=f"after {end} messages from the beginning the consuming read returned {got}: "
-            f"up to here {' or '.join(rules)}",
+            summary=f"the consuming read after {end} messages from the beginning returned {got}, "
+            f"but a read from the beginning {' or '.join(rules)}",
             expected=[expected],
             returned=[str(got)],
         )
         rules = [rule for rule in rules if starts[rule] in fits]
         if len({starts[rule] for rule in rules}) > 1:
-            return  # at the end of the conversation two rules look alike
+            return  # at the end of the conversation two effects look the same
         position = starts[rules[0]] + len(got)
 
 
@@ -314,7 +314,7 @@ _REFUSED: list[tuple[Any, Any]] = [(-1, 1.0), ("two", 1.0), (2, -1.0), (2, float
         strategies.some_of(_REFUSED),
     ),
 )
-def a_refused_read_consumes_nothing(
+def a_refused_read_consumes_no_messages(
     s: Session, program: tuple[Batches, int, list[tuple[Any, Any]]]
 ) -> None:
     batches, count, nonsense = program
@@ -325,7 +325,7 @@ def a_refused_read_consumes_nothing(
         position.read(a, count)
     for bounds in nonsense:
         if a.try_bounded(CONSUMED, *bounds) is None:
-            return  # it consumed; that it should refuse is bounded.nonsense_refused
+            return  # bounded.nonsense_refused requires a refusal
     position.read(a)
 
 
@@ -342,17 +342,17 @@ def a_refused_read_consumes_nothing(
     program=st.integers(2, 4),
     examples=3,
 )
-def an_undecodable_record_consumes_nothing(s: Session, length: int) -> None:
+def a_read_that_cannot_decode_consumes_no_messages(s: Session, length: int) -> None:
     a, position = s.open(), _Position()
     a.add([HumanMessage(f"m{number}") for number in range(length)])
     s.corrupt(a)
     if a.try_bounded(CONSUMED, 100, DEFAULT_SECONDS) is None:
-        return  # that it passes silently is for the errors family
+        return  # errors.undecodable_record requires an error
     position.read(a, length - 1)
 
 
 def _overlapping(s: Session, program: tuple[int, list[int]]) -> tuple[list[BaseMessage], Handle]:
-    """What several readers consumed at once, and one more behind them."""
+    """Consume on three handles at once and then on another one; return all and the last."""
     length, counts = program
     handles = [s.open() for _ in range(3)]
     handles[0].add([HumanMessage(f"m{number}") for number in range(length)])
@@ -383,7 +383,7 @@ _OVERLAPS = st.tuples(st.integers(20, 40), st.lists(st.integers(1, 4), min_size=
     program=_OVERLAPS,
     racy=True,
 )
-def overlapping_readers_lose_nothing(s: Session, program: tuple[int, list[int]]) -> None:
+def overlapping_reads_lose_no_messages(s: Session, program: tuple[int, list[int]]) -> None:
     got, reader = _overlapping(s, program)
     wanted = {item.message.content for item in reader.model.stored}
     missing = sorted(wanted - {item.content for item in got}, key=lambda text: int(str(text)[1:]))
@@ -392,8 +392,8 @@ def overlapping_readers_lose_nothing(s: Session, program: tuple[int, list[int]])
         [*s.lanes, [reader.result]],
         len(wanted),
         kind="lost",
-        summary=f"lost {len(missing)} of {len(wanted)} messages among readers that overlap",
-        expected=[f"each of {len(wanted)} messages, to one of the readers"],
+        summary=f"no overlapping read delivered {len(missing)} of {len(wanted)} messages",
+        expected=[f"each of {len(wanted)} messages, delivered by one of the reads"],
         returned=[f"never delivered: {', '.join(map(str, missing))}"],
     )
 
@@ -414,7 +414,7 @@ def overlapping_readers_lose_nothing(s: Session, program: tuple[int, list[int]])
     program=_OVERLAPS,
     racy=True,
 )
-def overlapping_readers_share(s: Session, program: tuple[int, list[int]]) -> None:
+def overlapping_reads_share_the_messages(s: Session, program: tuple[int, list[int]]) -> None:
     got, reader = _overlapping(s, program)
     contents = [str(item.content) for item in got]
     twice = sorted({text for text in contents if contents.count(text) > 1})
@@ -422,8 +422,8 @@ def overlapping_readers_share(s: Session, program: tuple[int, list[int]]) -> Non
         deliver_once,
         [*s.lanes, [reader.result]],
         kind="duplicated",
-        summary=f"{len(twice)} of {len(reader.model.stored)} messages were delivered twice to "
-        "readers that overlap",
+        summary=f"overlapping reads delivered {len(twice)} of {len(reader.model.stored)} messages "
+        "more than once",
         expected=["each message once"],
         returned=[f"delivered again: {', '.join(twice)}"],
     )

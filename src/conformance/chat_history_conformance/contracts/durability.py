@@ -43,7 +43,7 @@ _SPARE = 8
     modes=ONE_HANDLE,
     program=strategies.batches(max_batches=3, max_size=3),
 )
-def a_new_handle_reads_what_closed_ones_wrote(s: Session, batches: Batches) -> None:
+def a_new_handle_reads_the_messages_of_closed_handles(s: Session, batches: Batches) -> None:
     for batch in batches:
         a = s.open()
         a.add(batch)
@@ -66,8 +66,8 @@ def a_new_handle_reads_what_closed_ones_wrote(s: Session, batches: Batches) -> N
     modes=(PROCESS,),
     program=strategies.batches(min_batches=2, max_batches=4, max_size=3),
 )
-def another_process_goes_on_with_the_conversation(s: Session, batches: Batches) -> None:
-    for batch in batches:  # each handle is in the other process than the one before
+def another_process_continues_the_conversation(s: Session, batches: Batches) -> None:
+    for batch in batches:  # every handle is in the other process than the previous one
         handle = s.open()
         handle.reads_back()
         handle.add(batch)
@@ -90,7 +90,7 @@ def another_process_goes_on_with_the_conversation(s: Session, batches: Batches) 
     program=strategies.batches(max_batches=2, max_size=3),
     examples=3,
 )
-def what_a_killed_process_had_added_is_there(s: Session, batches: Batches) -> None:
+def messages_of_a_killed_process_are_stored(s: Session, batches: Batches) -> None:
     reader, writer = s.open(), s.open()
     for batch in batches:
         writer.add(batch)
@@ -137,7 +137,7 @@ def closing_again_does_nothing(s: Session, program: tuple[bool, int]) -> None:
     program=st.tuples(st.integers(0, 2), st.booleans()),
     examples=12,
 )
-def closing_a_handle_leaves_the_others_alone(s: Session, program: tuple[int, bool]) -> None:
+def closing_a_handle_does_not_affect_others(s: Session, program: tuple[int, bool]) -> None:
     closing, used = program
     handles = [s.open(), s.open(), s.open("{nonce}-2")]
     for number, handle in enumerate(handles):
@@ -166,7 +166,7 @@ def closing_a_handle_leaves_the_others_alone(s: Session, program: tuple[int, boo
     modes=ONE_HANDLE,
     program=strategies.batches(max_batches=3, max_size=3),
 )
-def closing_a_handle_loses_nothing(s: Session, batches: Batches) -> None:
+def closing_a_handle_loses_no_messages(s: Session, batches: Batches) -> None:
     a, b = s.open(), s.open()
     for batch in batches:
         a.add(batch)
@@ -190,10 +190,10 @@ def closing_a_handle_loses_nothing(s: Session, batches: Batches) -> None:
     examples=1,
 )
 def closed_handles_free_their_resources(s: Session, _: None) -> None:
-    gc.collect()  # what another contract left must not go while this one counts
+    gc.collect()  # free the objects of other contracts before counting
     closed: list[Any] = []
     s.steps.append(Step("", Code("closed = []")))
-    _open_use_and_close(s, 3, closed)  # what is made once for all may stay
+    _open_use_and_close(s, 3, closed)  # shared resources that the first handles create may stay
     counts = {"threads": open_threads, "files": open_files}
     before = {name: s.do(count, as_=name) for name, count in counts.items()}
     _open_use_and_close(s, _HANDLES, closed)
@@ -209,7 +209,7 @@ def closed_handles_free_their_resources(s: Session, _: None) -> None:
 
 
 def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
-    """The same story `times` times, told once; what has a `close` is kept in `closed` after it."""
+    """Open, use and close `times` handles as one step, and keep the histories in `closed`."""
     start = len(s.steps)
     for number in range(times):
         handle = s.open()

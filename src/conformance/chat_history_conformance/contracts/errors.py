@@ -60,7 +60,7 @@ _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
         st.integers(0, 2),
     ),
 )
-def a_refused_batch_stores_nothing(s: Session, program: tuple[int, Any, int, int]) -> None:
+def a_refused_batch_stores_no_messages(s: Session, program: tuple[int, Any, int, int]) -> None:
     earlier, refusable, before, after = program
     a = s.open()
     if earlier:
@@ -76,7 +76,7 @@ def a_refused_batch_stores_nothing(s: Session, program: tuple[int, Any, int, int
             a.result,
             earlier,
             kind="foreign",
-            summary=f"a refused batch left {len(part)} of its {len(batch)} messages in the history",
+            summary=f"a refused batch left {len(part)} of its {len(batch)} messages stored",
             returned=[show(item) for item in got],
         )
     a.expect(got)
@@ -125,24 +125,24 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
     modes=ONE_HANDLE,
     program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
 )
-def a_write_that_fails_raises(s: Session, messages: list[BaseMessage]) -> None:
+def a_failed_write_raises_an_error(s: Session, messages: list[BaseMessage]) -> None:
     a = s.open()
     kept = 0
     for number, message in enumerate(messages):
         batch = [HumanMessage(f"m{number}"), message]
         if a.try_add(batch) is None:
             kept += len(batch)
-            # By number only: what has become of its contents is for the contracts on fidelity.
+            # Compare only the number of messages: the fidelity contracts compare their content.
             got = a.bounded_unless_refused("messages")
             if got is None:
-                return  # nothing is hidden, and what is wrong then is for fidelity
+                return  # the read raises, so it hides nothing; the fidelity contracts report it
             s.check(
                 at_least,
                 a.result,
                 kept,
                 kind="swallowed_error",
-                summary=f"`add_messages` returned, and {kept - len(got)} of its {len(batch)} "
-                "messages are not there",
+                summary=f"`add_messages` returned, but {kept - len(got)} of its {len(batch)} "
+                "messages are not stored",
                 returned=[show(item) for item in got],
             )
 
@@ -165,7 +165,7 @@ def a_write_that_fails_raises(s: Session, messages: list[BaseMessage]) -> None:
     program=st.integers(1, 3),
     examples=4,
 )
-def an_undecodable_record_is_no_silent_loss(s: Session, size: int) -> None:
+def an_undecodable_record_is_not_skipped_silently(s: Session, size: int) -> None:
     a = s.open()
     a.add(_numbered("m", size))
     s.corrupt(a)
@@ -177,8 +177,8 @@ def an_undecodable_record_is_no_silent_loss(s: Session, size: int) -> None:
                 a.result,
                 [f"m{number}" for number in range(size)],
                 kind="swallowed_error",
-                summary=f"a record cannot be decoded, and the read returned {len(got)} of {size} "
-                "messages without an error",
+                summary=f"the read skipped a record that cannot be decoded: it returned {len(got)} "
+                f"of {size} messages without an error",
                 returned=[show(item) for item in got],
             )
     a.clear()
@@ -208,7 +208,7 @@ def an_undecodable_record_leaves_the_others_readable(s: Session, size: int) -> N
     s.corrupt(a)
     error = a.try_bounded("messages")
     if error is None:
-        return  # whether that is right is for errors.undecodable_record
+        return  # errors.undecodable_record requires an error
     got = getattr(error, "messages", None)
     carried = contents(got) if isinstance(got, list) else []
     wanted = [f"m{number}" for number in range(size)]
@@ -217,8 +217,8 @@ def an_undecodable_record_leaves_the_others_readable(s: Session, size: int) -> N
         s.error,
         wanted,
         kind="lost",
-        summary=f"one of {size + 1} records cannot be decoded, and the error holds "
-        f"{len(carried)} of the {size} others",
+        summary=f"the error of the read carries {len(carried)} of the {size} messages that can be "
+        "decoded",
         expected=wanted,
         returned=[show(item) for item in carried],
     )
@@ -238,18 +238,18 @@ def an_undecodable_record_leaves_the_others_readable(s: Session, size: int) -> N
     program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
     examples=8,
 )
-def a_refusal_says_what_was_refused(s: Session, messages: list[BaseMessage]) -> None:
+def a_refusal_names_the_refused_value(s: Session, messages: list[BaseMessage]) -> None:
     a = s.open()
-    a.add([HumanMessage("can be stored")])  # where nothing can, that is another finding
+    a.add([HumanMessage("can be stored")])  # if this fails, the finding is another one
     for message in messages:
-        words = _words(message)  # now, for there are histories that change what they are given
+        words = _words(message)  # now, because the history may change the message
         error = a.try_add([message])
         s.check(
             mentions_any,
             s.error,
             words,
             kind="wrong_error",
-            summary=f"a refusal says nothing of what was refused: {type(error).__name__}: "
+            summary=f"a refusal does not name the refused value: {type(error).__name__}: "
             f"{show(str(error), 80)}",
             expected=[f"a text with one of: {', '.join(words)}"],
             returned=[full_text(error)],
@@ -278,8 +278,8 @@ def a_refusal_is_a_type_or_value_error(s: Session, refusables: list[Any]) -> Non
             is_type_or_value_error,
             s.error,
             kind="wrong_error",
-            summary=f"{show(refusable, 60)} was refused with {type(error).__name__}, which is "
-            "neither a TypeError nor a ValueError",
+            summary=f"{show(refusable, 60)} was refused with {type(error).__name__} instead "
+            "of a TypeError or a ValueError",
         )
 
 
@@ -288,7 +288,7 @@ def _numbered(stem: str, count: int) -> list[BaseMessage]:
 
 
 def _refuses(a: Handle, refusable: Any) -> bool:
-    """Whether an add is refused. One that was accepted is removed again, whatever it has become."""
+    """Return whether an add is refused; if it is not, clear the session."""
     if a.try_add([refusable]) is not None:
         return True
     a.clear()
@@ -296,7 +296,7 @@ def _refuses(a: Handle, refusable: Any) -> bool:
 
 
 def _words(message: BaseMessage) -> list[str]:
-    """What a refusal of a message may name, in lower case."""
+    """Return the words, in lower case, of which a refusal of a message must contain one."""
     fields = ("additional_kwargs", "response_metadata", "artifact")
     for field in fields:
         value = getattr(message, field, None)

@@ -52,7 +52,7 @@ _TOLERANCE = 2.0
     needs=("server",),
     modes=(SYNC, ASYNC),
 )
-def a_server_that_is_not_there_is_told(s: Session, _: None) -> None:
+def an_unreachable_server_raises_an_error(s: Session, _: None) -> None:
     with s.server.unreachable() as address:
         a, refusal = s.try_open()
         if a is None or refusal is not None:
@@ -62,7 +62,7 @@ def a_server_that_is_not_there_is_told(s: Session, _: None) -> None:
             was_refused,
             s.error,
             kind="swallowed_error",
-            summary=f"reading returned {len(got or ())} messages from a server that is not there",
+            summary=f"the read returned {len(got or ())} messages although no server is running",
             expected=[f"an error: nothing listens at {address}"],
             returned=[show(got)],
         )
@@ -71,7 +71,7 @@ def a_server_that_is_not_there_is_told(s: Session, _: None) -> None:
             was_refused,
             s.error,
             kind="swallowed_error",
-            summary="`add_messages` returned, and its server is not there",
+            summary="`add_messages` returned although no server is running",
             expected=[f"an error: nothing listens at {address}"],
         )
 
@@ -99,7 +99,7 @@ def an_error_names_the_session_and_the_server(s: Session, _: None) -> None:
         if a is not None:
             error = a.try_add([HumanMessage("m0")])
         if error is None:
-            return  # whether that is right is for faults.unreachable_raises
+            return  # faults.unreachable_raises requires an error
         text = full_text(error)
         for name, word in (
             ("the session id", s.id_ref("{nonce}-1")),
@@ -110,7 +110,7 @@ def an_error_names_the_session_and_the_server(s: Session, _: None) -> None:
                 s.error,
                 word,
                 kind="wrong_error",
-                summary=f"the error where no server is does not name {name}: "
+                summary=f"the error for an unreachable server does not name {name}: "
                 f"{type(error).__name__}: {show(str(error), 80)}",
                 expected=[f"a text with {session_id} and {place}"],
                 returned=[text],
@@ -131,7 +131,7 @@ def an_error_names_the_session_and_the_server(s: Session, _: None) -> None:
     needs=("faults", "shared", "durable"),
     modes=(SYNC, ASYNC),
 )
-def what_was_acknowledged_outlives_the_server(s: Session, _: None) -> None:
+def acknowledged_messages_survive_a_killed_server(s: Session, _: None) -> None:
     a = s.open()
     add_kept(s, a, "m0", "m1", "m2")
     add_kept(s, a, "m3")
@@ -212,7 +212,7 @@ def adds_during_a_restart_are_stored_once_or_raise(s: Session, _: None) -> None:
     needs=("faults",),
     modes=(SYNC, ASYNC),
 )
-def a_paused_server_neither_blocks_nor_loses(s: Session, _: None) -> None:
+def a_paused_server_neither_blocks_calls_nor_loses_messages(s: Session, _: None) -> None:
     a = s.open()
     add_kept(s, a, "m0", "m1")
     a.reads_back()
@@ -253,7 +253,7 @@ def a_bounded_read_of_a_paused_server_ends_in_time(s: Session, _: None) -> None:
     a.bounded(offered[0], None, None)
     a.add([HumanMessage("m3")])
     s.server.pause()
-    for operation in reversed(offered):  # the one from the beginning may move the position
+    for operation in reversed(offered):  # a read from the beginning may move the position
         wanted = a.model.stored[-1 if operation == "messages_from_last_consumed" else 0 :]
         got = a.bounded_unless_refused(operation, None, _BOUND)
         s.check(
@@ -261,8 +261,8 @@ def a_bounded_read_of_a_paused_server_ends_in_time(s: Session, _: None) -> None:
             a.took_ref,
             _BOUND + _TOLERANCE,
             kind="wrong_bound",
-            summary=f"`{operation}` took {a.took:.1f} s on a paused server where at most "
-            f"{_BOUND:g} s were asked for",
+            summary=f"`{operation}` took {a.took:.1f} s on a paused server with a time bound of "
+            f"{_BOUND:g} s",
         )
         s.check(
             refused_or_at_least,

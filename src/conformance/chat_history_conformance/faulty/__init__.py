@@ -84,17 +84,16 @@ def faulty(
     """
 
     def register(factory: F) -> F:
-        origin = Origin(factory.__module__, factory.__qualname__)
         if id in _faulty:
             raise ValueError(
-                f"Two broken histories have the id {id!r}: {_faulty[id].backend.origin} and "
-                f"{origin}. Choose another id for one of them."
+                f"Two broken histories have the id {id!r}: {_name(_faulty[id].backend.factory)} "
+                f"and {_name(factory)}. Choose another id for one of them."
             )
         lacks_of_control = {"durable": "kept in process memory"} if control == "memory" else {}
         backend = Backend(
             name=f"faulty/{id}",
             factory=factory,
-            origin=origin,
+            origin=Origin(factory.__module__, factory.__qualname__),
             lacks=dict(lacks_of_control if lacks is None else lacks),
             disposable=True,
             server="served" if control == "served" else None,
@@ -104,6 +103,10 @@ def faulty(
         return factory
 
     return register
+
+
+def _name(factory: Callable[..., Any]) -> str:
+    return f"{factory.__module__}.{factory.__qualname__}"
 
 
 @cache
