@@ -55,7 +55,7 @@ Human 'a|b'  -
 AI '名'         AI '名'
 ```
 
-<details><summary>Reproducer</summary>
+<details><summary>Script that reproduces this</summary>
 
 ````python
 print('```')

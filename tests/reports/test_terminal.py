@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration import registry
+from chat_history_conformance.execution import engine
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.reports.terminal import (
     by_cause,
     deviations_block,
@@ -120,6 +123,22 @@ def test_the_summary_lists_deviations_errors_and_contracts_that_are_not_applicab
         "  not applicable: 2 contracts: the reason",
         "  note: durable is not supported, but worked",
     ]
+
+
+def test_capabilities_that_were_not_found_share_one_reason() -> None:
+    subject = Subject(registry.resolve("memory"), limit=15)
+    try:
+        results = [
+            replace(PASSED, id=contract.id, mode=mode, outcome="not_applicable", reason=reason)
+            for contract, mode in engine.each(catalogue.load().values())
+            if (reason := engine.why_not_applicable(contract, subject, mode)) is not None
+        ]
+    finally:
+        subject.stop()
+    lines = summary(report(results))
+    assert len(lines) == 2
+    assert any(line.endswith("contracts: the history has no close, server") for line in lines)
+    assert any("durable: kept in process memory" in line for line in lines)
 
 
 def test_the_verdict_is_one_line() -> None:

@@ -158,7 +158,7 @@ def _finding(finding: Finding, group: Group) -> Iterator[str]:
         yield "\n".join(f"- {_text(note)}" for note in finding.notes)
     if finding.reproducer:
         snippet = wording.visible(finding.reproducer.strip("\n"), keep="\n\t")
-        yield "<details><summary>Reproducer</summary>"
+        yield "<details><summary>Script that reproduces this</summary>"
         yield _block(snippet, "python")
         yield "</details>"
 
