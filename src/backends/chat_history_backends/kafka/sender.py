@@ -25,7 +25,7 @@ _WRITING = {
 class Delivery(Enum):
     """The outcome of a message without an error."""
 
-    PENDING = "no answer yet"
+    PENDING = "no answer so far"
     STORED = "acknowledged by all replicas in sync"
 
 
@@ -54,7 +54,7 @@ class Receipt:
         return self.done and all(outcome is Delivery.STORED for outcome in self.outcomes)
 
     def report(self, index: int, error: KafkaError | None) -> None:
-        """Record the outcome of one message; the error is None if it is stored."""
+        """Record the outcome of one message: an error, or None for a stored one."""
         self.outcomes[index] = Delivery.STORED if error is None else error
         # If the producer refuses the rest of a batch, the sender reports that rest, while the
         # acknowledgements of the first part arrive in another thread.
