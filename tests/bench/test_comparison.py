@@ -290,6 +290,10 @@ def test_worker_passes_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             r"head cannot measure tiny \(exit status 1\):\nthe server at https://host is gone",
         ),
         ("print('no json')", "did not answer `measure` of tiny with JSON but with 'no json"),
+        (
+            """print('{"operations": {"a[sync]": {"seconds": "1"}}}')""",
+            r'the answer of a process: operations.a\[sync\].seconds must be a number, not "1"',
+        ),
         ("time.sleep(60)", "head did not measure tiny within 0 s"),
     ],
 )

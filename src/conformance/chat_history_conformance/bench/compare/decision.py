@@ -49,11 +49,6 @@ class Sample:
     seconds: float
     round_trips: int | None = None
 
-    @staticmethod
-    def from_json(told: Mapping[str, Any]) -> Sample:
-        """From the worker's answer."""
-        return Sample(float(told["seconds"]), told.get("round_trips"))
-
 
 Measure = Callable[[Role, Sequence[str], int], Mapping[str, Sample]]
 """Measure operations of a version in a new process. The number is that of the pair."""

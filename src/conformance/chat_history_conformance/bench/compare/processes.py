@@ -21,6 +21,7 @@ from chat_history_conformance.bench.compare.environments import (
     run_command,
 )
 from chat_history_conformance.bench.compare.versions import strip_logins
+from chat_history_conformance.bench.measure import json_files
 
 __all__ = ["WORKER", "Progress", "Worker", "WorkerError", "measure_interleaved"]
 
@@ -132,8 +133,19 @@ def _limit(operations: Sequence[str], seconds: float) -> float:
     return _HUNG_SECONDS + 20 * seconds * len(operations)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """The answer of a worker to `measure`."""
+
+    operations: dict[str, Sample]
+
+
 def _samples(answer: Mapping[str, Any]) -> dict[str, Sample]:
-    return {name: Sample.from_json(sample) for name, sample in answer["operations"].items()}
+    advice = "Report this as a bug"
+    try:
+        return json_files.convert(_Answer, answer, "the answer of a process", advice).operations
+    except json_files.FormatError as error:
+        raise WorkerError(str(error)) from None
 
 
 def _variables(seed: int) -> dict[str, str]:

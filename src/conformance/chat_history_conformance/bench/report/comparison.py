@@ -84,7 +84,7 @@ def verdict(operation: Operation) -> str:
     """Return the verdict in words, with the round trips first if their number changed."""
     words: str = operation.verdict
     if operation.is_withdrawn:
-        words += ", not confirmed by the second measurement"
+        words += ", change not confirmed"
     if operation.more_round_trips:
         number = "more" if operation.more_round_trips > 0 else "fewer"
         return f"{number} round trips; time {words}"
