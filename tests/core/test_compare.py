@@ -65,28 +65,28 @@ def test_a_missing_copy_is_lost() -> None:
 
 
 def test_a_message_that_comes_twice_is_duplicated() -> None:
-    assert told("ab", "aab") == ("duplicated", "returned 1 message more often than added")
-    assert told("ab", "abab") == ("duplicated", "returned 2 messages more often than added")
-    assert told("aab", "aaab") == ("duplicated", "returned 1 message more often than added")
+    assert told("ab", "aab") == ("duplicated", "returned 1 extra copy of message 1")
+    assert told("ab", "abab") == ("duplicated", "returned 2 extra copies, the first of message 1")
+    assert told("aab", "aaab") == ("duplicated", "returned 1 extra copy of message 1")
 
 
 def test_a_message_twice_and_another_missing_is_told_as_duplicated() -> None:
-    assert told("ab", "aa") == ("duplicated", "returned 1 message more often than added")
+    assert told("ab", "aa") == ("duplicated", "returned 1 extra copy of message 1")
 
 
 def test_the_same_messages_in_another_order_are_reordered() -> None:
     assert told("abc", "cab") == (
         "reordered",
-        "reordered 3 messages: number 1 came back as number 2",
+        "message 1 came back in place 2 of 3",
     )
     assert told("aba", "baa") == (
         "reordered",
-        "reordered 3 messages: number 1 came back as number 2",
+        "message 1 came back in place 2 of 3",
     )
 
 
 def test_a_message_in_place_of_another_is_altered() -> None:
-    assert told("abc", "axc") == ("altered", "altered 1 of 3 messages: `content` of number 2")
+    assert told("abc", "axc") == ("altered", "message 2 came back with a different `content`")
 
 
 def test_a_message_of_another_session_is_foreign() -> None:
@@ -99,7 +99,7 @@ def test_a_message_that_both_sessions_hold_is_not_called_foreign() -> None:
 
 
 def test_a_message_that_nobody_added_is_foreign() -> None:
-    assert told("a", "ax") == ("foreign", "returned 1 message that nobody added")
+    assert told("a", "ax") == ("foreign", "returned 1 message that was never added")
 
 
 def test_a_cleared_message_that_comes_back_is_resurrected() -> None:
@@ -115,9 +115,9 @@ def test_a_cleared_message_that_was_added_again_is_not_called_resurrected() -> N
 
 def test_what_is_no_message_is_altered() -> None:
     difference = compare(kept(letters("ab")), ["a", "b"])
-    assert difference == Difference("altered", "returned 2 str objects in place of messages")
+    assert difference == Difference("altered", "returned 2 str objects instead of messages")
     assert compare([], [None]) == Difference(
-        "altered", "returned 1 NoneType object in place of messages"
+        "altered", "returned 1 NoneType object instead of messages"
     )
 
 

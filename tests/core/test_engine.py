@@ -185,7 +185,7 @@ def test_a_search_that_is_cut_says_that_its_story_is_not_minimal(subject: Any) -
     hasty = replace(BRIEF, seconds=1.0, shrink_seconds=0.2)
     result = run(contract(), subject(Slow), "sync", hasty, 0)
     assert result.outcome == "failed"
-    assert "not minimal: the time for finding a shorter story was up" in result.finding.notes
+    assert "not minimal: the time for finding a shorter example was up" in result.finding.notes
     assert time.monotonic() - started < 2.5
 
 
@@ -205,7 +205,7 @@ def test_a_defect_that_comes_and_goes_is_called_flaky(subject: Any) -> None:
 def test_a_race_is_told_as_it_was_met(subject: Any) -> None:
     result = judged(subject(Forgetful), contract(racy=True))
     assert result.outcome == "failed"
-    assert "not minimal: a race is told as it was met" in result.finding.notes
+    assert "not minimal: a race is not shortened" in result.finding.notes
     assert "for _ in range(" in result.finding.reproducer
 
 
@@ -320,7 +320,7 @@ def test_a_read_that_returns_strings_or_none_in_its_list_is_altered(subject: Any
 
         finding = judged(subject(Odd), contract()).finding
         assert finding.kind == "altered"
-        assert "in place of messages" in finding.summary
+        assert "instead of messages" in finding.summary
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -471,7 +471,7 @@ def test_what_is_given_up_is_not_asked_and_the_reason_is_told(subject: Any) -> N
     given_up = subject(Mine, lacks={"async": "no driver"})
     for mode in ("async", "mixed"):
         result = judged(given_up, contract(), mode)
-        assert (result.outcome, result.reason) == ("not_applicable", "gives up async: no driver")
+        assert (result.outcome, result.reason) == ("not_applicable", "lacks async: no driver")
     assert judged(given_up, contract()).outcome == "passed"
     assert judged(given_up, contract(needs=("threads",))).outcome == "passed"
 

@@ -138,7 +138,7 @@ def test_a_failure_looks_the_same_in_every_traceback_style(run: Run, style: str)
     assert "Traceback" not in text
     result.stdout.fnmatch_lines(
         [
-            "reordered 2 messages: number 1 came back as number 2",
+            "message 1 came back in place 2 of 2",
             "Steps",
             "   1. a = open('N-1')",
             "*Expected*Returned",
@@ -146,7 +146,7 @@ def test_a_failure_looks_the_same_in_every_traceback_style(run: Run, style: str)
             "Usual cause: *",
             "What to do: *",
             "To reproduce it without this suite*",
-            "FAILED histories:Backwards::*- reordered 2 *",
+            "FAILED histories:Backwards::*- message 1 came back*",
         ]
     )
 

@@ -1,13 +1,13 @@
-"""What a contract is, and the registry of them all."""
+"""The class of contracts, and the registry of all contracts."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from chat_history_conformance.results.model import Level, Mode, Rules, RuleText
 
@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from chat_history_conformance.execution.session import Session
+
+__all__ = [
+    "ASYNC",
+    "FAMILIES",
+    "HANDLES",
+    "MIXED",
+    "NEEDS_OF_MODE",
+    "ONE_HANDLE",
+    "PROCESS",
+    "SYNC",
+    "Body",
+    "CatalogueError",
+    "Contract",
+    "Family",
+    "contract",
+    "load",
+    "rule_texts",
+    "version",
+]
 
 SYNC: Mode = "sync"
 ASYNC: Mode = "async"
@@ -24,7 +43,7 @@ PROCESS: Mode = "process"
 ONE_HANDLE: tuple[Mode, ...] = (SYNC, ASYNC, MIXED)
 """The modes of a contract that needs one handle at a time."""
 HANDLES: tuple[Mode, ...] = (SYNC, ASYNC, MIXED, PROCESS)
-"""The modes of a contract about several handles; every other one is in a second process."""
+"""The modes of a contract about several handles; in `process`, every other is elsewhere."""
 
 NEEDS_OF_MODE: Mapping[Mode, tuple[str, ...]] = {
     "sync": ("sync",),
@@ -33,7 +52,7 @@ NEEDS_OF_MODE: Mapping[Mode, tuple[str, ...]] = {
     "process": ("durable",),
 }
 
-FAMILIES = (
+Family = Literal[
     "ordering",
     "fidelity",
     "clear",
@@ -51,9 +70,17 @@ FAMILIES = (
     "faults",
     "integration",
     "model",
-)
+]
+"""The modules with contracts, in the order in which reports list them."""
+
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 Body = Callable[["Session", Any], None]
+"""The body of a contract: it takes the session, and a value drawn from the program."""
+
+
+class CatalogueError(Exception):
+    """A mistake in the registration of contracts."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +88,23 @@ class Contract:
     """One rule that a history keeps or breaks.
 
     Attributes:
-        id: `family.name`, stable for ever.
+        id: `family.name`; it never changes.
         level: `must`, `should` or `may`.
-        since: The suite version whose catalogue had it first.
-        title: The rule in a sentence, for lists.
-        rule: The rule in full, worded so that a backend's author can argue with it.
-        source: Where langchain-core says so (`langchain_core/chat_history.py, MEMBER`), or
-            `convention: ` and what it rests on.
+        since: The first version of the suite that has the contract.
+        title: The rule in one sentence, for lists.
+        rule: The full rule, so precise that the author of a backend can argue with it.
+        source: The place in langchain-core that states the rule (`langchain_core/chat_history.py,
+            MEMBER`), or `convention: ` and its reason.
         cause: The usual cause of a failure.
-        remedy: What to do about it.
-        seen: Where the defect was seen, as a citation.
-        needs: Capabilities without which it is not applicable.
-        modes: The ways in which its body is run.
-        body: The contract itself, written once for all modes.
-        program: What its examples are drawn from; None where there is but one example.
-        examples: At most so many examples, whatever the profile.
-        racy: It depends on timing: it is not shrunk, and its reproducer tries many times.
+        remedy: The usual fix.
+        seen: A citation of the defect in other software.
+        needs: Capabilities without which the contract does not apply.
+        modes: The modes in which the body runs.
+        body: The code of the contract, the same for all modes.
+        program: The strategy that draws the examples, None if there is only one.
+        examples: Maximum number of examples in every profile.
+        racy: Whether a failure depends on timing. It is then not shrunk, and its script repeats
+            the steps many times.
     """
 
     id: str
@@ -100,6 +128,12 @@ class Contract:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
 
+    @property
+    def place(self) -> str:
+        """The file and the line of the body."""
+        code = self.body.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
 
 _contracts: dict[str, Contract] = {}
 
@@ -120,17 +154,17 @@ def contract(
     examples: int | None = None,
     racy: bool = False,
 ) -> Callable[[Body], Body]:
-    """Register a function as the body of a contract; its name is the rule as a sentence.
+    """Register a function as the body of a contract; its name is the title of the rule.
 
-    The arguments are the attributes of `Contract`. The body takes a `Session` and what was drawn
-    from `program`, None where there is none.
+    The arguments are the attributes of `Contract`.
+
+    Raises:
+        CatalogueError: A contract in another place has this id.
     """
 
     def register(body: Body) -> Body:
-        if id in _contracts and _contracts[id].body.__module__ != body.__module__:
-            raise ValueError(f"two contracts are called {id!r}")
         sentence = body.__name__.replace("_", " ")
-        _contracts[id] = Contract(
+        added = Contract(
             id=id,
             level=level,
             since=since,
@@ -147,6 +181,13 @@ def contract(
             examples=examples,
             racy=racy,
         )
+        known = _contracts.get(id)
+        if known is not None and known.place != added.place:
+            raise CatalogueError(
+                f"Two contracts have the id {id!r}: {known.place} and {added.place}. "
+                "Rename one of them."
+            )
+        _contracts[id] = added
         return body
 
     return register
@@ -154,17 +195,50 @@ def contract(
 
 @cache
 def load() -> Mapping[str, Contract]:
-    """Every contract by id, family by family in the order of `FAMILIES`."""
+    """Return every contract by its id, family by family.
+
+    Raises:
+        CatalogueError: A module or a contract does not belong to a known family.
+    """
     from chat_history_conformance import contracts
 
-    for module in pkgutil.iter_modules(contracts.__path__):
-        importlib.import_module(f"{contracts.__name__}.{module.name}")
-    place = {family: number for number, family in enumerate(FAMILIES)}
-    return dict(sorted(_contracts.items(), key=lambda item: place[item[1].family]))
+    names = {module.name for module in pkgutil.iter_modules(contracts.__path__)} - {"catalogue"}
+    check_families(names, FAMILIES)
+    for name in FAMILIES:
+        importlib.import_module(f"{contracts.__name__}.{name}")
+    return in_order(_contracts)
+
+
+def check_families(modules: Collection[str], families: Collection[str]) -> None:
+    """Compare the modules of this package with the declared families.
+
+    Raises:
+        CatalogueError: A module is not declared, or a family has no module.
+    """
+    for name in sorted(set(modules) - set(families)):
+        raise CatalogueError(f"contracts/{name}.py is not a family. Add {name!r} to `Family`.")
+    for name in sorted(set(families) - set(modules)):
+        raise CatalogueError(f"The family {name!r} has no module contracts/{name}.py.")
+
+
+def in_order(contracts: Mapping[str, Contract]) -> Mapping[str, Contract]:
+    """Return contracts in the order of their families.
+
+    Raises:
+        CatalogueError: The id of a contract does not begin with the name of a family.
+    """
+    families: list[str] = list(FAMILIES)
+    for item in contracts.values():
+        if item.family not in families:
+            raise CatalogueError(
+                f"The contract {item.id!r} in {item.place} belongs to no family. "
+                f"Begin its id with one of: {', '.join(families)}."
+            )
+    return dict(sorted(contracts.items(), key=lambda pair: families.index(pair[1].family)))
 
 
 def rule_texts() -> Rules:
-    """What reports show beside findings, by contract id."""
+    """Return the texts that reports show next to findings, by contract id."""
     return {
         item.id: RuleText(item.title, item.rule, item.source, item.cause, item.remedy)
         for item in load().values()
@@ -172,9 +246,9 @@ def rule_texts() -> Rules:
 
 
 def version(text: str) -> tuple[int, ...]:
-    """A version of the catalogue as a tuple that compares: `"0.1"` is `(0, 1)`.
+    """Return a version of the catalogue as a tuple that compares: `"0.1"` is `(0, 1)`.
 
     Raises:
-        ValueError: It is no dotted row of numbers.
+        ValueError: The text is not a row of numbers with dots between them.
     """
     return tuple(int(part) for part in text.split("."))

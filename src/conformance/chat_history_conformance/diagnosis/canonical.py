@@ -1,8 +1,8 @@
-"""Messages as type-tagged plain values, so that equality means "nothing was changed".
+"""Messages as plain values with type tags, so that equal values mean unchanged messages.
 
-`==` will not do: `1 == True == 1.0`, `0.0 == -0.0`, `Decimal("1.0") == 1.0`, and a NaN differs
-from itself. What JSON itself changes is levelled out here, because it is not the backend's doing:
-a tuple is a list, a key becomes a string, two half surrogates become one character.
+`==` is not enough: `1 == True == 1.0`, `0.0 == -0.0`, `Decimal("1.0") == 1.0`, and a NaN differs
+from itself. Changes that JSON makes do not count, because they are not the backend's fault: a
+tuple becomes a list, a key becomes a string, two half surrogates become one character.
 """
 
 from __future__ import annotations
@@ -15,22 +15,18 @@ from typing import Any
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 from pydantic import BaseModel
 
+__all__ = ["Canonical", "alternatives", "dump", "first_difference"]
+
 Canonical = tuple[Any, ...]
+"""The canonical form of a value."""
 
 
 def dump(value: Any) -> Canonical:
-    """`value` as nested tuples whose equality tells types, signs and NaNs apart."""
+    """Return `value` as nested tuples whose equality tells types, signs and NaNs apart."""
+    scalar = _scalar(value)
+    if scalar is not None:
+        return scalar
     match value:
-        case None:
-            return ("null",)
-        case bool():
-            return ("bool", bool(value))
-        case int():
-            return ("int", hex(value))  # decimal digits are bounded, and slow
-        case float():
-            return ("float", float.__repr__(value))
-        case str():
-            return ("str", _joined(value))
         case BaseMessage():
             return ("message", value.type, dump(_fields(value)))
         case BaseModel():
@@ -48,27 +44,45 @@ def dump(value: Any) -> Canonical:
             return (f"{type(value).__module__}.{type(value).__qualname__}", _opaque(value))
 
 
-def alternatives(message: BaseMessage) -> frozenset[Canonical]:
-    """What `message` may come back as: itself, or what langchain-core's own round trip makes of it.
+def _scalar(value: Any) -> Canonical | None:
+    """Return the form of a value that JSON has a scalar for, None for any other value."""
+    match value:
+        case None:
+            return ("null",)
+        case bool():
+            return ("bool", bool(value))
+        case int():
+            return ("int", hex(value))  # decimal digits are bounded, and slow
+        case float():
+            return ("float", float.__repr__(value))
+        case str():
+            return ("str", _joined(value))
+        case _:
+            return None
 
-    The second form differs where validators rebuild a field on reading, such as tool calls that
-    are also in `additional_kwargs`. Where JSON cannot carry the message, there is only the first.
+
+def alternatives(message: BaseMessage) -> frozenset[Canonical]:
+    """Return the forms in which `message` may come back.
+
+    These are the message itself, and the message after langchain-core's own round trip through
+    JSON. The second differs if validators rebuild a field, such as tool calls that are also in
+    `additional_kwargs`. A message that JSON cannot carry has only the first.
     """
     exact = dump(message)
     try:
         again = messages_from_dict([json.loads(json.dumps(message_to_dict(message)))])[0]
-    except Exception:  # any failure of the round trip means that it offers no second form
+    except Exception:  # a message that cannot make the round trip has no second form
         return frozenset({exact})
     return frozenset({exact, dump(again)})
 
 
 def first_difference(expected: Any, returned: Any) -> str:
-    """The path of the first place where two canonical values differ, such as `content[1].text`."""
+    """Return the path of the first difference of two canonical values: `content[1].text`."""
     return ".".join(_difference(expected, returned)).replace(".[", "[") or "value"
 
 
 def _fields(model: BaseModel) -> dict[str, Any]:
-    """All fields of a model, extra ones too, read without running any serializer."""
+    """Return all fields of a model, also extra ones, without running any serializer."""
     fields = dict(model.__dict__)
     fields.update(model.__pydantic_extra__ or {})
     return fields
@@ -83,7 +97,7 @@ def _key(key: Any) -> str:
 
 
 def _joined(text: str) -> str:
-    """`text` with surrogate pairs joined, lone surrogates left alone."""
+    """Return `text` with surrogate pairs joined and lone surrogates unchanged."""
     if any("\ud800" <= character <= "\udfff" for character in text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return str(text)
@@ -92,7 +106,7 @@ def _joined(text: str) -> str:
 def _opaque(value: Any) -> str:
     try:
         return repr(value)
-    except Exception as error:  # a repr may raise anything; the value stays itself by identity
+    except Exception as error:  # a repr may raise anything; the id still tells values apart
         return f"<{type(error).__name__} in repr at {id(value)}>"
 
 

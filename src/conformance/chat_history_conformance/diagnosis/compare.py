@@ -1,14 +1,15 @@
-"""What went wrong, told in messages: the diagnosis of a difference and the failure carrying it.
+"""Differences between the messages that a history returned and those of a plain list.
 
-Pure: compares what a history returned with what a plain list would hold.
+Pure functions: nothing here knows a history.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -19,13 +20,27 @@ from chat_history_conformance.diagnosis.canonical import (
     dump,
     first_difference,
 )
-from chat_history_conformance.diagnosis.rendering import clip, listing, show
+from chat_history_conformance.diagnosis.rendering import clip, listing, show, type_label
 from chat_history_conformance.drivers.errors import RemoteError, text_of
 from chat_history_conformance.results.model import Finding, Kind
 
+__all__ = [
+    "ConformanceFailure",
+    "Difference",
+    "NotApplicable",
+    "ServerFailure",
+    "Snapshot",
+    "compare",
+    "first_line",
+    "lines",
+    "raised",
+    "returned_lines",
+    "type_name",
+]
+
 
 class ConformanceFailure(AssertionError):
-    """A history broke a contract; `finding` says how."""
+    """A failure of a contract, with its `finding`."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.summary)
@@ -33,15 +48,20 @@ class ConformanceFailure(AssertionError):
 
 
 class ServerFailure(Exception):
-    """The server was not there; nothing is said about the history."""
+    """A server that did not answer; it says nothing about the history."""
 
 
 class NotApplicable(Exception):
-    """Met while running: this history cannot be asked this; the text says why."""
+    """A reason why a contract does not apply to a history, found while running it."""
 
 
 class Snapshot:
-    """One message of the model: as it was when it was added, whatever becomes of the object."""
+    """A message of the model, as it was when it was added.
+
+    Attributes:
+        keys: The canonical forms in which the message may come back.
+        message: A copy of the message.
+    """
 
     __slots__ = ("keys", "message")
 
@@ -49,13 +69,13 @@ class Snapshot:
         self.keys = alternatives(message)
         try:
             self.message = copy.deepcopy(message)
-        except Exception:  # an object of a user's own may not be copied; it is only displayed
+        except Exception:  # some values cannot be copied, and the message is only displayed
             self.message = message
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How a returned list differs from the expected one."""
+    """The kind and the summary of a difference between two lists of messages."""
 
     kind: Kind
     summary: str
@@ -69,68 +89,170 @@ def compare(
     cleared: Iterable[Snapshot] = (),
     refused: Iterable[Snapshot] = (),
 ) -> Difference | None:
-    """What is wrong with `returned`, or None.
+    """Return the difference between `returned` and `expected`, or None.
 
     Args:
-        expected: What a plain list would hold, in order.
-        returned: What the history gave.
+        expected: The messages of a plain list, in order.
+        returned: The items that the history returned.
         foreign: Messages of other sessions.
         cleared: Messages that this session held before it was cleared.
         refused: Messages of batches that were refused.
     """
-    keys = [dump(item) if isinstance(item, BaseMessage) else _no_message(item) for item in returned]
-    if len(keys) == len(expected) and all(
-        key in kept.keys for key, kept in zip(keys, expected, strict=True)
-    ):
+    facts = _Facts(expected, returned, _keys(foreign), _keys(cleared), _keys(refused))
+    if facts.are_equal:
         return None
-    strays = [item for item in returned if not isinstance(item, BaseMessage)]
-    if strays:
-        return Difference(
-            "altered",
-            f"returned {_count(len(strays), type(strays[0]).__name__ + ' object')} "
-            f"in place of messages",
+    for kind, find, describe in _RULES:
+        found = find(facts)
+        if found:
+            return Difference(kind, describe(facts, found))
+    raise AssertionError("two lists that differ fit no rule")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """The two lists, and the keys of all messages that may explain a difference."""
+
+    expected: Sequence[Snapshot]
+    returned: Sequence[Any]
+    foreign: frozenset[Canonical]
+    cleared: frozenset[Canonical]
+    refused: frozenset[Canonical]
+
+    @cached_property
+    def keys(self) -> list[Canonical]:
+        """The canonical form of each returned item."""
+        return [
+            dump(item) if isinstance(item, BaseMessage) else ("no message", type(item).__name__)
+            for item in self.returned
+        ]
+
+    @property
+    def are_equal(self) -> bool:
+        """Whether exactly the expected messages came."""
+        return len(self.keys) == len(self.expected) and all(
+            key in kept.keys for key, kept in zip(self.keys, self.expected, strict=True)
         )
-    missing, extra = _unmatched(expected, keys)
-    if not missing and not extra:
-        return Difference("reordered", _reordering(expected, keys))
-    others = _all_keys(foreign)
-    gone = _all_keys(cleared)
-    present = _all_keys(expected)
-    strangers = [key for key in extra if key in others and key not in present]
-    if strangers:
-        return Difference(
-            "foreign", f"returned {_count(len(strangers), 'message')} of another session"
-        )
-    risen = [key for key in extra if key in gone and key not in present]
-    if risen:
-        return Difference(
-            "resurrected", f"returned {_count(len(risen), 'message')} that had been cleared"
-        )
-    half_refused = _all_keys(refused)
-    kept_anyway = [key for key in extra if key in half_refused and key not in present]
-    if kept_anyway:
-        return Difference(
-            "foreign", f"kept {_count(len(kept_anyway), 'message')} of a batch that it refused"
-        )
-    again = [key for key in extra if key in present]
-    unknown = [key for key in extra if key not in present]
-    if unknown and missing:
-        return Difference("altered", _alteration(expected, missing, unknown))
-    if unknown:
-        return Difference(
-            "foreign", f"returned {_count(len(unknown), 'message')} that nobody added"
-        )
-    if again:
-        extra_copies = _count(len(again), "message")
-        return Difference("duplicated", f"returned {extra_copies} more often than added")
-    return Difference("lost", f"lost {len(missing)} of {_count(len(expected), 'message')}")
+
+    @cached_property
+    def present(self) -> frozenset[Canonical]:
+        """The keys of all expected messages."""
+        return _keys(self.expected)
+
+    @cached_property
+    def unmatched(self) -> tuple[list[int], list[Canonical]]:
+        """Indices of expected messages, and keys of returned ones, without a partner."""
+        return _unmatched(self.expected, self.keys)
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices of expected messages that did not come."""
+        return self.unmatched[0]
+
+    @property
+    def extra(self) -> list[Canonical]:
+        """Keys of returned messages that have no place in the expected list."""
+        return self.unmatched[1]
+
+    @property
+    def unknown(self) -> list[Canonical]:
+        """Keys of returned messages that are not expected at all."""
+        return [key for key in self.extra if key not in self.present]
+
+    def unknown_in(self, keys: frozenset[Canonical]) -> list[Canonical]:
+        """Return the unknown keys that are among `keys`."""
+        return [key for key in self.unknown if key in keys]
+
+
+def _describe_strays(facts: _Facts, strays: Sequence[Any]) -> str:
+    return (
+        f"returned {_count(len(strays), type(strays[0]).__name__ + ' object')} instead of messages"
+    )
+
+
+def _describe_order(facts: _Facts, keys: Sequence[Canonical]) -> str:
+    """Name the first message in a wrong place, and that place."""
+    places = zip(facts.expected, keys, strict=True)
+    index = next(number for number, (kept, key) in enumerate(places) if key not in kept.keys)
+    wanted = facts.expected[index].keys
+    place = next(number for number in range(index, len(keys)) if keys[number] in wanted)
+    return f"message {index + 1} came back in place {place + 1} of {len(keys)}"
+
+
+def _describe_alteration(facts: _Facts, unknown: Sequence[Canonical]) -> str:
+    """Name the first altered message, and the first difference in it."""
+    index = facts.missing[0]
+    exact = dump(facts.expected[index].message)
+    path = first_difference(exact, unknown[0])
+    came = f"a different `{path}`"
+    if path == "type":
+        came = f"{type_label(unknown[0][1])} instead of {type_label(exact[1])}"
+    summary = f"message {index + 1} came back {'as' if path == 'type' else 'with'} {came}"
+    altered = min(len(facts.missing), len(unknown))
+    total = _count(len(facts.expected), "message")
+    return summary if altered == 1 else f"{summary}, and {altered} of {total} are altered"
+
+
+def _describe_copies(facts: _Facts, copies: Sequence[Canonical]) -> str:
+    index = next(number for number, kept in enumerate(facts.expected) if copies[0] in kept.keys)
+    if len(copies) == 1:
+        return f"returned 1 extra copy of message {index + 1}"
+    return f"returned {len(copies)} extra copies, the first of message {index + 1}"
+
+
+def _describe_loss(facts: _Facts, missing: Sequence[int]) -> str:
+    return f"lost {len(missing)} of {_count(len(facts.expected), 'message')}"
+
+
+def _messages(template: str) -> Callable[[_Facts, Sequence[Any]], str]:
+    """Return a description that only counts the messages."""
+    return lambda facts, found: template.format(_count(len(found), "message"))
+
+
+_Rule = tuple[Kind, Callable[[_Facts], Sequence[Any]], Callable[[_Facts, Sequence[Any]], str]]
+
+# The first rule that finds something gives the kind and the summary.
+_RULES: tuple[_Rule, ...] = (
+    (
+        "altered",
+        lambda facts: [item for item in facts.returned if not isinstance(item, BaseMessage)],
+        _describe_strays,
+    ),
+    (
+        "reordered",
+        lambda facts: [] if facts.missing or facts.extra else facts.keys,
+        _describe_order,
+    ),
+    (
+        "foreign",
+        lambda facts: facts.unknown_in(facts.foreign),
+        _messages("returned {} of another session"),
+    ),
+    (
+        "resurrected",
+        lambda facts: facts.unknown_in(facts.cleared),
+        _messages("returned {} that had been cleared"),
+    ),
+    (
+        "foreign",
+        lambda facts: facts.unknown_in(facts.refused),
+        _messages("kept {} of a batch that it refused"),
+    ),
+    ("altered", lambda facts: facts.unknown if facts.missing else [], _describe_alteration),
+    ("foreign", lambda facts: facts.unknown, _messages("returned {} that was never added")),
+    ("duplicated", lambda facts: facts.extra, _describe_copies),
+    ("lost", lambda facts: facts.missing, _describe_loss),
+)
 
 
 def raised(operation: str, error: BaseException) -> tuple[str, str]:
-    """The summary and the cause of "`operation` raised `error`": equal for equal causes."""
+    """Return the summary and the cause of an exception that an operation raised.
+
+    The causes of two exceptions are equal if only ids and numbers differ in their texts.
+    """
     text = first_line(error)
     cause = f"`{operation}` raises {type_name(error)}"
-    return (f"{cause}: {text}" if text else cause), cause_key(cause, text)
+    stable = re.sub(r"chc[0-9a-f]{8,}\S*|0x[0-9a-f]+|\d{2,}", "…", text)
+    return f"{cause}: {text}" if text else cause, f"{cause}: {stable}" if stable else cause
 
 
 def type_name(error: BaseException | None) -> str:
@@ -139,40 +261,30 @@ def type_name(error: BaseException | None) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, as short as a summary has to be."""
+    """Return the first line of an exception's text, short enough for a summary."""
     return clip(text_of(error).strip().partition("\n")[0], 160)
 
 
-def cause_key(cause: str, text: str) -> str:
-    """`cause` with the part of `text` that does not change from run to run."""
-    stable = re.sub(r"chc[0-9a-f]{8,}\S*|0x[0-9a-f]+|\d{2,}", "…", text)
-    return f"{cause}: {stable}" if stable else cause
-
-
 def lines(kept: Sequence[Snapshot]) -> tuple[str, ...]:
-    """The messages of a model as a listing."""
+    """Return the messages of a model as a listing."""
     return listing([item.message for item in kept])
 
 
 def returned_lines(returned: Sequence[Any]) -> tuple[str, ...]:
-    """What a history returned as a listing, whatever it is."""
+    """Return the items that a history returned as a listing, also if they are no messages."""
     if all(isinstance(item, BaseMessage) for item in returned):
         return listing(returned)
     return tuple(show(item) for item in returned[:30])
 
 
-def _no_message(item: Any) -> Canonical:
-    return ("no message", type(item).__name__)
-
-
-def _all_keys(kept: Iterable[Snapshot]) -> frozenset[Canonical]:
+def _keys(kept: Iterable[Snapshot]) -> frozenset[Canonical]:
     return frozenset(key for item in kept for key in item.keys)
 
 
 def _unmatched(
     expected: Sequence[Snapshot], keys: Sequence[Canonical]
 ) -> tuple[list[int], list[Canonical]]:
-    """Indices of expected messages and keys of returned ones that have no partner."""
+    """Pair equal messages, and return what is left on both sides."""
     open_places: dict[Canonical, list[int]] = {}
     for index in reversed(range(len(expected))):
         for key in expected[index].keys:
@@ -188,27 +300,6 @@ def _unmatched(
         else:
             extra.append(key)
     return [index for index in range(len(expected)) if index not in taken], extra
-
-
-def _reordering(expected: Sequence[Snapshot], keys: Sequence[Canonical]) -> str:
-    for index, (kept, key) in enumerate(zip(expected, keys, strict=True)):
-        if key not in kept.keys:
-            place = next(number for number in range(index, len(keys)) if keys[number] in kept.keys)
-            return (
-                f"reordered {_count(len(expected), 'message')}: "
-                f"number {index + 1} came back as number {place + 1}"
-            )
-    raise AssertionError("only lists that differ in order come here")
-
-
-def _alteration(
-    expected: Sequence[Snapshot], missing: Sequence[int], unknown: Sequence[Canonical]
-) -> str:
-    index = missing[0]
-    exact = dump(expected[index].message)
-    where = first_difference(exact, unknown[0])
-    summary = f"altered {min(len(missing), len(unknown))} of {_count(len(expected), 'message')}"
-    return f"{summary}: `{where}` of number {index + 1}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,7 +1,7 @@
-"""Values as text for people and as Python source for reproducers.
+"""Values as text for people and as Python source for scripts.
 
-Survives any message: a `repr` that raises, a content of 10 MB, control characters, lone
-surrogates, classes of a user's own.
+The functions work for any message, whatever its class or its content: a `repr` that raises,
+10 MB of text, control characters, lone surrogates.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from langchain_core.messages import (
 from chat_history_conformance.diagnosis.code import Code, Need, Ref, fill, join, need_of
 
 WIDTH = 100
-"""Characters that one message may take in a listing; the middle of a longer one is left out."""
+"""Maximum width of a message in a listing, in characters; a longer text loses its middle."""
+
+__all__ = ["WIDTH", "clip", "listing", "show", "source", "type_label"]
 
 _LONG_TEXT = 2_000
 _SHORT_NAMES: dict[type[BaseMessage], str] = {
@@ -37,10 +39,11 @@ _SHORT_NAMES: dict[type[BaseMessage], str] = {
     ToolMessage: "Tool",
     FunctionMessage: "Function",
 }
+_TYPE_LABELS = {name.lower(): name for name in _SHORT_NAMES.values()}
 
 
 def show(value: Any, width: int = WIDTH) -> str:
-    """`value` in at most `width` characters on one line: `AI "hello" id="m1"` for a message."""
+    """Return `value` on one line of at most `width` characters: `AI "hello" id="m1"`."""
     if isinstance(value, BaseMessage):
         return clip(_show_message(value), width)
     if isinstance(value, list | tuple):
@@ -48,8 +51,13 @@ def show(value: Any, width: int = WIDTH) -> str:
     return clip(_repr(value), width)
 
 
+def type_label(message_type: str) -> str:
+    """Return the name of a type of message for people: `AI` for `ai`."""
+    return _TYPE_LABELS.get(message_type, message_type)
+
+
 def clip(text: str, width: int = WIDTH) -> str:
-    """`text` on one printable line, its middle left out beyond `width` characters."""
+    """Return `text` on one printable line, without its middle if it is longer than `width`."""
     if len(text) > 4 * width:
         text = f"{text[: 2 * width]} … {text[-width:]}"
     text = "".join(
@@ -71,8 +79,21 @@ def source(value: Any) -> Code:
     if isinstance(value, BaseMessage):
         return _message_source(value)
     match value:
-        case bool() | None:
-            return Code(repr(value))
+        case list():
+            return _numbered_source(value) or _list_source([source(item) for item in value])
+        case tuple():
+            return fill("({})", join("", [fill("{}, ", source(item)) for item in value]))
+        case dict():
+            pairs = [fill("{}: {}", source(key), source(item)) for key, item in value.items()]
+            return fill("{{{}}}", join(", ", pairs))
+        case _ if callable(value) and (need := need_of(value)):
+            return Code(need.name, frozenset({need}))
+        case _:
+            return _scalar_source(value)
+
+
+def _scalar_source(value: Any) -> Code:
+    match value:
         case float() if not math.isfinite(value):
             return Code(f'float("{value}")')
         case str() if type(value) is str:
@@ -83,21 +104,12 @@ def source(value: Any) -> Code:
             return Code(_repr(value), frozenset({Need("datetime")}))
         case int() if value.bit_length() > 4_000:
             return Code(f"int({hex(value)!r}, 16)")
-        case list():
-            return _numbered_source(value) or _list_source([source(item) for item in value])
-        case tuple():
-            return fill("({})", join("", [fill("{}, ", source(item)) for item in value]))
-        case dict():
-            pairs = [fill("{}: {}", source(key), source(item)) for key, item in value.items()]
-            return fill("{{{}}}", join(", ", pairs))
-        case _ if (isinstance(value, type) or callable(value)) and (need := need_of(value)):
-            return Code(need.name, frozenset({need}))
         case _:
             return Code(_repr(value))
 
 
 def listing(messages: Sequence[BaseMessage], limit: int = 30) -> tuple[str, ...]:
-    """One line a message, the middle of a long list left out."""
+    """Return one line for each message, without the middle of a long list."""
     lines = [show(message) for message in messages]
     if len(lines) <= limit:
         return tuple(lines)
@@ -107,13 +119,13 @@ def listing(messages: Sequence[BaseMessage], limit: int = 30) -> tuple[str, ...]
 
 def _show_message(message: BaseMessage) -> str:
     name = _SHORT_NAMES.get(type(message), type(message).__name__)
-    # Extra fields and odd states are shown too: they may be what was lost.
+    # Extra fields are shown too: a history may have lost them.
     parts = [f"{key}={_repr(item)}" for key, item in _set_fields(message) if key != "content"]
     return " ".join([name, _repr(getattr(message, "content", None)), *parts])
 
 
 def _set_fields(message: BaseMessage) -> Iterable[tuple[str, Any]]:
-    """The fields that a constructor call would have to name: those that differ from defaults."""
+    """Yield the fields that a constructor call has to name: those that differ from defaults."""
     for key, info in type(message).model_fields.items():
         if key == "type" and not info.is_required():
             continue
@@ -191,12 +203,12 @@ def _repr(value: Any) -> str:
 
 
 def _ends(values: Sequence[Any], limit: int = 12) -> list[Any]:
-    """The values of a short list, and the first and last ones of a long list."""
+    """Return the values of a short list, and the first and last ones of a long list."""
     return list(values) if len(values) <= limit else [*values[: limit - 2], *values[-2:]]
 
 
 def _show_row(items: list[str], length: int, width: int) -> str:
-    """Items between brackets; where they are too many, the last one behind what was left out."""
+    """Return items between brackets; many items lose all but the first ones and the last."""
     line = f"[{', '.join(items)}]"
     if length == len(items) and (len(line) <= width or length < 3):
         return clip(line, width)

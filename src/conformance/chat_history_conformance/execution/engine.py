@@ -1,6 +1,6 @@
-"""Runs one contract on one backend in one mode: examples, budgets, shrinking, and its outcome.
+"""Run one contract on one backend in one mode: examples, time limits, shrinking, outcome.
 
-Knows Hypothesis and nothing of pytest.
+This module uses Hypothesis, and not pytest.
 """
 
 from __future__ import annotations
@@ -28,20 +28,30 @@ from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import LEVELS, ContractResult, Finding, Level, Mode
 
+__all__ = [
+    "MIN_EXAMPLES",
+    "PROFILES",
+    "Profile",
+    "each",
+    "run",
+    "run_declared",
+    "why_not_applicable",
+]
+
 MIN_EXAMPLES = 3
-"""Examples that a contract gets however slow the backend is."""
+"""Examples that every contract gets, also on a slow backend."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is tried.
+    """The effort of a run.
 
     Attributes:
-        name: What `--history-profile` calls it.
-        examples: Examples a contract, at most.
-        seconds: Time for them; a slow backend gets fewer examples, never fewer contracts.
-        shrink_seconds: Time to find the shortest story, beginning with the first failure.
-        limit: Seconds that one operation may take before it counts as hung.
+        name: Its name for `--history-profile`.
+        examples: Maximum number of examples of a contract.
+        seconds: Time for these examples. A slow backend gets fewer examples, never fewer contracts.
+        shrink_seconds: Time for the search for a shorter example, from the first failure on.
+        limit: Seconds after which an operation counts as hung.
     """
 
     name: str
@@ -62,19 +72,19 @@ PROFILES = {
 
 
 class _TimeIsUp(BaseException):
-    """No `Exception`, so that it ends Hypothesis' search at once."""
+    """The end of the time for examples; not an `Exception`, so that Hypothesis stops at once."""
 
 
 class _Decided(BaseException):
-    """The outcome is known and no further example can change it."""
+    """An outcome that no further example can change."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
 
 
-class _Telling:
-    """The examples of one contract: counted, timed, and the smallest failure kept."""
+class _Examples:
+    """The examples of one contract, with their number, their time and the smallest failure."""
 
     def __init__(self, contract: Contract, subject: Subject, mode: Mode, profile: Profile) -> None:
         self.contract = contract
@@ -85,8 +95,8 @@ class _Telling:
         self.found: Finding | None = None
         self.deadline = time.monotonic() + profile.seconds
 
-    def tell(self, program: Any) -> None:
-        """Tell the contract's story once with what was drawn for it."""
+    def run_one(self, program: Any) -> None:
+        """Run the contract once, with one value drawn from its program."""
         if self.examples >= MIN_EXAMPLES:
             self.check_budget()
         session = Session(
@@ -99,7 +109,7 @@ class _Telling:
         )
         try:
             try:
-                self._tell(session, program)
+                self._run_body(session, program)
             except BaseException:
                 session.finish(failed=True)
                 raise
@@ -112,7 +122,7 @@ class _Telling:
         else:
             self.examples += self.found is None
 
-    def _tell(self, session: Session, program: Any) -> None:
+    def _run_body(self, session: Session, program: Any) -> None:
         try:
             self.contract.body(session, program)
         except (ConformanceFailure, ServerFailure, NotApplicable):
@@ -121,12 +131,12 @@ class _Telling:
             session.explain_body(error)
 
     def check_budget(self) -> None:
-        """Stop when the time is up."""
+        """Raise when the time is up."""
         if time.monotonic() > self.deadline:
             raise _TimeIsUp
 
     def check_budget_of_shrinking(self) -> None:
-        """Between operations only the search for a shorter story is stopped."""
+        """Raise when the time for the search for a shorter example is up."""
         if self.found is not None:
             self.check_budget()
 
@@ -142,41 +152,41 @@ class _Telling:
 def run(
     contract: Contract, subject: Subject, mode: Mode, profile: Profile, seed: int
 ) -> ContractResult:
-    """Run a contract and say what became of it, leaving deviations and levels aside.
+    """Run a contract and return its result, without regard to deviations and levels.
 
     Args:
         contract: The contract.
-        subject: The backend, ready to be used.
+        subject: The backend under test.
         mode: One of the contract's modes.
-        profile: How much is tried.
-        seed: Seeds the examples; the same seed draws the same.
+        profile: The effort of the run.
+        seed: The seed of the examples; the same seed draws the same examples.
     """
     started = time.monotonic()
     blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
-    telling = _Telling(contract, subject, mode, profile)
+    examples = _Examples(contract, subject, mode, profile)
     notes: list[str] = []
     decided: Exception | None = None
     try:
-        _search(telling, seed)
+        _search(examples, seed)
     except ConformanceFailure:
-        pass  # kept by the telling
+        pass  # `examples` has kept its finding
     except _TimeIsUp:
-        if telling.found is not None:
-            notes.append("not minimal: the time for finding a shorter story was up")
+        if examples.found is not None:
+            notes.append("not minimal: the time for finding a shorter example was up")
     except _Decided as decision:
         decided = decision.cause
     except Flaky:
         notes.append("flaky: the same steps did not fail every time")
     result = replace(
-        blank, examples=telling.examples, duration_s=round(time.monotonic() - started, 4)
+        blank, examples=examples.examples, duration_s=round(time.monotonic() - started, 4)
     )
-    if telling.found is not None:
+    if examples.found is not None:
         if contract.racy:
-            notes.append("not minimal: a race is told as it was met")
-        finding = replace(telling.found, notes=(*telling.found.notes, *notes))
+            notes.append("not minimal: a race is not shortened")
+        finding = replace(examples.found, notes=(*examples.found.notes, *notes))
         return replace(result, outcome="failed", reason=finding.summary, finding=finding)
     if isinstance(decided, NotApplicable):
         return replace(result, outcome="not_applicable", reason=str(decided))
@@ -186,18 +196,18 @@ def run(
 
 
 def why_not_applicable(contract: Contract, subject: Subject, mode: Mode) -> str | None:
-    """Why a contract cannot be asked of a backend in a mode, or None if it can."""
+    """Return why a contract does not apply to a backend in a mode, or None if it does."""
     lacks = subject.backend.lacks
     needs = (*NEEDS_OF_MODE[mode], *contract.needs)
     for name in needs:
         if name in lacks:
-            return f"gives up {name}: {lacks[name]}"
+            return f"lacks {name}: {lacks[name]}"
     found = [name for name in needs if name not in assumed()]
     if not found:
         return None
     try:
         able = subject.capabilities.names
-    except Exception as error:  # opening is judged by the contracts that need nothing else
+    except Exception as error:  # other contracts judge opening
         return f"needs {found[0]}, and no history could be opened ({type(error).__name__})"
     for name in found:
         if name not in able:
@@ -211,8 +221,8 @@ _MISSING = {
     "server": "declares no server",
     "with_ttl": "has no with_ttl(session_id, ttl_ms) on its factory",
     "corrupt": "declares no way to corrupt a stored record",
-    "disposable": "such ids could meet somebody's data: the backend is not declared disposable, "
-    "and --history-allow-destructive was not given",
+    "disposable": "such ids could belong to existing data: declare the backend disposable, or give "
+    "--history-allow-destructive",
 }
 
 
@@ -226,17 +236,17 @@ def run_declared(
     level: Level = "should",
     since: str | None = None,
 ) -> ContractResult:
-    """As `run`, with the backend's deviations, and what the run lets count, applied.
+    """Run a contract, and apply the deviations of the backend and the levels of the run.
 
     Args:
         contract: The contract.
-        subject: The backend; its deviations turn a failure into a deviation, and a contract that
-            holds in every mode into an unexpected pass.
+        subject: The backend under test. A failure that it declares becomes a deviation. A declared
+            deviation from a contract that holds in every mode becomes an unexpected pass.
         mode: One of the contract's modes.
-        profile: How much is tried.
-        seed: Seeds the examples.
-        level: Contracts below it inform.
-        since: Contracts newer than this catalogue inform; None pins nothing.
+        profile: The effort of the run.
+        seed: The seed of the examples.
+        level: Contracts of lower levels are reported but do not fail the run.
+        since: Contracts newer than this catalogue are reported but do not fail the run.
     """
     result = run(contract, subject, mode, profile, seed)
     informs = LEVELS.index(result.level) > LEVELS.index(level)
@@ -248,7 +258,7 @@ def run_declared(
         return result
     if result.outcome == "failed":
         return replace(result, outcome="deviation", reason=reason)
-    # A deviation names a contract: one mode that shows it is enough, wherever the modes are run.
+    # A deviation names a contract and no mode, so one mode that fails is enough.
     if result.outcome == "passed" and not any(
         run(contract, subject, other, profile, seed).outcome == "failed"
         for other in contract.modes
@@ -263,17 +273,17 @@ def run_declared(
     return result
 
 
-def _search(telling: _Telling, seed: int) -> None:
-    """Draw examples until one fails or the budget is spent, then look for a shorter one."""
-    contract, profile = telling.contract, telling.profile
+def _search(examples: _Examples, seed: int) -> None:
+    """Draw examples until one fails or the time is up, then look for a shorter one."""
+    contract, profile = examples.contract, examples.profile
     if contract.program is None:
-        telling.tell(None)
+        examples.run_one(None)
         return
-    examples = min(profile.examples, contract.examples or profile.examples)
-    one_telling = contract.racy or examples == 1
-    phases = [Phase.generate] if one_telling else [Phase.generate, Phase.shrink]
+    number = min(profile.examples, contract.examples or profile.examples)
+    is_short = contract.racy or number == 1
+    phases = [Phase.generate] if is_short else [Phase.generate, Phase.shrink]
     choose = settings(
-        max_examples=examples,
+        max_examples=number,
         phases=phases,
         database=None,
         deadline=None,
@@ -285,20 +295,20 @@ def _search(telling: _Telling, seed: int) -> None:
     )
     drawn: Callable[[Callable[[Any], None]], Callable[[], None]] = given(_wrapped(contract.program))
 
-    def story(program: list[Any]) -> None:
-        telling.tell(program[0])
+    def example(program: list[Any]) -> None:
+        examples.run_one(program[0])
 
-    mixed = seed ^ zlib.crc32(f"{contract.id}[{telling.mode}]".encode())
-    choose(with_seed(mixed)(drawn(story)))()
+    mixed = seed ^ zlib.crc32(f"{contract.id}[{examples.mode}]".encode())
+    choose(with_seed(mixed)(drawn(example)))()
 
 
 def _wrapped(program: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
-    """In a list, so that Hypothesis never prints what was drawn."""
+    """Wrap each value in a list, so that Hypothesis never prints it."""
     return st.builds(lambda value: [value], program)
 
 
 def each(contracts: Iterable[Contract]) -> Iterable[tuple[Contract, Mode]]:
-    """Every contract in every one of its modes, in order."""
+    """Yield every contract with each of its modes, in order."""
     for contract in contracts:
         for mode in contract.modes:
             yield contract, mode

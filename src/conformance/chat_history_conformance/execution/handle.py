@@ -345,7 +345,7 @@ class Handle:
         shared = "shared" not in self._story.subject.backend.lacks
         while True:
             for key in (self.key, fresh) if shared else (self.key,):
-                with contextlib.suppress(Exception):  # a read that raises is no late success
+                with contextlib.suppress(Exception):  # a read that raises did not succeed late
                     if compare(self.model.stored, self._read_again(key)) is None:
                         return True
             if time.monotonic() > deadline:
@@ -473,7 +473,7 @@ def refusal_of(failure: ConformanceFailure) -> Exception:
     """Return the exception with which a history refused a call.
 
     Raises:
-        ConformanceFailure: The failure itself, if it is no refusal.
+        ConformanceFailure: The failure itself, if it is not a refusal.
     """
     error = failure.__cause__
     if not isinstance(error, Exception) or isinstance(error, Hung):

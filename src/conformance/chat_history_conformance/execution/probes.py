@@ -1,6 +1,6 @@
-"""Whether a capability that was given up works after all: one short probe for each.
+"""Short probes for capabilities that a backend declares as lacking.
 
-A probe that succeeds is no proof; the report says so and leaves the declaration to its author.
+A probe that succeeds proves nothing. The report mentions it, and the author decides.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.subject import Subject
 
+__all__ = ["surprises"]
+
 _MESSAGES = [HumanMessage(content=f"probe {number}") for number in range(3)]
 
 
 def surprises(subject: Subject) -> list[str]:
-    """A sentence for each capability that the backend gives up and that worked when probed."""
+    """Return a sentence for each capability in `lacks=` whose probe succeeded."""
     return [
-        f"gives up {name} ({reason}), yet it worked when it was probed: perhaps it can be kept"
+        f"lacks {name} ({reason}), but a probe of it succeeded: check whether it is still lacking"
         for name, reason in subject.backend.lacks.items()
         if name in _PROBES and _works(_PROBES[name], subject)
     ]
@@ -32,7 +34,7 @@ def surprises(subject: Subject) -> list[str]:
 def _works(probe: Callable[[Subject], bool], subject: Subject) -> bool:
     try:
         return probe(subject)
-    except Exception:  # whatever goes wrong, the capability is rightly given up
+    except Exception:  # a probe that fails confirms the declaration
         return False
 
 

@@ -204,15 +204,23 @@ class Session(Story):
             Ref(f"lane{number}_got", [item.value for item in lane if is_read(item.call.operation)])
             for number, lane in enumerate(done, 1)
         ]
+        self._check_lanes(lanes, done, may_raise)
+        return done
+
+    def _check_lanes(
+        self, lanes: Sequence[Lane], done: Sequence[Sequence[Done]], may_raise: bool
+    ) -> None:
+        """Fail on the first error, and on reads without a list."""
         for lane, outcome in zip(lanes, done, strict=True):
             for (handle, name, args), item in zip(lane, outcome, strict=False):
-                if item.error is not None and not may_raise:
+                if item.error is None:
+                    if is_read(name) and not is_sized(item.value):
+                        shown = show(item.value)
+                        summary = f"`{name}` returned {shown} instead of a list of messages"
+                        self.fail("other", summary)
+                elif not may_raise:
                     phrase = handle.phrase(name, args, item.call.how)
                     self.explain(phrase.invocation.name, item.error)
-                if item.error is None and is_read(name) and not is_sized(item.value):
-                    shown = show(item.value)
-                    self.fail("other", f"`{name}` returned {shown} instead of a list of messages")
-        return done
 
     def _run_lanes(self, lanes: Sequence[Lane]) -> list[list[Done]]:
         calls = [
@@ -250,6 +258,15 @@ class Session(Story):
         if self.subject.backend.remove is None:
             for session in stored:
                 self._clear(session)
+        trouble = self._release_all()
+        if self.subject.backend.remove is not None:
+            for session in stored:
+                self._remove(self.subject.backend.remove, self.id_of(session))
+        if trouble is not None and not failed:
+            self.explain("close", trouble)
+
+    def _release_all(self) -> Exception | None:
+        """Close all handles, and return the first exception."""
         trouble: Exception | None = None
         for handle in self.handles:
             if not handle.is_open:
@@ -259,11 +276,7 @@ class Session(Story):
             except Exception as error:
                 if not (handle.unreachable and is_server_error(error, self.subject.backend)):
                     trouble = trouble or error
-        if self.subject.backend.remove is not None:
-            for session in stored:
-                self._remove(self.subject.backend.remove, self.id_of(session))
-        if trouble is not None and not failed:
-            self.explain("close", trouble)
+        return trouble
 
     def _remove(self, remove: Callable[[str], None], session_id: str) -> None:
         """Remove all trace of a session with the function that its backend declares."""

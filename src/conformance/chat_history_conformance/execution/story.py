@@ -290,13 +290,13 @@ class Story:
     def explain_body(self, error: Exception) -> NoReturn:
         """Turn an exception of the contract's own code into a finding, if a history led to it.
 
-        The code of a contract may fail on items that are no messages.
+        The code of a contract may fail on items other than messages.
         """
         if self.odd_read is None:
             raise error
         items = self.odd_read.value
         difference = compare([], items)
-        summary = difference.summary if difference else "returned items that are no messages"
+        summary = difference.summary if difference else "returned items other than messages"
         self.fail_claim(
             are_messages,
             self.odd_read,

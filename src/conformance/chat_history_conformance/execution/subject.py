@@ -1,4 +1,4 @@
-"""A backend made ready to be judged: its hosts, what it can do, and ids that nobody else uses."""
+"""The backend under test: its drivers, its capabilities, and fresh session ids."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.servers.handle import Server
 
+__all__ = ["Subject"]
+
 
 class Subject:
-    """What all contracts of one backend share in one run.
+    """The backend under test, shared by all contracts of one run.
 
     Args:
         backend: The backend.
-        limit: Seconds that one operation may take before it counts as hung.
-        destructive: Whether ids may be tried that could meet somebody's data.
-        server: The server that it needs, where this process holds it.
-        owned: Whether that server was started by the run, in this process or in another.
-        faults: Whether the server may be paused, killed and restarted.
+        limit: Seconds after which an operation counts as hung.
+        destructive: Whether contracts may use session ids that could belong to existing data.
+        server: The server of the backend, if this process holds it.
+        owned: Whether the run has started that server, in this process or in another.
+        faults: Whether contracts may pause, kill and restart the server.
     """
 
     def __init__(
@@ -51,37 +53,37 @@ class Subject:
 
     @property
     def how(self) -> How:
-        """The way of calling that the backend keeps, synchronous where it has both."""
+        """The way of calling that the backend supports, synchronous if it supports both."""
         return self.backend.modes[0]
 
     @property
     def second_process(self) -> SecondProcess:
-        """The second process, started when it is first needed and again after it ended."""
+        """The second process, which starts at first use and again after its end."""
         if self._second_process is None or not self._second_process.alive:
             self._second_process = SecondProcess(self.backend, self.limit)
         return self._second_process
 
     @property
     def why_no_faults(self) -> str:
-        """Why the server cannot be paused, killed and restarted; empty where it can."""
+        """Why the server cannot be paused, killed and restarted; empty if it can."""
         if self.backend.server is None:
             return "declares no server"
         if not self._faults:
             return "fault contracts pause, kill and restart the server: give --history-faults"
         if self.server is None:
-            return "the server is held by another process"
+            return "another process holds the server"
         return self.server.why_no_faults
 
     def nonce(self) -> str:
-        """A prefix for the session ids of one example, unique among all runs."""
+        """Return a prefix for the session ids of one example, unique among all runs."""
         return f"chc{self._run}{next(self._numbers)}x"
 
     @cached_property
     def capabilities(self) -> Capabilities:
-        """What the backend can do: what it does not give up, and what is found on a history.
+        """The capabilities that the backend does not lack, and those found on a history.
 
-        Opens a history of a session that nobody uses, and closes it. Raises what the factory
-        raises.
+        The first access opens a history of an unused session and closes it, and raises any
+        exception of the factory.
         """
         names = set(capabilities.assumed()) - set(self.backend.lacks)
         self.local.open("probe", self.nonce(), self.how, None)
@@ -107,7 +109,7 @@ class Subject:
         return Capabilities(names)
 
     def stop(self) -> None:
-        """End the threads and the second process."""
+        """Stop the threads and the second process."""
         self.local.stop()
         if self._second_process is not None:
             self._second_process.stop()

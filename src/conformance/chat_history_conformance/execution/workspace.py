@@ -1,4 +1,4 @@
-"""A temporary directory in which everything runs, deep enough that `../..` stays inside."""
+"""A temporary directory for a run, deep enough that `../..` stays inside."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+__all__ = ["Workspace"]
+
 
 class Workspace:
-    """A directory of the run's own, and the working directory within it.
+    """A temporary directory, with a working directory deep inside it.
 
-    `inside` makes it the working directory while a contract runs, so that histories which write
-    files beside them write here; `remove` deletes it with all that was stored.
+    Histories that write files into the working directory write them here while `inside` is active.
     """
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="chat-history-conformance-"))
-        # Ids such as `../../x` are among those tried: they must not lead out of the root.
+        # Contracts try ids such as `../../x`, which must not lead out of the root.
         self.directory = self.root.joinpath(*"abcdefgh")
         self.directory.mkdir(parents=True)
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[Path]:
-        """Make it the working directory for a while."""
+        """Make it the working directory inside a `with` block."""
         before = os.getcwd()
         os.chdir(self.directory)
         try:
@@ -34,5 +35,5 @@ class Workspace:
             os.chdir(before)
 
     def remove(self) -> None:
-        """Delete the directory; what another process still holds open there is left behind."""
+        """Delete the directory, except files that another process holds open."""
         shutil.rmtree(self.root, ignore_errors=True)
