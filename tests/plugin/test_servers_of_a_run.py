@@ -325,9 +325,7 @@ def test_data_on_a_server_of_the_run_is_disposable(
     recorder.instead = lambda server: ForeignServer("address", server.address)
     result = run(MINE)
     result.assert_outcomes(skipped=2)
-    result.stdout.fnmatch_lines(
-        ["*not applicable: 2 contracts: such ids could belong to*"]
-    )
+    result.stdout.fnmatch_lines(["*not applicable: 2 contracts: such ids could belong to*"])
 
 
 def test_a_mock_server_makes_the_verdict_incomplete_with_the_reason(
