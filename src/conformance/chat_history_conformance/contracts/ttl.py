@@ -240,7 +240,8 @@ def _fail_granularity(
     else:
         late = False
         summary = (
-            f"{len(got)} of 2 messages came back before the last write's time to live had passed"
+            f"only {len(got)} of 2 messages came back, although the time to live of the last write "
+            "had not passed"
         )
     wanted_contents = [kept.message.content for kept in wanted]
     s.check(

@@ -143,7 +143,7 @@ class ChunksMerged(_Rewriting):
     "langchain-community 0.4.2, chat_message_histories/file.py",
 )
 class CodePage(_Respelling):
-    """Writes text in the platform's code page, with `?` for every character that this lacks."""
+    """Writes text in the platform's code page, which turns other characters into `?`."""
 
     def respelt(self, text: str) -> str:
         return text.encode("cp1252", "replace").decode("cp1252")
@@ -294,7 +294,7 @@ class LastLineEnd(_Respelling):
     seen=INVENTED,
 )
 class CutOff(_Respelling):
-    """Cuts text off at 65,535 bytes, as a column of a database that is not strict does."""
+    """Cuts text off at 65,535 bytes, like a full column of a database that is not strict."""
 
     def respelt(self, text: str) -> str:
         return text.encode()[:65_535].decode(errors="ignore")

@@ -159,7 +159,7 @@ class AnythingLeftOut(MemoryChatMessageHistory):
     "any value",
 )
 class AnythingConverted(MemoryChatMessageHistory):
-    """Converts values that are not messages to human messages with their text."""
+    """Converts any value that is not a message to a human message with its text."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(

@@ -92,7 +92,7 @@ class OneThread(MemoryChatMessageHistory):
     seen="langchain-ai/langchain#15327 https://github.com/langchain-ai/langchain/pull/15327",
 )
 class StreamedUnreadable(MemoryChatMessageHistory):
-    """Raises when it reads a message chunk, which a streamed answer is."""
+    """Raises when it reads the message chunk of a streamed answer."""
 
     def _append(self, texts: Sequence[str]) -> None:
         super()._append([text.replace('"AIMessageChunk"', '"chunk"') for text in texts])

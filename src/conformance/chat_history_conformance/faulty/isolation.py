@@ -113,7 +113,7 @@ class LikeWildcards(MemoryChatMessageHistory):
     seen="langchain-ai/langchain-redis#67: ids are not escaped in the query",
 )
 class RegularExpression(MemoryChatMessageHistory):
-    """Reads with the id as a regular expression, unless it is not a valid one."""
+    """Reads with the id as a regular expression, unless the id is not a valid one."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

@@ -152,7 +152,7 @@ class CountedByHandle(_Numbered):
     control="sqlite",
 )
 class TimestampTies(_Numbered):
-    """Sorts by a time, one microsecond apart within a batch, and then by a random id."""
+    """Sorts by a time that grows by 1 µs per message of a batch, and then by a random id."""
 
     def key(self, place: int) -> Any:
         return time.time_ns() + place * 1_000, random.random()
@@ -252,7 +252,7 @@ class KnownIdsLeftOut(MemoryChatMessageHistory):
     seen="spring-projects/spring-ai#3149 https://github.com/spring-projects/spring-ai/issues/3149",
 )
 class Restamped(MemoryChatMessageHistory):
-    """Rewrites the whole conversation on each add, the older messages in the wrong order."""
+    """Rewrites the whole conversation on each add, and reverses the older messages."""
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         rewritten = [*self.messages[::-1], *messages]

@@ -34,7 +34,7 @@ class AsyncNotImplemented(MemoryChatMessageHistory):
     "coroutine without awaiting it",
 )
 class CoroutineReturned(MemoryChatMessageHistory):
-    """Creates a coroutine that clears in `aclear`, but does not await it."""
+    """Does not await the coroutine that clears in `aclear`."""
 
     async def aclear(self) -> None:
         super().aclear().close()

@@ -63,7 +63,7 @@ class MissingSessionRaises(MemoryChatMessageHistory):
 
 @faulty("reads.none_for_empty", breaks="reads.unused_session", kind="other", seen=INVENTED)
 class NoneForEmpty(MemoryChatMessageHistory):
-    """A session without messages reads as None."""
+    """Returns None for a session without messages."""
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

@@ -279,7 +279,7 @@ class LimitBeforeFilter(_WithTTL):
     "ttl.newest_expiry_first", breaks="ttl.changes_nothing_else", kind="reordered", seen=INVENTED
 )
 class NewestExpiryFirst(_WithTTL):
-    """Returns messages with a time to live in the order of a key, newest first."""
+    """Sorts messages with a time to live by a key, newest first."""
 
     @property
     def messages(self) -> Messages:  # type: ignore[override]
