@@ -45,7 +45,7 @@ class BenchmarkRun(HistoryRun):
             used, or the budget of round trips cannot be read.
     """
 
-    judges = "benchmark"
+    noun = "benchmark"
 
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
         if not config.pluginmanager.hasplugin("benchmark"):

@@ -1,4 +1,4 @@
-"""The contracts as pytest items, and the run that collects, judges and reports them."""
+"""The contracts as pytest items, and the run that collects them and reports their results."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ from chat_history_conformance.results.model import (
 )
 from chat_history_conformance.results.verdict import count, judge
 
+__all__ = ["ATTRIBUTE", "ContractItem", "ContractRun", "FailureText", "NotJudged", "UnexpectedPass"]
+
 ATTRIBUTE = "chat_history_result"
 """The attribute of a test report that holds the result as JSON, also from a worker of xdist."""
 
@@ -62,7 +64,7 @@ class ContractRun(HistoryRun):
         pytest.UsageError: A backend cannot be found, or the value of an option is wrong.
     """
 
-    judges = "contract"
+    noun = "contract"
 
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
         super().__init__(config, specs)
@@ -211,7 +213,7 @@ class ContractRun(HistoryRun):
         """Return the results of the whole run."""
         packages = {"pytest", "hypothesis", "langchain-core"}
         owners = packages_distributions()
-        packages |= {owner for module in self.judged for owner in owners.get(module, ())}
+        packages |= {owner for module in self.history_packages for owner in owners.get(module, ())}
         packages.discard("chat-history-conformance")  # its version is the suite's
         used = self.servers.described()
         return RunReport(

@@ -44,8 +44,8 @@ class HistoryRun:
         pytest.UsageError: A backend cannot be found, or the value of an option is wrong.
     """
 
-    judges: ClassVar[str]
-    """The noun for one of its items in an error."""
+    noun: ClassVar[str]
+    """The word for one item of the run in an error."""
 
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
         self.config = config
@@ -57,7 +57,8 @@ class HistoryRun:
         self.servers = self._servers()
         self._subjects: dict[str, Subject] = {}
         self._workspace: Workspace | None = None
-        self.judged: set[str] = set()
+        # The top-level packages of the histories' classes, whose versions a report lists.
+        self.history_packages: set[str] = set()
         # Not in pytest_sessionfinish, which pytest does not call if the start of a session fails.
         config.add_cleanup(self._end)
 
@@ -153,7 +154,7 @@ class HistoryRun:
             if not found:
                 nearest = did_you_mean(selector, [item.nodeid for item in ours])
                 raise pytest.UsageError(
-                    f"No {self.judges} has the node id {selector!r}.{nearest} Run with --co to "
+                    f"No {self.noun} has the node id {selector!r}.{nearest} Run with --co to "
                     "list the node ids."
                 )
             selected |= found
@@ -238,7 +239,7 @@ class HistoryRun:
                 f"{named}: opening a history raised {type(error).__name__}: {error}"
             ) from error
         kinds = type(subject.local.history("first")).__mro__
-        self.judged |= {kind.__module__.partition(".")[0] for kind in kinds}
+        self.history_packages |= {kind.__module__.partition(".")[0] for kind in kinds}
         try:
             subject.local.release("first", subject.how)
         except Exception as error:
