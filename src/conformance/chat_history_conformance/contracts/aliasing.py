@@ -112,9 +112,7 @@ def _expect_unchanged(s: Session, *batches: Messages) -> None:
     modes=BOTH,
     program=st.tuples(_conversations(), st.booleans()),
 )
-def adding_leaves_the_callers_messages_unchanged(
-    s: Session, program: tuple[Messages, bool]
-) -> None:
+def adding_does_not_change_its_input(s: Session, program: tuple[Messages, bool]) -> None:
     messages, singly = program
     a = s.open()
     batch = s.let("batch", messages)

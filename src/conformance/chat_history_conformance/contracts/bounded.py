@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
 from chat_history_conformance.declaration.capabilities import READS
+from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.diagnosis.script_claims import below, is_empty, was_refused
 from chat_history_conformance.execution.session import Handle, Session
 
@@ -31,14 +33,13 @@ _NAMES = (
 _KAFKA = f"{_NAMES} for KafkaChatMessageHistory"
 
 
-def _windows(*, least: int = 1, near: tuple[int, ...] = (-1, 0, 1)) -> st.SearchStrategy[Windows]:
+def _windows() -> st.SearchStrategy[Windows]:
     """Draw a conversation, and counts that are small, near its length or far beyond it."""
 
     def counts(batches: Batches) -> st.SearchStrategy[Windows]:
         length = sum(map(len, batches))
-        special = [1, 2, *(length + step for step in near), length + 100]
-        chosen = strategies.some_of(sorted({count for count in special if count >= least}))
-        return st.tuples(st.just(batches), chosen)
+        special = {1, 2, length - 1, length, length + 1, length + 100} - {0}
+        return st.tuples(st.just(batches), strategies.some_of(sorted(special)))
 
     return strategies.batches(max_batches=4).flatmap(counts)
 
@@ -62,10 +63,14 @@ def _bounds(operation: str, count: object, seconds: object) -> tuple[Any, ...]:
     return (count,) if operation == LAST else (count, seconds)
 
 
-def _asked(number: int, batches: Batches, which: str = "oldest") -> str:
-    """Describe the messages that a read was asked for."""
-    length = sum(map(len, batches))
-    return f"the {which} {number} of {length} message{'s'[: length != 1]}"
+def messages_of(number: int) -> str:
+    """Return the number with its noun: `1 message`, `2 messages`."""
+    return f"{number} message{'s'[: number != 1]}"
+
+
+def _asked(number: int, kept: Sequence[Snapshot], which: str = "oldest") -> str:
+    """Describe the messages that a read must return: `the oldest 2 of 5 messages`."""
+    return f"the {which} {number} of {messages_of(len(kept))}"
 
 
 @contract(
@@ -88,7 +93,7 @@ def a_counted_read_from_the_beginning_returns_the_oldest_messages(
     for count in counts:
         got = a.bounded(BEGINNING, count)
         if a.took < DEFAULT_SECONDS:
-            a.expect_part(got, a.model.stored[:count], _asked(count, batches))
+            a.expect_part(got, a.model.stored[:count], _asked(count, a.model.stored))
 
 
 @contract(
@@ -109,7 +114,7 @@ def a_read_of_the_last_messages_returns_the_newest_in_order(s: Session, program:
     a = _filled(s, batches)
     for count in counts:
         got = a.last(count)
-        a.expect_part(got, a.model.stored[-count:], _asked(count, batches, "newest"))
+        a.expect_part(got, a.model.stored[-count:], _asked(count, a.model.stored, "newest"))
 
 
 @contract(
@@ -133,7 +138,7 @@ def a_counted_consuming_read_returns_the_next_messages(s: Session, program: Wind
         if a.took >= DEFAULT_SECONDS:
             return
         wanted = a.model.stored[position : position + count]
-        a.expect_part(got, wanted, f"{count} of {len(a.model.stored) - position} unread messages")
+        a.expect_part(got, wanted, _asked(count, a.model.stored[position:], "next"))
         position += len(wanted)
 
 
@@ -159,7 +164,7 @@ def a_count_of_zero_returns_no_messages(s: Session, program: tuple[Batches, list
             is_empty,
             a.result,
             kind="wrong_bound",
-            summary=f"`{operation}` returned {len(got or ())} messages for a count of 0",
+            summary=f"`{operation}` returned {messages_of(len(got or ()))} for a count of 0",
         )
 
 
@@ -185,7 +190,7 @@ def a_count_of_zero_consumes_no_messages(s: Session, program: tuple[Batches, int
     got = a.bounded(CONSUMED, 1000)
     if a.took < DEFAULT_SECONDS:
         wanted = a.model.stored[position:]
-        a.expect_part(got, wanted, f"the {len(wanted)} unread messages", otherwise="lost")
+        a.expect_part(got, wanted, _asked(len(wanted), wanted, "next"), otherwise="lost")
 
 
 _NONSENSE: list[tuple[Any, Any]] = [
@@ -331,7 +336,7 @@ def a_timed_read_consumes_only_the_messages_it_returns(s: Session, times: list[f
         a.expect_part(got, wanted, what, delivered=kept[:position], otherwise="lost")
         position += len(got)
     got = a.bounded(CONSUMED, None, None)
-    what = f"the {300 - position} unread messages"
+    what = f"the {300 - position} messages that were not consumed"
     a.expect_part(got, kept[position:], what, delivered=kept[:position], otherwise="lost")
 
 
@@ -387,7 +392,7 @@ def a_count_larger_than_a_page_is_exact(s: Session, _: None) -> None:
             got = a.bounded(operation, *_bounds(operation, count, 60.0))
             wanted = kept[-count:] if operation == LAST else kept[:count]
             which = "newest" if operation == LAST else "oldest"
-            a.expect_part(got, wanted, f"the {which} {count} of 260 messages")
+            a.expect_part(got, wanted, _asked(count, kept, which))
 
 
 @contract(
@@ -415,7 +420,7 @@ def a_count_and_a_time_apply_together(s: Session, program: tuple[Windows, float]
             if a.took >= seconds:
                 return
             wanted = a.model.stored[start : start + count]
-            what = f"{count} of {len(a.model.stored) - start} messages within {seconds:g} s"
+            what = f"{_asked(count, a.model.stored[start:], 'next')} within {seconds:g} s"
             a.expect_part(got, wanted, what)
             position = start + len(wanted)
 
@@ -443,11 +448,15 @@ def a_bound_that_is_not_reached_has_no_effect(
     a = _filled(s, batches)
     if CONSUMED in offered:
         got = a.bounded(CONSUMED, counts[0], seconds)
-        a.expect_part(got, a.model.stored, f"at most {counts[0]} of {len(a.model.stored)} messages")
+        a.expect_part(got, a.model.stored, _all_within(counts[0], a.model.stored))
     for operation in (name for name in offered if name != CONSUMED):
         for count in counts:
             got = a.bounded(operation, *_bounds(operation, count, seconds))
-            a.expect_part(got, a.model.stored, f"at most {count} of {len(a.model.stored)} messages")
+            a.expect_part(got, a.model.stored, _all_within(count, a.model.stored))
+
+
+def _all_within(count: int, kept: Sequence[Snapshot]) -> str:
+    return f"the whole conversation of {messages_of(len(kept))} with a count of {count}"
 
 
 @contract(
@@ -489,7 +498,7 @@ _WAITS = ((0.2, 1.5), (2.0, 5.0))
     program=st.integers(0, 2),
     examples=1,
 )
-def messages_from_latest_waits_for_new_messages(s: Session, before: int) -> None:
+def a_read_of_the_latest_waits_for_new_messages(s: Session, before: int) -> None:
     reader, writer = s.open(), s.open()
     if s.mode == "async" and not hasattr(s.subject.local.history(reader.key), f"a{LATEST}"):
         s.not_applicable(f"has no a{LATEST}")
@@ -509,7 +518,7 @@ def messages_from_latest_waits_for_new_messages(s: Session, before: int) -> None
             break
         if len(got) == 2:
             return
-    what = "the 2 messages that came after the call"
+    what = "the 2 messages that were added after the call"
     reader.expect_part(s.lanes[0][0], wanted, what, otherwise="lost")
 
 
@@ -526,10 +535,10 @@ def messages_from_latest_waits_for_new_messages(s: Session, before: int) -> None
     program=strategies.batches(max_batches=2, max_size=3),
     examples=1,
 )
-def messages_from_latest_returns_no_old_messages(s: Session, batches: Batches) -> None:
+def a_read_of_the_latest_returns_no_old_messages(s: Session, batches: Batches) -> None:
     a = _filled(s, batches)
     got = a.bounded(LATEST, 5, 0.1)
-    a.expect_part(got, [], "new messages, and no other writer added any")
+    a.expect_part(got, [], "an empty list")
 
 
 @contract(
@@ -559,7 +568,7 @@ def reading_the_last_messages_does_not_move_the_position(
         if a.took >= DEFAULT_SECONDS:
             return
         wanted = kept[position : position + count]
-        what = f"{count} of {len(kept) - position} unread messages"
+        what = _asked(count, kept[position:], "next")
         a.expect_part(got, wanted, what, delivered=kept[:position], otherwise="lost")
         position += len(wanted)
 
@@ -610,5 +619,5 @@ def a_bound_counts_only_its_own_session(s: Session, program: tuple[Windows, int]
         got = a.bounded(operation, *_bounds(operation, counts[0], 10.0))
         wanted = kept[-counts[0] :] if operation == LAST else kept[: counts[0]]
         a.expect_part(
-            got, wanted, _asked(counts[0], batches, "newest" if operation == LAST else "oldest")
+            got, wanted, _asked(counts[0], kept, "newest" if operation == LAST else "oldest")
         )

@@ -217,7 +217,7 @@ def tasks_on_one_handle_lose_no_messages(s: Session, sizes: Sizes) -> None:
     program=_sizes(least=4, most=6, size=2),
     racy=True,
 )
-def each_writers_messages_stay_in_order(s: Session, sizes: Sizes) -> None:
+def the_messages_of_each_writer_stay_in_order(s: Session, sizes: Sizes) -> None:
     handles = [s.open() for _ in sizes]
     lanes, written = _writers(handles, sizes)
     s.together(lanes)
@@ -257,7 +257,7 @@ def each_writers_messages_stay_in_order(s: Session, sizes: Sizes) -> None:
     program=_sizes(2, size=4),
     racy=True,
 )
-def a_concurrent_read_returns_a_prefix_of_each_writers_messages(s: Session, sizes: Sizes) -> None:
+def a_concurrent_read_returns_a_prefix_per_writer(s: Session, sizes: Sizes) -> None:
     handles = [s.open() for _ in range(len(sizes) + 2)]
     lanes, written = _writers(handles[2:], sizes, pause=0.001)
     readers = [

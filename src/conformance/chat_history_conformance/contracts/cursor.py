@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
-from chat_history_conformance.contracts.bounded import BEGINNING, CONSUMED, DEFAULT_SECONDS
+from chat_history_conformance.contracts.bounded import (
+    BEGINNING,
+    CONSUMED,
+    DEFAULT_SECONDS,
+    messages_of,
+)
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, ONE_HANDLE, SYNC, contract
 from chat_history_conformance.diagnosis.script_claims import (
     contents_are_one_of,
@@ -56,7 +61,8 @@ class _Position:
         wanted = kept[self.reached :][:count]
         if handle.took >= DEFAULT_SECONDS:  # its time bound may have ended it
             wanted = wanted[: len(got)]
-        what = f"the next {len(wanted)} of {len(kept)} messages" if wanted else "further messages"
+        left = messages_of(len(kept) - self.reached)
+        what = f"the next {len(wanted)} of {left}" if wanted else "an empty list"
         handle.expect_part(got, wanted, what, delivered=kept[: self.reached], otherwise="lost")
         self.reached += len(wanted)
 
@@ -237,7 +243,7 @@ _AFTER_A_RESET: dict[str, Callable[[int, int], int]] = {
     "moves the position to its end": lambda before, end: end,
     "leaves the position alone": lambda before, end: before,
     "resets the position to the start": lambda before, end: 0,
-    "only moves the position forward": max,
+    "only moves it forward": max,
 }
 """Effects of a read from the beginning on the position. The backend chooses one."""
 
@@ -285,8 +291,8 @@ def a_read_from_the_beginning_has_a_fixed_effect_on_the_position(
             a.result,
             list(lists.values()),
             kind="other",
-            summary=f"the consuming read after {end} messages from the beginning returned {got}, "
-            f"but a read from the beginning {' or '.join(rules)}",
+            summary=f"a consuming read after {messages_of(end)} from the beginning returned {got}, "
+            f"although a read from the beginning {' or '.join(rules)}",
             expected=[expected],
             returned=[str(got)],
         )

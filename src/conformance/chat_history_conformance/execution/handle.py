@@ -299,7 +299,7 @@ class Handle:
         Args:
             returned: The result of a read; a `Ref` if it is not the last read of this handle.
             expected: The expected messages.
-            what: `expected` in words, after "asked for": `the oldest 2 of 5 messages`.
+            what: `expected` in words, after "instead of": `the oldest 2 of 5 messages`.
             delivered: Messages that must not come again.
             otherwise: The kind if other messages of the conversation come, or fewer.
         """
@@ -313,13 +313,14 @@ class Handle:
         kind, summary = difference.kind, ""
         if again:
             kind = "duplicated"
-            summary = f"{len(again)} came that had been delivered before"
+            summary = f"delivered {len(again)} message{'s'[: len(again) != 1]} again"
         elif own and kind in ("lost", "foreign", "altered"):
             kind = otherwise
-            summary = f"{len(keys)} came" if len(keys) != len(expected) else "others came"
+            number = f"{len(keys) or 'no'} message{'s'[: len(keys) > 1]}"
+            summary = f"returned {'other messages' if len(keys) == len(expected) else number}"
         if not summary or len(keys) < len(read.value):
             self.expect(read, expected)
-        self._fail_read(read, expected, Difference(kind, f"asked for {what}, {summary}"))
+        self._fail_read(read, expected, Difference(kind, f"{summary} instead of {what}"))
 
     def _named(self, returned: Ref | Sequence[Any]) -> Ref:
         return returned if isinstance(returned, Ref) else Ref(self.result.name, returned)

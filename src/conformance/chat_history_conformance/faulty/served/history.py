@@ -16,6 +16,8 @@ from langchain_core.messages import BaseMessage
 from chat_history_backends.arguments import check_bounds
 from chat_history_backends.codec import decode_batch, encode_batch
 
+__all__ = ["ServedChatMessageHistory", "ServedError"]
+
 _LEAST_SECONDS = 0.5
 
 

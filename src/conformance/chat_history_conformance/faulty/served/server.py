@@ -15,6 +15,8 @@ import sys
 import threading
 from typing import Any
 
+__all__ = ["Handler", "Service", "Store"]
+
 _LAZY_SECONDS = 0.5
 
 _SCHEMA = """
