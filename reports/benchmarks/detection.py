@@ -23,7 +23,7 @@ from typing import Any
 
 from chat_history_conformance.bench.compare.decision import Operation, Role, Settings, compare
 from chat_history_conformance.bench.compare.processes import Worker
-from chat_history_conformance.bench.compare.run import pairs
+from chat_history_conformance.bench.compare.run import measure_pairs
 
 HERE = Path(__file__).parent
 
@@ -113,7 +113,7 @@ def measure(name: str, count: int, into: Path) -> None:
         }
         backend = "memory" if experiment.share is None else "histories:Slowed"
 
-        measure_pair = pairs(backend, experiment.settings, workers)
+        measure_pair = measure_pairs(backend, experiment.settings, workers)
         for number in range(count):
             load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
             found = compare(experiment.operations, experiment.settings, measure_pair)

@@ -1,4 +1,4 @@
-"""What benchmarks set our histories against: floors and peers keep what they are given too."""
+"""Tests of the floors and peers of benchmarks: they store messages correctly too."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def session() -> str:
 
 @pytest.fixture
 def find(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Find:
-    """Gives a registered backend, its server running, in a directory of the test's own."""
+    """Return a function that finds a backend and starts its server, in a temporary directory."""
     monkeypatch.chdir(tmp_path)
 
     def found(name: str) -> Backend:
@@ -71,7 +71,7 @@ def find(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.fixture
 def histories() -> Iterator[list[Any]]:
-    """What was opened, to be closed where it can be."""
+    """Return a list of histories that are closed after the test."""
     opened: list[Any] = []
     yield opened
     for history in opened:
@@ -81,7 +81,7 @@ def histories() -> Iterator[list[Any]]:
 
 @pytest.fixture
 def open_floor(find: Find, histories: list[Any]) -> Open:
-    """Opens the floor of a backend."""
+    """Return a function that opens the floor of a backend."""
 
     def opened(name: str, session_id: str) -> Any:
         floor = find(name).floor
@@ -94,7 +94,7 @@ def open_floor(find: Find, histories: list[Any]) -> Open:
 
 @pytest.fixture
 def open_peer(find: Find, histories: list[Any]) -> Open:
-    """Opens the peer of a backend, where its package is installed."""
+    """Return a function that opens the peer of a backend, or skips if it is not installed."""
 
     def opened(name: str, session_id: str) -> Any:
         package = PEERS[name]
@@ -116,7 +116,7 @@ def contents(messages: Sequence[BaseMessage]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FLOORS)
-def test_a_floor_keeps_what_it_is_given_in_order_for_all_handles(
+def test_floor_returns_all_messages_in_order_to_all_handles(
     open_floor: Open, session: str, name: str
 ) -> None:
     one, other = open_floor(name, session), open_floor(name, session)
@@ -131,7 +131,7 @@ def test_a_floor_keeps_what_it_is_given_in_order_for_all_handles(
 
 
 @pytest.mark.parametrize("name", FLOORS)
-def test_a_floor_is_cleared_for_all_handles_and_for_no_other_session(
+def test_clear_of_a_floor_affects_all_handles_and_no_other_session(
     open_floor: Open, session: str, name: str
 ) -> None:
     one, other = open_floor(name, session), open_floor(name, session)
@@ -148,7 +148,7 @@ def test_a_floor_is_cleared_for_all_handles_and_for_no_other_session(
 
 
 @pytest.mark.parametrize("name", FLOORS)
-def test_what_a_floor_keeps_does_not_change_with_the_objects_of_others(
+def test_changes_to_message_objects_do_not_change_a_floor(
     open_floor: Open, session: str, name: str
 ) -> None:
     floor = open_floor(name, session)
@@ -161,7 +161,7 @@ def test_what_a_floor_keeps_does_not_change_with_the_objects_of_others(
 
 
 @pytest.mark.parametrize("name", FLOORS)
-def test_a_floor_takes_messages_of_several_threads_at_once(
+def test_floor_stores_messages_of_concurrent_threads(
     open_floor: Open, session: str, name: str
 ) -> None:
     floors = [open_floor(name, session) for _ in range(THREADS)]
@@ -184,13 +184,11 @@ def test_a_floor_takes_messages_of_several_threads_at_once(
         assert [m for m in kept if str(m.content).startswith(f"{number} ")] == messages
 
 
-def test_a_floor_stores_the_text_that_our_histories_store() -> None:
+def test_floor_stores_the_same_text_as_our_histories() -> None:
     assert encoded(MESSAGES) == [encode(message) for message in MESSAGES]
 
 
-def test_the_floor_in_a_file_has_written_to_the_disk_what_it_acknowledges(
-    open_floor: Open, session: str
-) -> None:
+def test_sqlite_floor_writes_to_the_disk_before_it_returns(open_floor: Open, session: str) -> None:
     floor = open_floor("sqlite", session)
     floor.add_messages(numbered(3))
     assert floor._file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -199,7 +197,7 @@ def test_the_floor_in_a_file_has_written_to_the_disk_what_it_acknowledges(
         assert another.execute("SELECT count(*) FROM messages").fetchone() == (3,)
 
 
-def test_the_floor_in_a_file_closes_it_with_the_last_handle(open_floor: Open, session: str) -> None:
+def test_sqlite_floor_closes_the_file_with_the_last_handle(open_floor: Open, session: str) -> None:
     one, other = open_floor("sqlite", session), open_floor("sqlite", session)
     connection = one._file.connection
     one.close()
@@ -212,9 +210,7 @@ def test_the_floor_in_a_file_closes_it_with_the_last_handle(open_floor: Open, se
     assert open_floor("sqlite", session).messages == numbered(1)
 
 
-def test_a_batch_that_fails_leaves_the_floor_in_a_file_usable(
-    open_floor: Open, session: str
-) -> None:
+def test_sqlite_floor_works_after_a_failed_batch(open_floor: Open, session: str) -> None:
     floor = open_floor("sqlite", session)
     floor._file.connection.execute(
         "CREATE TRIGGER full BEFORE INSERT ON messages WHEN NEW.message LIKE '%too much%'"
@@ -226,17 +222,17 @@ def test_a_batch_that_fails_leaves_the_floor_in_a_file_usable(
     assert floor.messages == numbered(1)
 
 
-def test_the_floor_on_kafka_finds_what_another_process_has_left(
+def test_kafka_floor_finds_the_messages_of_another_process(
     open_floor: Open, session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_floor("kafka", session).add_messages(numbered(3))
     open_floor("kafka", session).clear()
     open_floor("kafka", session).add_messages(numbered(2))
-    monkeypatch.setattr(on_kafka, "_PLACES", {})
+    monkeypatch.setattr(on_kafka, "_OFFSETS", {})
     assert open_floor("kafka", session).messages == numbered(2)
 
 
-def test_the_floor_on_kafka_goes_where_the_address_leads(
+def test_kafka_floor_follows_the_address_in_the_environment(
     open_floor: Open, session: str, monkeypatch: pytest.MonkeyPatch, kafka: Any
 ) -> None:
     first = open_floor("kafka", session)
@@ -248,14 +244,14 @@ def test_the_floor_on_kafka_goes_where_the_address_leads(
     assert first.messages == second.messages == numbered(2)
 
 
-def test_the_topic_of_the_floor_on_kafka_can_be_removed(open_floor: Open, session: str) -> None:
+def test_remove_deletes_the_topic_of_the_kafka_floor(open_floor: Open, session: str) -> None:
     floor = open_floor("kafka", session)
     floor.add_messages(numbered(2))
     floor.remove()
     assert open_floor("kafka", session).messages == []
 
 
-def test_the_floor_on_elasticsearch_reads_and_clears_more_than_a_search_gives(
+def test_elasticsearch_floor_reads_and_clears_more_than_one_page(
     open_floor: Open, session: str
 ) -> None:
     floor = open_floor("elasticsearch", session)
@@ -266,7 +262,7 @@ def test_the_floor_on_elasticsearch_reads_and_clears_more_than_a_search_gives(
     assert floor.messages == []
 
 
-def test_the_floor_on_elasticsearch_can_be_awaited(open_floor: Open, session: str) -> None:
+def test_elasticsearch_floor_has_asynchronous_methods(open_floor: Open, session: str) -> None:
     floor = open_floor("elasticsearch", session)
 
     async def use() -> None:
@@ -287,9 +283,7 @@ def test_the_floor_on_elasticsearch_can_be_awaited(open_floor: Open, session: st
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_keeps_what_it_is_given_apart_from_other_sessions(
-    open_peer: Open, session: str, name: str
-) -> None:
+def test_peer_stores_messages_by_session(open_peer: Open, session: str, name: str) -> None:
     one, foreign = open_peer(name, session), open_peer(name, f"{session}-foreign")
     one.add_messages(MESSAGES)
     foreign.add_messages(numbered(3))
@@ -300,7 +294,7 @@ def test_a_peer_keeps_what_it_is_given_apart_from_other_sessions(
 
 
 @pytest.mark.parametrize("name", ["memory", "sqlite", "elasticsearch"])
-def test_a_peer_gives_messages_in_order_but_for_the_one_that_scatters_them(
+def test_peer_returns_messages_in_order_except_on_kafka(
     open_peer: Open, session: str, name: str
 ) -> None:
     peer = open_peer(name, session)
@@ -310,7 +304,7 @@ def test_a_peer_gives_messages_in_order_but_for_the_one_that_scatters_them(
 
 
 @pytest.mark.parametrize("name", ["memory", "sqlite", "kafka"])
-def test_a_peer_can_be_cleared_and_filled_again(open_peer: Open, session: str, name: str) -> None:
+def test_peer_can_be_cleared_and_filled_again(open_peer: Open, session: str, name: str) -> None:
     peer = open_peer(name, session)
     fill = getattr(peer, "fill", peer.add_messages)
     for count in (3, 5, 2):
@@ -320,7 +314,7 @@ def test_a_peer_can_be_cleared_and_filled_again(open_peer: Open, session: str, n
         assert list(peer.messages) == []
 
 
-def test_the_peer_on_elasticsearch_clears_as_the_original_does_which_this_node_cannot(
+def test_elasticsearch_peer_clears_with_a_request_that_this_node_lacks(
     open_peer: Open, session: str
 ) -> None:
     peer = open_peer("elasticsearch", session)
@@ -328,7 +322,7 @@ def test_the_peer_on_elasticsearch_clears_as_the_original_does_which_this_node_c
         peer.clear()
 
 
-def test_the_peers_on_servers_can_be_awaited(open_peer: Open, session: str) -> None:
+def test_peers_on_servers_have_asynchronous_methods(open_peer: Open, session: str) -> None:
     async def use(name: str) -> None:
         peer = open_peer(name, session)
         await peer.aadd_messages(MESSAGES)
@@ -339,13 +333,11 @@ def test_the_peers_on_servers_can_be_awaited(open_peer: Open, session: str) -> N
     assert not on_elasticsearch._KEPT
 
 
-def test_the_peer_in_a_file_has_no_methods_that_it_cannot_carry_out(
-    open_peer: Open, session: str
-) -> None:
+def test_sqlite_peer_has_no_asynchronous_methods(open_peer: Open, session: str) -> None:
     assert not hasattr(open_peer("sqlite", session), "aadd_messages")
 
 
-def test_the_peer_on_kafka_says_that_it_takes_no_client_settings(
+def test_kafka_peer_refuses_client_settings(
     open_peer: Open, session: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "settings.toml").write_text('[kafka]\n"sasl.username" = "me"\n')

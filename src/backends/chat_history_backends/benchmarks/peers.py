@@ -1,9 +1,9 @@
-"""Peers: the histories that ours succeed, as they are shipped, ready to be measured beside ours.
+"""Peers: the histories that ours succeed, as their packages ship them, for benchmarks.
 
-Each opens one for a session id, and imports its package then. Nothing is put right: what an
-original loses or scatters here, it loses and scatters for its users too. Added is what a
-measurement needs and a user could do by hand: a whole conversation under the usual name, and
-`fill`, which stores a long one without taking minutes.
+Each factory opens one for a session id, and imports its package only then. No defect is fixed: a
+peer loses and reorders messages as it does for its users. Only two things are added that a user
+could do by hand: `messages` returns the whole conversation, and `fill` stores a long one without
+taking minutes.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ from langchain_core.messages import BaseMessage
 from chat_history_backends.benchmarks.floors import encoded
 from chat_history_conformance import servers
 
-_WAIT_SEC = 60.0
+__all__ = ["ElasticsearchPeer", "SQLPeer", "in_memory", "kafka"]
+
+_WAIT_SECONDS = 60.0
 _INDEX = "chat-history-peer"
-_FILLED_AT_ONCE = 1000
+_FILL_BATCH = 1000
 
 
 @cache
 def _imported(module: str, name: str) -> Any:
     with warnings.catch_warnings():
-        # That a package is no longer maintained is not what this is about.
+        # The packages warn that they are no longer maintained.
         warnings.simplefilter("ignore", DeprecationWarning)
         return getattr(importlib.import_module(module), name)
 
 
 @cache
 def in_memory(session_id: str) -> Any:
-    """`InMemoryChatMessageHistory` of langchain-core: one for each session, kept for good.
+    """Return the `InMemoryChatMessageHistory` of langchain-core, always the same for a session.
 
     Args:
-        session_id: Whose conversation.
+        session_id: The id of the session.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -50,10 +52,10 @@ def in_memory(session_id: str) -> Any:
 class SQLPeer:
     """`SQLChatMessageHistory` of langchain-community, on an SQLite file in the working directory.
 
-    Without its asynchronous methods, which need another driver.
+    It has no asynchronous methods, because they need another driver.
 
     Args:
-        session_id: Whose conversation.
+        session_id: The id of the session.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -68,20 +70,20 @@ class SQLPeer:
         return self._history.messages  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Close the file, which the original leaves to the end of the process."""
+        """Close the file, which the original keeps open until the process ends."""
         self._history.engine.dispose()
 
 
 _WRITTEN: Counter[str] = Counter()
-"""How many messages the topics of `kafka` hold, as far as this process has written them."""
+"""The number of messages that this process has written to each topic of `kafka`."""
 
 
 def kafka(session_id: str) -> Any:
-    """`KafkaChatMessageHistory` of langchain-community, its `messages` being all there are.
+    """Return a `KafkaChatMessageHistory` of langchain-community that reads the whole conversation.
 
     Args:
-        session_id: Whose conversation; has to be fit for the name of a topic, and written by this
-            process alone: the original cannot tell where a conversation ends.
+        session_id: The id of the session, which must be valid in the name of a topic. Only this
+            process may write to it, because the original cannot find the end of a conversation.
 
     Raises:
         ServerError: The server needs client settings, and the original takes none.
@@ -103,7 +105,7 @@ def _kafka_class() -> Any:
 
         @property
         def messages(self) -> Any:
-            return self.messages_from_beginning(_WRITTEN[self.session_id], _WAIT_SEC)
+            return self.messages_from_beginning(_WRITTEN[self.session_id], _WAIT_SECONDS)
 
         def add_messages(
             self, messages: Sequence[BaseMessage], flush_timeout_seconds: float = 5.0
@@ -118,23 +120,25 @@ def _kafka_class() -> Any:
 
         def fill(self, messages: Sequence[BaseMessage]) -> None:
             if self.is_cleared:
-                # The topic is deleted, and only a new history makes one.
-                while self.session_id in self.admin_client.list_topics(timeout=_WAIT_SEC).topics:
+                # The topic is deleted, and only a new history creates one.
+                while (
+                    self.session_id in self.admin_client.list_topics(timeout=_WAIT_SECONDS).topics
+                ):
                     time.sleep(0.01)
                 self.__init__(self.session_id, self.bootstrap_servers)  # type: ignore[misc]
                 self.is_cleared = False
-            self.add_messages(messages, _WAIT_SEC)
+            self.add_messages(messages, _WAIT_SECONDS)
 
     return KafkaPeer
 
 
 class ElasticsearchPeer:
-    """`ElasticsearchChatMessageHistory` of langchain-elasticsearch, and its asynchronous twin.
+    """`ElasticsearchChatMessageHistory` of langchain-elasticsearch and its asynchronous class.
 
-    Both have the warm clients of the floor, and one index.
+    Both use the warm clients of the floor, and one index.
 
     Args:
-        session_id: Whose conversation.
+        session_id: The id of the session.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -145,7 +149,7 @@ class ElasticsearchPeer:
         self._client = elasticsearch.client_of(self._address)
         kind = _imported("langchain_elasticsearch", "ElasticsearchChatMessageHistory")
         self._history = kind(_INDEX, session_id, client=self._client)
-        self._twin: Any = None
+        self._async_peer: Any = None
         self.add_messages = self._history.add_messages
         self.clear = self._history.clear
 
@@ -155,36 +159,36 @@ class ElasticsearchPeer:
         return self._history.messages  # type: ignore[no-any-return]
 
     async def aget_messages(self) -> list[BaseMessage]:
-        """The whole conversation, by the asynchronous class."""
-        return await (await self._asynchronous()).aget_messages()  # type: ignore[no-any-return]
+        """Return the whole conversation from the asynchronous class."""
+        return await (await self._async_history()).aget_messages()  # type: ignore[no-any-return]
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Add messages, by the asynchronous class."""
-        await (await self._asynchronous()).aadd_messages(messages)
+        """Add messages with the asynchronous class."""
+        await (await self._async_history()).aadd_messages(messages)
 
     async def aclear(self) -> None:
-        """Remove the conversation, by the asynchronous class."""
-        await (await self._asynchronous()).aclear()
+        """Remove the conversation with the asynchronous class."""
+        await (await self._async_history()).aclear()
 
     def fill(self, messages: Sequence[BaseMessage]) -> None:
-        """Store documents as the original's are, a millisecond apart, with one refresh for all."""
+        """Store documents like those of the original, a millisecond apart, with one refresh."""
         self._history.create_if_missing()
         times = itertools.count(round(time.time() * 1000))
-        for begin in range(0, len(messages), _FILLED_AT_ONCE):
+        for begin in range(0, len(messages), _FILL_BATCH):
             lines: list[dict[str, Any]] = []
-            for text in encoded(messages[begin : begin + _FILLED_AT_ONCE]):
+            for text in encoded(messages[begin : begin + _FILL_BATCH]):
                 document = {"session_id": self._session_id, "created_at": next(times)}
                 lines += [{"index": {}}, {**document, "history": text}]
             answer = self._client.bulk(index=_INDEX, operations=lines)
             if answer["errors"]:
-                raise RuntimeError(f"a conversation could not be stored for a peer: {answer}")
+                raise RuntimeError(f"the conversation of a peer could not be stored: {answer}")
         self._client.indices.refresh(index=_INDEX)
 
-    async def _asynchronous(self) -> Any:
+    async def _async_history(self) -> Any:
         from chat_history_backends.benchmarks.floors import elasticsearch
 
-        if self._twin is None:
+        if self._async_peer is None:
             client = await elasticsearch.async_client_of(self._address)
             kind = _imported("langchain_elasticsearch", "AsyncElasticsearchChatMessageHistory")
-            self._twin = kind(_INDEX, self._session_id, client=client)
-        return self._twin
+            self._async_peer = kind(_INDEX, self._session_id, client=client)
+        return self._async_peer

@@ -1,9 +1,9 @@
-"""Floors: raw clients doing the least that could be correct, for a history to be set against.
+"""Floors: raw clients that do the least correct work, for comparison with a history.
 
-A floor stores what our histories store, the JSON of `message_to_dict`, waits for the same
-acknowledgement, and gives back messages. It knows what our histories have to find out: that only
-this process writes, that messages were checked, how many there are. Whoever opens one has the
-clients of the process, which are warm.
+A floor stores the same text as our histories, the JSON of `message_to_dict`, waits for the same
+acknowledgement, and returns messages. It knows in advance what our histories must find out: that
+only this process writes, that the messages are valid, and how many there are. All floors of a
+process share its clients, which are warm.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Iterable, Sequence
 
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
+__all__ = ["decoded", "encoded"]
+
 
 def encoded(messages: Sequence[BaseMessage]) -> list[str]:
-    """Messages as the text that is stored, one for each."""
+    """Return the stored text of each message."""
     return [json.dumps(message_to_dict(message)) for message in messages]
 
 
 def decoded(texts: Iterable[str | bytes]) -> list[BaseMessage]:
-    """Messages of the text that is stored: new objects each time."""
+    """Return a new message object for each stored text."""
     return [messages_from_dict([json.loads(text)])[0] for text in texts]

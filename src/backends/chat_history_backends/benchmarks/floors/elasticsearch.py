@@ -1,4 +1,4 @@
-"""The floor of the histories on Elasticsearch: its own clients, on an index of a known shape."""
+"""The floor of the histories on Elasticsearch: warm clients, and an index with a fixed mapping."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from langchain_core.messages import BaseMessage
 from chat_history_backends.benchmarks.floors import decoded, encoded
 from chat_history_conformance import servers
 
+__all__ = ["ElasticsearchFloor", "async_client_of", "client_of"]
+
 _INDEX = "chat-history-floor"
 _MAPPING = {
     "session_id": {"type": "keyword"},
@@ -22,8 +24,8 @@ _MAPPING = {
     "history": {"type": "text", "index": False},
 }
 _PAGE = 10_000
-"""`index.max_result_window` of an index that does not set it."""
-_TIMEOUT_SEC = 60.0
+"""The default of `index.max_result_window`."""
+_TIMEOUT_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -32,28 +34,28 @@ Hit = Mapping[str, Any]
 Request = tuple[str, dict[str, Any]]
 """A method of the client, and its arguments."""
 Steps = Generator[Request, Any, T]
-"""An operation, whoever carries it out: it yields requests and is sent the answers."""
+"""An operation for a synchronous or an asynchronous client: yields requests, receives answers."""
 
 _REFRESH: Request = ("indices.refresh", {"index": _INDEX})
 
 
 @cache
 def client_of(address: str, node_class: type | None = None) -> Elasticsearch:
-    """The client of this process for a server.
+    """Return the client of this process for a server.
 
     Args:
-        address: Its URL.
-        node_class: What connections are made of; None leaves it to the client.
+        address: The URL of the server.
+        node_class: The class of connections. None for the default of the client.
     """
     return Elasticsearch(address, **_arguments(node_class))
 
 
 async def async_client_of(address: str, node_class: type | None = None) -> AsyncElasticsearch:
-    """The client of the running event loop for a server; it is closed with the loop.
+    """Return the client of the running event loop for a server. It is closed with the loop.
 
     Args:
-        address: Its URL.
-        node_class: What connections are made of; None leaves it to the client.
+        address: The URL of the server.
+        node_class: The class of connections. None for the default of the client.
     """
     key = (asyncio.get_running_loop(), address, node_class)
     if key not in _KEPT:
@@ -63,7 +65,7 @@ async def async_client_of(address: str, node_class: type | None = None) -> Async
 
 
 async def _keep(key: tuple[Loop, str, type | None]) -> AsyncGenerator[AsyncElasticsearch, None]:
-    """Hold a client until the loop ends, which is when a loop closes its generators."""
+    """Keep a client until the loop ends, which then closes this generator."""
     _, address, node_class = key
     async with AsyncElasticsearch(address, **_arguments(node_class)) as client:
         try:
@@ -80,7 +82,7 @@ _KEPT: dict[
 
 def _arguments(node_class: type | None) -> dict[str, Any]:
     given = {} if node_class is None else {"node_class": node_class}
-    return {"request_timeout": _TIMEOUT_SEC, **given, **servers.settings("elasticsearch")}
+    return {"request_timeout": _TIMEOUT_SECONDS, **given, **servers.settings("elasticsearch")}
 
 
 @cache
@@ -93,12 +95,12 @@ def _make_index(client: Elasticsearch) -> None:
 
 
 class ElasticsearchFloor:
-    """A conversation in documents that their routing keeps on one shard.
+    """A conversation in documents with the same routing, so that they are on one shard.
 
     Args:
-        session_id: Whose conversation; a short one, for it is the routing too.
-        node_class: What connections are made of; None leaves it to the client.
-        async_node_class: The same for the asynchronous client.
+        session_id: The id of the session, a short one, because it is also the routing.
+        node_class: The class of connections. None for the default of the client.
+        async_node_class: The class of connections of the asynchronous client.
     """
 
     def __init__(
@@ -116,35 +118,35 @@ class ElasticsearchFloor:
     @property
     def messages(self) -> list[BaseMessage]:
         """The whole conversation."""
-        return _carry(self._client, self._reading())
+        return _run(self._client, self._reading())
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Store a batch by one request, without a refresh."""
-        _carry(self._client, self._adding(messages))
+        """Store a batch with one request, without a refresh."""
+        _run(self._client, self._adding(messages))
 
     def last_messages(self, max_message_count: int) -> list[BaseMessage]:
-        """The end of the conversation, at most so many messages, 10,000 or fewer."""
-        return _carry(self._client, self._reading_last(max_message_count))
+        """Return the last messages, at most `max_message_count` and at most 10,000."""
+        return _run(self._client, self._reading_last(max_message_count))
 
     def clear(self) -> None:
-        """Delete the documents; no search finds them any more."""
-        _carry(self._client, self._clearing())
+        """Delete the documents. No search finds them after that."""
+        _run(self._client, self._clearing())
 
     async def aget_messages(self) -> list[BaseMessage]:
-        """The whole conversation."""
-        return await self._acarry(self._reading())
+        """Return the whole conversation."""
+        return await self._arun(self._reading())
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Store a batch by one request, without a refresh."""
-        await self._acarry(self._adding(messages))
+        """Store a batch with one request, without a refresh."""
+        await self._arun(self._adding(messages))
 
     async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
-        """The end of the conversation, at most so many messages, 10,000 or fewer."""
-        return await self._acarry(self._reading_last(max_message_count))
+        """Return the last messages, at most `max_message_count` and at most 10,000."""
+        return await self._arun(self._reading_last(max_message_count))
 
     async def aclear(self) -> None:
-        """Delete the documents; no search finds them any more."""
-        await self._acarry(self._clearing())
+        """Delete the documents. No search finds them after that."""
+        await self._arun(self._clearing())
 
     def _adding(self, messages: Sequence[BaseMessage]) -> Steps[None]:
         now = round(time.time() * 1000)
@@ -169,14 +171,14 @@ class ElasticsearchFloor:
             deletions = [{"delete": {"_id": hit["_id"]}} for hit in hits]
             yield from self._bulk(deletions, refresh=True)
 
-    def _all(self, how: Mapping[str, Any], wanted: str) -> Steps[list[Hit]]:
+    def _all(self, options: Mapping[str, Any], wanted: str) -> Steps[list[Hit]]:
         yield _REFRESH
         search = {
             "sort": [{"_seq_no": "asc"}],
             "size": _PAGE,
             "track_total_hits": True,
             "filter_path": f"{wanted},hits.hits.sort,hits.total.value",
-            **how,
+            **options,
         }
         hits: list[Hit] = []
         while True:
@@ -186,18 +188,18 @@ class ElasticsearchFloor:
                 return hits
             search["search_after"] = hits[-1]["sort"]
 
-    def _search(self, how: Mapping[str, Any]) -> Request:
+    def _search(self, options: Mapping[str, Any]) -> Request:
         query = {"term": {"session_id": self._session_id}}
-        return "search", {"index": _INDEX, "routing": self._session_id, "query": query, **how}
+        return "search", {"index": _INDEX, "routing": self._session_id, "query": query, **options}
 
-    def _bulk(self, operations: Sequence[Any], **how: Any) -> Steps[None]:
-        where = {"index": _INDEX, "routing": self._session_id}
-        told = {"filter_path": "errors,items.*.error"}
-        answer = yield "bulk", {**where, "operations": operations, **told, **how}
+    def _bulk(self, operations: Sequence[Any], **options: Any) -> Steps[None]:
+        target = {"index": _INDEX, "routing": self._session_id}
+        only_errors = {"filter_path": "errors,items.*.error"}
+        answer = yield "bulk", {**target, "operations": operations, **only_errors, **options}
         if answer["errors"]:
             raise RuntimeError(f"the floor's bulk request failed: {answer}")
 
-    async def _acarry(self, steps: Steps[T]) -> T:
+    async def _arun(self, steps: Steps[T]) -> T:
         client = await async_client_of(self._address, self._async_node_class)
         answer: Any = None
         while True:
@@ -208,7 +210,7 @@ class ElasticsearchFloor:
             answer = await attrgetter(api)(client)(**arguments)
 
 
-def _carry(client: Elasticsearch, steps: Steps[T]) -> T:
+def _run(client: Elasticsearch, steps: Steps[T]) -> T:
     answer: Any = None
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The floor of a history on Kafka: clients of confluent-kafka, and the place of each session."""
+"""The floor of the history on Kafka: confluent-kafka, and the offsets of each session."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from langchain_core.messages import BaseMessage
 from chat_history_backends.benchmarks.floors import decoded, encoded
 from chat_history_conformance import servers
 
+__all__ = ["KafkaFloor"]
+
 C = TypeVar("C", Consumer, Producer)
 
-_WAIT_SEC = 60.0
+_WAIT_SECONDS = 60.0
 
 
 class _Pool(Generic[C]):
-    """Clients that one has to oneself: those who poll one together take each other's answers."""
+    """Clients for one user at a time: two users would take each other's records."""
 
     def __init__(self, make: Callable[[], C]) -> None:
         self._make: Callable[[], C] = make
@@ -37,7 +39,7 @@ class _Pool(Generic[C]):
 
     @contextlib.contextmanager
     def one(self) -> Iterator[C]:
-        """The client that was last given back, or a new one. What fails is not used again."""
+        """Lend the last returned client or a new one. A client is not used again after an error."""
         try:
             client = self._idle.pop()
         except IndexError:
@@ -50,11 +52,11 @@ class _Clients:
     """The clients of one address."""
 
     def __init__(self, address: str) -> None:
-        # What goes wrong is raised; librdkafka would say it again several times a second.
+        # Errors are raised. librdkafka would also log each of them several times a second.
         common = {"log_level": 2, **servers.settings("kafka"), "bootstrap.servers": address}
         reading = {
             **common,
-            "group.id": "floor",  # librdkafka wants a name; nobody joins that group
+            "group.id": "floor",  # librdkafka requires a name; no client joins the group
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "fetch.wait.max.ms": 1,
@@ -76,40 +78,40 @@ _clients = cache(_Clients)
 
 
 @dataclass
-class _Place:
-    """Where the conversation is in the topic, as far as this process has written it."""
+class _Offsets:
+    """The first and the end offset of a conversation that this process has written."""
 
     first: int = 0
     end: int = 0
     changing: threading.Lock = field(default_factory=threading.Lock)
 
 
-_PLACES: dict[str, _Place] = {}
+_OFFSETS: dict[str, _Offsets] = {}
 _FINDING = threading.Lock()
 
 
 class KafkaFloor:
-    """A conversation in a topic of one partition, made when it is first opened.
+    """A conversation in a topic of one partition, which is created when it is first opened.
 
     Args:
-        session_id: Whose conversation; has to be fit for the name of a topic.
+        session_id: The id of the session, which must be valid in the name of a topic.
     """
 
     def __init__(self, session_id: str) -> None:
         self._topic = f"floor-{session_id}"
         self._clients = _clients(servers.address("kafka"))
         with _FINDING:
-            if self._topic not in _PLACES:
-                _PLACES[self._topic] = self._find()
-            self._place = _PLACES[self._topic]
+            if self._topic not in _OFFSETS:
+                _OFFSETS[self._topic] = self._find()
+            self._offsets = _OFFSETS[self._topic]
 
     @property
     def messages(self) -> list[BaseMessage]:
         """The whole conversation."""
-        return self._read(self._place.first, self._place.end)
+        return self._read(self._offsets.first, self._offsets.end)
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Produce a batch, and poll until all of it is acknowledged."""
+        """Produce a batch, and poll until all messages are acknowledged."""
         left = len(messages)
         end = 0
 
@@ -125,45 +127,45 @@ class KafkaFloor:
                 producer.produce(self._topic, text, partition=0, on_delivery=acknowledge)
             while left:
                 producer.poll(1.0)
-        with self._place.changing:
-            self._place.end = max(self._place.end, end)
+        with self._offsets.changing:
+            self._offsets.end = max(self._offsets.end, end)
 
     def last_messages(self, max_message_count: int) -> list[BaseMessage]:
-        """The end of the conversation, at most so many messages."""
-        place = self._place
-        return self._read(max(place.first, place.end - max_message_count), place.end)
+        """Return the last messages, at most `max_message_count`."""
+        offsets = self._offsets
+        return self._read(max(offsets.first, offsets.end - max_message_count), offsets.end)
 
     def clear(self) -> None:
-        """Delete all records there are."""
-        with self._place.changing:
-            end = self._place.end
+        """Delete all records."""
+        with self._offsets.changing:
+            end = self._offsets.end
             (deleted,) = self._clients.admin.delete_records(
                 [TopicPartition(self._topic, 0, end)]
             ).values()
-            deleted.result(_WAIT_SEC)
-            self._place.first = end
+            deleted.result(_WAIT_SECONDS)
+            self._offsets.first = end
 
     def remove(self) -> None:
-        """Delete the topic; no handle of the session is of use then."""
+        """Delete the topic. No open handle of the session can be used after that."""
         (deleted,) = self._clients.admin.delete_topics([self._topic]).values()
-        deleted.result(_WAIT_SEC)
+        deleted.result(_WAIT_SECONDS)
         with _FINDING:
-            _PLACES.pop(self._topic, None)
+            _OFFSETS.pop(self._topic, None)
 
-    def _find(self) -> _Place:
-        """Make the topic, or look what another process has left in it."""
+    def _find(self) -> _Offsets:
+        """Create the topic, or find the offsets of the records that another process has written."""
         (made,) = self._clients.admin.create_topics(
-            [NewTopic(self._topic, 1, 1)], operation_timeout=_WAIT_SEC
+            [NewTopic(self._topic, 1, 1)], operation_timeout=_WAIT_SECONDS
         ).values()
         try:
-            made.result(_WAIT_SEC)
+            made.result(_WAIT_SECONDS)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
             with self._clients.consumers.one() as consumer:
-                there = TopicPartition(self._topic, 0)
-                return _Place(*consumer.get_watermark_offsets(there, _WAIT_SEC))
-        return _Place()
+                partition = TopicPartition(self._topic, 0)
+                return _Offsets(*consumer.get_watermark_offsets(partition, _WAIT_SECONDS))
+        return _Offsets()
 
     def _read(self, first: int, end: int) -> list[BaseMessage]:
         values: list[Any] = []
@@ -172,12 +174,14 @@ class KafkaFloor:
         with self._clients.consumers.one() as consumer:
             consumer.assign([TopicPartition(self._topic, 0, first)])
             while len(values) < end - first:
-                records = consumer.consume(end - first - len(values), _WAIT_SEC)
+                records = consumer.consume(end - first - len(values), _WAIT_SECONDS)
                 if not records:
-                    raise TimeoutError(f"{self._topic}: nothing came for {_WAIT_SEC:g} s")
+                    raise TimeoutError(
+                        f"{self._topic}: no record arrived within {_WAIT_SECONDS:g} s"
+                    )
                 for record in records:
                     if error := record.error():
                         raise KafkaException(error)
                     values.append(record.value())
-            consumer.unassign()  # or it would go on fetching while others are measured
+            consumer.unassign()  # it would fetch while others are measured
         return decoded(values)

@@ -1,4 +1,4 @@
-"""The floor of a history in memory: a list of texts for each session, and a lock."""
+"""The floor of the history in memory: a list of texts for each session, and a lock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from langchain_core.messages import BaseMessage
 
 from chat_history_backends.benchmarks.floors import decoded, encoded
 
+__all__ = ["MemoryFloor"]
+
 _SESSIONS: dict[str, list[str]] = {}
 _LOCK = threading.Lock()
 
@@ -16,11 +18,11 @@ _LOCK = threading.Lock()
 class MemoryFloor:
     """A conversation in the memory of this process.
 
-    It keeps text, as `memory` does: a list of the message objects would change when their owner
+    It stores text, as the history does. Stored message objects would change when their owner
     changes them.
 
     Args:
-        session_id: Whose conversation.
+        session_id: The id of the session.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -34,13 +36,13 @@ class MemoryFloor:
         return decoded(texts)
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Store a batch, as a whole."""
+        """Store a batch as a whole."""
         texts = encoded(messages)
         with _LOCK:
             _SESSIONS.setdefault(self._session_id, []).extend(texts)
 
     def last_messages(self, max_message_count: int) -> list[BaseMessage]:
-        """The end of the conversation, at most so many messages."""
+        """Return the last messages, at most `max_message_count`."""
         with _LOCK:
             texts = _SESSIONS.get(self._session_id, [])
             texts = texts[max(0, len(texts) - max_message_count) :]

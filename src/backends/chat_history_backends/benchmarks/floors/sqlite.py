@@ -1,4 +1,4 @@
-"""The floor of a history in an SQLite file: `sqlite3`, one table, and one connection."""
+"""The floor of the history in an SQLite file: `sqlite3`, one table, and one connection."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from langchain_core.messages import BaseMessage
 
 from chat_history_backends.benchmarks.floors import decoded, encoded
 
+__all__ = ["SQLiteFloor"]
+
 _FILE = "floor.sqlite3"
 
 
 class _File:
-    """A connection for all who have the file open in this process, and whose turn it is.
+    """The connection that all floors of this process share, with a lock.
 
-    WAL and `synchronous=FULL`, so that what was added has reached the disk, as with ours.
+    It uses WAL and `synchronous=FULL`, so an added message is on the disk, as with the history.
     """
 
     def __init__(self, path: str) -> None:
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
         self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self.connection.close)
         self.connection.execute("PRAGMA journal_mode = WAL")
@@ -44,7 +46,7 @@ class SQLiteFloor:
     """A conversation in `floor.sqlite3` in the working directory.
 
     Args:
-        session_id: Whose conversation.
+        session_id: The id of the session.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -67,7 +69,7 @@ class SQLiteFloor:
         """Store a batch in one transaction."""
         rows = [(self._session_id, text) for text in encoded(messages)]
         file = self._opened()
-        with file.turn:
+        with file.lock:
             file.connection.execute("BEGIN IMMEDIATE")
             with file.connection:  # commits, or rolls back
                 file.connection.executemany(
@@ -75,7 +77,7 @@ class SQLiteFloor:
                 )
 
     def last_messages(self, max_message_count: int) -> list[BaseMessage]:
-        """The end of the conversation, at most so many messages."""
+        """Return the last messages, at most `max_message_count`."""
         rows = self._execute(
             "SELECT message FROM messages WHERE session_id = ? ORDER BY id DESC LIMIT ?",
             self._session_id,
@@ -88,12 +90,12 @@ class SQLiteFloor:
         self._execute("DELETE FROM messages WHERE session_id = ?", self._session_id)
 
     def close(self) -> None:
-        """Give up the file, which is closed with the last handle."""
+        """Release the file. It is closed with the last handle."""
         self._file = None
 
     def _execute(self, statement: str, *values: str | int) -> list[tuple[str]]:
         file = self._opened()
-        with file.turn:
+        with file.lock:
             return file.connection.execute(statement, values).fetchall()
 
     def _opened(self) -> _File:
