@@ -29,7 +29,7 @@ Command = list[str]
 
 # The arguments in a recipe that write a file, and the files that it uses.
 _WRITTEN = re.compile(r"(?:--(?:history-report|junit-xml|benchmark-json|md|html|json)[= ]|> )(\S+)")
-_FILE = re.compile(r"(?<![\w/.-])(?:history|speed|line|comment)\.(?:md|html|json|xml|\*)(?!\w)")
+_FILE = re.compile(r"(?<![\w/.-])(?:history|speed|timeline|comment)\.(?:md|html|json|xml|\*)(?!\w)")
 
 
 def github_jobs() -> dict[str, dict[str, Any]]:
@@ -99,7 +99,7 @@ def offered_by(parser: argparse.ArgumentParser, words: Command) -> tuple[Command
 
 
 def test_every_recipe_has_the_four_jobs() -> None:
-    jobs = {"conformance", "round-trips", "speed", "line"}
+    jobs = {"conformance", "round-trips", "speed", "timeline"}
     assert set(github_jobs()) == jobs
     assert set(gitlab_jobs()) == jobs
     assert set(tox_environments()) == {*jobs, "write-round-trips"}
@@ -175,9 +175,9 @@ def test_each_token_has_only_the_permissions_that_its_job_needs() -> None:
         name: job["permissions"] for name, job in recipe["jobs"].items() if "permissions" in job
     } == {
         "speed": {"contents": "read", "pull-requests": "write"},
-        "line": {"contents": "write"},
+        "timeline": {"contents": "write"},
     }
     # Only the job that pushes keeps the token in the checkout.
     for name, job in recipe["jobs"].items():
         [checkout] = [one for one in job["steps"] if "checkout@" in one.get("uses", "")]
-        assert checkout.get("with", {}).get("persist-credentials", True) == (name == "line")
+        assert checkout.get("with", {}).get("persist-credentials", True) == (name == "timeline")
