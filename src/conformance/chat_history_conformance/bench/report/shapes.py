@@ -32,8 +32,11 @@ __all__ = [
     "width_of",
 ]
 
-WIDE, NARROW = 980, 370
-"""The widths that charts are drawn for, in pixels: a page, and a phone."""
+WIDE = 980
+"""The width of charts on a page, in pixels."""
+
+NARROW = 370
+"""The width of charts on a phone, in pixels."""
 
 TONES = ("red", "blue", "ochre", "green", "violet")
 """The colours of series, by their class in the style sheet."""
@@ -149,7 +152,8 @@ class Scale:
 
         Args:
             values: The values, one at least.
-            begin, end: The positions of its ends in pixels.
+            begin: The position of its lower end in pixels.
+            end: The position of its upper end in pixels.
             least: The least factor between its ends.
         """
         found = list(values)
