@@ -384,7 +384,7 @@ def test_xdist_workers_are_a_usage_error(run_apart: Run) -> None:
 @pytest.mark.parametrize("option", ["--history-report=a.html", "--history-require-verdict"])
 def test_judging_option_is_a_usage_error(run: Run, option: str) -> None:
     error = usage_error(run("--history-benchmark", JUDGED, option))
-    assert f"{option.partition('=')[0]} is about judging" in error
+    assert f"{option.partition('=')[0]} is for runs of the contracts" in error
 
 
 @pytest.mark.parametrize(
