@@ -1,38 +1,33 @@
-"""The class of contracts, and the registry of all contracts."""
+"""The registry of all contracts."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from chat_history_conformance.execution.contract import Body, Contract
 from chat_history_conformance.results.model import Level, Mode, Rules, RuleText
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
-
-    from chat_history_conformance.execution.session import Session
 
 __all__ = [
     "ASYNC",
     "FAMILIES",
     "HANDLES",
     "MIXED",
-    "NEEDS_OF_MODE",
     "ONE_HANDLE",
     "PROCESS",
     "SYNC",
-    "Body",
     "CatalogueError",
     "Contract",
     "Family",
     "contract",
     "load",
     "rule_texts",
-    "version",
 ]
 
 SYNC: Mode = "sync"
@@ -44,13 +39,6 @@ ONE_HANDLE: tuple[Mode, ...] = (SYNC, ASYNC, MIXED)
 """The modes of a contract that needs one handle at a time."""
 HANDLES: tuple[Mode, ...] = (SYNC, ASYNC, MIXED, PROCESS)
 """The modes of a contract about several handles; in `process`, every other is elsewhere."""
-
-NEEDS_OF_MODE: Mapping[Mode, tuple[str, ...]] = {
-    "sync": ("sync",),
-    "async": ("async",),
-    "mixed": ("sync", "async"),
-    "process": ("durable",),
-}
 
 Family = Literal[
     "ordering",
@@ -75,64 +63,9 @@ Family = Literal[
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
-Body = Callable[["Session", Any], None]
-"""The body of a contract: it takes the session, and a value drawn from the program."""
-
 
 class CatalogueError(Exception):
     """A mistake in the registration of contracts."""
-
-
-@dataclass(frozen=True)
-class Contract:
-    """One rule that a history keeps or breaks.
-
-    Attributes:
-        id: `family.name`; it never changes.
-        level: `must`, `should` or `may`.
-        since: The first version of the suite that has the contract.
-        title: The rule in one sentence, for lists.
-        rule: The full rule, so precise that the author of a backend can argue with it.
-        source: The place in langchain-core that states the rule (`langchain_core/chat_history.py,
-            MEMBER`), or `convention: ` and its reason.
-        cause: The usual cause of a failure.
-        remedy: The usual fix.
-        seen: A citation of the defect in other software.
-        needs: Capabilities without which the contract does not apply.
-        modes: The modes in which the body runs.
-        body: The code of the contract, the same for all modes.
-        program: The strategy that draws the examples, None if there is only one.
-        examples: Maximum number of examples in every profile.
-        racy: Whether a failure depends on timing. It is then not shrunk, and its script repeats
-            the steps many times.
-    """
-
-    id: str
-    level: Level
-    since: str
-    title: str
-    rule: str
-    source: str
-    cause: str
-    remedy: str
-    seen: str
-    needs: tuple[str, ...]
-    modes: tuple[Mode, ...]
-    body: Body
-    program: SearchStrategy[Any] | None
-    examples: int | None
-    racy: bool
-
-    @property
-    def family(self) -> str:
-        """The part of the id before the dot."""
-        return self.id.partition(".")[0]
-
-    @property
-    def place(self) -> str:
-        """The file and the line of the body."""
-        code = self.body.__code__
-        return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 _contracts: dict[str, Contract] = {}
@@ -243,12 +176,3 @@ def rule_texts() -> Rules:
         item.id: RuleText(item.title, item.rule, item.source, item.cause, item.remedy)
         for item in load().values()
     }
-
-
-def version(text: str) -> tuple[int, ...]:
-    """Return a version of the catalogue as a tuple that compares: `"0.1"` is `(0, 1)`.
-
-    Raises:
-        ValueError: The text is not a row of numbers with dots between them.
-    """
-    return tuple(int(part) for part in text.split("."))

@@ -16,14 +16,13 @@ from hypothesis import seed as with_seed
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
-from chat_history_conformance.contracts import catalogue
-from chat_history_conformance.contracts.catalogue import NEEDS_OF_MODE, Contract
 from chat_history_conformance.declaration.capabilities import assumed
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
     NotApplicable,
     ServerFailure,
 )
+from chat_history_conformance.execution.contract import NEEDS_OF_MODE, Contract, version
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import LEVELS, ContractResult, Finding, Level, Mode
@@ -251,7 +250,7 @@ def run_declared(
     result = run(contract, subject, mode, profile, seed)
     informs = LEVELS.index(result.level) > LEVELS.index(level)
     if since is not None:
-        informs = informs or catalogue.version(result.since) > catalogue.version(since)
+        informs = informs or version(result.since) > version(since)
     result = replace(result, informs=informs)
     reason = subject.backend.deviations.get(contract.id)
     if reason is None:

@@ -21,6 +21,7 @@ from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.compare import ConformanceFailure
 from chat_history_conformance.execution import engine
+from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
@@ -84,7 +85,7 @@ class ContractRun(HistoryRun):
         if not since:
             return None
         try:
-            catalogue.version(since)
+            version(since)
         except ValueError:
             raise pytest.UsageError(
                 f"history_since = {since} is not a version. Use one of the catalogue, such as 0.1."
