@@ -39,7 +39,7 @@ from chat_history_backends.elasticsearch import (
 )
 from chat_history_backends.elasticsearch.index import MAPPING, IndexProperties
 from chat_history_backends.session_ids import ENCODED_PREFIX
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 Open = Callable[..., ElasticsearchChatMessageHistory]
 

@@ -28,7 +28,7 @@ from chat_history_backends.elasticsearch import (
     UnreachableError,
 )
 from chat_history_backends.elasticsearch.index import MAPPING
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 from tests.conftest import Run
 from tests.servers.elasticsearch_node import Secured
 

@@ -18,7 +18,7 @@ from chat_history_backends.elasticsearch import (
     ElasticsearchChatMessageHistory,
     adding,
 )
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 if int(package.__version__[0]) < 9:
     from langchain_elasticsearch import AsyncElasticsearchChatMessageHistory as AsyncUpstream

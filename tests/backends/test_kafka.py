@@ -41,8 +41,8 @@ from chat_history_backends.kafka import (
 )
 from chat_history_backends.kafka.names import topic_name
 from chat_history_backends.kafka.sender import Receipt
-from chat_history_conformance.servers import ladder
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers import launcher
+from chat_history_conformance.servers.server import Server
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # langchain-community announces its end
@@ -873,7 +873,7 @@ def test_a_call_waits_less_for_brokers_that_have_never_answered() -> None:
 
 
 def test_wrong_credentials_differ_from_an_unreachable_broker() -> None:
-    with ladder.start("kafka", "jvm", announce=print, credentials={"me": "right"}) as broker:
+    with launcher.start("kafka", "jvm", announce=print, credentials={"me": "right"}) as broker:
         right = {
             "security.protocol": "SASL_PLAINTEXT",
             "sasl.mechanism": "PLAIN",
@@ -918,7 +918,7 @@ def test_contents_and_secrets_are_not_logged(
 @pytest.fixture(scope="module")
 def breakable() -> Iterator[Server]:
     """Start a broker that the tests may pause and kill."""
-    with ladder.start("kafka", "jvm", announce=print) as server:
+    with launcher.start("kafka", "jvm", announce=print) as server:
         yield server
 
 

@@ -33,9 +33,9 @@ from chat_history_conformance.bench.counting import kafka_frames, kafka_proxy, r
 from chat_history_conformance.bench.counting.kafka_frames import FETCH, PRODUCE
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.registry import resolve
-from chat_history_conformance.servers import ladder
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers import launcher
 from chat_history_conformance.servers.run import Servers
+from chat_history_conformance.servers.server import Server
 from tests.servers.elasticsearch_node import Secured
 
 PATCHED = [
@@ -883,7 +883,7 @@ def test_broker_with_passwords_can_be_counted(
         "'sasl.username' = 'someone'\n'sasl.password' = 'quite secret'\n"
     )
     monkeypatch.setenv("HISTORY_SERVER_CONFIG", str(config))
-    with ladder.start(
+    with launcher.start(
         "kafka", "jvm", announce=print, credentials={"someone": "quite secret"}
     ) as server:
         for name, value in server.environment.items():
@@ -907,7 +907,7 @@ def test_run_passes_counting_addresses_to_its_children(
         def stop(self) -> None:
             """Nothing runs."""
 
-    monkeypatch.setattr(ladder, "start", lambda *arguments, **keywords: Counted())
+    monkeypatch.setattr(launcher, "start", lambda *arguments, **keywords: Counted())
     monkeypatch.setenv("HISTORY_KAFKA", "127.0.0.1:9")
     monkeypatch.delenv("HISTORY_KAFKA_COUNTED", raising=False)
     run = Servers(["kafka=jvm"])

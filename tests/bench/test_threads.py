@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 TASKS = Path("/proc/self/task")
 

@@ -21,7 +21,7 @@ from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.faulty import served
 from chat_history_conformance.results.model import ContractResult
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 PROFILE = replace(engine.PROFILES["quick"], limit=served.LIMIT)
 VARIABLE = servers.variable(served.SERVED)

@@ -20,7 +20,7 @@ from chat_history_conformance.faulty.proof import CONTROLS, Kill, Proof, Row
 from chat_history_conformance.reports import kills
 from chat_history_conformance.results.model import Finding
 from chat_history_conformance.servers import variable
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 REPORTS = Path(__file__).parents[2] / "reports"
 BROKEN = faulty.load()

@@ -16,9 +16,9 @@ from chat_history_conformance import servers
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.faulty import served
-from chat_history_conformance.servers import ServerError, ladder
+from chat_history_conformance.servers import ServerError, launcher
 from chat_history_conformance.servers.choice import Choice
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 Run = Callable[..., pytest.RunResult]
 
@@ -52,7 +52,7 @@ class ForeignServer(Server):
 
 @dataclass
 class RecordingLadder:
-    """A replacement of the ladder that starts the served control and records the requests."""
+    """A replacement of the launcher that starts the served control and records the requests."""
 
     asked: list[tuple[str, Choice, bool, dict[str, Any]]] = field(default_factory=list)
     started: list[Server] = field(default_factory=list)
@@ -93,12 +93,12 @@ def listens(address: str) -> bool:
 def recorder(
     monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
 ) -> Iterator[RecordingLadder]:
-    """Replace the ladder, and declare `mine`, which uses the server that it starts."""
+    """Replace the launcher, and declare `mine`, which uses the server that it starts."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.delenv(servers.CONFIG_VARIABLE, raising=False)
     pytester.makeconftest(DECLARED)
     replacement = RecordingLadder()
-    monkeypatch.setattr(ladder, "start", replacement.start)
+    monkeypatch.setattr(launcher, "start", replacement.start)
     yield replacement
     for server in replacement.started:
         server.stop()
@@ -464,7 +464,7 @@ def test_a_server_that_disappears_makes_the_verdict_incomplete(
 STARTING = """
 from pathlib import Path
 from chat_history_conformance.faulty import served
-from chat_history_conformance.servers import ladder
+from chat_history_conformance.servers import launcher
 
 def start(kind, way, **others):
     server = served.start()
@@ -472,7 +472,7 @@ def start(kind, way, **others):
         print(server.address, file=file)
     return server
 
-ladder.start = start
+launcher.start = start
 """
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_history_conformance.servers import ladder
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers import launcher
+from chat_history_conformance.servers.server import Server
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -41,7 +41,7 @@ def elasticsearch() -> Iterator[Server]:
     """
     # A request of the usual 100 MB takes so much of its small heap that it refuses others after it.
     limit = {"http.max_content_length": "30mb"}
-    with ladder.start("elasticsearch", "jvm", announce=print, properties=limit) as server:
+    with launcher.start("elasticsearch", "jvm", announce=print, properties=limit) as server:
         yield server
 
 
@@ -99,7 +99,7 @@ def secured_elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     superuser, restricted = ("superuser", "may do everything"), ("restricted", "may do little")
     maker = ("maker", "may make some")
     tls = "xpack.security.http.ssl."
-    with ladder.start(
+    with launcher.start(
         "elasticsearch",
         "jvm",
         announce=print,

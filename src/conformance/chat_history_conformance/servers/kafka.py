@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.servers import ServerError
-from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
+from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "BROKER",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.servers import KINDS, ServerError
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "Kind",

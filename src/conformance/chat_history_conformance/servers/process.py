@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from chat_history_conformance.servers import ServerError, counted_variable, unprivileged
-from chat_history_conformance.servers.handle import Server, Unsupported
 from chat_history_conformance.servers.keeper_client import KeeperClient
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
+from chat_history_conformance.servers.server import Server, Unsupported
 from chat_history_conformance.servers.unprivileged import Account
 
 __all__ = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chat_history_conformance import servers
 from chat_history_conformance.servers import choice
-from chat_history_conformance.servers.handle import Server
+from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "NO_VERDICT",
@@ -61,10 +61,10 @@ class Servers:
         """
         for kind in dict.fromkeys(kinds):
             from chat_history_conformance.servers import (
-                ladder,  # with what it needs, only if it is needed
+                launcher,  # with what it needs, only if it is needed
             )
 
-            server = ladder.start(
+            server = launcher.start(
                 kind,
                 choice.pick(kind, self._choices),
                 offline=self._offline,

@@ -18,8 +18,8 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
 from chat_history_conformance.servers import ServerError, process
-from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options
+from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "BACKEND",

@@ -18,8 +18,8 @@ from chat_history_conformance.servers import (
     variable,
 )
 from chat_history_conformance.servers.choice import Choice
-from chat_history_conformance.servers.handle import Server
 from chat_history_conformance.servers.kind import Kind, NotReady, Options, Refused, load
+from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "REACHED_SECONDS",

