@@ -239,23 +239,23 @@ def invalid_bounds_are_refused(s: Session, nonsense: list[tuple[Any, Any]]) -> N
             )
 
 
-def _tolerance(a: Handle) -> float:
+def _tolerance_seconds(a: Handle) -> float:
     """Return by how many seconds a read may exceed its time: 1.5 s and five whole reads."""
     a.read()
     return 1.5 + 5.0 * a.took
 
 
 def _expect_in_time(
-    s: Session, a: Handle, operation: str, seconds: float, tolerance: float
+    s: Session, a: Handle, operation: str, seconds: float, tolerance_seconds: float
 ) -> None:
     """Fail if the last read exceeded its time and a second one does too; one may be chance."""
-    allowed = seconds + tolerance
-    if a.took > allowed:
+    allowed_seconds = seconds + tolerance_seconds
+    if a.took > allowed_seconds:
         a.bounded_unless_refused(operation, 1000, seconds)
     s.check(
         below,
         a.took_ref,
-        round(allowed, 2),
+        round(allowed_seconds, 2),
         kind="wrong_bound",
         summary=f"`{operation}` took {a.took:.1f} s with a time bound of {seconds:g} s",
     )
@@ -277,10 +277,10 @@ def _expect_in_time(
 def a_time_bound_holds_on_an_empty_history(s: Session, _: None) -> None:
     offered = _offered(s, BEGINNING, CONSUMED, LATEST)
     a = s.open()
-    tolerance = _tolerance(a)
+    tolerance_seconds = _tolerance_seconds(a)
     for operation in offered:
         a.bounded_unless_refused(operation, 1000, 0.05)
-        _expect_in_time(s, a, operation, 0.05, tolerance)
+        _expect_in_time(s, a, operation, 0.05, tolerance_seconds)
 
 
 @contract(
@@ -302,13 +302,13 @@ def a_time_bound_holds_on_an_empty_history(s: Session, _: None) -> None:
 def a_time_bound_on_a_long_history_returns_its_beginning(s: Session, times: list[float]) -> None:
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(300)])
-    tolerance = _tolerance(a)
+    tolerance_seconds = _tolerance_seconds(a)
     for seconds in times:
         got = a.bounded_unless_refused(BEGINNING, None, seconds) or []
         a.expect_part(
             got, a.model.stored[: len(got)], f"the oldest of 300 messages within {seconds:g} s"
         )
-        _expect_in_time(s, a, BEGINNING, seconds, tolerance)
+        _expect_in_time(s, a, BEGINNING, seconds, tolerance_seconds)
 
 
 @contract(
@@ -358,13 +358,13 @@ def a_bounded_read_does_not_wait_for_more_messages(s: Session, _: None) -> None:
     offered = _offered(s, BEGINNING, CONSUMED)
     a = s.open()
     a.add([HumanMessage("m0"), HumanMessage("m1")])
-    allowed = round(1.5 + _tolerance(a), 1)
+    allowed_seconds = round(1.5 + _tolerance_seconds(a), 1)
     for operation in (*offered, offered[-1]):
-        a.bounded(operation, 100, 2.0 * allowed)
+        a.bounded(operation, 100, 2.0 * allowed_seconds)
         s.check(
             below,
             a.took_ref,
-            allowed,
+            allowed_seconds,
             kind="wrong_bound",
             summary=f"`{operation}` waited {a.took:.1f} s although no messages were left",
         )

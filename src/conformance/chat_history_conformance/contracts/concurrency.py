@@ -49,7 +49,7 @@ def _sizes(
 
 
 def _writers(
-    handles: Sequence[Handle], sizes: Sizes, *, pause: float = 0.0
+    handles: Sequence[Handle], sizes: Sizes, *, pause_seconds: float = 0.0
 ) -> tuple[list[list[Any]], list[list[BaseMessage]]]:
     """Return the lane of each writer, and the messages that it adds: `w0.0`, `w0.1`, ..."""
     lanes: list[list[Any]] = []
@@ -64,8 +64,8 @@ def _writers(
             added += batch
             single = size == 1 and start % 2 == 1
             lane.append((handle, "add_message", (batch[0],)) if single else _add(handle, batch))
-            if pause:
-                lane.append((handle, "wait", (pause,)))
+            if pause_seconds:
+                lane.append((handle, "wait", (pause_seconds,)))
         lanes.append(lane)
         written.append(added)
     return lanes, written
@@ -259,7 +259,7 @@ def the_messages_of_each_writer_stay_in_order(s: Session, sizes: Sizes) -> None:
 )
 def a_concurrent_read_returns_a_prefix_per_writer(s: Session, sizes: Sizes) -> None:
     handles = [s.open() for _ in range(len(sizes) + 2)]
-    lanes, written = _writers(handles[2:], sizes, pause=0.001)
+    lanes, written = _writers(handles[2:], sizes, pause_seconds=0.001)
     readers = [
         [(handle, "messages", ()), (handle, "wait", (0.0005,))] * 10 for handle in handles[:2]
     ]
@@ -270,7 +270,7 @@ def a_concurrent_read_returns_a_prefix_per_writer(s: Session, sizes: Sizes) -> N
         for writer, messages in enumerate(kept):
             before = 0
             for read in reads:
-                came = _from(writer, read.value)
+                came = _of_writer(writer, read.value)
                 _expect_prefix(s, writer, messages, came, len(kept))
                 added = _added_before(read.started, done[2 + writer])
                 if len(came) < max(before, added):
@@ -305,7 +305,7 @@ def _expect_prefix(
         )
 
 
-def _from(writer: int, read: Sequence[Any]) -> list[Any]:
+def _of_writer(writer: int, read: Sequence[Any]) -> list[Any]:
     """Return one writer's messages of a read; unknown messages count for the first writer."""
     others = rf"w(?!{writer}\.)\d+\.\d+" if writer == 0 else rf"(?!w{writer}\.\d+$).*"
     return [item for item in read if not re.fullmatch(others, _content(item), re.DOTALL)]
@@ -376,12 +376,12 @@ def several_handles_can_use_a_new_session_at_once(s: Session, sizes: Sizes) -> N
 def a_clear_while_others_add_takes_effect_at_one_moment(
     s: Session, program: tuple[Sizes, float]
 ) -> None:
-    sizes, delay = program
+    sizes, delay_seconds = program
     handles = [s.open() for _ in range(len(sizes) + 1)]
     handles[0].add([HumanMessage("old0"), HumanMessage("old1")])
-    lanes, written = _writers(handles[1:], sizes, pause=0.0005)
+    lanes, written = _writers(handles[1:], sizes, pause_seconds=0.0005)
     after = [HumanMessage("after0"), HumanMessage("after1")]
-    clearing: list[Any] = [(handles[0], "wait", (delay,)), (handles[0], "clear", ())]
+    clearing: list[Any] = [(handles[0], "wait", (delay_seconds,)), (handles[0], "clear", ())]
     clearing += [_add(handles[0], after), (handles[0], "wait", (0.002,))]
     s.together([clearing, *lanes])
     handles[0].model.clear()

@@ -31,8 +31,9 @@ _MESSAGES = (
     "caller would take a shorter list for the whole conversation"
 )
 _TIMED_READS = ("messages_from_beginning", "messages_from_last_consumed")
-_BOUND = 1.0
-_TOLERANCE = 2.0
+_BOUND_SECONDS = 1.0
+"""Time bound of the reads of a paused server."""
+_TOLERANCE_SECONDS = 2.0
 """Seconds by which a read may exceed its time bound while the server is paused."""
 
 
@@ -229,9 +230,9 @@ def a_paused_server_neither_blocks_calls_nor_loses_messages(s: Session, _: None)
 
 @contract(
     "faults.paused_bounded_read",
-    rule=f"While the server is paused, a read with `max_time_sec` of {_BOUND:g} returns or raises "
-    f"within {_BOUND + _TOLERANCE:g} seconds. If it returns, it returns the whole conversation: a "
-    "missing answer is not the end of the conversation.",
+    rule=f"While the server is paused, a read with `max_time_sec` of {_BOUND_SECONDS:g} returns or "
+    f"raises within {_BOUND_SECONDS + _TOLERANCE_SECONDS:g} seconds. If it returns, it returns the "
+    "whole conversation: a missing answer is not the end of the conversation.",
     source="convention: max_time_sec, as langchain-community 0.4.2 documents it for "
     "KafkaChatMessageHistory; a caller cannot distinguish a list that is short because of a "
     "paused server from a short conversation",
@@ -255,14 +256,14 @@ def a_bounded_read_of_a_paused_server_ends_in_time(s: Session, _: None) -> None:
     s.server.pause()
     for operation in reversed(offered):  # a read from the beginning may move the position
         wanted = a.model.stored[-1 if operation == "messages_from_last_consumed" else 0 :]
-        got = a.bounded_unless_refused(operation, None, _BOUND)
+        got = a.bounded_unless_refused(operation, None, _BOUND_SECONDS)
         s.check(
             below,
             a.took_ref,
-            _BOUND + _TOLERANCE,
+            _BOUND_SECONDS + _TOLERANCE_SECONDS,
             kind="wrong_bound",
             summary=f"`{operation}` took {a.took:.1f} s on a paused server with a time bound of "
-            f"{_BOUND:g} s",
+            f"{_BOUND_SECONDS:g} s",
         )
         s.check(
             refused_or_at_least,

@@ -16,7 +16,7 @@ from chat_history_backends.memory import MemoryChatMessageHistory, _Session, _St
 from chat_history_backends.sqlite import SQLiteChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
 
-_PAUSE = 0.0005
+_PAUSE_SECONDS = 0.0005
 
 
 class _Rewriting(MemoryChatMessageHistory):
@@ -41,7 +41,7 @@ class ReadModifyWrite(_Rewriting):
 
     def _append(self, texts: Sequence[str]) -> None:
         before = self._fetch()
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE_SECONDS)
         self._write(before, texts)
 
 
@@ -57,7 +57,7 @@ class CountAsNextKey(MemoryChatMessageHistory):
 
     def _append(self, texts: Sequence[str]) -> None:
         count = len(self._fetch())
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE_SECONDS)
         super()._append(texts)
         with self._store._lock:
             records = self._session().records
@@ -77,7 +77,7 @@ class LockPerCall(_Rewriting):
     def _append(self, texts: Sequence[str]) -> None:
         with threading.Lock():
             before = self._fetch()
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
             self._write(before, texts)
 
 
@@ -98,7 +98,7 @@ class LockPerHandle(_Rewriting):
     def _append(self, texts: Sequence[str]) -> None:
         with self._own_lock:
             before = self._fetch()
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
             self._write(before, texts)
 
 
@@ -135,7 +135,7 @@ class LockedAtOnce(MemoryChatMessageHistory):
         if not self.one_lock.acquire(blocking=False):
             raise RuntimeError("database is locked")
         try:
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
             super()._append(texts)
         finally:
             self.one_lock.release()
@@ -157,7 +157,7 @@ class LockOfTheProcess(SQLiteChatMessageHistory):
     def _append(self, texts: Sequence[str]) -> None:
         with self.process_lock:
             before = self._fetch()
-            time.sleep(4 * _PAUSE)
+            time.sleep(4 * _PAUSE_SECONDS)
             with self._transaction("IMMEDIATE") as connection:
                 connection.execute("DELETE FROM chat_messages WHERE session_id = ?", (self._key,))
                 connection.executemany(
@@ -178,7 +178,7 @@ class AwaitBetween(_Rewriting):
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         before = self._fetch()
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_PAUSE_SECONDS)
         self.add_messages(messages)
         added = self._fetch()[-len(messages) :]
         self._write([*before, *added], [])
@@ -198,7 +198,7 @@ class Overtaken(MemoryChatMessageHistory):
     def _append(self, texts: Sequence[str]) -> None:
         met = self.under_way.get(self.session_id, 0)
         self.under_way[self.session_id] = met + 1
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE_SECONDS)
         super()._append(texts)
         with self._store._lock:
             self.under_way[self.session_id] -= 1
@@ -222,7 +222,7 @@ class EmptiedThenRewritten(_Rewriting):
         with self.one_lock:
             before = self._fetch()
             self.clear()
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
             self._write(before, texts)
 
 
@@ -245,7 +245,7 @@ class LastOfBatchFirst(MemoryChatMessageHistory):
                 with self._store._lock:
                     records = self._session().records
                     records.insert(end, records.pop())
-                time.sleep(_PAUSE)
+                time.sleep(_PAUSE_SECONDS)
 
 
 @faulty(
@@ -260,7 +260,7 @@ class CreatedTwice(MemoryChatMessageHistory):
 
     def _append(self, texts: Sequence[str]) -> None:
         if self.session_id not in self._store._sessions:
-            time.sleep(random.uniform(0, 4 * _PAUSE))
+            time.sleep(random.uniform(0, 4 * _PAUSE_SECONDS))
             self._store._sessions[self.session_id] = _Session()
         super()._append(texts)
 
@@ -277,7 +277,7 @@ class CreatedByEachProcess(SQLiteChatMessageHistory):
 
     def _append(self, texts: Sequence[str]) -> None:
         if not self._fetch():
-            time.sleep(random.uniform(0, 20 * _PAUSE))
+            time.sleep(random.uniform(0, 20 * _PAUSE_SECONDS))
             self.clear()
         super()._append(texts)
 
@@ -297,7 +297,7 @@ class AddUndoesClear(_Rewriting):
     def _append(self, texts: Sequence[str]) -> None:
         with self.one_lock:
             before = self._fetch()
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
             self._write(before, texts)
 
 
@@ -330,7 +330,7 @@ class OneCursor(MemoryChatMessageHistory):
         found = []
         while (message := next(self._cursor, None)) is not None:
             found.append(message)
-            time.sleep(_PAUSE / 10)
+            time.sleep(_PAUSE_SECONDS / 10)
         return found
 
 
@@ -347,4 +347,4 @@ class OneByOne(MemoryChatMessageHistory):
     def _append(self, texts: Sequence[str]) -> None:
         for text in texts:
             super()._append([text])
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)

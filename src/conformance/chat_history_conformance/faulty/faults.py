@@ -286,7 +286,7 @@ class TimeoutIsSuccess(_Served):
 class TimeBoundsTheLoop(_Served):
     """Checks the time of a read only between messages, and uses the client's own timeout."""
 
-    def _patience(self, seconds: float | None) -> float | None:
+    def _timeout_seconds(self, seconds: float | None) -> float | None:
         return 5.0
 
 

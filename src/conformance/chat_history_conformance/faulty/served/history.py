@@ -85,7 +85,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         """
         count, seconds = check_bounds(max_message_count, max_time_sec)
         deadline = None if seconds is None else time.monotonic() + seconds
-        records = self._records(count, self._patience(seconds))
+        records = self._records(count, self._timeout_seconds(seconds))
         return decode_batch(records, deadline)[0]
 
     async def aget_messages(self) -> list[BaseMessage]:
@@ -100,7 +100,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         """Run `clear` in a thread."""
         await asyncio.to_thread(self.clear)
 
-    def _patience(self, seconds: float | None) -> float | None:
+    def _timeout_seconds(self, seconds: float | None) -> float | None:
         """Return how many seconds a read with this time bound waits for the server."""
         limits = [limit for limit in (seconds, self.answer_seconds) if limit is not None]
         return max(min(limits), _LEAST_SECONDS) if limits else None
