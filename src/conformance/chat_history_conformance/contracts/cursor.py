@@ -239,11 +239,11 @@ def each_session_has_its_own_position(s: Session, turns: list[Turn]) -> None:
         positions[number].read(handles[number])
 
 
-_AFTER_A_RESET: dict[str, Callable[[int, int], int]] = {
+_EFFECTS: dict[str, Callable[[int, int], int]] = {
     "moves the position to its end": lambda before, end: end,
     "leaves the position alone": lambda before, end: before,
     "resets the position to the start": lambda before, end: 0,
-    "only moves it forward": max,
+    "only moves the position forward": max,
 }
 """Effects of a read from the beginning on the position. The backend chooses one."""
 
@@ -273,10 +273,10 @@ def a_read_from_the_beginning_has_a_fixed_effect_on_the_position(
     length, reads = program
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(length)])
-    kept, rules, position = a.model.stored, list(_AFTER_A_RESET), 0
+    kept, effects, position = a.model.stored, list(_EFFECTS), 0
     for oldest, count in reads:
         end = len(a.bounded(BEGINNING, oldest))
-        starts = {rule: _AFTER_A_RESET[rule](position, end) for rule in rules}
+        starts = {effect: _EFFECTS[effect](position, end) for effect in effects}
         possible = sorted(set(starts.values()))
         got = [item.content for item in a.bounded(CONSUMED, count)]
         if a.took >= DEFAULT_SECONDS:
@@ -292,14 +292,14 @@ def a_read_from_the_beginning_has_a_fixed_effect_on_the_position(
             list(lists.values()),
             kind="other",
             summary=f"a consuming read after {messages_of(end)} from the beginning returned {got}, "
-            f"although a read from the beginning {' or '.join(rules)}",
+            f"although a read from the beginning {' or '.join(effects)}",
             expected=[expected],
             returned=[str(got)],
         )
-        rules = [rule for rule in rules if starts[rule] in fits]
-        if len({starts[rule] for rule in rules}) > 1:
+        effects = [effect for effect in effects if starts[effect] in fits]
+        if len({starts[effect] for effect in effects}) > 1:
             return  # at the end of the conversation two effects look the same
-        position = starts[rules[0]] + len(got)
+        position = starts[effects[0]] + len(got)
 
 
 _REFUSED: list[tuple[Any, Any]] = [(-1, 1.0), ("two", 1.0), (2, -1.0), (2, float("nan"))]
