@@ -1,4 +1,4 @@
-"""Equality of dumps means that nothing was changed, but for what JSON itself changes."""
+"""Canonical forms: equal if a message is unchanged, apart from changes that JSON makes."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_different_values_have_different_dumps(one: Any, other: Any) -> None:
         ({1, 2}, {2, 1}),
     ],
 )
-def test_what_json_itself_changes_has_one_dump(one: Any, other: Any) -> None:
+def test_values_that_json_makes_equal_have_one_dump(one: Any, other: Any) -> None:
     assert dump(one) == dump(other)
 
 
 class Shout(HumanMessage):
-    """A message class of a user's own, with the type of its base."""
+    """A user's message class, with the type of its base."""
 
 
 class Point(BaseModel):
@@ -83,7 +83,7 @@ class Spot:
 
 
 def test_a_subclass_with_the_type_of_its_base_is_the_same_message() -> None:
-    assert dump(Shout("hello")) == dump(HumanMessage("hello"))
+    assert dump(Shout(content="hello")) == dump(HumanMessage("hello"))
 
 
 def test_messages_of_two_types_are_never_the_same() -> None:
@@ -110,13 +110,13 @@ def test_an_object_whose_repr_raises_equals_itself_only() -> None:
 
 
 @given(strategies.messages())
-def test_a_message_may_come_back_as_itself_or_as_langchain_reads_it(message: BaseMessage) -> None:
+def test_a_message_may_come_back_unchanged_or_as_langchain_reads_it(message: BaseMessage) -> None:
     allowed = alternatives(message)
     assert dump(message) in allowed
     assert dump(messages_from_dict([message_to_dict(message)])[0]) in allowed
 
 
-def test_what_json_cannot_carry_has_one_form() -> None:
+def test_a_message_that_json_cannot_carry_has_one_form() -> None:
     assert len(alternatives(HumanMessage("", additional_kwargs={"a": b"bytes"}))) == 1
 
 

@@ -1,4 +1,4 @@
-"""What went wrong, told in messages: each kind of difference on lists that fit in a line."""
+"""Each kind of difference, on lists of messages that fit in a line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from chat_history_conformance import strategies
 from chat_history_conformance.declaration.backend import Backend
@@ -24,7 +24,7 @@ from chat_history_conformance.diagnosis.compare import (
 from chat_history_conformance.drivers.errors import RemoteError, is_server_error
 
 
-def told(
+def compared(
     expected: str, returned: str, *, foreign: str = "", cleared: str = ""
 ) -> tuple[str, str] | None:
     """Compare conversations whose messages are letters."""
@@ -50,70 +50,90 @@ def kind(difference: Difference | None) -> str | None:
 
 
 def test_equal_lists_have_no_difference() -> None:
-    assert told("", "") is None
-    assert told("abc", "abc") is None
-    assert told("aab", "aab") is None
+    assert compared("", "") is None
+    assert compared("abc", "abc") is None
+    assert compared("aab", "aab") is None
 
 
 def test_a_missing_message_is_lost() -> None:
-    assert told("abc", "ac") == ("lost", "lost 1 of 3 messages")
-    assert told("a", "") == ("lost", "lost 1 of 1 message")
+    assert compared("abc", "ac") == ("lost", "lost 1 of 3 messages")
+    assert compared("a", "") == ("lost", "lost 1 of 1 message")
 
 
 def test_a_missing_copy_is_lost() -> None:
-    assert told("aab", "ab") == ("lost", "lost 1 of 3 messages")
+    assert compared("aab", "ab") == ("lost", "lost 1 of 3 messages")
 
 
 def test_a_message_that_comes_twice_is_duplicated() -> None:
-    assert told("ab", "aab") == ("duplicated", "returned 1 extra copy of message 1")
-    assert told("ab", "abab") == ("duplicated", "returned 2 extra copies, the first of message 1")
-    assert told("aab", "aaab") == ("duplicated", "returned 1 extra copy of message 1")
+    assert compared("ab", "aab") == ("duplicated", "returned 1 extra copy of message 1")
+    assert compared("ab", "abab") == (
+        "duplicated",
+        "returned 2 extra copies, the first of message 1",
+    )
+    assert compared("aab", "aaab") == ("duplicated", "returned 1 extra copy of message 1")
 
 
-def test_a_message_twice_and_another_missing_is_told_as_duplicated() -> None:
-    assert told("ab", "aa") == ("duplicated", "returned 1 extra copy of message 1")
+def test_an_extra_copy_and_a_missing_message_are_duplicated() -> None:
+    assert compared("ab", "aa") == ("duplicated", "returned 1 extra copy of message 1")
 
 
 def test_the_same_messages_in_another_order_are_reordered() -> None:
-    assert told("abc", "cab") == (
+    assert compared("abc", "cab") == (
         "reordered",
         "message 1 came back in place 2 of 3",
     )
-    assert told("aba", "baa") == (
+    assert compared("aba", "baa") == (
         "reordered",
         "message 1 came back in place 2 of 3",
     )
 
 
-def test_a_message_in_place_of_another_is_altered() -> None:
-    assert told("abc", "axc") == ("altered", "message 2 came back with a different `content`")
+def test_a_message_instead_of_another_is_altered() -> None:
+    assert compared("abc", "axc") == ("altered", "message 2 came back with a different `content`")
+
+
+def test_a_message_of_another_type_is_altered() -> None:
+    difference = compare(kept([SystemMessage("a")]), [AIMessage("a")])
+    assert difference == Difference("altered", "message 1 came back as AI instead of System")
+
+
+def test_several_altered_messages_are_counted() -> None:
+    assert compared("abc", "xbz") == (
+        "altered",
+        "message 1 came back with a different `content`, and 2 of 3 messages are altered",
+    )
+
+
+def test_a_message_of_a_refused_batch_is_foreign() -> None:
+    difference = compare(kept(letters("a")), letters("ax"), refused=kept(letters("x")))
+    assert difference == Difference("foreign", "kept 1 message of a batch that it refused")
 
 
 def test_a_message_of_another_session_is_foreign() -> None:
-    assert told("a", "ax", foreign="x") == ("foreign", "returned 1 message of another session")
-    assert told("ab", "ax", foreign="x")[0] == "foreign"  # type: ignore[index]
+    assert compared("a", "ax", foreign="x") == ("foreign", "returned 1 message of another session")
+    assert compared("ab", "ax", foreign="x")[0] == "foreign"  # type: ignore[index]
 
 
-def test_a_message_that_both_sessions_hold_is_not_called_foreign() -> None:
-    assert told("a", "aa", foreign="a")[0] == "duplicated"  # type: ignore[index]
+def test_a_message_of_both_sessions_is_not_foreign() -> None:
+    assert compared("a", "aa", foreign="a")[0] == "duplicated"  # type: ignore[index]
 
 
-def test_a_message_that_nobody_added_is_foreign() -> None:
-    assert told("a", "ax") == ("foreign", "returned 1 message that was never added")
+def test_a_message_that_was_never_added_is_foreign() -> None:
+    assert compared("a", "ax") == ("foreign", "returned 1 message that was never added")
 
 
 def test_a_cleared_message_that_comes_back_is_resurrected() -> None:
-    assert told("", "x", cleared="x") == (
+    assert compared("", "x", cleared="x") == (
         "resurrected",
         "returned 1 message that had been cleared",
     )
 
 
-def test_a_cleared_message_that_was_added_again_is_not_called_resurrected() -> None:
-    assert told("x", "xx", cleared="x")[0] == "duplicated"  # type: ignore[index]
+def test_a_cleared_message_that_was_added_again_is_not_resurrected() -> None:
+    assert compared("x", "xx", cleared="x")[0] == "duplicated"  # type: ignore[index]
 
 
-def test_what_is_no_message_is_altered() -> None:
+def test_other_objects_than_messages_are_altered() -> None:
     difference = compare(kept(letters("ab")), ["a", "b"])
     assert difference == Difference("altered", "returned 2 str objects instead of messages")
     assert compare([], [None]) == Difference(
@@ -172,7 +192,7 @@ def test_a_changed_message_is_altered(messages: list[BaseMessage], data: st.Data
     )
 
 
-def test_what_langchain_itself_rebuilds_on_reading_is_no_difference() -> None:
+def test_a_field_that_langchain_rebuilds_on_reading_may_differ() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     message = AIMessage("", additional_kwargs={"tool_calls": [call]})
     message.tool_calls = []
@@ -182,14 +202,14 @@ def test_what_langchain_itself_rebuilds_on_reading_is_no_difference() -> None:
     assert compare([Snapshot(message)], [message]) is None
 
 
-def test_equal_causes_are_equal_whatever_ids_and_numbers_the_texts_hold() -> None:
+def test_causes_with_other_ids_and_numbers_are_equal() -> None:
     _, one = raised("add_messages", ValueError("no topic 'chc0123456789x-1' at 0x7f12, line 31"))
     _, other = raised("add_messages", ValueError("no topic 'chcabcdef0123x-1' at 0x7f99, line 42"))
     assert one == other
     assert raised("clear", ValueError("no"))[1] != raised("add_messages", ValueError("no"))[1]
 
 
-def test_what_was_raised_is_told_on_one_line() -> None:
+def test_an_exception_is_summarised_on_one_line() -> None:
     summary, _ = raised("clear", KeyError("first\nsecond"))
     assert "\n" not in summary
     assert summary.startswith("`clear` raises KeyError: ")
@@ -199,7 +219,7 @@ def test_what_was_raised_is_told_on_one_line() -> None:
     )
 
 
-def test_an_exception_that_cannot_be_printed_is_told_by_its_type() -> None:
+def test_an_exception_that_cannot_be_printed_is_named_by_its_type() -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no words")
@@ -220,7 +240,7 @@ def test_an_exception_that_cannot_be_printed_is_told_by_its_type() -> None:
         (RemoteError("ValueError", "no", server=False), False),
     ],
 )
-def test_a_server_that_is_not_there_is_no_finding(error: Exception, server: bool) -> None:
+def test_an_error_of_the_server_is_recognised(error: Exception, server: bool) -> None:
     backend = Backend("mine", lambda session_id: None, server_errors=(LookupError,))
     assert is_server_error(error, backend) is server
 
@@ -233,6 +253,6 @@ def test_a_long_conversation_is_listed_with_its_middle_left_out() -> None:
     assert listed[-1] == "Human '999'"
 
 
-def test_whatever_a_history_returned_can_be_listed() -> None:
+def test_any_returned_items_can_be_listed() -> None:
     assert returned_lines(letters("a")) == ("Human 'a'",)
     assert returned_lines([None, 1, HumanMessage("a")]) == ("None", "1", "Human 'a'")

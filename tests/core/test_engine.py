@@ -1,4 +1,4 @@
-"""One contract on one history: examples, budgets, the shortest story, and its outcome."""
+"""One contract on one history: examples, time limits, the shortest example, and the outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from chat_history_conformance.execution.engine import (
 )
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
-from chat_history_conformance.results.model import ContractResult
+from chat_history_conformance.results.model import ContractResult, Finding
 
 BRIEF = Profile("brief", examples=20, seconds=5.0, shrink_seconds=5.0, limit=5.0)
 
@@ -81,7 +81,7 @@ def contract(body: Any = adds_batches, **changes: Any) -> Contract:
 
 @pytest.fixture
 def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes subjects for factories and stops them at the end."""
+    """Return a function that makes subjects, and stop them at the end."""
     monkeypatch.setattr(
         "chat_history_conformance.execution.handle.STALE_WAIT", 0.0
     )  # nothing here comes late
@@ -101,6 +101,12 @@ def judged(subject: Subject, tested: Contract, mode: Any = "sync", seed: int = 0
     return run(tested, subject, mode, BRIEF, seed)
 
 
+def found(result: ContractResult) -> Finding:
+    """Return the finding of a result, which must have one."""
+    assert result.finding is not None, result
+    return result.finding
+
+
 @pytest.mark.parametrize("mode", ONE_HANDLE)
 def test_a_correct_history_passes_with_every_example(subject: Any, mode: Any) -> None:
     result = judged(subject(), contract(), mode)
@@ -110,11 +116,11 @@ def test_a_correct_history_passes_with_every_example(subject: Any, mode: Any) ->
 
 
 @pytest.mark.parametrize("mode", ONE_HANDLE)
-def test_the_shortest_story_of_a_known_defect_is_found(subject: Any, mode: Any) -> None:
+def test_the_shortest_example_of_a_known_defect_is_found(subject: Any, mode: Any) -> None:
     result = judged(subject(Forgetful), contract(), mode)
     assert result.outcome == "failed"
     assert result.reason == "lost 1 of 3 messages"
-    finding = result.finding
+    finding = found(result)
     assert finding.kind == "lost"
     assert finding.expected == ("Human 'm0'", "Human 'm1'", "Human 'm2'")
     assert finding.returned == ("Human 'm0'", "Human 'm1'")
@@ -136,7 +142,7 @@ def test_the_same_seed_draws_the_same_examples(subject: Any) -> None:
     assert drawn(0) != drawn(1)
 
 
-def test_two_contracts_do_not_draw_in_step(subject: Any) -> None:
+def test_two_contracts_draw_different_examples(subject: Any) -> None:
     drawn: dict[str, list[int]] = {}
 
     def body(s: Session, batches: Any) -> None:
@@ -159,23 +165,23 @@ def test_a_contract_may_ask_for_fewer_examples(subject: Any) -> None:
     assert judged(subject(), contract(examples=4)).examples == 4
 
 
-def test_shrinking_keeps_to_the_kind_that_was_found_first(subject: Any) -> None:
+def test_shrinking_keeps_the_kind_of_the_first_failure(subject: Any) -> None:
     class TwoDefects(Mine):
         """Reverses three messages and more; loses the second of two."""
 
         def add_messages(self, messages: list[BaseMessage]) -> None:
             super().add_messages(messages[::-1] if len(messages) > 2 else messages[:1])
 
-    kinds = {}
+    kinds: dict[str, Finding] = {}
     for seed in range(8):
-        finding = judged(subject(TwoDefects), contract(), seed=seed).finding
+        finding = found(judged(subject(TwoDefects), contract(), seed=seed))
         kinds.setdefault(finding.kind, finding)
     assert set(kinds) == {"lost", "reordered"}
     assert kinds["reordered"].expected == ("Human 'm0'", "Human 'm1'", "Human 'm2'")
     assert kinds["lost"].expected == ("Human 'm0'", "Human 'm1'")
 
 
-def test_a_search_that_is_cut_says_that_its_story_is_not_minimal(subject: Any) -> None:
+def test_a_search_that_runs_out_of_time_is_marked_as_not_minimal(subject: Any) -> None:
     class Slow(Forgetful):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             time.sleep(0.05)
@@ -185,7 +191,7 @@ def test_a_search_that_is_cut_says_that_its_story_is_not_minimal(subject: Any) -
     hasty = replace(BRIEF, seconds=1.0, shrink_seconds=0.2)
     result = run(contract(), subject(Slow), "sync", hasty, 0)
     assert result.outcome == "failed"
-    assert "not minimal: the time for finding a shorter example was up" in result.finding.notes
+    assert "not minimal: the time for finding a shorter example was up" in found(result).notes
     assert time.monotonic() - started < 2.5
 
 
@@ -198,15 +204,15 @@ def test_a_defect_that_comes_and_goes_is_called_flaky(subject: Any) -> None:
 
     result = judged(subject(Moody), contract())
     assert result.outcome == "failed"
-    assert result.finding.kind == "lost"
-    assert "flaky: the same steps did not fail every time" in result.finding.notes
+    assert found(result).kind == "lost"
+    assert "flaky: the same steps did not fail every time" in found(result).notes
 
 
-def test_a_race_is_told_as_it_was_met(subject: Any) -> None:
+def test_a_race_is_not_shortened(subject: Any) -> None:
     result = judged(subject(Forgetful), contract(racy=True))
     assert result.outcome == "failed"
-    assert "not minimal: a race is not shortened" in result.finding.notes
-    assert "for _ in range(" in result.finding.reproducer
+    assert "not minimal: a race is not shortened" in found(result).notes
+    assert "for _ in range(" in found(result).reproducer
 
 
 def test_a_slow_history_gets_fewer_examples_but_at_least_three(subject: Any) -> None:
@@ -229,40 +235,40 @@ def test_every_profile_tries_more_than_the_one_before() -> None:
     assert quick.seconds < ci.seconds < thorough.seconds
 
 
-# -- what is no finding about messages -----------------------------------------------------------
+# -- findings about other things than messages ---------------------------------------------------
 
 
-def test_what_an_operation_raises_is_a_finding_with_its_cause(subject: Any) -> None:
+def test_an_exception_of_an_operation_is_a_finding_with_its_cause(subject: Any) -> None:
     class Missing(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             raise NotImplementedError("use another class")
 
-    finding = judged(subject(Missing), contract()).finding
+    finding = found(judged(subject(Missing), contract()))
     assert finding.kind == "other"
     assert finding.summary == "`add_messages` raises NotImplementedError: use another class"
     assert finding.cause.startswith("`add_messages` raises NotImplementedError")
 
 
-def test_what_a_constructor_raises_is_a_finding(subject: Any) -> None:
+def test_an_exception_of_a_constructor_is_a_finding(subject: Any) -> None:
     class Refusing(Mine):
         def __init__(self, session_id: str) -> None:
             raise ValueError("no url given")
 
-    finding = judged(subject(Refusing), contract()).finding
+    finding = found(judged(subject(Refusing), contract()))
     assert finding.summary == "`Refusing(session_id)` raises ValueError: no url given"
 
 
-def test_a_connection_that_is_refused_is_an_error_and_no_finding(subject: Any) -> None:
+def test_a_refused_connection_is_an_error_and_not_a_finding(subject: Any) -> None:
     class Gone(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
-            raise ConnectionRefusedError("nobody listens")
+            raise ConnectionRefusedError("no listener")
 
     result = judged(subject(Gone), contract())
     assert (result.outcome, result.finding) == ("error", None)
-    assert result.reason == ("server: `add_messages`: ConnectionRefusedError: nobody listens")
+    assert result.reason == ("server: `add_messages`: ConnectionRefusedError: no listener")
 
 
-def test_what_is_declared_as_a_server_error_is_an_error(subject: Any) -> None:
+def test_a_declared_server_error_is_an_error(subject: Any) -> None:
     class Gone(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             raise LookupError("no broker")
@@ -283,30 +289,30 @@ def test_a_call_that_does_not_return_is_hung(subject: Any, mode: Any) -> None:
     result = run(contract(), subject(Stuck, limit=0.1), mode, hasty, 0)
     release.set()
     assert result.outcome == "failed"
-    assert result.finding.kind == "hung"
-    assert "did not return: no answer within 0.1 s" in result.finding.summary
+    assert found(result).kind == "hung"
+    assert "did not return: no answer within 0.1 s" in found(result).summary
 
 
 @pytest.mark.parametrize("returned", [None, 7, "text", b"bytes", object()])
-def test_a_read_that_returns_no_list_is_told_so(subject: Any, returned: Any) -> None:
+def test_a_read_that_returns_no_list_is_a_finding(subject: Any, returned: Any) -> None:
     class Odd(Mine):
         @property
         def messages(self) -> Any:
             return returned
 
-    finding = judged(subject(Odd), contract()).finding
+    finding = found(judged(subject(Odd), contract()))
     assert finding.kind == "other"
     assert finding.summary.startswith("`messages` returned ")
     assert finding.summary.endswith(" instead of a list of messages")
 
 
-def test_a_read_that_returns_a_generator_is_told_so(subject: Any) -> None:
+def test_a_read_that_returns_a_generator_is_a_finding(subject: Any) -> None:
     class Lazy(Mine):
         @property
         def messages(self) -> Any:
             return (1 / 0 for _ in range(1))
 
-    finding = judged(subject(Lazy), contract()).finding
+    finding = found(judged(subject(Lazy), contract()))
     assert "<generator object" in finding.summary
 
 
@@ -318,13 +324,13 @@ def test_a_read_that_returns_strings_or_none_in_its_list_is_altered(subject: Any
             def messages(self, stray: Any = stray) -> Any:
                 return [stray for _ in super().messages]
 
-        finding = judged(subject(Odd), contract()).finding
+        finding = found(judged(subject(Odd), contract()))
         assert finding.kind == "altered"
         assert "instead of messages" in finding.summary
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-def test_a_read_that_returns_a_coroutine_is_told_so(subject: Any) -> None:
+def test_a_read_that_returns_a_coroutine_is_a_finding(subject: Any) -> None:
     class Async(Mine):
         @property
         def messages(self) -> Any:
@@ -333,11 +339,10 @@ def test_a_read_that_returns_a_coroutine_is_told_so(subject: Any) -> None:
         async def aget_messages(self) -> list[BaseMessage]:
             return []
 
-    finding = judged(
-        subject(Async), contract(program=None, body=lambda s, _: s.open().read())
-    ).finding
+    tested = contract(program=None, body=lambda s, _: s.open().read())
+    finding = found(judged(subject(Async), tested))
     assert "coroutine object" in finding.summary
-    gc.collect()  # it is never awaited: the warning belongs to this test
+    gc.collect()  # the coroutine is never awaited, and the warning belongs to this test
 
 
 class Unprintable:
@@ -364,12 +369,12 @@ def test_a_finding_survives_any_message(subject: Any, nasty: HumanMessage) -> No
 
     result = judged(subject(Forgetful), contract(body, program=None))
     assert result.reason == "lost 1 of 3 messages"
-    assert max(map(len, result.finding.expected)) <= 100
-    assert len(result.finding.reproducer) < 20_000
-    compile(result.finding.reproducer, "reproducer", "exec") if nasty.content else None
+    assert max(map(len, found(result).expected)) <= 100
+    assert len(found(result).reproducer) < 20_000
+    compile(found(result).reproducer, "reproducer", "exec") if nasty.content else None
 
 
-def test_equal_messages_with_nan_are_no_finding(subject: Any) -> None:
+def test_equal_messages_with_nan_pass(subject: Any) -> None:
     def body(s: Session, _: None) -> None:
         a = s.open()
         a.add([HumanMessage("", response_metadata={"nan": float("nan")})])
@@ -383,7 +388,7 @@ def test_a_defect_of_closing_is_a_finding(subject: Any) -> None:
         def close(self) -> None:
             raise ValueError("already closed")
 
-    finding = judged(subject(Closing), contract()).finding
+    finding = found(judged(subject(Closing), contract()))
     assert finding.summary == "`close` raises ValueError: already closed"
 
 
@@ -406,7 +411,7 @@ class Closing(Mine):
 
 
 @pytest.mark.parametrize("how", ["close", "release"])
-def test_a_session_whose_handles_are_closed_is_cleared_all_the_same(subject: Any, how: str) -> None:
+def test_a_session_whose_handles_are_closed_is_cleared(subject: Any, how: str) -> None:
     def body(s: Session, _: None) -> None:
         a = s.open()
         a.add([HumanMessage("0")])
@@ -457,17 +462,17 @@ def test_a_session_that_cannot_be_removed_is_noted(subject: Any) -> None:
     STORE.clear()
 
 
-def test_nothing_is_removed_where_all_that_is_stored_goes_by_itself(subject: Any) -> None:
+def test_nothing_is_removed_from_a_disposable_backend(subject: Any) -> None:
     removed: list[str] = []
     assert judged(subject(remove=removed.append, disposable=True), contract()).outcome == "passed"
     assert removed == []
     STORE.clear()
 
 
-# -- what can be asked of a backend --------------------------------------------------------------
+# -- contracts that do not apply -----------------------------------------------------------------
 
 
-def test_what_is_given_up_is_not_asked_and_the_reason_is_told(subject: Any) -> None:
+def test_a_lacking_capability_makes_contracts_not_applicable_with_its_reason(subject: Any) -> None:
     given_up = subject(Mine, lacks={"async": "no driver"})
     for mode in ("async", "mixed"):
         result = judged(given_up, contract(), mode)
@@ -476,21 +481,21 @@ def test_what_is_given_up_is_not_asked_and_the_reason_is_told(subject: Any) -> N
     assert judged(given_up, contract(needs=("threads",))).outcome == "passed"
 
 
-def test_what_a_history_does_not_have_is_not_asked(subject: Any) -> None:
+def test_a_missing_method_makes_contracts_not_applicable(subject: Any) -> None:
     result = judged(subject(), contract(needs=("last_messages",)))
     assert (result.outcome, result.reason) == ("not_applicable", "has no last_messages")
     result = judged(subject(), contract(needs=("with_ttl",)))
-    assert "with_ttl(session_id, ttl_ms)" in result.reason
+    assert "with_ttl(session_id, ttl_ms)" in str(result.reason)
 
 
-def test_a_function_inside_a_function_cannot_be_asked_from_a_second_process(subject: Any) -> None:
+def test_a_function_inside_a_function_cannot_be_opened_in_a_second_process(subject: Any) -> None:
     def body(s: Session, _: Any) -> None:
         s.open()
         s.open().read()
 
     result = judged(subject(), contract(body, modes=HANDLES), "process")
     assert result.outcome == "not_applicable"
-    assert "Move it to module level" in result.reason
+    assert "Move it to module level" in str(result.reason)
 
 
 # -- deviations, levels and pins ---------------------------------------------------------------
@@ -502,20 +507,20 @@ def declared(
     return run_declared(tested, subject, mode, BRIEF, 0, **stated)
 
 
-def test_a_deviation_that_shows_is_one(subject: Any) -> None:
+def test_a_failure_of_a_declared_deviation_is_a_deviation(subject: Any) -> None:
     deviating = subject(Forgetful, deviations={"ordering.tested": "keeps two"})
     result = declared(deviating, contract())
     assert (result.outcome, result.reason) == ("deviation", "keeps two")
-    assert result.finding.kind == "lost"
+    assert found(result).kind == "lost"
 
 
-def test_a_deviation_that_holds_is_an_unexpected_pass(subject: Any) -> None:
+def test_a_deviation_whose_contract_holds_is_an_unexpected_pass(subject: Any) -> None:
     result = declared(subject(Mine, deviations={"ordering.tested": "keeps two"}), contract())
     assert result.outcome == "unexpected_pass"
-    assert "Delete this line" in result.reason
+    assert "Delete this line" in str(result.reason)
 
 
-def test_a_deviation_that_shows_in_one_mode_is_enough_for_the_others(subject: Any) -> None:
+def test_a_deviation_that_fails_in_one_mode_may_pass_in_the_others(subject: Any) -> None:
     class HalfForgetful(Mine):
         async def aadd_messages(self, messages: list[BaseMessage]) -> None:
             self.add_messages(messages[:2])
@@ -525,7 +530,7 @@ def test_a_deviation_that_shows_in_one_mode_is_enough_for_the_others(subject: An
     assert declared(deviating, contract(), "async").outcome == "deviation"
 
 
-def test_a_server_error_is_no_deviation(subject: Any) -> None:
+def test_a_server_error_is_not_a_deviation(subject: Any) -> None:
     class Gone(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
             raise ConnectionError("gone")
@@ -544,14 +549,14 @@ def test_a_server_error_is_no_deviation(subject: Any) -> None:
         ("may", "may", False),
     ],
 )
-def test_a_contract_below_the_level_of_the_run_informs(
+def test_a_contract_below_the_level_of_the_run_does_not_fail_it(
     subject: Any, level: Any, of_run: Any, informs: bool
 ) -> None:
     result = declared(subject(Forgetful), contract(level=level), level=of_run)
     assert (result.outcome, result.informs) == ("failed", informs)
 
 
-def test_a_contract_newer_than_the_pinned_catalogue_informs(subject: Any) -> None:
+def test_a_contract_newer_than_the_pinned_catalogue_does_not_fail_the_run(subject: Any) -> None:
     newer = contract(since="0.10")
     assert declared(subject(Forgetful), newer, since="0.9").informs
     assert not declared(subject(Forgetful), newer, since="0.10").informs
@@ -566,7 +571,7 @@ def test_each_contract_comes_in_each_of_its_modes() -> None:
     assert [mode for _, mode in each([tested])] == ["sync", "async"]
 
 
-def test_a_history_that_gives_up_all_it_can_is_still_asked_the_core(subject: Any) -> None:
+def test_a_history_that_lacks_every_capability_still_has_to_keep_the_core(subject: Any) -> None:
     from chat_history_conformance.declaration.capabilities import assumed
     from chat_history_conformance.execution.engine import why_not_applicable
 

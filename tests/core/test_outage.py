@@ -1,4 +1,4 @@
-"""Faults within a session: what they do to a real server, what they count as, and how they end."""
+"""Faults of a real server: their effect on a session, the outcome of errors, and their end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -32,7 +32,7 @@ Judge = Callable[..., ContractResult]
 class Prompt(served.ServedChatMessageHistory):
     """The control, with time-outs that a test can wait for."""
 
-    answer_seconds = 0.5
+    answer_seconds: ClassVar[float | None] = 0.5
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id, servers.address(served.SERVED))
@@ -79,7 +79,7 @@ def answers(server: Server) -> bool:
 
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 @pytest.mark.parametrize("ending", [None, ValueError, KeyboardInterrupt])
-def test_the_server_runs_after_a_contract_however_it_left_it(
+def test_the_server_runs_after_every_contract(
     fault: str, ending: type[BaseException] | None, judge: Judge, server: Server
 ) -> None:
     def leaves_it_broken(s: Session, _: None) -> None:
@@ -109,7 +109,7 @@ def test_a_failure_stays_the_finding_and_the_server_runs_afterwards(
     assert answers(server)
 
 
-def test_a_server_that_does_not_come_back_is_an_error_and_no_finding(
+def test_a_server_that_does_not_come_back_is_an_error_and_not_a_finding(
     judge: Judge, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses() -> None:
@@ -127,10 +127,10 @@ def test_a_server_that_does_not_come_back_is_an_error_and_no_finding(
         assert (result.outcome, result.reason) == ("error", "server: the port is taken")
 
 
-# -- what errors count as ----------------------------------------------------------------------
+# -- the outcome of errors ---------------------------------------------------------------------
 
 
-def test_an_error_of_the_connection_is_an_error_before_a_fault_and_an_answer_after_it(
+def test_a_connection_error_counts_as_an_answer_only_after_a_fault(
     judge: Judge, server: Server
 ) -> None:
     def before(s: Session, _: None) -> None:
@@ -178,20 +178,18 @@ def test_a_declared_server_error_counts_like_a_connection_error(judge: Judge) ->
     assert judge(clears_during_a_fault, Raising, server_errors=(Gone,)).outcome == "failed"
 
 
-# -- where nothing listens ---------------------------------------------------------------------
+# -- unreachable servers -----------------------------------------------------------------------
 
 
-def test_nowhere_leads_to_a_port_where_nothing_listens_and_back(
-    judge: Judge, server: Server
-) -> None:
+def test_an_unreachable_server_has_no_listener_and_comes_back(judge: Judge, server: Server) -> None:
     seen = []
 
-    def looks_elsewhere(s: Session, _: None) -> None:
+    def is_unreachable(s: Session, _: None) -> None:
         before = s.open()
         with s.server.unreachable() as address:
             assert servers.address(served.SERVED) == address != server.address
-            astray = s.open()
-            error = astray.try_add([HumanMessage("m0")])
+            lost = s.open()
+            error = lost.try_add([HumanMessage("m0")])
             assert isinstance(error, served.ServedError)
             assert "ConnectionRefusedError" in str(error)
             before.add([HumanMessage("m1")])
@@ -199,11 +197,11 @@ def test_nowhere_leads_to_a_port_where_nothing_listens_and_back(
         s.open().add([HumanMessage("m2")])
         seen.append([message.content for message in before.read()])
 
-    assert judge(looks_elsewhere).outcome == "passed"
+    assert judge(is_unreachable).outcome == "passed"
     assert seen == [["m1", "m2"]]
 
 
-def test_nowhere_ends_also_where_something_fails(judge: Judge, server: Server) -> None:
+def test_a_server_is_reachable_again_after_a_failure(judge: Judge, server: Server) -> None:
     def fails(s: Session, _: None) -> None:
         with s.server.unreachable():
             s.fail("lost", "lost everything")
@@ -220,14 +218,14 @@ def test_nowhere_ends_also_where_something_fails(judge: Judge, server: Server) -
         ("https://me:secret@search.example:9200", "https://127.0.0.1:1"),
     ],
 )
-def test_an_address_keeps_its_form_where_nothing_listens(address: str, elsewhere: str) -> None:
+def test_an_address_with_another_place_keeps_its_form(address: str, elsewhere: str) -> None:
     assert outage._with_place(address, "127.0.0.1:1") == elsewhere
 
 
-# -- adding meanwhile --------------------------------------------------------------------------
+# -- adding during a fault ---------------------------------------------------------------------
 
 
-def test_adds_go_on_during_a_fault_and_each_is_known_as_returned_or_raised(
+def test_adds_during_a_fault_are_recorded_as_returned_or_raised(
     judge: Judge,
 ) -> None:
     counted = {}
@@ -250,7 +248,7 @@ def test_adds_go_on_during_a_fault_and_each_is_known_as_returned_or_raised(
     assert counted["raised"] > 0
 
 
-def test_what_raised_may_be_there_once_and_not_twice(judge: Judge) -> None:
+def test_a_message_whose_add_raised_may_come_once_and_not_twice(judge: Judge) -> None:
     def returned(*contents: str) -> Callable[[Session, None], None]:
         def body(s: Session, _: None) -> None:
             a = s.open()
@@ -269,7 +267,7 @@ def test_what_raised_may_be_there_once_and_not_twice(judge: Judge) -> None:
         (("m1", "m0"), "reordered"),
         (("m1", "u"), "lost"),
         ((), "lost"),
-        (("m0", "m1", "nobody's"), "foreign"),
+        (("m0", "m1", "never added"), "foreign"),
     ):
         result = judge(returned(*wrong))
         assert result.finding is not None, wrong
@@ -278,7 +276,7 @@ def test_what_raised_may_be_there_once_and_not_twice(judge: Judge) -> None:
 
 def test_reading_goes_on_until_the_server_is_back(judge: Judge, server: Server) -> None:
     class Slow(Prompt):
-        """Finds its server again only after a while, as clients that wait between attempts do."""
+        """A history that finds its server again only after a while."""
 
         ready = 0.0
 
@@ -312,4 +310,4 @@ def test_a_hung_call_is_a_finding_whose_script_ends(judge: Judge, server: Server
     result = judge(waits, Waiting)
     assert result.finding is not None
     assert result.finding.kind == "hung"
-    assert "give_up_after(" in result.finding.reproducer
+    assert "end_after(" in result.finding.reproducer

@@ -1,4 +1,4 @@
-"""Values as text and as source: whatever a message is, and never an exception."""
+"""Values as text and as source: for any message, and without an exception."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chat_history_conformance.diagnosis.rendering import clip, listing, show, so
 
 
 class Unspeakable:
-    """Cannot be printed, compared or copied."""
+    """An object that cannot be printed, compared or copied."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -112,7 +112,7 @@ def test_a_message_is_shown_with_every_field_that_is_set() -> None:
 
 
 @given(strategies.messages(), st.integers(12, 200))
-def test_what_is_shown_of_a_message_is_one_printable_line(message: BaseMessage, width: int) -> None:
+def test_a_message_is_shown_on_one_printable_line(message: BaseMessage, width: int) -> None:
     text = show(message, width)
     assert len(text) <= width
     assert text.isprintable()
@@ -137,7 +137,7 @@ class Cell:
 
 
 class Loud(HumanMessage):
-    """A message class whose own repr raises."""
+    """A message class whose `repr` raises."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -151,7 +151,7 @@ class Loud(HumanMessage):
         HumanMessage("", additional_kwargs={"a": Unspeakable()}),
         HumanMessage("", mood=Unspeakable()),
         Cell(Unspeakable()),
-        Loud("hello"),
+        Loud(content="hello"),
         HumanMessage("x" * 10_000_000),
         HumanMessage(["x" * 10_000_000]),
         HumanMessage("\ud800"),
@@ -170,7 +170,7 @@ def test_anything_can_be_shown_and_written_as_source(value: Any) -> None:
     source(value).text.encode()
 
 
-def test_a_listing_leaves_the_middle_of_a_long_conversation_out() -> None:
+def test_a_listing_omits_the_middle_of_a_long_conversation() -> None:
     messages = [HumanMessage(str(number)) for number in range(10)]
     assert listing(messages, limit=4) == (
         "Human '0'",

@@ -1,4 +1,4 @@
-"""Scripts: what they contain, and the functions that they are made of."""
+"""Scripts: their contents, and the functions that they contain."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def script_of(*steps: Code) -> str:
     return script(MEMORY, "a.contract[sync]", "lost all", [Step("", code) for code in steps])
 
 
-# -- what a script contains ----------------------------------------------------------------------
+# -- the contents of scripts ---------------------------------------------------------------------
 
 
 def test_the_names_of_helpers_in_a_message_add_nothing_to_a_script() -> None:
@@ -205,7 +205,7 @@ def test_files_with_a_name_are_found(tmp_path: Path) -> None:
     assert not are_no_files(str(tmp_path), "repro")
 
 
-def test_a_dump_tells_every_field_and_type_apart() -> None:
+def test_a_dump_distinguishes_all_fields_and_types() -> None:
     assert dump(HumanMessage("a")) == dump(HumanMessage("a"))
     different = [
         HumanMessage("a"),
@@ -263,7 +263,11 @@ def test_attempted_returns_messages_or_the_exception() -> None:
 
 
 def test_timed_returns_the_value_and_the_seconds() -> None:
-    value, seconds = script_helpers.timed(lambda: time.sleep(0.02) or 7)
+    def slow() -> int:
+        time.sleep(0.02)
+        return 7
+
+    value, seconds = script_helpers.timed(slow)
     assert value == 7
     assert 0.02 <= seconds < 2.0
 
@@ -275,13 +279,12 @@ def test_read_until_ends_when_it_is_enough_or_too_late() -> None:
 
 
 def test_read_while_refused_returns_the_first_read_that_does_not_raise() -> None:
-    answers = iter([ValueError(), said("a")])
+    attempts = iter([False, True])
 
     def read() -> list[BaseMessage]:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        if not next(attempts):
+            raise ValueError
+        return said("a")
 
     assert script_helpers.read_while_refused(read, 5.0) == said("a")
     with pytest.raises(ZeroDivisionError):
@@ -375,7 +378,7 @@ def test_a_call_is_made_under_a_running_loop() -> None:
     assert isinstance(loop, asyncio.AbstractEventLoop)
 
 
-def test_only_a_call_that_blocks_stands_still() -> None:
+def test_only_a_call_that_blocks_the_loop_is_measured() -> None:
     async def blocks() -> None:
         time.sleep(0.05)
 
@@ -383,7 +386,7 @@ def test_only_a_call_that_blocks_stands_still() -> None:
         await asyncio.sleep(0.05)
 
     def measured(call: Callable[[], Awaitable[Any]]) -> float:
-        return asyncio.run(script_helpers.stood_still(call))
+        return asyncio.run(script_helpers.blocked_seconds(call))
 
     assert measured(blocks) >= 0.05
     assert measured(waits) == 0.0
@@ -400,7 +403,7 @@ def test_together_runs_lanes_at_once_and_raises_their_error() -> None:
         sys.setswitchinterval(interval)
 
 
-def test_adding_records_what_returned_and_what_raised() -> None:
+def test_adding_records_returned_and_raised_messages() -> None:
     kept: list[str] = []
     unsure: list[str] = []
 
@@ -437,11 +440,11 @@ def test_the_second_process_runs_lines_of_the_script(tmp_path: Path) -> None:
     assert run.stderr == "in the second process: NameError: name 'a' is not defined\n"
 
 
-def test_give_up_after_ends_a_script_that_hangs(tmp_path: Path) -> None:
+def test_end_after_ends_a_script_that_hangs(tmp_path: Path) -> None:
     path = tmp_path / "script.py"
     path.write_text(
         script_of(
-            call(script_helpers.give_up_after, Code("0.1"), Code("'hangs'")),
+            call(script_helpers.end_after, Code("0.1"), Code("'hangs'")),
             Code("time.sleep(60)", frozenset({Need("time")})),
         ),
         "utf-8",

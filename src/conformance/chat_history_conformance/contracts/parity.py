@@ -21,8 +21,8 @@ from chat_history_conformance.diagnosis.script_claims import (
     keep_order,
 )
 from chat_history_conformance.diagnosis.script_helpers import (
+    blocked_seconds,
     cancelled_after,
-    stood_still,
     under_a_loop,
     wait,
 )
@@ -151,9 +151,9 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
     measured: list[float] = []
 
     def measure() -> Any:
-        return stood_still(partial(getattr(history, spelt.name), *spelt.args, **spelt.kwargs))
+        return blocked_seconds(partial(getattr(history, spelt.name), *spelt.args, **spelt.kwargs))
 
-    once = call(wait, lazily(stood_still, phrase.bare()))
+    once = call(wait, lazily(blocked_seconds, phrase.bare()))
     code = fill("least = min({} for _ in range({}))", once, str(_REPEATS))
     text = f"{phrase.text()}, up to {_REPEATS} times, next to a heartbeat on the same loop"
     s.steps.append(Step(text, code))

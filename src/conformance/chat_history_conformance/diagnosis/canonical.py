@@ -22,7 +22,7 @@ Canonical = tuple[Any, ...]
 
 
 def dump(value: Any) -> Canonical:
-    """Return `value` as nested tuples whose equality tells types, signs and NaNs apart."""
+    """Return `value` as nested tuples that differ for different types, signs and NaNs."""
     scalar = _scalar(value)
     if scalar is not None:
         return scalar
@@ -106,7 +106,7 @@ def _joined(text: str) -> str:
 def _opaque(value: Any) -> str:
     try:
         return repr(value)
-    except Exception as error:  # a repr may raise anything; the id still tells values apart
+    except Exception as error:  # a repr may raise anything; the id still distinguishes values
         return f"<{type(error).__name__} in repr at {id(value)}>"
 
 

@@ -128,7 +128,7 @@ class _Facts:
 
     @property
     def are_equal(self) -> bool:
-        """Whether exactly the expected messages came."""
+        """The answer whether exactly the expected messages came."""
         return len(self.keys) == len(self.expected) and all(
             key in kept.keys for key, kept in zip(self.keys, self.expected, strict=True)
         )
@@ -271,7 +271,7 @@ def lines(kept: Sequence[Snapshot]) -> tuple[str, ...]:
 
 
 def returned_lines(returned: Sequence[Any]) -> tuple[str, ...]:
-    """Return the items that a history returned as a listing, also if they are no messages."""
+    """Return the items that a history returned as a listing, also for items other than messages."""
     if all(isinstance(item, BaseMessage) for item in returned):
         return listing(returned)
     return tuple(show(item) for item in returned[:30])
@@ -284,7 +284,7 @@ def _keys(kept: Iterable[Snapshot]) -> frozenset[Canonical]:
 def _unmatched(
     expected: Sequence[Snapshot], keys: Sequence[Canonical]
 ) -> tuple[list[int], list[Canonical]]:
-    """Pair equal messages, and return what is left on both sides."""
+    """Pair equal messages, and return the others of both sides."""
     open_places: dict[Canonical, list[int]] = {}
     for index in reversed(range(len(expected))):
         for key in expected[index].keys:

@@ -72,7 +72,7 @@ def source(value: Any) -> Code:
     """Write a Python expression that makes `value` again in a script.
 
     A `Ref` is written by its name, a function or a class by its own. An object without a literal
-    is written by its `repr`: a reader sees what is missing when the script fails.
+    is written by its `repr`: the script then fails and names the missing class.
     """
     if isinstance(value, Ref):
         return Code(value.name, value.needs)

@@ -108,17 +108,17 @@ def _frame(needs: frozenset[Need], racy: bool) -> Code:
             Code("    sys.exit()\n"),
             fill("elsewhere = {}", call(Elsewhere, Code("__file__"))),
         ]
-    told = 'nonce = f"repro{uuid.uuid4().hex[:10]}"'
+    new_nonce = 'nonce = f"repro{uuid.uuid4().hex[:10]}"'
     if racy:
         lines += [Code(f"for _ in range({_ATTEMPTS}):  # a race does not show every time")]
-        lines += [Code(f"    {told}", frozenset({Need("uuid")})), Code("    story()")]
+        lines += [Code(f"    {new_nonce}", frozenset({Need("uuid")})), Code("    story()")]
     else:
-        lines += [Code(told, frozenset({Need("uuid")})), Code("story()")]
+        lines += [Code(new_nonce, frozenset({Need("uuid")})), Code("story()")]
     return join("\n", lines)
 
 
 def _openings(backend: Backend, needs: frozenset[Need]) -> Code:
-    """Write what binds `open_history`, `open_with_ttl` and `corrupt` as far as they are needed."""
+    """Write the lines that bind `open_history`, `open_with_ttl` and `corrupt`, if needed."""
     parts: list[Code] = []
     history = _bind("open_history", backend.origin, f"open {backend.name}")
     if Need("", "open_history") in needs:
@@ -155,7 +155,7 @@ def _bind(name: str, origin: Origin | None, purpose: str) -> Code:
     )
 
 
-# -- what a script carries -----------------------------------------------------------------------
+# -- imports and helpers -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class FakeChat:
     def __init__(self, history: Any, keyed: bool) -> None:
         self.keyed = keyed
         self.answers: list[BaseMessage] = []
-        self.seen: list[Any] = []  # what the model was given
+        self.seen: list[Any] = []  # the inputs of the model
         self.chain = RunnableWithMessageHistory(
             RunnableGenerator(self.model, self.amodel),
             lambda session_id: history,
@@ -37,7 +37,7 @@ class FakeChat:
                 yield answer
 
     def last_history(self) -> list[BaseMessage]:
-        """Return the messages that the model was given last."""
+        """Return the messages of the last input of the model."""
         given: Any = self.seen[-1]
         return list(given["history"] if self.keyed else given)
 

@@ -1,4 +1,4 @@
-"""Claims about what a history did: the run calls them, and scripts contain their source.
+"""Claims about histories: the run calls them, and scripts contain their source.
 
 Each is short and uses nothing but the standard library, langchain-core and its neighbours here.
 """
@@ -59,7 +59,7 @@ def contents(messages: Iterable[Any]) -> list[Any]:
     return [content(message) for message in messages]
 
 
-# -- what was read -----------------------------------------------------------------------------
+# -- messages ----------------------------------------------------------------------------------
 
 
 def is_empty(messages: Sequence[Any]) -> bool:
@@ -154,16 +154,16 @@ def dump(message: Any) -> str:
     )
 
 
-# -- what several read or wrote at once ----------------------------------------------------------
+# -- concurrent reads and writes -----------------------------------------------------------------
 
 
 def of_writer(messages: Iterable[Any], writer: int) -> list[str]:
-    """Return what one writer added: `w0.0`, `w0.1`, ... for the first."""
+    """Return the contents of one writer: `w0.0`, `w0.1`, ... for the first."""
     return [text for text in map(str, contents(messages)) if text.startswith(f"w{writer}.")]
 
 
 def are_whole(messages: Sequence[Any], counts: list[int]) -> bool:
-    """Return whether all that each writer added is there, in its order, and nothing else."""
+    """Return whether exactly the messages of all writers came, each writer's in order."""
     return len(messages) == sum(counts) and all(
         of_writer(messages, writer) == [f"w{writer}.{number}" for number in range(count)]
         for writer, count in enumerate(counts)
@@ -204,7 +204,7 @@ def deliver_once(lanes: Iterable[Iterable[Iterable[Any]]]) -> bool:
     return len(set(came)) == len(came)
 
 
-# -- what was refused ----------------------------------------------------------------------------
+# -- exceptions ----------------------------------------------------------------------------------
 
 
 def was_refused(error: BaseException | None) -> bool:

@@ -30,12 +30,13 @@ __all__ = [
     "all_at_once",
     "answer_elsewhere",
     "attempted",
+    "blocked_seconds",
     "cancelled_after",
     "claim",
+    "end_after",
     "enter_new_loop",
     "expect",
     "expect_kept",
-    "give_up_after",
     "kept",
     "leave_loop",
     "more_than",
@@ -47,7 +48,6 @@ __all__ = [
     "read_until",
     "read_while_refused",
     "refused",
-    "stood_still",
     "timed",
     "together",
     "under_a_loop",
@@ -87,14 +87,14 @@ def expect_kept(returned: Iterable[Any], otherwise: str) -> None:
         sys.exit(otherwise)
 
 
-def give_up_after(seconds: float, otherwise: str) -> None:
+def end_after(seconds: float, otherwise: str) -> None:
     """End the script if the calls that follow neither return nor raise."""
 
-    def give_up() -> None:
+    def end() -> None:
         print(otherwise, file=sys.stderr, flush=True)
         os._exit(1)
 
-    timer = threading.Timer(seconds, give_up)
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
 
@@ -113,14 +113,14 @@ def refused(call: Callable[[], Any]) -> Exception | None:
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what a call returned, and the seconds that it took."""
+    """Return the value of a call, and the seconds that it took."""
     started = time.monotonic()
     value = call()
     return value, time.monotonic() - started
 
 
 def attempted(read: Callable[[], Any]) -> tuple[list[Any], Exception | None, float]:
-    """Return what a read returned, the exception that it raised, and the seconds that it took."""
+    """Return the messages or the exception of a read, and the seconds that it took."""
     got: list[Any] = []
     started = time.monotonic()
     error = refused(lambda: got.extend(read()))
@@ -130,7 +130,7 @@ def attempted(read: Callable[[], Any]) -> tuple[list[Any], Exception | None, flo
 def read_until(
     read: Callable[[], Any], seconds: float, enough: Callable[..., bool], *arguments: Any
 ) -> Any:
-    """Read again and again, until what was read is enough or the time is over."""
+    """Read again and again, until the messages are enough or the time is over."""
     deadline = time.monotonic() + seconds
     while True:
         late = time.monotonic() >= deadline
@@ -141,7 +141,7 @@ def read_until(
 
 
 def read_while_refused(read: Callable[[], Any], seconds: float) -> Any:
-    """Read again as long as that raises, until the time is over."""
+    """Read again and again while that raises, until the time is over."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -218,7 +218,7 @@ async def cancelled_after(turns: int, call: Callable[[], Coroutine[Any, Any, Any
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
-        task.exception()  # an error of the task is not what is looked for
+        task.exception()  # errors of a cancelled task do not matter
 
 
 async def under_a_loop(call: Callable[[], Any]) -> Any:
@@ -226,8 +226,8 @@ async def under_a_loop(call: Callable[[], Any]) -> Any:
     return call()
 
 
-async def stood_still(call: Callable[[], Awaitable[Any]]) -> float:
-    """Return for how many seconds the event loop only waited for a call, 0 if others had turns."""
+async def blocked_seconds(call: Callable[[], Awaitable[Any]]) -> float:
+    """Return the seconds for which a call blocked the event loop, 0 if other tasks could run."""
     longest, ended = 0.0, False
 
     async def heartbeat() -> None:
@@ -361,7 +361,7 @@ def answer_elsewhere(names: dict[str, Any]) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-# -- what a process holds ------------------------------------------------------------------------
+# -- open threads and files ----------------------------------------------------------------------
 
 
 def open_threads() -> int:

@@ -23,7 +23,7 @@ class Step:
     Attributes:
         text: The line that a report shows, empty for a mere check.
         code: The same step in Python.
-        result: What the step returned, as text.
+        result: The result of the step, as text.
     """
 
     text: LazyText
@@ -41,7 +41,7 @@ class Step:
         return self.code if isinstance(self.code, Code) else self.code()
 
     def with_result(self, result: LazyText) -> Step:
-        """Return the same step with what it returned."""
+        """Return the same step with its result."""
         return replace(self, result=result)
 
 

@@ -49,7 +49,7 @@ def attempt_add(s: Story, a: Handle, content: str) -> Exception | None:
         The exception, or None. A message whose add raised may be stored or not.
     """
     error = a.try_add([HumanMessage(content)])
-    code = fill("({} if error is None else {}).append({})", KEPT, UNSURE, source(content))
+    code = fill("({} if error else {}).append({})", UNSURE, KEPT, source(content))
     s.steps.append(Step("", code))
     return error
 

@@ -1,4 +1,4 @@
-"""Sessions: what the body of a contract uses to open histories and to act on them."""
+"""Sessions, with which the bodies of contracts open histories and use them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from chat_history_conformance.diagnosis.compare import (
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script import id_source, script
 from chat_history_conformance.diagnosis.script_claims import are_messages
-from chat_history_conformance.diagnosis.script_helpers import claim, give_up_after
+from chat_history_conformance.diagnosis.script_helpers import claim, end_after
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import How
 from chat_history_conformance.drivers.errors import Hung, SecondProcessLost, is_server_error
@@ -217,7 +217,7 @@ class Story:
     ) -> NoReturn:
         """Fail as `check` does if the claim does not hold.
 
-        For what the run knows from its model: the script can only make a similar claim.
+        Use it if the run compares with its model, and the script can only make a similar claim.
         """
         code = call(claim, call(holds, *map(source, arguments)), source(summary))
         self.steps.append(Step("", code))
@@ -275,7 +275,7 @@ class Story:
             raise error
         if isinstance(error, Hung):
             summary = f"`{operation}` did not return: {error}"
-            code = call(give_up_after, Code(f"{self.subject.limit:g}"), source(summary))
+            code = call(end_after, Code(f"{self.subject.limit:g}"), source(summary))
             self.steps.insert(-1, Step("", code))
             self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
         if isinstance(error, SecondProcessLost):
