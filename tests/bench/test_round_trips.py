@@ -30,6 +30,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from chat_history_backends.kafka import KafkaChatMessageHistory, topics
 from chat_history_conformance import servers
 from chat_history_conformance.bench.counting import kafka_frames, kafka_proxy, round_trips
+from chat_history_conformance.bench.counting.counter import CannotCount, RoundTripCounter
 from chat_history_conformance.bench.counting.kafka_frames import FETCH, PRODUCE
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.registry import resolve
@@ -63,7 +64,7 @@ def _undeclared() -> Backend:
 
 
 @pytest.fixture
-def counted() -> Iterator[round_trips.RoundTripCounter]:
+def counted() -> Iterator[RoundTripCounter]:
     with round_trips.counter_for(_undeclared()) as counted:
         assert counted.problem is None
         yield counted
@@ -144,7 +145,7 @@ def _authority() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def test_request_with_its_answer_counts_once(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
+    address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     with _client(address) as client:
         for expected in range(1, 4):
@@ -157,7 +158,7 @@ def test_request_with_its_answer_counts_once(
 @pytest.mark.parametrize("send", ["send", "sendall", "sendmsg"])
 @pytest.mark.parametrize("receive", ["recv", "recv_into", "recvmsg", "recvfrom", "makefile"])
 def test_every_method_of_a_socket_is_watched(
-    send: str, receive: str, address: tuple[str, int], counted: round_trips.RoundTripCounter
+    send: str, receive: str, address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     if not (hasattr(socket.socket, send) and hasattr(socket.socket, receive)):
         pytest.skip(f"this system has no {send} or no {receive}")
@@ -172,7 +173,7 @@ def test_every_method_of_a_socket_is_watched(
 
 
 def test_two_requests_before_the_first_answer_count_once(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
+    address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     with _client(address) as client:
         client.sendall(b"one\n")
@@ -183,7 +184,7 @@ def test_two_requests_before_the_first_answer_count_once(
 
 
 def test_greeting_of_a_server_does_not_count(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
+    address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     with socket.create_connection(address, 10) as client:
         client.sendall(b"")
@@ -195,7 +196,7 @@ def test_greeting_of_a_server_does_not_count(
 
 
 def test_request_without_an_answer_does_not_count(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
+    address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     with _client(address) as client:
         client.sendall(b"no end of line")
@@ -209,7 +210,7 @@ def test_request_without_an_answer_does_not_count(
 
 
 def test_datagrams_do_not_count(
-    counted: round_trips.RoundTripCounter,
+    counted: RoundTripCounter,
 ) -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
@@ -224,9 +225,7 @@ def test_datagrams_do_not_count(
     assert counted.total == 0
 
 
-def test_threads_are_counted_together(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
-) -> None:
+def test_threads_are_counted_together(address: tuple[str, int], counted: RoundTripCounter) -> None:
     def ask(number: int) -> None:
         with _client(address) as client:
             for _ in range(50):
@@ -239,7 +238,7 @@ def test_threads_are_counted_together(
 
 
 def test_answer_in_another_thread_counts(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
+    address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     with _client(address) as client, ThreadPoolExecutor(1) as pool:
         for _ in range(100):
@@ -250,7 +249,7 @@ def test_answer_in_another_thread_counts(
 
 
 def test_wake_ups_of_an_event_loop_do_not_count(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
+    address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     async def ask() -> None:
         reader, writer = await asyncio.open_connection(*address)
@@ -270,7 +269,7 @@ def test_wake_ups_of_an_event_loop_do_not_count(
 
 
 def test_long_request_of_an_event_loop_counts_once(
-    address: tuple[str, int], counted: round_trips.RoundTripCounter
+    address: tuple[str, int], counted: RoundTripCounter
 ) -> None:
     text = b"x" * 5_000_000 + b"\n"
 
@@ -288,7 +287,7 @@ def test_long_request_of_an_event_loop_counts_once(
 
 
 def test_each_request_on_an_http_connection_counts_once(
-    counted: round_trips.RoundTripCounter,
+    counted: RoundTripCounter,
 ) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -320,7 +319,7 @@ def test_each_request_on_an_http_connection_counts_once(
 
 
 def test_tls_handshake_does_not_count(
-    counted: round_trips.RoundTripCounter,
+    counted: RoundTripCounter,
 ) -> None:
     server, trusting = _authority()
     with _serving(server) as address:
@@ -336,7 +335,7 @@ def test_tls_handshake_does_not_count(
 
 
 def test_tls_handshake_on_an_event_loop_does_not_count(
-    counted: round_trips.RoundTripCounter,
+    counted: RoundTripCounter,
 ) -> None:
     server, trusting = _authority()
 
@@ -357,7 +356,7 @@ def test_tls_handshake_on_an_event_loop_does_not_count(
     assert counted.total == 3
 
 
-def test_failed_attempt_to_send_does_not_count(counted: round_trips.RoundTripCounter) -> None:
+def test_failed_attempt_to_send_does_not_count(counted: RoundTripCounter) -> None:
     server_context, trusting = _authority()
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(down, up, server_hostname="127.0.0.1")
@@ -384,9 +383,7 @@ def test_failed_attempt_to_send_does_not_count(counted: round_trips.RoundTripCou
 # SQLite.
 
 
-def test_each_statement_of_sqlite_counts_once(
-    tmp_path: Path, counted: round_trips.RoundTripCounter
-) -> None:
+def test_each_statement_of_sqlite_counts_once(tmp_path: Path, counted: RoundTripCounter) -> None:
     connection = sqlite3.connect(tmp_path / "some.sqlite3")
     with contextlib.closing(connection):
         connection.execute("CREATE TABLE texts (text)")
@@ -429,14 +426,14 @@ def test_sqlite_is_unchanged_after_counting(tmp_path: Path) -> None:
 
 
 def test_imported_connect_function_is_watched_too(
-    tmp_path: Path, counted: round_trips.RoundTripCounter
+    tmp_path: Path, counted: RoundTripCounter
 ) -> None:
     with contextlib.closing(CONNECT(tmp_path / "some.sqlite3")) as connection:
         connection.execute("SELECT 1")
     assert counted.total == 1
 
 
-def test_sqlalchemy_is_watched_too(tmp_path: Path, counted: round_trips.RoundTripCounter) -> None:
+def test_sqlalchemy_is_watched_too(tmp_path: Path, counted: RoundTripCounter) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
         community = pytest.importorskip(
@@ -470,7 +467,7 @@ def test_embedded_histories_always_have_the_same_counts(
         history.close()
 
 
-def _costs_of_adding(history: Any, counted: round_trips.RoundTripCounter, count: int) -> set[int]:
+def _costs_of_adding(history: Any, counted: RoundTripCounter, count: int) -> set[int]:
     costs = set()
     for _ in range(5):
         before = counted.total
@@ -505,7 +502,7 @@ def test_asynchronous_elasticsearch_takes_the_same_round_trips(
     monkeypatch.setenv("HISTORY_ELASTICSEARCH", elasticsearch.address)
     backend = resolve("elasticsearch-async")
 
-    async def use(counted: round_trips.RoundTripCounter) -> list[int]:
+    async def use(counted: RoundTripCounter) -> list[int]:
         history = backend.factory(f"test-{uuid.uuid4().hex}")
         await history.aadd_messages([HumanMessage("the first finds the index, or makes it")])
         seen = [counted.total]
@@ -538,7 +535,7 @@ def test_elasticsearch_with_tls_takes_the_same_round_trips(secured_elasticsearch
     }
     trusting = {"ca_certs": secured_elasticsearch.ca_certs}
 
-    async def use_awaited(session_id: str, counted: round_trips.RoundTripCounter) -> list[int]:
+    async def use_awaited(session_id: str, counted: RoundTripCounter) -> list[int]:
         history = AsyncElasticsearchChatMessageHistory(
             "chat-trips",
             session_id,
@@ -574,9 +571,7 @@ def test_elasticsearch_with_tls_takes_the_same_round_trips(secured_elasticsearch
 
 
 @pytest.fixture
-def on_kafka(
-    kafka: Server, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[round_trips.RoundTripCounter]:
+def on_kafka(kafka: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[RoundTripCounter]:
     for name, value in kafka.environment.items():
         monkeypatch.setenv(name, value)
     with round_trips.counter_for(resolve("kafka")) as counted:
@@ -584,9 +579,7 @@ def on_kafka(
         yield counted
 
 
-def _least(
-    counted: round_trips.RoundTripCounter, operation: Callable[[], object], times: int = 8
-) -> int:
+def _least(counted: RoundTripCounter, operation: Callable[[], object], times: int = 8) -> int:
     costs = []
     for _ in range(times):
         before = counted.total
@@ -606,7 +599,7 @@ def _batch(count: int) -> list[HumanMessage]:
     return [HumanMessage(f"{number} {'x' * 150}") for number in range(count)]
 
 
-def test_operations_on_kafka_have_exact_counts(on_kafka: round_trips.RoundTripCounter) -> None:
+def test_operations_on_kafka_have_exact_counts(on_kafka: RoundTripCounter) -> None:
     history = _open_on_kafka()
     assert _least(on_kafka, lambda: _open_on_kafka(history.session_id)) == 0
     assert _least(on_kafka, lambda: history.add_messages(_batch(1))) == 1
@@ -620,7 +613,7 @@ def test_operations_on_kafka_have_exact_counts(on_kafka: round_trips.RoundTripCo
 
 
 def test_long_conversation_on_kafka_always_has_the_same_count(
-    on_kafka: round_trips.RoundTripCounter,
+    on_kafka: RoundTripCounter,
 ) -> None:
     history = _open_on_kafka()
     history.add_messages(_batch(10_000))
@@ -648,7 +641,7 @@ def _ends(history: Any) -> None:
     ids=["list_topics", "list_topics of the producer", "watermarks", "a flushed record"],
 )
 def test_one_more_request_per_add_counts(
-    extra: Callable[[Any], object], costs: set[int], on_kafka: round_trips.RoundTripCounter
+    extra: Callable[[Any], object], costs: set[int], on_kafka: RoundTripCounter
 ) -> None:
     history = _open_on_kafka()
     plain = _least(on_kafka, lambda: history.add_messages(_batch(1)))
@@ -657,7 +650,7 @@ def test_one_more_request_per_add_counts(
 
 
 def test_records_that_a_producer_gets_at_once_count_once(
-    on_kafka: round_trips.RoundTripCounter, half_read: tuple[bytes, bytes]
+    on_kafka: RoundTripCounter, half_read: tuple[bytes, bytes]
 ) -> None:
     from confluent_kafka import Producer
 
@@ -675,7 +668,7 @@ def test_records_that_a_producer_gets_at_once_count_once(
 
 
 def test_parallel_requests_to_kafka_count_once(
-    on_kafka: round_trips.RoundTripCounter, half_read: tuple[bytes, bytes]
+    on_kafka: RoundTripCounter, half_read: tuple[bytes, bytes]
 ) -> None:
     from confluent_kafka.admin import (  # type: ignore[attr-defined]
         AdminClient,
@@ -698,7 +691,7 @@ def test_parallel_requests_to_kafka_count_once(
 
 
 def test_request_shortly_after_another_does_not_count(
-    on_kafka: round_trips.RoundTripCounter,
+    on_kafka: RoundTripCounter,
     half_read: tuple[bytes, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -731,7 +724,7 @@ def test_request_shortly_after_another_does_not_count(
 
 
 def test_fetch_at_the_end_does_not_count(
-    kafka: Server, on_kafka: round_trips.RoundTripCounter, half_read: tuple[bytes, bytes]
+    kafka: Server, on_kafka: RoundTripCounter, half_read: tuple[bytes, bytes]
 ) -> None:
     from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -762,7 +755,7 @@ def test_fetch_at_the_end_does_not_count(
 
 
 def test_concurrent_adds_on_kafka_share_round_trips(
-    on_kafka: round_trips.RoundTripCounter,
+    on_kafka: RoundTripCounter,
 ) -> None:
     first = _open_on_kafka()
     handles = [_open_on_kafka(first.session_id) for _ in range(8)]
@@ -776,7 +769,7 @@ def test_concurrent_adds_on_kafka_share_round_trips(
 
 
 def test_history_of_another_package_on_kafka_is_counted(
-    on_kafka: round_trips.RoundTripCounter,
+    on_kafka: RoundTripCounter,
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is being sunset
@@ -984,7 +977,7 @@ def test_short_message_is_an_error() -> None:
 
 
 def test_counter_raises_after_a_message_of_an_unknown_version(
-    on_kafka: round_trips.RoundTripCounter, monkeypatch: pytest.MonkeyPatch
+    on_kafka: RoundTripCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (proxy,) = kafka_proxy._proxies.values()
     monkeypatch.setattr(proxy, "unknown", "")
@@ -992,7 +985,7 @@ def test_counter_raises_after_a_message_of_an_unknown_version(
     with socket.create_connection((host, int(port)), 10) as client:
         client.sendall(_frame(FETCH, 99, b""))
         client.recv(100)  # the broker answers or closes the connection after the proxy has seen it
-    with pytest.raises(round_trips.CannotCount, match=r"Fetch \(API key 1\) in version 99"):
+    with pytest.raises(CannotCount, match=r"Fetch \(API key 1\) in version 99"):
         on_kafka.total  # noqa: B018
 
 
@@ -1112,7 +1105,7 @@ def test_counters_in_threads_count_the_whole_process(address: tuple[str, int]) -
         assert list(pool.map(count, range(2))) == [2, 2]
 
 
-def test_counter_cannot_be_entered_twice_at_once(counted: round_trips.RoundTripCounter) -> None:
+def test_counter_cannot_be_entered_twice_at_once(counted: RoundTripCounter) -> None:
     with pytest.raises(RuntimeError, match="make another one"):
         counted.__enter__()
 

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from chat_history_conformance import servers
+from chat_history_conformance.bench.counting.counter import CannotCount, RoundTripCounter
 from chat_history_conformance.bench.counting.kafka_frames import (
     FETCH,
     PRODUCE,
@@ -39,7 +40,6 @@ from chat_history_conformance.bench.counting.kafka_frames import (
     fetch_offsets,
     produce_timestamp,
 )
-from chat_history_conformance.bench.counting.round_trips import CannotCount, RoundTripCounter
 
 __all__ = ["QUIET_SECONDS", "KafkaCounter", "Proxy"]
 

@@ -16,16 +16,16 @@ import sqlite3
 import ssl
 import sys
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
+from chat_history_conformance.bench.counting.counter import RoundTripCounter
 from chat_history_conformance.declaration.backend import Backend
 
-__all__ = ["CannotCount", "DeclaredCounter", "RoundTripCounter", "SocketCounter", "counter_for"]
+__all__ = ["DeclaredCounter", "SocketCounter", "counter_for"]
 
 _IS_WINDOWS = os.name == "nt"
 _WINDOWS = (
@@ -36,68 +36,6 @@ _RECORD_TYPES = range(20, 24)
 _MAX_RECORD = 2**14 + 2048
 _SENDING = ("send", "sendall")
 _RECEIVING = ("recv", "recv_into", "recvmsg", "recvmsg_into", "recvfrom", "recvfrom_into")
-
-
-class CannotCount(Exception):
-    """Round trips that cannot be counted. The text says why."""
-
-
-class RoundTripCounter(ABC):
-    """Counts round trips while it is entered. Open the backend's history after that.
-
-    Several counters may be entered at once, and in several threads. Each counts the round trips of
-    all threads of the process.
-    """
-
-    problem: str | None = None
-    """The reason why it cannot count and what would help, or None. Read it after entering, because
-    some reasons are only known then. `total` means nothing if there is one."""
-
-    def __init__(self) -> None:
-        self._before = 0
-        self._after: int | None = 0
-        self._entered = contextlib.ExitStack()
-
-    @property
-    def total(self) -> int:
-        """The number of round trips since the counter was entered, until it was left.
-
-        Raises:
-            CannotCount: A client sent something that the counter does not understand.
-        """
-        return (self._so_far() if self._after is None else self._after) - self._before
-
-    def __enter__(self) -> RoundTripCounter:
-        if self._after is None:
-            raise RuntimeError("this counter is already counting: make another one")
-        if self.problem is None:
-            try:
-                self._entered.enter_context(self._watching())
-                self._before, self._after = self._so_far(), None
-            except CannotCount as error:
-                self._entered.close()
-                self.problem = str(error)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._after is None:
-            try:
-                self._after = self._so_far()
-            except CannotCount as error:
-                self.problem, self._after = str(error), self._before
-        self._entered.close()
-
-    @abstractmethod
-    def _so_far(self) -> int:
-        """Return a number that grows by one with each round trip."""
-
-    def _watching(self) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which the process is watched.
-
-        Raises:
-            CannotCount: It cannot be watched.
-        """
-        return contextlib.nullcontext()
 
 
 def counter_for(backend: Backend) -> RoundTripCounter:

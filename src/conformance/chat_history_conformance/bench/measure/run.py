@@ -15,11 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
-from chat_history_conformance.bench.counting.round_trips import (
-    CannotCount,
-    RoundTripCounter,
-    counter_for,
-)
+from chat_history_conformance.bench.counting.counter import CannotCount, RoundTripCounter
+from chat_history_conformance.bench.counting.round_trips import counter_for
 from chat_history_conformance.bench.measure import statistics
 from chat_history_conformance.bench.measure.contenders import Contender, describe_error
 from chat_history_conformance.bench.measure.operations import Operation, Trial
