@@ -51,7 +51,7 @@ class ForeignServer(Server):
 
 
 @dataclass
-class RecordingLadder:
+class RecordingLauncher:
     """A replacement of the launcher that starts the served control and records the requests."""
 
     asked: list[tuple[str, Choice, bool, dict[str, Any]]] = field(default_factory=list)
@@ -92,12 +92,12 @@ def listens(address: str) -> bool:
 @pytest.fixture
 def recorder(
     monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
-) -> Iterator[RecordingLadder]:
+) -> Iterator[RecordingLauncher]:
     """Replace the launcher, and declare `mine`, which uses the server that it starts."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.delenv(servers.CONFIG_VARIABLE, raising=False)
     pytester.makeconftest(DECLARED)
-    replacement = RecordingLadder()
+    replacement = RecordingLauncher()
     monkeypatch.setattr(launcher, "start", replacement.start)
     yield replacement
     for server in replacement.started:
@@ -117,7 +117,7 @@ WHOLE = dict(catalogue.load())
 
 
 def test_one_server_is_started_and_named_in_the_header_and_the_reports(
-    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
+    run: Run, recorder: RecordingLauncher, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(
         f"{DECLARED}\nhistory_backend('other', server='kafka')(lambda i: mine(i))"
@@ -141,7 +141,7 @@ def test_one_server_is_started_and_named_in_the_header_and_the_reports(
 
 
 def test_the_run_stops_the_server_and_restores_the_environment(
-    run: Run, recorder: RecordingLadder
+    run: Run, recorder: RecordingLauncher
 ) -> None:
     assert run(MINE).ret == pytest.ExitCode.OK
     assert recorder.started
@@ -165,7 +165,7 @@ def test_the_server_is_stopped_after_every_kind_of_failure(
     arguments: list[str],
     status: int,
     run: Run,
-    recorder: RecordingLadder,
+    recorder: RecordingLauncher,
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -191,19 +191,19 @@ def raising(session_id):
     assert os.environ[VARIABLE] == "as-before:1"
 
 
-def test_collect_only_starts_no_server(run: Run, recorder: RecordingLadder) -> None:
+def test_collect_only_starts_no_server(run: Run, recorder: RecordingLauncher) -> None:
     result = run(MINE, "--co", "-q")
     assert result.ret == pytest.ExitCode.OK
     assert recorder.asked == []
 
 
-def test_a_backend_without_a_server_starts_no_server(run: Run, recorder: RecordingLadder) -> None:
+def test_a_backend_without_a_server_starts_no_server(run: Run, recorder: RecordingLauncher) -> None:
     run("--history-backend=memory").assert_outcomes(passed=6)
     assert recorder.asked == []
 
 
 def test_a_server_that_cannot_be_started_is_a_usage_error(
-    run: Run, recorder: RecordingLadder
+    run: Run, recorder: RecordingLauncher
 ) -> None:
     recorder.trouble = ServerError("no kafka server can be had here:\n  do this or that")
     result = run(MINE)
@@ -213,7 +213,7 @@ def test_a_server_that_cannot_be_started_is_a_usage_error(
 
 
 def test_the_options_reach_the_ladder(
-    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
+    run: Run, recorder: RecordingLauncher, pytester: pytest.Pytester
 ) -> None:
     Path("secrets.toml").write_text('[kafka]\n"sasl.password" = "hush"\n', encoding="utf-8")
     pytester.makeini("[pytest]\nhistory_server = jvm\n")
@@ -226,7 +226,7 @@ def test_the_options_reach_the_ladder(
 
 
 def test_factories_get_client_settings_during_the_run_only(
-    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
+    run: Run, recorder: RecordingLauncher, pytester: pytest.Pytester
 ) -> None:
     Path("client.toml").write_text("[kafka]\nacks = 'all'\n", encoding="utf-8")
     pytester.makeconftest(
@@ -250,7 +250,7 @@ def test_factories_get_client_settings_during_the_run_only(
     ],
 )
 def test_client_settings_that_cannot_be_read_are_a_usage_error(
-    text: str | None, error: str, run: Run, recorder: RecordingLadder
+    text: str | None, error: str, run: Run, recorder: RecordingLauncher
 ) -> None:
     if text is not None:
         Path("client.toml").write_text(text, encoding="utf-8")
@@ -270,7 +270,7 @@ def test_client_settings_that_cannot_be_read_are_a_usage_error(
     ],
 )
 def test_an_unknown_kind_or_way_is_a_usage_error(
-    argument: str, error: str, run: Run, recorder: RecordingLadder
+    argument: str, error: str, run: Run, recorder: RecordingLauncher
 ) -> None:
     result = run(MINE, argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -294,7 +294,7 @@ def test_a_server_option_without_a_backend_is_a_usage_error(argument: str, run: 
 
 
 def test_a_declared_unknown_kind_of_server_names_the_nearest_one(
-    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
+    run: Run, recorder: RecordingLauncher, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(DECLARED.replace('server="kafka"', 'server="kafak"'))
     result = run(MINE)
@@ -305,7 +305,7 @@ def test_a_declared_unknown_kind_of_server_names_the_nearest_one(
 
 
 def test_an_address_is_shown_without_its_user_and_password(
-    run: Run, recorder: RecordingLadder
+    run: Run, recorder: RecordingLauncher
 ) -> None:
     recorder.instead = lambda server: ForeignServer("address", f"x://me:hush@{server.address}")
     result = run(MINE, "-k", "nothing")
@@ -318,7 +318,7 @@ def test_an_address_is_shown_without_its_user_and_password(
 
 
 def test_data_on_a_server_of_the_run_is_disposable(
-    run: Run, recorder: RecordingLadder, small_catalogue: dict[str, Contract]
+    run: Run, recorder: RecordingLauncher, small_catalogue: dict[str, Contract]
 ) -> None:
     only(small_catalogue, "isolation.empty_id")
     run(MINE).assert_outcomes(passed=2)
@@ -329,7 +329,7 @@ def test_data_on_a_server_of_the_run_is_disposable(
 
 
 def test_a_mock_server_makes_the_verdict_incomplete_with_the_reason(
-    run: Run, recorder: RecordingLadder
+    run: Run, recorder: RecordingLauncher
 ) -> None:
     recorder.instead = lambda server: ForeignServer("mock", server.address)
     result = run(MINE, "--history-report=report.json", "--history-report=report.md")
@@ -380,7 +380,7 @@ def test_fault_contracts_without_faults_are_not_applicable_with_the_reason(
     arguments: list[str],
     reason: str,
     run: Run,
-    recorder: RecordingLadder,
+    recorder: RecordingLauncher,
     small_catalogue: dict[str, Contract],
 ) -> None:
     only(small_catalogue, "faults.killed_server_keeps_acknowledged")
@@ -401,7 +401,7 @@ def test_fault_contracts_are_not_applicable_without_a_server(
 
 
 def test_faults_kill_and_restart_the_server(
-    run: Run, recorder: RecordingLadder, small_catalogue: dict[str, Contract]
+    run: Run, recorder: RecordingLauncher, small_catalogue: dict[str, Contract]
 ) -> None:
     only(small_catalogue, "faults.killed_server_keeps_acknowledged", "ordering.within_batch")
     run(MINE, "--history-faults").assert_outcomes(passed=5)
@@ -410,7 +410,7 @@ def test_faults_kill_and_restart_the_server(
 
 def test_a_history_that_loses_acknowledged_messages_is_found(
     run: Run,
-    recorder: RecordingLadder,
+    recorder: RecordingLauncher,
     small_catalogue: dict[str, Contract],
     pytester: pytest.Pytester,
 ) -> None:
@@ -436,13 +436,17 @@ def test_a_history_that_loses_acknowledged_messages_is_found(
     result = run(MINE, "--history-faults", "-k", "sync and not async")
     result.assert_outcomes(failed=1, deselected=1)
     output = result.stdout.str()
-    for line in ("lost 4 of 4 messages", "the server is killed", "please('kill the server')"):
+    for line in (
+        "lost 4 of 4 messages",
+        "the server is killed",
+        "please('kill the server', 'HISTORY_KAFKA')",
+    ):
         assert line in output
     assert f"os.environ['{VARIABLE}']" in output
 
 
 def test_a_server_that_disappears_makes_the_verdict_incomplete(
-    run: Run, recorder: RecordingLadder, pytester: pytest.Pytester
+    run: Run, recorder: RecordingLauncher, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(
         DECLARED.replace(
