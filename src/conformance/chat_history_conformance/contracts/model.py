@@ -55,33 +55,39 @@ def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move])
         if handle is None:
             handle = handles[move.place] = s.open(_session(move.place, shared))
         match move.what:
-            case "add":
-                batch = [HumanMessage(f"m{number + index}") for index in range(move.size)]
-                handle.add(batch)
-                number += move.size
-            case "add_one":
-                handle.add_one(HumanMessage(f"m{number}"))
-                number += 1
             case "read":
                 handle.reads_back()
             case "read_all":
                 for open_handle in handles.values():
                     open_handle.reads_back()
-            case "clear":
-                handle.clear()
-            case "rewrite":  # as code that trims or summarises does: as many other messages
-                length = len(handle.model.stored) or 1
-                handle.clear()
-                handle.add([HumanMessage(f"m{number + index}") for index in range(length)])
-                number += length
             case "reopen":
                 held = sum(other.session == handle.session for other in handles.values()) > 1
                 # Only a durable history must keep a session after its last handle was closed.
                 if shared and (held or "durable" not in lacks):
                     handle.release()
                     del handles[move.place]
+            case _:
+                number += _write(handle, move, number)
     for handle in handles.values():
         handle.reads_back()
+
+
+def _write(handle: Handle, move: Move, number: int) -> int:
+    """Add or clear, with new messages numbered from `number`, and return how many were added."""
+    match move.what:
+        case "add_one":
+            handle.add_one(HumanMessage(f"m{number}"))
+            return 1
+        case "clear":
+            handle.clear()
+            return 0
+        case "rewrite":  # as code that trims or summarises does: as many other messages
+            size = len(handle.model.stored) or 1
+            handle.clear()
+        case _:
+            size = move.size
+    handle.add([HumanMessage(f"m{number + index}") for index in range(size)])
+    return size
 
 
 def _session(place: int, shared: bool) -> str:
