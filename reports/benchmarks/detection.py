@@ -1,11 +1,11 @@
-"""How often `bench compare` is wrong and how often right: A against A, and injected slowdowns.
+"""Measure how often `bench compare` is right: A against A, and with injected slowdowns.
 
 python reports/benchmarks/detection.py measure EXPERIMENT --count N [--into FILE]
 python reports/benchmarks/detection.py report [--from FILE]
 
-Each comparison is a real one: fresh processes by turns, decided and measured again as the command
-does it. What was found is appended to a file of lines as soon as it is known, so that an experiment
-can be stopped and continued, and the report is made of that file.
+Each comparison is real: it alternates between fresh processes, decides and measures again as the
+command does. Each result is appended to a file at once, so that an experiment can be stopped and
+continued. The report is made from that file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from chat_history_conformance.bench.compare.run import measure_pairs
 HERE = Path(__file__).parent
 
 SLOWED = '''
-"""The history in memory, its adding slower by a share of what it takes."""
+"""The history in memory, with a slower add."""
 
 import time
 
@@ -43,19 +43,19 @@ class Slowed(MemoryChatMessageHistory):
         while time.perf_counter() < until:
             pass
 '''
-"""Both sides have this around the same history, the base with a share of 0."""
+"""Both versions use this class; the share of base is 0."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One kind of comparison, done over and over.
+    """One kind of comparison, to be repeated.
 
     Attributes:
-        title: For the report.
-        operations: What is compared.
-        settings: How; the command's, but for the number of pairs and the seconds.
-        share: By how much the head's adding is slower.
-        wanted: How many of how many have to be right.
+        title: The title in the report.
+        operations: The compared operations.
+        settings: The settings of the command, with another number of pairs and other seconds.
+        share: The slowdown of the add of head, as a share.
+        wanted: The number of right results that is good enough.
     """
 
     title: str
@@ -98,12 +98,12 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 
 
 def measure(name: str, count: int, into: Path) -> None:
-    """Do an experiment so many times, and append what was found.
+    """Repeat an experiment, and append the results to a file.
 
     Args:
         name: One of `EXPERIMENTS`.
-        count: How often.
-        into: The file of lines.
+        count: The number of comparisons.
+        into: The file, with a JSON object on each line.
     """
     experiment = EXPERIMENTS[name]
     with tempfile.TemporaryDirectory() as place:
@@ -117,12 +117,16 @@ def measure(name: str, count: int, into: Path) -> None:
         for number in range(count):
             load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
             found = compare(experiment.operations, experiment.settings, measure_pair)
-            line = {"experiment": name, "load": load, "operations": [_told(one) for one in found]}
+            line = {
+                "experiment": name,
+                "load": load,
+                "operations": [_as_json(one) for one in found],
+            }
             with into.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(line) + "\n")
-            said = ", ".join(f"{one.name} {one.counted.estimate.value:.3f}" for one in found)
+            ratios = ", ".join(f"{one.name} {one.counted.estimate.value:.3f}" for one in found)
             flagged = [one.name for one in found if one.verdict in ("slower", "faster")]
-            print(f"{name} {number + 1} of {count}: {said}; found {flagged}", file=sys.stderr)
+            print(f"{name} {number + 1} of {count}: {ratios}; found {flagged}", file=sys.stderr)
 
 
 def _worker(role: Role, experiment: Experiment, place: Path) -> Worker:
@@ -133,7 +137,7 @@ def _worker(role: Role, experiment: Experiment, place: Path) -> Worker:
     return Worker(role, Path(sys.executable), directory)
 
 
-def _told(one: Operation) -> dict[str, Any]:
+def _as_json(one: Operation) -> dict[str, Any]:
     return {
         "name": one.name,
         "verdict": one.verdict,
@@ -148,7 +152,7 @@ def _told(one: Operation) -> dict[str, Any]:
 
 
 def report(lines: Iterable[str]) -> tuple[dict[str, Any], str]:
-    """What the experiments say, as a value and as Markdown."""
+    """Return the results of the experiments as a value and as Markdown."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in EXPERIMENTS}
     for line in filter(str.strip, lines):
         one = json.loads(line)
@@ -207,11 +211,10 @@ def _markdown(value: Mapping[str, Any]) -> Iterable[str]:
     yield ""
     yield (
         f"Measured on {value['system']} with {value['cores']} cores of a shared virtual machine "
-        f"and Python {value['python']}; the last column tells how much else was going on. Every "
-        "comparison is a whole one: fresh processes by turns, decided as "
-        "`history-conformance bench compare` decides, what stands out measured again. "
-        "`detection.py` does it and writes this page; [detection.jsonl](detection.jsonl) has each "
-        "of them."
+        f"and Python {value['python']}. The last column shows how busy the machine was. Every "
+        "comparison is complete: it alternates between fresh processes, and decides and measures "
+        "again as `history-conformance bench compare` does. `detection.py` runs them and writes "
+        "this page. [detection.jsonl](detection.jsonl) has the result of each."
     )
     yield ""
     yield (
@@ -230,23 +233,23 @@ def _markdown(value: Mapping[str, Any]) -> Iterable[str]:
     yield ""
     yield (
         "A false alarm is a comparison in which any operation that was not changed is called "
-        "slower or faster. Suspected once counts the operations that stood out in the first "
+        "slower or faster. `suspected once` counts the operations that looked changed in the first "
         "measurement and were measured again."
     )
     yield ""
     for one in value["experiments"].values():
         names = ", ".join(f"`{name}`" for name in one["operations"])
         ratio = one["median_ratio"]
-        tail = "" if ratio is None else f"; the first of them measured {ratio:.3f} in the middle"
+        tail = "" if ratio is None else f"; the median ratio of the first is {ratio:.3f}"
         yield f"- {one['title']}: {names}{tail}"
     yield ""
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(required=True, dest="command")
-    measuring = commands.add_parser("measure", help="do an experiment")
+    measuring = commands.add_parser("measure", help="run an experiment")
     measuring.add_argument("experiment", choices=EXPERIMENTS)
     measuring.add_argument("--count", type=int, required=True, metavar="N")
     measuring.add_argument("--into", type=Path, default=HERE / "detection.jsonl", metavar="FILE")
