@@ -64,7 +64,7 @@ def main(kind: str) -> None:
 
 
 def resolved(endpoints: tuple[str, ...]) -> list[Artifact]:
-    """A zip alone, jars with all that they depend on."""
+    """Return the coordinate of a zip, or those of jars with their dependencies."""
     group, name, version, *packaging = endpoints[0].split(":")
     if packaging:
         project = MavenContext().project(group, name)

@@ -77,27 +77,29 @@ def prose_of(path: Path) -> Iterator[Prose]:
         yield from _prose_of_page(source)
         return
     tree = ast.parse(source)
-    docstrings = set()
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(body, list):
-            continue
-        for first in body:
-            # Any string that is a statement documents something: a module, a class, a constant.
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                value = first.value
-                if isinstance(value.value, str):
-                    docstrings.add(id(value))
-                    yield Prose(value.lineno, value.value, "docstring")
+    docstrings = list(_docstrings(tree))
+    for constant in docstrings:
+        yield Prose(constant.lineno, str(constant.value), "docstring")
+    known = {id(constant) for constant in docstrings}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in docstrings and " " in node.value.strip():
+            if id(node) not in known and " " in node.value.strip():
                 yield Prose(node.lineno, node.value, "message")
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[:5] == "test_":
             yield Prose(node.lineno, node.name.replace("_", " "), "name")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield Prose(token.start[0], token.string.lstrip("# "), "comment")
+
+
+def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Yield every string that is a statement: it documents a module, a class or a constant."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for first in body if isinstance(body, list) else []:
+            value = first.value if isinstance(first, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield value
 
 
 def _prose_of_page(source: str) -> Iterator[Prose]:

@@ -39,7 +39,7 @@ def commits(path: Path) -> list[str]:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """The file of a test's timeline."""
+    """Return the file of a test's timeline."""
     return tmp_path / "line.jsonl"
 
 
