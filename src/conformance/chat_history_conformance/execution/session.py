@@ -20,8 +20,9 @@ from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, Done
 from chat_history_conformance.drivers.clock import SetClock
 from chat_history_conformance.drivers.errors import is_server_error
-from chat_history_conformance.execution.handle import Handle, refusal_of
+from chat_history_conformance.execution.handle import Handle
 from chat_history_conformance.execution.lanes import Lane, interleaving, is_read, lanes_step
+from chat_history_conformance.execution.operations import refusal_of
 from chat_history_conformance.execution.outage import Outage
 from chat_history_conformance.execution.phrase import ELSEWHERE, elsewhere, opening_code
 from chat_history_conformance.execution.story import Story
