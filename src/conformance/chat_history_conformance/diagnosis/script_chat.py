@@ -18,19 +18,19 @@ class FakeChat:
         self.answers: list[BaseMessage] = []
         self.seen: list[Any] = []  # the inputs of the model
         self.chain = RunnableWithMessageHistory(
-            RunnableGenerator(self.model, self.amodel),
+            RunnableGenerator(self._model, self._amodel),
             lambda session_id: history,
             input_messages_key="question" if keyed else None,
             history_messages_key="history" if keyed else None,
         )
         self.config: Any = {"configurable": {"session_id": "chat"}}
 
-    def model(self, inputs: Iterator[Any]) -> Iterator[BaseMessage]:
+    def _model(self, inputs: Iterator[Any]) -> Iterator[BaseMessage]:
         for given in inputs:
             self.seen.append(given)
             yield from self.answers
 
-    async def amodel(self, inputs: AsyncIterator[Any]) -> AsyncIterator[BaseMessage]:
+    async def _amodel(self, inputs: AsyncIterator[Any]) -> AsyncIterator[BaseMessage]:
         async for given in inputs:
             self.seen.append(given)
             for answer in self.answers:
@@ -41,20 +41,24 @@ class FakeChat:
         given: Any = self.seen[-1]
         return list(given["history"] if self.keyed else given)
 
-    def asked(self, question: list[BaseMessage], answers: list[BaseMessage]) -> Any:
+    def _asked(self, question: list[BaseMessage], answers: list[BaseMessage]) -> Any:
         self.answers[:] = answers
         return {"question": question} if self.keyed else question
 
     def invoke(self, question: list[BaseMessage], answers: list[BaseMessage]) -> None:
-        self.chain.invoke(self.asked(question, answers), self.config)
+        """Run one turn."""
+        self.chain.invoke(self._asked(question, answers), self.config)
 
     async def ainvoke(self, question: list[BaseMessage], answers: list[BaseMessage]) -> None:
-        await self.chain.ainvoke(self.asked(question, answers), self.config)
+        """Run one turn asynchronously."""
+        await self.chain.ainvoke(self._asked(question, answers), self.config)
 
     def stream(self, question: list[BaseMessage], answers: list[BaseMessage]) -> None:
-        for _ in self.chain.stream(self.asked(question, answers), self.config):
+        """Run one turn and read the answer as a stream."""
+        for _ in self.chain.stream(self._asked(question, answers), self.config):
             pass
 
     async def astream(self, question: list[BaseMessage], answers: list[BaseMessage]) -> None:
-        async for _ in self.chain.astream(self.asked(question, answers), self.config):
+        """Run one turn asynchronously and read the answer as a stream."""
+        async for _ in self.chain.astream(self._asked(question, answers), self.config):
             pass

@@ -313,34 +313,30 @@ class Elsewhere:
 
     def __init__(self, script: str) -> None:
         self.script = script
-        self.start_process()
+        self._start()
 
-    def start_process(self) -> None:
-        self.process = subprocess.Popen(
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
             [sys.executable, self.script, "elsewhere"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def start(self, code: str) -> None:
-        print(json.dumps([nonce, code]), file=self.process.stdin, flush=True)
-
-    def finish(self) -> list[BaseMessage]:
-        assert self.process.stdout is not None
-        answer = json.loads(self.process.stdout.readline() or '{"error": "it ended"}')
+    def __call__(self, code: str) -> list[BaseMessage]:
+        """Run a line there, and return the messages that it returns."""
+        print(json.dumps([nonce, code]), file=self._process.stdin, flush=True)
+        assert self._process.stdout is not None
+        answer = json.loads(self._process.stdout.readline() or '{"error": "it ended"}')
         if "error" in answer:
             sys.exit(f"in the second process: {answer['error']}")
         return messages_from_dict(answer["messages"])
 
-    def __call__(self, code: str) -> list[BaseMessage]:
-        self.start(code)
-        return self.finish()
-
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.start_process()
+        """Kill the process and start another."""
+        self._process.kill()
+        self._process.wait()
+        self._start()
 
 
 def answer_elsewhere(names: dict[str, Any]) -> None:
