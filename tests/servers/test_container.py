@@ -27,7 +27,8 @@ from chat_history_conformance.servers.kind import Options
 from chat_history_conformance.servers.server import Server
 from tests.servers import elasticsearch_image, kafka_image
 from tests.servers import test_elasticsearch as test_servers_elasticsearch
-from tests.servers.test_kafka import answers, consume, new_topic, produce, until
+from tests.servers.test_kafka import consume, new_topic, produce
+from tests.servers.waiting import answers, until
 
 
 @pytest.fixture(scope="module")
@@ -249,9 +250,9 @@ def test_an_elasticsearch_container_has_its_settings(node: Server) -> None:
 
 def test_a_paused_elasticsearch_container_does_not_answer_until_it_resumes(node: Server) -> None:
     node.pause()
-    assert not test_servers_elasticsearch.answers(node, 1)
+    assert not answers(node, 1)
     node.resume()
-    assert test_servers_elasticsearch.answers(node, 30)
+    assert answers(node, 30)
 
 
 def test_messages_in_an_elasticsearch_container_survive_kill_and_restart(
@@ -266,7 +267,7 @@ def test_messages_in_an_elasticsearch_container_survive_kill_and_restart(
     node.pause()
     node.kill()
     assert "the container ended with status 137" in node.ended()
-    assert not test_servers_elasticsearch.answers(node)
+    assert not answers(node)
     node.restart()
     assert node.address == address
     with history(node, session) as after:

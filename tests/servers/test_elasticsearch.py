@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +29,7 @@ from chat_history_conformance.servers.elasticsearch import KIND
 from chat_history_conformance.servers.kind import NotReady, Refused
 from chat_history_conformance.servers.server import Server
 from tests.servers.elasticsearch_node import Secured
+from tests.servers.waiting import answers, until
 
 as_root = pytest.mark.skipif(
     os.name != "posix" or os.geteuid() != 0, reason="only root runs servers as somebody else"
@@ -91,21 +91,6 @@ def request(
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def answers(server: Server, seconds: float = 5) -> bool:
-    try:
-        KIND.ask(server.address, {}, "", seconds)
-    except NotReady:
-        return False
-    return True
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @contextmanager

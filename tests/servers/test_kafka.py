@@ -9,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +24,7 @@ from chat_history_conformance.servers import ServerError, java, launcher, proces
 from chat_history_conformance.servers.kafka import KIND
 from chat_history_conformance.servers.kind import NotReady
 from chat_history_conformance.servers.server import Server
+from tests.servers.waiting import answers, until
 
 LARGEST = 50_000
 
@@ -81,21 +81,6 @@ def consume(server: Server, topic: str, number: int) -> list[bytes | None]:
         return [message.value() for message in consumer.consume(number, timeout=30)]
     finally:
         consumer.close()
-
-
-def answers(server: Server, seconds: float = 5) -> bool:
-    try:
-        KIND.ask(server.address, {}, "", seconds)
-    except NotReady:
-        return False
-    return True
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def test_the_broker_answers_at_its_address(kafka: Server) -> None:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.keeper_client import KeeperClient
+from tests.servers.waiting import until
 
 BEATING = """
 import time
@@ -42,13 +42,6 @@ def beats(directory: Path) -> int:
         return (directory / "beats").stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def beating(directory: Path) -> bool:
