@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -77,3 +81,32 @@ def test_no_module_says_the_same_name_twice_in_all() -> None:
             ):
                 names = ast.literal_eval(node.value)
                 assert len(names) == len(set(names)), path
+
+
+def _imported() -> set[str]:
+    """Return the top-level packages that the project imports, its own ones excluded."""
+    found: set[str] = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    own = {"chat_history_conformance", "chat_history_backends"}
+    return {name for name in found if name not in sys.stdlib_module_names} - own
+
+
+def test_every_imported_package_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lists = [project["dependencies"], *(extras[name] for name in extras if name != "dev")]
+    declared = {
+        re.split(r"[\[<>=~! ]", requirement)[0].lower() for one in lists for requirement in one
+    }
+    by_package = packages_distributions()
+    part_of = {"_pytest": ["pytest"], "pydantic_core": ["pydantic"]}
+    imported = _imported()
+    assert {"pydantic", "jinja2", "confluent_kafka"} <= imported
+    for package in sorted(imported):
+        distributions = part_of.get(package) or by_package.get(package, [package])
+        assert {name.lower() for name in distributions} & declared, package
