@@ -1,6 +1,6 @@
-"""A chat history in an SQLite file that passes every contract, in 40 lines. Copy it and change it.
+"""A short chat history in an SQLite file that passes the contracts. Copy it and change it.
 
-Judge it with `pytest --history-backend=minimal_history:MinimalHistory` in this directory.
+Check it with `pytest --history-backend=minimal_history:MinimalHistory` in this directory.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Benchmarks: what is measured, against what, how often, and what a change did to it."""
+"""Benchmarks: time operations, count round trips, compare versions, and render the results."""

@@ -1,1 +1,1 @@
-"""The contracts, one module a family, each readable as the text of the rule."""
+"""The contracts, one module for each family."""

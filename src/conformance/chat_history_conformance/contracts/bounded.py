@@ -144,8 +144,8 @@ def a_counted_consuming_read_returns_the_next_messages(s: Session, program: Wind
 
 @contract(
     "bounded.zero",
-    rule="A read of at most 0 messages returns an empty list or raises an error. A count of 0 "
-    "never means `unlimited`, and a consuming read with it does not move the position.",
+    rule="A read with a count of 0 returns an empty list or raises an error. A count of 0 never "
+    "means `unlimited`, and a consuming read with it does not move the position.",
     source="convention: 0 is an upper limit, as 1 is",
     cause="The count is tested with `if count:`. Or it is used in a slice from `-count`, or is "
     "checked after a message was appended.",
@@ -170,7 +170,7 @@ def a_count_of_zero_returns_no_messages(s: Session, program: tuple[Batches, list
 
 @contract(
     "bounded.zero_consumes_nothing",
-    rule="A consuming read of at most 0 messages does not move the position.",
+    rule="A consuming read with a count of 0 does not move the position.",
     source="convention: a message that was not delivered was not consumed",
     cause="The position moves past the messages that were fetched, instead of those that were "
     "returned.",

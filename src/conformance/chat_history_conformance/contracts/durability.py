@@ -125,8 +125,8 @@ def closing_again_does_nothing(s: Session, program: tuple[bool, int]) -> None:
 
 @contract(
     "durability.close_leaves_others",
-    rule="Closing one handle does not affect other handles, neither of the same session nor of "
-    "other sessions. They can still read, add and clear.",
+    rule="Closing one handle does not affect other handles of the same session or of other "
+    "sessions. They can still read, add and clear.",
     source=_CLOSE,
     cause="Handles share a client, and the first handle that is closed closes it for all.",
     remedy="Count the users of a shared client. Never close a client that was passed in.",

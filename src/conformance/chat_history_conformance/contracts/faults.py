@@ -39,9 +39,9 @@ _TOLERANCE_SECONDS = 2.0
 
 @contract(
     "faults.unreachable_raises",
-    rule="If no server is running, opening a history raises an error, or else adding and reading "
-    "do, each within the limit of one operation. An add never returns, and a read never returns a "
-    "list, not even an empty one.",
+    rule="If no server is running, opening a history raises an error. If it does not, adding and "
+    "reading raise an error. Each of these calls ends within the limit of one operation. No add "
+    "succeeds, and no read returns a list, not even an empty one.",
     source=f"{_ADD_MESSAGES}; {_MESSAGES}",
     cause="Connection errors are only logged, or are retried without end. Or a read takes an "
     "error for the end of the conversation.",
@@ -146,8 +146,8 @@ def acknowledged_messages_survive_a_killed_server(s: Session, _: None) -> None:
 @contract(
     "faults.handle_survives_restart",
     rule="A handle that was opened before the server was killed works again after the restart, "
-    "without being opened again. Reading works within the limit of one operation, and then adding "
-    "and clearing do.",
+    "without being opened again. The first read succeeds within the limit of one operation. After "
+    "it, adding and clearing succeed too.",
     source="convention: an application keeps running when its database restarts",
     cause="The connection is created once, in the constructor, and never again. Or a failed "
     "client is kept for ever.",

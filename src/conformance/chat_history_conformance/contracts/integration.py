@@ -116,8 +116,8 @@ def turns_store_exactly_the_conversation(s: Session, sizes: list[int]) -> None:
 @contract(
     "integration.keyed_turns",
     rule="`RunnableWithMessageHistory` gives the model the whole conversation, and leaves exactly "
-    "the conversation in the history, also if history and question have separate keys. The "
-    "history is then read in another thread than the one that runs the chain.",
+    "the conversation in the history, even if history and question have separate keys. In this "
+    "case the history is read in a different thread from the one that runs the chain.",
     source=f"{_RUNNABLE}: `history_messages_key`",
     cause="The history works only on the thread that opened it.",
     remedy="Allow any thread to use a handle (for sqlite3, `check_same_thread=False` and a lock).",
