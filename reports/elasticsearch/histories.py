@@ -1,4 +1,4 @@
-"""`ElasticsearchChatMessageHistory` of langchain-elasticsearch and its async twin, as shipped."""
+"""`ElasticsearchChatMessageHistory` of langchain-elasticsearch and its asynchronous class, as shipped."""
 
 import hashlib
 from collections.abc import AsyncIterator

@@ -1,1 +1,1 @@
-"""Floors and peers that the reference histories are measured against."""
+"""Floors and peers that the reference histories are compared with."""

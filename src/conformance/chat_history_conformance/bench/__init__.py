@@ -1,1 +1,1 @@
-"""Benchmarks: time operations, count round trips, compare versions, and render the results."""
+"""Benchmarks: times of operations, round trips, comparisons of versions, and their reports."""

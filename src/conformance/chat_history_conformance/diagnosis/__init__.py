@@ -1,1 +1,1 @@
-"""Find out what went wrong, and write the script that shows it."""
+"""The difference between expected and returned messages, and the script that reproduces it."""

@@ -1,1 +1,1 @@
-"""Run one contract on one backend."""
+"""The run of one contract on one backend in one mode."""

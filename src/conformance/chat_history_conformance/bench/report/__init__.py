@@ -1,1 +1,1 @@
-"""Render benchmark results for the terminal, as Markdown and as HTML."""
+"""Benchmark results, rendered for the terminal, as Markdown and as HTML."""
