@@ -1,4 +1,4 @@
-"""`ElasticsearchChatMessageHistory` of langchain-elasticsearch and its asynchronous class, as shipped."""
+"""The two histories of langchain-elasticsearch, as shipped."""
 
 import hashlib
 from collections.abc import AsyncIterator
