@@ -1,5 +1,5 @@
-"""Reference chat-message histories that pass the conformance contracts.
+"""Reference chat histories that pass the contracts of the suite.
 
-`memory` and `sqlite` need langchain-core only. `kafka` and `elasticsearch` also need a client
-library, which they import themselves. Importing this package imports no client library.
+`memory` and `sqlite` need only langchain-core. `kafka` and `elasticsearch` also need a client
+library. Importing this package imports no client library.
 """

@@ -1,4 +1,4 @@
-"""A conformance suite for chat-message histories, as a pytest plugin.
+"""A conformance suite for chat histories, as a pytest plugin.
 
 These are the names that adopters import. Each is loaded at its first use, so that declaring a
 backend loads neither Hypothesis nor langchain-core.
