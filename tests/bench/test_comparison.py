@@ -579,7 +579,7 @@ def test_unchanged_operation_has_exit_status_0(
         (["--base", "nowhere"], "nowhere is not understood"),
         (["--pairs", "3"], "at least 8"),
         (["--threshold", "-1"], "more than 0 %"),
-        (["--html", "."], "is a directory; name a file in it"),
+        (["--html", "."], "is a directory. Name a file in it"),
         (["--operations", "add_2"], "no operation of base matches add_2. There are open[sync]"),
         (["--server", "nothing"], "'nothing' is not understood"),
     ],
