@@ -80,11 +80,11 @@ def test_an_extra_copy_and_a_missing_message_are_duplicated() -> None:
 def test_the_same_messages_in_another_order_are_reordered() -> None:
     assert compared("abc", "cab") == (
         "reordered",
-        "message 1 came back in place 2 of 3",
+        "message 1 came back as message 2 of 3",
     )
     assert compared("aba", "baa") == (
         "reordered",
-        "message 1 came back in place 2 of 3",
+        "message 1 came back as message 2 of 3",
     )
 
 

@@ -168,7 +168,7 @@ def test_an_asynchronous_shape_needs_a_loop(factory: Any) -> None:
     ],
 )
 def test_an_object_that_is_not_a_history_is_refused_with_its_type(factory: Any) -> None:
-    with pytest.raises(NotAHistory, match="is not a chat history: it has none of add_messages"):
+    with pytest.raises(NotAHistory, match="is not a chat history: it has no add_messages"):
         enter(factory("mine"))
 
 

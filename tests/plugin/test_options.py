@@ -228,7 +228,7 @@ def test_the_profile_can_be_set_as_option_and_in_the_ini_file(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     run("--history-backend=memory", "--history-profile=ci", "--co").stdout.fnmatch_lines(
-        ["chat history: memory; 2 contracts in 6 modes, profile ci, seed 0"]
+        ["chat history: memory; 2 contracts (6 with each mode counted), profile ci, seed 0"]
     )
     pytester.makeini("[pytest]\nhistory_profile = thorough")
     run("--history-backend=memory", "--co").stdout.fnmatch_lines(["*profile thorough, *"])
@@ -386,7 +386,7 @@ FACTORIES = """
     [
         ("value", "names int 7, which cannot be called"),
         ("no_argument", "cannot be called with one session id"),
-        ("two_arguments", "def open_history(session_id): return two_arguments(session_id, ...)"),
+        ("two_arguments", "def open_history(session_id): return two_arguments(...)"),
         ("raising", "opening a history raised LookupError: no url is set"),
         ("nothing", "NoneType is not a chat history"),
         ("number", "int is not a chat history"),

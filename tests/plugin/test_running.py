@@ -138,14 +138,14 @@ def test_a_failure_looks_the_same_in_every_traceback_style(run: Run, style: str)
     assert "Traceback" not in text
     result.stdout.fnmatch_lines(
         [
-            "message 1 came back in place 2 of 2",
+            "message 1 came back as message 2 of 2",
             "Steps",
-            "   1. a = open('N-1')",
+            "   1. a = open('session-1')",
             "*Expected*Returned",
             "Rule  ordering.within_batch (must): *",
             "Usual cause: *",
             "What to do: *",
-            "To reproduce it without this suite*",
+            "To reproduce this failure without this suite*",
             "FAILED histories:Backwards::*- message 1 came back*",
         ]
     )

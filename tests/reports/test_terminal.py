@@ -25,7 +25,7 @@ CONTRACT = catalogue.load()["ordering.across_calls"]
 FINDING = Finding(
     kind="lost",
     summary="lost 1 of 2 messages",
-    steps=("a = open('N-1')", "a.add_messages([Human '0', Human '1'])", "a.messages"),
+    steps=("a = open('session-1')", "a.add_messages([Human '0', Human '1'])", "a.messages"),
     expected=("Human '0'", "Human '1'"),
     returned=("Human '0'",),
     reproducer="print('again')\n\nprint('and again')\n",
@@ -49,7 +49,7 @@ def test_a_failure_shows_steps_rule_cause_and_script_in_this_order() -> None:
     text = failure(CONTRACT, FINDING)
     parts = [
         "lost 1 of 2 messages",
-        "   1. a = open('N-1')",
+        "   1. a = open('session-1')",
         "   3. a.messages",
         "Expected",
         " <\n",
@@ -118,7 +118,7 @@ def test_the_summary_lists_deviations_errors_and_contracts_that_are_not_applicab
     )
     assert lines == [
         "  deviation: ordering.a: the reason",
-        "  failed but not counted: ordering.e[sync]: the reason",
+        "  failed but not counted: ordering.e[sync] (level must, since 0.1): the reason",
         "  error: ordering.b[sync]: the reason",
         "  not applicable: 2 contracts: the reason",
         "  note: durable is not supported, but worked",

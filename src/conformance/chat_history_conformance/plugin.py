@@ -187,7 +187,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.addinivalue_line("markers", _MARKER)
     backends = config.getoption("--history-backend") or config.getini("history_backend")
-    measuring = config.getoption("--history-benchmark") or config.getini("history_benchmark")
+    measuring = config.getoption("--history-benchmark")
+    if backends:
+        from chat_history_conformance.pytest_plugin.options import setting
+
+        for option in OPTIONS:
+            setting(config, option.name)  # a wrong value fails now, not at the end of the run
+        measuring = setting(config, "benchmark")
     for option in OPTIONS:
         if config.getoption(f"--history-{option.name}"):
             _check_use(option, bool(backends), bool(measuring))

@@ -119,7 +119,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     reporting = parser.add_argument_group("reports")
     reporting.add_argument("--html", type=Path, metavar="PATH", help="write a page with plots")
-    reporting.add_argument("--md", type=Path, metavar="PATH", help="write a comment as Markdown")
+    reporting.add_argument("--md", type=Path, metavar="PATH", help="write Markdown, for a comment")
     reporting.add_argument("--json", type=Path, metavar="PATH", help="write all results as JSON")
     parser.set_defaults(run=_run)
 

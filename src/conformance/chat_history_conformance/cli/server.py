@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("kind", choices=KINDS, help="the kind of server")
     parser.add_argument(
-        "--way", default="auto", help="start it as a container, jvm or mock (default: auto)"
+        "--way", default="auto", help="start the server as a container, jvm or mock (default: auto)"
     )
     parser.add_argument(
         "--port", type=int, default=0, metavar="N", help="listen on this port (default: a free one)"

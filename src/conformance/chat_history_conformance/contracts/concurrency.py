@@ -278,10 +278,11 @@ def a_concurrent_read_returns_a_prefix_per_writer(s: Session, sizes: Sizes) -> N
                         grow,
                         s.lanes[reader],
                         kind="stale",
-                        summary=f"a concurrent read returned {len(came)} messages of writer "
-                        f"{writer + 1}, but {added} were added and {before} were read before it",
-                        expected=[f"at least {max(before, added)} messages"],
-                        returned=[f"{len(came)} messages"],
+                        summary=f"a concurrent read returned {_messages(len(came))} of writer "
+                        f"{writer + 1} instead of at least {max(before, added)} "
+                        f"({added} added and {before} read before it)",
+                        expected=[f"{_messages(max(before, added))} or more"],
+                        returned=[_messages(len(came))],
                     )
                 before = len(came)
 
@@ -492,7 +493,18 @@ def a_batch_stays_together_among_writers(s: Session, sizes: Sizes) -> None:
                 handles[0].result,
                 batch,
                 kind="reordered",
-                summary=f"messages of another writer interrupt the batch {batch[0]} to {batch[-1]}",
+                summary=_broken_batch(batch, got),
                 expected=[",".join(batch)],
                 returned=[str(item.content) for item in got],
             )
+
+
+def _broken_batch(batch: Sequence[Any], got: Sequence[Any]) -> str:
+    name = str(batch[0]) if len(batch) == 1 else f"{batch[0]} to {batch[-1]}"
+    if set(batch) - {item.content for item in got}:
+        return f"a message of the batch {name} is missing"
+    return f"the messages of the batch {name} do not follow one another"
+
+
+def _messages(number: int) -> str:
+    return f"{number} message{'s'[: number != 1]}"

@@ -235,7 +235,7 @@ def _adopt(name: str, found: Any, origin: Origin) -> Backend:
     except TypeError as error:
         raise DeclarationError(
             f"--history-backend={name} cannot be called with one session id ({error}). Wrap it: "
-            f"def open_history(session_id): return {origin.attribute}(session_id, ...)."
+            f"def open_history(session_id): return {origin.attribute}(...)."
         ) from error
     except ValueError:  # a callable without a signature is called without this check
         return _undeclared(name, found, origin)

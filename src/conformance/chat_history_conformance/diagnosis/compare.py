@@ -175,7 +175,7 @@ def _describe_order(facts: _Facts, keys: Sequence[Canonical]) -> str:
     index = next(number for number, (kept, key) in enumerate(places) if key not in kept.keys)
     wanted = facts.expected[index].keys
     place = next(number for number in range(index, len(keys)) if keys[number] in wanted)
-    return f"message {index + 1} came back in place {place + 1} of {len(keys)}"
+    return f"message {index + 1} came back as message {place + 1} of {len(keys)}"
 
 
 def _describe_alteration(facts: _Facts, unknown: Sequence[Canonical]) -> str:

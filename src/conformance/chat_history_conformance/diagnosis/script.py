@@ -16,11 +16,21 @@ from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin, origin_of
-from chat_history_conformance.diagnosis.code import Code, Need, call, fill, given, join, need_of
+from chat_history_conformance.diagnosis.code import (
+    Code,
+    Need,
+    call,
+    fill,
+    given,
+    join,
+    lazily,
+    need_of,
+)
 from chat_history_conformance.diagnosis.script_helpers import (
     Elsewhere,
     answer_elsewhere,
     opened,
+    under_a_loop,
 )
 from chat_history_conformance.diagnosis.steps import Step
 
@@ -48,8 +58,11 @@ def script(
     used = _resolved({*body.needs, *frame.needs, *openings.needs})
     blocks = [f'"""{_one_line(summary)} - {backend.name}, {label}"""', ""]
     blocks += [*_imports(used), "", *openings.text.splitlines()]
-    for part in used.carried:
-        blocks += ["", "", part] if part.startswith(("def ", "class ", "async ")) else [part]
+    carried = [(part, part.startswith(("def ", "class ", "async "))) for part in used.carried]
+    if not all(is_block for _, is_block in carried):
+        blocks.append("")
+    for part, is_block in carried:
+        blocks += ["", "", part] if is_block else [part]
     story = body.indented().text or "    pass"
     blocks += ["", "", "def story():", story, "", "", frame.text]
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join(blocks)) + "\n"
@@ -66,6 +79,8 @@ def opener(
     factory, arguments = given("open_history"), session_id
     if ttl is not None:
         factory, arguments = given("open_with_ttl"), fill("{}, {}", session_id, repr(ttl[0]))
+    if how == "async" and ttl is None and _is_history_class(backend.factory):
+        return lazily(under_a_loop, fill("{}({})", factory, arguments)), True
     if how == "async" or not _is_plain(backend.factory):
         return call(opened, factory, arguments), True
     return fill("{}({})", factory, arguments), False
@@ -90,6 +105,12 @@ def id_source(template: str) -> Code:
     return Code(repr(template))
 
 
+def _is_history_class(factory: Any) -> bool:
+    """Return whether instances of the factory are histories that need no further opening."""
+    adds = hasattr(factory, "add_messages") or hasattr(factory, "aadd_messages")
+    return inspect.isclass(factory) and adds and not hasattr(factory, "__await__")
+
+
 def _is_plain(factory: Any) -> bool:
     """Return whether calling the factory gives the history itself, as far as can be seen."""
     shapes = (inspect.isgeneratorfunction, inspect.isasyncgenfunction, inspect.iscoroutinefunction)
@@ -108,7 +129,7 @@ def _frame(needs: frozenset[Need], racy: bool) -> Code:
             Code("    sys.exit()\n"),
             fill("elsewhere = {}", call(Elsewhere, Code("__file__"))),
         ]
-    new_nonce = 'nonce = f"repro{uuid.uuid4().hex[:10]}"'
+    new_nonce = 'nonce = f"repro{uuid.uuid4().hex[:10]}"  # each run uses new session ids'
     if racy:
         lines += [Code(f"for _ in range({_ATTEMPTS}):  # a race does not show every time")]
         lines += [Code(f"    {new_nonce}", frozenset({Need("uuid")})), Code("    story()")]

@@ -98,7 +98,7 @@ def _need_history(value: Any) -> Any:
         raise NotAHistory("a generator that yielded nothing is not a chat history")
     if not is_history(value):
         raise NotAHistory(
-            f"{type(value).__name__} is not a chat history: it has none of add_messages, "
-            "aadd_messages and add_message"
+            f"{type(value).__name__} is not a chat history: it has no add_messages, "
+            "aadd_messages or add_message"
         )
     return value

@@ -174,17 +174,17 @@ def run(
         pass  # `examples` has kept its finding
     except _TimeIsUp:
         if examples.found is not None:
-            notes.append("not minimal: the time for finding a shorter example was up")
+            notes.append("these steps may not be the shortest: the time to shorten them was up")
     except _Decided as decision:
         decided = decision.cause
     except Flaky:
-        notes.append("flaky: the same steps did not fail every time")
+        notes.append("the same steps did not fail every time")
     result = replace(
         blank, examples=examples.examples, duration_s=round(time.monotonic() - started, 4)
     )
     if examples.found is not None:
         if contract.racy:
-            notes.append("not minimal: a race is not shortened")
+            notes.append("these steps may not be the shortest: the suite does not shorten races")
         finding = replace(examples.found, notes=(*examples.found.notes, *notes))
         return replace(result, outcome="failed", reason=finding.summary, finding=finding)
     if isinstance(decided, NotApplicable):

@@ -119,7 +119,7 @@ class Handle(Operations):
         def code() -> Code:
             return fill("{}, error, took = {}", variable, lazily(attempted, phrase.code()))
 
-        story.steps.append(Step(phrase.text, code))
+        story.steps.append(Step(phrase.text, code, name=variable))
         try:
             got = list(self._carry_out(phrase, operation, bounds, how))
         except ConformanceFailure as failure:
@@ -165,7 +165,7 @@ class Handle(Operations):
 
         condition = call(enough, source(self.result), *map(source, arguments)).text
         text = f"{now(step.text)}, again and again until {condition}, at most {seconds:.2f} s"
-        story.steps.append(Step(text, code, step.result))
+        story.steps.append(Step(text, code, step.result, variable))
         return got
 
     def text(self, function: str = "str") -> str:
@@ -210,7 +210,8 @@ class Handle(Operations):
         if called is not None:
             kind, summary = called[0], f"{summary} {called[1]}"
         if kind in ("lost", "resurrected") and late and expected is None and self._is_stale():
-            kind, summary = "stale", f"{self.name} returned an earlier state: {summary} so far"
+            detail = f", without {summary[5:]}" if kind == "lost" else f": {summary}"
+            kind, summary = "stale", f"{self.name} returned an earlier state{detail}"
         self._fail_read(read, wanted, Difference(kind, summary))
 
     def expect_part(

@@ -36,8 +36,9 @@ def lanes_step(backend: Backend, lanes: Sequence[Lane], mode: Mode) -> Step:
     return Step(lambda: _lanes_text(lanes, how), lambda: _lanes_code(backend, lanes, how))
 
 
-def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]]) -> str | None:
+def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]], mode: Mode) -> str | None:
     """Return the times of concurrent calls as a note, or None if there were none."""
+    how: How = "async" if mode == "async" else "sync"
     events = sorted(
         (item.started, item.ended, number, position)
         for number, lane in enumerate(done)
@@ -46,11 +47,11 @@ def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]]) -> str |
     if not events:
         return None
     start = events[0][0]
-    texts = ["interleaving, in ms from the first call:"]
+    texts = ["start and end of each call, in ms from the first call:"]
     for started, ended, number, position in events[:_SHOWN_EVENTS]:
         error = done[number][position].error
         outcome = f"  raised {type_name(error)}" if error is not None else ""
-        operation = _item_text(*lanes[number][position], "sync")
+        operation = _item_text(*lanes[number][position], how)
         texts.append(
             f"  {(started - start) * 1000:8.2f} to {(ended - start) * 1000:8.2f}  "
             f"lane {number + 1}: {operation}{outcome}"
@@ -104,7 +105,7 @@ def _item_text(handle: Handle, name: str, args: tuple[Any, ...], how: How) -> st
         return f"wait {args[0]:g} s"
     if name == "open":
         place = "  in a second process" if handle.in_second_process else ""
-        return f"{handle.name} = open({show(handle.session.replace('{nonce}', 'N'))}){place}"
+        return f"{handle.name} = open({show(handle.session.replace('{nonce}', 'session'))}){place}"
     return handle.phrase(name, args, how).text()
 
 

@@ -129,7 +129,7 @@ class Operations:
                 return fill("{} = {}", variable, phrase.code())
             return fill("{}, took = {}", variable, lazily(timed, phrase.code()))
 
-        story.steps.append(Step(phrase.text, code))
+        story.steps.append(Step(phrase.text, code, name=variable))
         value = self._carry_out(phrase, operation, args, how)
         self.result = Ref(variable, value)
         story.check(

@@ -84,7 +84,7 @@ class Session(Story):
             in_this_process: Whether it is opened in this process in every mode.
         """
         handle = self._new_handle(session, in_this_process)
-        shown = show(session.replace("{nonce}", "N").replace("{number}", "1"))
+        shown = show(session.replace("{nonce}", "session").replace("{number}", "1"))
         text = f"{handle.name} = open({shown}{f', ttl_ms={ttl[0]}' if ttl else ''})"
         code = opening_code(self.subject.backend, session, handle.how, ttl)
         code = fill("{} = {}", handle.name, code)
@@ -199,7 +199,7 @@ class Session(Story):
             if handle.key in opened and not handle.is_open:
                 handle.was_opened()
         self.notes = [note for note in self.notes if not note.startswith("interleaving")]
-        note = interleaving(lanes, done)
+        note = interleaving(lanes, done, self.mode)
         self.notes += [note] if note else []
         self.lanes = [
             Ref(f"lane{number}_got", [item.value for item in lane if is_read(item.call.operation)])

@@ -30,7 +30,7 @@ from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script import id_source, script
 from chat_history_conformance.diagnosis.script_claims import are_messages
 from chat_history_conformance.diagnosis.script_helpers import claim, end_after
-from chat_history_conformance.diagnosis.steps import Step
+from chat_history_conformance.diagnosis.steps import Step, listed
 from chat_history_conformance.drivers.calls import How
 from chat_history_conformance.drivers.errors import Hung, SecondProcessLost, is_server_error
 from chat_history_conformance.execution.model import Model
@@ -39,6 +39,17 @@ from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
 
 __all__ = ["Story"]
+
+_MODE_OF = {
+    "messages": "sync",
+    "add_messages": "sync",
+    "add_message": "sync",
+    "clear": "sync",
+    "aget_messages": "async",
+    "aadd_messages": "async",
+    "aclear": "async",
+}
+"""The methods that a history without sync or async methods lacks."""
 
 
 class Story:
@@ -156,22 +167,27 @@ class Story:
         """Call a method of a value that has a name, such as `append` of a list."""
         code = fill("{}.{}({})", source(target), method, join(", ", map(source, arguments)))
         values = [values_of(argument) for argument in arguments]
-        self._try_step(method, code, lambda: getattr(target.value, method)(*values))
+        self._change_step(method, code, lambda: getattr(target.value, method)(*values))
 
     def set_attribute(self, target: Ref, name: str, value: Any) -> None:
         """Set an attribute of a value that has a name."""
         code = fill("{}.{} = {}", source(target), name, source(value))
-        self._try_step(name, code, lambda: setattr(target.value, name, value))
+        self._change_step(name, code, lambda: setattr(target.value, name, value))
 
     def set_item(self, target: Ref, key: Any, value: Any) -> None:
         """Set an item of a list or a dict that has a name."""
         code = fill("{}[{}] = {}", source(target), source(key), source(value))
-        self._try_step(str(key), code, lambda: operator.setitem(target.value, key, value))
+        self._change_step(str(key), code, lambda: operator.setitem(target.value, key, value))
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         self.steps.append(Step(f"wait {seconds:g} s", fill("{}({})", SLEEP, f"{seconds:g}")))
         time.sleep(seconds)
+
+    def _change_step(self, name: str, code: Code, action: Callable[[], Any]) -> None:
+        """Change a value that earlier steps may show: write those steps down first."""
+        self.steps = [step.settled() for step in self.steps]
+        self._try_step(name, code, action)
 
     def _try_step(self, name: str, code: Code, action: Callable[[], Any]) -> Any:
         self.steps.append(Step(code.text, code))
@@ -231,20 +247,21 @@ class Story:
         expected: Sequence[str] = (),
         returned: Sequence[str] = (),
         cause: str = "",
+        notes: Sequence[str] = (),
         error: BaseException | None = None,
     ) -> NoReturn:
         """Fail with a finding about the steps so far."""
         finding = Finding(
             kind=kind,
             summary=summary,
-            steps=tuple(line for step in self.steps if (line := step.line())),
+            steps=listed(self.steps),
             expected=tuple(expected),
             returned=tuple(returned),
             reproducer=script(
                 self.subject.backend, self.label, summary, self.steps, racy=self.racy
             ),
             cause=cause,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *notes),
         )
         raise ConformanceFailure(finding) from error
 
@@ -285,7 +302,7 @@ class Story:
         if is_server_error(error, self.subject.backend) and not self.disturbed:
             raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
         summary, cause = raised(operation, error)
-        self.fail("other", summary, cause=cause, error=error)
+        self.fail("other", summary, cause=cause, notes=_advice(operation, error), error=error)
 
     def explain_body(self, error: Exception) -> NoReturn:
         """Turn an exception of the contract's own code into a finding, if a history led to it.
@@ -304,3 +321,14 @@ class Story:
             summary=summary,
             returned=returned_lines(items),
         )
+
+
+def _advice(operation: str, error: BaseException) -> list[str]:
+    """Return a note on methods that a history does not implement."""
+    lacking = _MODE_OF.get(operation)
+    if lacking is None or type_name(error) != "NotImplementedError":
+        return []
+    return [
+        f"if the history does not support its {lacking} methods, declare it with "
+        f'lacks={{"{lacking}": "REASON"}}. The contracts then do not call them.'
+    ]

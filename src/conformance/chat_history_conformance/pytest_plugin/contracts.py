@@ -140,8 +140,8 @@ class ContractRun(HistoryRun):
         contracts = len(self.contracts)
         items = sum(len(contract.modes) for contract in self.contracts.values())
         return (
-            f"chat history: {', '.join(self.backends)}; {contracts} contracts in {items} modes, "
-            f"profile {self.profile.name}, seed {self.seed}"
+            f"chat history: {', '.join(self.backends)}; {contracts} contracts "
+            f"({items} with each mode counted), profile {self.profile.name}, seed {self.seed}"
         )
 
     @pytest.hookimpl(wrapper=True)

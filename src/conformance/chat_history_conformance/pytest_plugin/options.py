@@ -12,9 +12,19 @@ __all__ = ["chosen", "invocation_directory", "is_worker", "setting"]
 
 
 def setting(config: pytest.Config, name: str) -> Any:
-    """Return the value of `--history-NAME`, or else of its ini twin `history_NAME`."""
+    """Return the value of `--history-NAME`, or else of its ini twin `history_NAME`.
+
+    Raises:
+        pytest.UsageError: The ini twin is a flag, and its value is neither true nor false.
+    """
     given = config.getoption(f"--history-{name}")
-    return given if given is not None else config.getini(f"history_{name.replace('-', '_')}")
+    if given is not None:
+        return given
+    twin = f"history_{name.replace('-', '_')}"
+    try:
+        return config.getini(twin)
+    except (ValueError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"{twin}: {error}. Use true or false.") from error
 
 
 def chosen(config: pytest.Config, name: str, default: str, among: Sequence[str]) -> Any:

@@ -49,11 +49,12 @@ def check_path(path: Path) -> None:
             cannot be a directory.
     """
     if path.suffix.lower() not in _RENDERED:
-        found = f"is {path.suffix!r}" if path.suffix else "is missing"
-        raise ValueError(
-            f"{path}: the ending of the file name chooses the format of a report, but it {found}. "
-            f"Use one of {', '.join(ENDINGS)}."
+        found = (
+            f"the ending {path.suffix!r} is not the format of a report"
+            if path.suffix
+            else "the file name has no ending that chooses the format of the report"
         )
+        raise ValueError(f"{path}: {found}. Use one of {', '.join(ENDINGS)}.")
     check_place(path)
 
 

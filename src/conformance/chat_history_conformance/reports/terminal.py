@@ -65,7 +65,7 @@ def failure(contract: Contract, finding: Finding, *, same_as: str | None = None)
     )
     if finding.reproducer:
         code = "\n".join(f"    {line}".rstrip() for line in finding.reproducer.splitlines())
-        parts.append(f"To reproduce it without this suite, run this script:\n\n{code}")
+        parts.append(f"To reproduce this failure without this suite, run this script:\n\n{code}")
     return "\n\n".join(parts)
 
 
@@ -93,7 +93,8 @@ def summary(report: BackendReport) -> list[str]:
             for identifier, reason in _reasons(report.contracts, "deviation").items()
         ),
         *(
-            f"  failed but not counted: {result.label}: {result.reason}"
+            f"  failed but not counted: {result.label} "
+            f"(level {result.level}, since {result.since}): {result.reason}"
             for result in report.contracts
             if result.informs and result.outcome == "failed"
         ),

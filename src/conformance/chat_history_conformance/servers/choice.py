@@ -25,8 +25,8 @@ _HOST_AND_PORT = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/:@=\[\]]+):\d{1,5}"
 _BROKERS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
 
 ALLOWED = (
-    "allowed is [KIND=]auto, container, jvm, mock (Kafka only) or an address: "
-    "kafka=HOST:PORT[,HOST:PORT...] or elasticsearch=https://HOST:PORT"
+    "Use [KIND=]auto, container, jvm or mock (Kafka only), or an address: "
+    "kafka=HOST:PORT[,HOST:PORT...] or elasticsearch=https://HOST:PORT."
 )
 
 
@@ -65,7 +65,7 @@ def parse(text: str, kind: str = "") -> Choice:
         if before not in KINDS or kind not in ("", before):
             raise ServerError(
                 f"server {before}=...: no {kind or 'such'} kind; the kinds are "
-                f"{', '.join(KINDS)}, and {ALLOWED}"
+                f"{', '.join(KINDS)}. {ALLOWED}"
             )
         kind, wanted = before, after.strip()
     else:
@@ -74,7 +74,7 @@ def parse(text: str, kind: str = "") -> Choice:
         return _possible(Choice(kind, wanted), kind)
     of_form = _kind_of(wanted)
     if not of_form or kind not in ("", of_form):
-        raise ServerError(f"server {shown(text.strip())!r} is not understood: {ALLOWED}")
+        raise ServerError(f"server {shown(text.strip())!r} is not understood. {ALLOWED}")
     return Choice(of_form, "address", wanted)
 
 
@@ -101,7 +101,7 @@ def shown(address: str) -> str:
 
 def _possible(choice: Choice, kind: str) -> Choice:
     if choice.way == "mock" and kind not in ("", "kafka"):
-        raise ServerError(f"server {kind}=mock: there is a mock of Kafka only; {ALLOWED}")
+        raise ServerError(f"server {kind}=mock: there is a mock of Kafka only. {ALLOWED}")
     return choice
 
 
