@@ -605,3 +605,16 @@ def test_session_ids_carry_a_nonce_of_the_run_and_the_example(subject: Any) -> N
     assert len(set(seen)) == 6
     assert all(session_id.startswith("chc") for session_id in seen)
     assert len({session_id[:11] for session_id in seen}) == 2
+
+
+class AsyncOnly(Mine):
+    """A history without synchronous methods."""
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:
+        """Refuse every batch."""
+        raise NotImplementedError
+
+
+def test_a_method_that_is_not_implemented_comes_with_a_note_on_lacks(subject: Any) -> None:
+    result = judged(subject(AsyncOnly), contract())
+    assert any('lacks={"sync": "REASON"}' in note for note in found(result).notes)

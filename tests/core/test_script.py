@@ -58,7 +58,7 @@ from chat_history_conformance.diagnosis.script_claims import (
     was_accepted,
     was_refused,
 )
-from chat_history_conformance.diagnosis.steps import Step
+from chat_history_conformance.diagnosis.steps import Step, listed
 
 HELPERS = sorted({*script_claims.__all__, *script_helpers.__all__, *script_chat.__all__})
 MEMORY = Backend(
@@ -483,3 +483,19 @@ def test_a_fake_chat_stores_questions_and_answers(keyed: bool) -> None:
     assert contents == ["q0", "a0", "q1", "a1", "q2", "a2", "q3", "a3"]
     seen = [message.content for message in chat.last_history()]
     assert seen == contents[:6] if keyed else [*contents[:6], "q3"]
+
+
+def test_a_step_shows_the_name_of_its_result_if_another_line_uses_it() -> None:
+    read = Step("a.messages", Code(""), "[]", "got1")
+    assert listed([read, Step("got1.clear()", Code(""))])[0] == "got1 = a.messages  ->  []"
+    assert listed([read, Step("b.messages", Code("")), Step("", Code(""))]) == (
+        "a.messages  ->  []",
+        "b.messages",
+    )
+
+
+def test_a_settled_step_keeps_its_text_when_the_shown_value_changes() -> None:
+    shown = ["m0"]
+    step = Step("a.messages", Code(""), lambda: str(shown)).settled()
+    shown.append("m1")
+    assert step.line() == "a.messages  ->  ['m0']"

@@ -560,3 +560,12 @@ def test_declaring_a_backend_imports_no_large_library(
     )
     pytester.makepyfile(test_mine="def test_mine(): pass")
     pytester.runpytest_subprocess("-p", "chat_history_conformance.plugin").assert_outcomes(passed=1)
+
+
+def test_a_wrong_flag_in_an_ini_file_is_named_before_the_run(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeini("[pytest]\nhistory_require_verdict = perhaps")
+    result = run("--history-backend=memory")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*history_require_verdict: *'perhaps'. Use true or false."])

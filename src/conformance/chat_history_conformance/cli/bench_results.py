@@ -22,7 +22,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "each backend next to its floor and its peers. Without --md, --html or --svg, print "
         "Markdown.",
     )
-    report.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
+    report.add_argument(
+        "results",
+        nargs="+",
+        type=Path,
+        metavar="RESULT.json",
+        help="a file that --benchmark-json=RESULT.json wrote",
+    )
     _add_outputs(report)
     report.set_defaults(run=_report)
 
@@ -34,7 +40,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "machine, server and Python. Without RESULT.json, only show the timeline.",
     )
     history.add_argument("timeline", type=Path, metavar="TIMELINE.jsonl")
-    history.add_argument("results", nargs="*", type=Path, metavar="RESULT.json")
+    history.add_argument(
+        "results",
+        nargs="*",
+        type=Path,
+        metavar="RESULT.json",
+        help="a file that --benchmark-json=RESULT.json wrote",
+    )
     history.add_argument(
         "--commit", metavar="ID", help="the measured commit (default: that in the results)"
     )

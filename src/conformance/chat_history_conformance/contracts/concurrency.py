@@ -501,7 +501,8 @@ def a_batch_stays_together_among_writers(s: Session, sizes: Sizes) -> None:
 
 def _broken_batch(batch: Sequence[Any], got: Sequence[Any]) -> str:
     name = str(batch[0]) if len(batch) == 1 else f"{batch[0]} to {batch[-1]}"
-    if set(batch) - {item.content for item in got}:
+    came = [item.content for item in got]
+    if any(text not in came for text in batch):
         return f"a message of the batch {name} is missing"
     return f"the messages of the batch {name} do not follow one another"
 

@@ -329,6 +329,6 @@ def _advice(operation: str, error: BaseException) -> list[str]:
     if lacking is None or type_name(error) != "NotImplementedError":
         return []
     return [
-        f"if the history does not support its {lacking} methods, declare it with "
-        f'lacks={{"{lacking}": "REASON"}}. The contracts then do not call them.'
+        f"if the history does not support its {lacking} methods, declare that: "
+        f'@history_backend(NAME, lacks={{"{lacking}": "REASON"}}). Then no contract calls them.'
     ]
