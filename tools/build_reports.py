@@ -112,11 +112,42 @@ def elasticsearch() -> None:
     _check(REPORTS / "elasticsearch", names, "--history-server=jvm", "-n", "3", allow=1)
 
 
+def matrix_page(reports: dict[str, dict[str, Any]]) -> str:
+    """Return the verdicts of several reports next to each other, as Markdown.
+
+    Args:
+        reports: The JSON documents, by the name of their directory.
+    """
+    columns = [(name, one) for name, report in reports.items() for one in report["backends"]]
+    families: dict[str, None] = {}
+    for _, one in columns:
+        families |= dict.fromkeys(row["id"].partition(".")[0] for row in one["contracts"])
+    verdicts = [one["verdict"].replace("_", " ").upper() for _, one in columns]
+    lines = [
+        "# All results",
+        "",
+        "Each cell has the number of contracts that passed and the number that were exercised, with",
+        "each mode counted. Failures below the level `should` are included.",
+        "",
+        "| | " + " | ".join(f"[{one['name']}]({name}/{RESULTS})" for name, one in columns) + " |",
+        "|---|" + "---|" * len(columns),
+        "| **verdict** | " + " | ".join(verdicts) + " |",
+    ]
+    for family in families:
+        cells = []
+        for _, one in columns:
+            rows = [row for row in one["contracts"] if row["id"].partition(".")[0] == family]
+            ran = [row["outcome"] for row in rows if row["outcome"] in ("passed", "failed")]
+            cells.append(f"{ran.count('passed')} of {len(ran)}" if ran else "")
+        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def matrix() -> None:
     """Write the page with the verdicts of all results next to each other."""
-    results = sorted(str(path) for path in REPORTS.glob(f"*/{RESULTS}"))
-    page = str(REPORTS / "matrix.html")
-    _command("chat_history_conformance", "report", *results, "--html", page)
+    paths = sorted(REPORTS.glob(f"*/{RESULTS}"))
+    reports = {path.parent.name: json.loads(path.read_text("utf-8")) for path in paths}
+    (REPORTS / "matrix.md").write_text(matrix_page(reports), encoding="utf-8")
 
 
 def kill_matrix() -> None:

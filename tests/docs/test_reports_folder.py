@@ -52,6 +52,13 @@ def test_compact_json_is_the_same_report() -> None:
     assert '{"id": "b"},\n' in text
 
 
+def test_the_matrix_is_made_from_the_results() -> None:
+    reports = {path.parent.name: json.loads(path.read_text("utf-8")) for path in RESULTS}
+    page = (ROOT / "reports" / "matrix.md").read_text("utf-8")
+    assert page == build_reports.matrix_page(reports)
+    assert "| ordering |" in page
+
+
 def test_an_unknown_part_is_refused_with_the_known_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
