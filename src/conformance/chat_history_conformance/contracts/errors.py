@@ -136,13 +136,14 @@ def a_failed_write_raises_an_error(s: Session, messages: list[BaseMessage]) -> N
             got = a.bounded_unless_refused("messages")
             if got is None:
                 return  # the read raises, so it hides nothing; the fidelity contracts report it
+            stored = len(batch) - (kept - len(got))
             s.check(
                 at_least,
                 a.result,
                 kept,
                 kind="swallowed_error",
-                summary=f"`add_messages` returned, but {kept - len(got)} of its {len(batch)} "
-                "messages are not stored",
+                summary=f"`add_messages` returned, but stored only {stored} of its "
+                f"{len(batch)} messages",
                 returned=[show(item) for item in got],
             )
 
