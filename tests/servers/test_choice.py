@@ -44,7 +44,7 @@ def test_a_url_is_elasticsearch(address: str) -> None:
     ],
 )
 def test_other_values_are_refused_with_the_allowed_ones(text: str) -> None:
-    with pytest.raises(ServerError, match=r"allowed is \[KIND=\]auto, container, jvm, mock"):
+    with pytest.raises(ServerError, match=r"Use \[KIND=\]auto, container, jvm or mock"):
         choice.parse(text)
 
 

@@ -205,8 +205,7 @@ def test_auto_uses_the_jvm_soon_if_an_image_cannot_be_pulled(
         assert server.way == "jvm"
     assert said[0] == f"pulling the image {silent_image}"
     assert said[1] == (
-        f"kafka by container is passed over: the image {silent_image} cannot be pulled: "
-        "nothing came for 10 s"
+        f"skipping kafka by container: The image {silent_image} cannot be pulled: no data for 10 s"
     )
 
 
