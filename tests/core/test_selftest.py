@@ -222,3 +222,13 @@ def test_too_little_discovery_power_is_a_fault() -> None:
     identifier = next(iter(broken))
     weak = replace(proof.rows[identifier], found=18)
     assert changed(proof, weak).faults([], broken) == [f"{identifier} is found with 18 of 20 seeds"]
+
+
+def test_a_history_that_empties_its_input_is_a_finding_of_any_contract() -> None:
+    contract = catalogue.load()["concurrency.contiguous_batches"]
+    history = BROKEN["aliasing.input_emptied"]
+    for result in selftest.results_on(
+        history.backend, [contract], profile=PROFILES["quick"], seed=0
+    ):
+        assert result.outcome == "failed", result.reason
+        assert result.reason == "the history emptied a batch that was added"

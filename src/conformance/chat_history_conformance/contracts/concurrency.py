@@ -500,6 +500,8 @@ def a_batch_stays_together_among_writers(s: Session, sizes: Sizes) -> None:
 
 
 def _broken_batch(batch: Sequence[Any], got: Sequence[Any]) -> str:
+    if not batch:
+        return "the history emptied a batch that was added"
     name = str(batch[0]) if len(batch) == 1 else f"{batch[0]} to {batch[-1]}"
     came = [item.content for item in got]
     if any(text not in came for text in batch):
