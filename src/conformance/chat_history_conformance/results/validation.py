@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     # Importing pydantic takes long, and most runs read no report.
     from pydantic import ValidationError
 
-__all__ = ["json_schema", "validator"]
+__all__ = ["join_place", "json_schema", "place_in", "validator"]
 
 T = TypeVar("T")
 
@@ -36,12 +36,12 @@ def validator(kind: type[T]) -> Callable[[object], T]:
 def _explained(error: ValidationError, data: object) -> str:
     mistakes = error.errors(include_url=False, include_context=False)
     first = mistakes[0]
-    place, found = _place(first["loc"], data)
+    place, found = place_in(first["loc"], data)
     if first["type"] == "missing":
-        text = f"{_join([*place, first['loc'][-1]])}: this field is missing"
+        text = f"{join_place([*place, first['loc'][-1]])}: this field is missing"
     else:
         message = first["msg"][0].lower() + first["msg"][1:]
-        text = f"{_join(place) or 'the document'}: {message}, but it is {_short(found)}"
+        text = f"{join_place(place) or 'the document'}: {message}, but it is {_short(found)}"
     places = {mistake["loc"] for mistake in mistakes}
     return text + (f" (and {len(places) - 1} more)" if len(places) > 1 else "")
 
@@ -58,7 +58,7 @@ def json_schema(kind: type[Any]) -> dict[str, Any]:
     return TypeAdapter(kind).json_schema(mode="serialization", schema_generator=WithoutTitles)
 
 
-def _place(location: Sequence[str | int], data: Any) -> tuple[list[str | int], Any]:
+def place_in(location: Sequence[str | int], data: Any) -> tuple[list[str | int], Any]:
     """Return the part of a pydantic location that exists in `data`, and the value there.
 
     The rest names a choice of a union, or a missing field.
@@ -74,7 +74,8 @@ def _place(location: Sequence[str | int], data: Any) -> tuple[list[str | int], A
     return place, data
 
 
-def _join(place: Sequence[str | int]) -> str:
+def join_place(place: Sequence[str | int]) -> str:
+    """Return a place as text, such as `backends[0].verdict`."""
     joined = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
     return joined.removeprefix(".")
 

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from chat_history_conformance.results.validation import join_place, place_in
+
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
@@ -109,14 +111,9 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
 
 def _explained(error: ErrorDetails, value: Any, place: str) -> str:
     """Describe an error and its place: `benchmarks[3].stats.median must be a number, not "5"`."""
-    kind, found = error["type"], value
-    path = [place] if place else []
-    for step in error["loc"]:
-        # The name of a class in a union is a step of pydantic, and not a key in the file.
-        if isinstance(found, dict | list) and _has(found, step):
-            found = found[step]  # type: ignore[index]
-            path.append(f"[{step}]" if isinstance(step, int) else f".{step}")
-    name = "".join(path).lstrip(".")
+    kind = error["type"]
+    path, found = place_in(error["loc"], value)
+    name = join_place([place, *path] if place else path)
     if kind == "missing":
         last = error["loc"][-1]
         lacks = f"has no {last!r}" if isinstance(last, str) else f"has too few values: {len(found)}"
@@ -127,12 +124,6 @@ def _explained(error: ErrorDetails, value: Any, place: str) -> str:
     if expected is None:
         return f"{name}: {error['msg']}"
     return f"{name} must be {expected}, not {_shown(found)}".lstrip()
-
-
-def _has(found: dict[Any, Any] | list[Any], step: str | int) -> bool:
-    if isinstance(found, list):
-        return isinstance(step, int) and step < len(found)
-    return step in found
 
 
 def _shown(value: Any) -> str:
