@@ -23,7 +23,7 @@ from confluent_kafka.cimpl import NewTopic
 from chat_history_conformance.servers import ServerError, java, launcher, process
 from chat_history_conformance.servers.kafka import KIND
 from chat_history_conformance.servers.kind import NotReady
-from chat_history_conformance.servers.server import Server
+from chat_history_conformance.servers.server import Server, Unsupported
 from tests.servers.waiting import answers, until
 
 LARGEST = 50_000
@@ -115,6 +115,40 @@ def test_acknowledged_data_survives_kill_and_restart(broker: Server) -> None:
     assert broker.address == address
     assert consume(broker, topic, 100) == values
     produce(broker, topic, [b"after"])
+
+
+def test_a_broker_that_is_shut_down_ends_in_an_orderly_way_and_keeps_its_data(
+    broker: Server,
+) -> None:
+    topic, (member,) = new_topic(broker), broker.members
+    produce(broker, topic, [b"before"])
+    broker.pause()
+    assert (member.state, member.address) == ("paused", broker.address)
+    broker.shut_down()
+    assert member.state == "down"
+    assert "status 143" in broker.ended()  # that of a Java program after SIGTERM
+    member.restart()
+    assert broker.ended() == ""
+    assert consume(broker, topic, 1) == [b"before"]
+
+
+def test_a_shut_down_that_takes_too_long_is_reported(
+    broker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SHUT_DOWN_SECONDS", 0.0)
+    with pytest.raises(ServerError, match="did not end within 0 s after SIGTERM, so it was killed"):
+        broker.shut_down()
+    broker.restart()
+    assert answers(broker)
+
+
+def test_a_single_broker_has_no_roles_and_cannot_be_cut_off(broker: Server) -> None:
+    assert broker.roles == ()
+    with pytest.raises(Unsupported, match=r"is not a cluster; start one with jvm:3"):
+        broker.holder("leader", "session")
+    with pytest.raises(Unsupported, match="is not a cluster"):
+        broker.cut_off(broker.members[0])
+    broker.wait_until_healthy(10)
 
 
 def test_a_paused_broker_can_be_killed(broker: Server) -> None:

@@ -111,6 +111,62 @@ def test_a_paused_server_does_nothing_until_it_resumes() -> None:
     assert not keeping.directory.exists()
 
 
+ENDING_ITSELF = """
+import signal, sys, time
+def end(*_):
+    open("ended", "w").close()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end if sys.argv[1] == "orderly" else signal.SIG_IGN)
+while True:
+    with open("beats", "a") as beats:
+        beats.write(".")
+    time.sleep(0.02)
+"""
+"""A server that ends in an orderly way when asked, or ignores the request."""
+
+
+@posix
+@pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
+def test_a_server_that_is_shut_down_ends_by_itself(paused: bool) -> None:
+    keeping = KeeperClient("test")
+    keeping.start([sys.executable, "-c", ENDING_ITSELF, "orderly"], {})
+    until(lambda: beats(keeping.directory) > 0, "it does not run")
+    if paused:
+        keeping.pause()
+    assert keeping.shut_down(10)
+    assert (keeping.directory / "ended").exists()
+    assert keeping.ended() == "its process ended with status 0"
+    assert keeping.shut_down(10)  # it has ended already
+    keeping.start([sys.executable, "-c", BEATING], {})
+    assert keeping.ended() == ""
+    keeping.stop()
+
+
+@posix
+def test_a_server_that_ignores_the_request_to_end_is_killed_and_reported() -> None:
+    keeping = KeeperClient("test")
+    keeping.start([sys.executable, "-c", ENDING_ITSELF, "ignoring"], {})
+    until(lambda: beats(keeping.directory) > 0, "it does not run")
+    assert not keeping.shut_down(0.5)
+    assert keeping.ended() == f"its process ended with status {-signal.SIGKILL}"
+    keeping.stop()
+
+
+@posix
+def test_a_shut_down_waits_for_all_processes_of_the_server() -> None:
+    keeping = KeeperClient("test")
+    launching = (
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); "
+        "time.sleep(60)"
+    )
+    slow = ENDING_ITSELF.replace('open("ended"', 'time.sleep(1); open("ended"')
+    keeping.start([sys.executable, "-c", launching, slow.replace("sys.argv[1]", "'orderly'")], {})
+    until(lambda: beats(keeping.directory) > 0, "it does not run")
+    assert keeping.shut_down(10)
+    assert (keeping.directory / "ended").exists()
+    keeping.stop()
+
+
 @posix
 def test_a_server_of_two_processes_is_paused_and_killed_as_a_whole() -> None:
     keeping = KeeperClient("test")

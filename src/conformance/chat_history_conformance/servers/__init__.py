@@ -17,7 +17,9 @@ __all__ = [
     "KINDS",
     "ServerError",
     "address",
+    "addresses",
     "counted_variable",
+    "replicas",
     "settings",
     "variable",
 ]
@@ -56,7 +58,7 @@ def address(kind: str) -> str:
         kind: One of `KINDS`, or a kind of a third-party backend.
 
     Returns:
-        `host:port` for Kafka, a URL for Elasticsearch.
+        `host:port` for Kafka, a URL for Elasticsearch; those of a cluster separated by commas.
 
     Raises:
         ServerError: No address is set in this process or a parent of it.
@@ -68,6 +70,34 @@ def address(kind: str) -> str:
             f"`history-conformance server {kind}`, which starts one and prints its address."
         )
     return found
+
+
+def addresses(kind: str) -> list[str]:
+    """Return the addresses of the members of a cluster; the one address of any other server.
+
+    Args:
+        kind: One of `KINDS`, or a kind of a third-party backend.
+
+    Raises:
+        ServerError: No address is set in this process or a parent of it.
+    """
+    return address(kind).split(",")
+
+
+def replicas(kind: str) -> int:
+    """Return how many copies of its data the server of a kind should keep.
+
+    Args:
+        kind: One of `KINDS`.
+
+    Returns:
+        1 for a server with one address. For a cluster, at most 3 for Kafka, and 2 for
+        Elasticsearch: a primary and one replica.
+
+    Raises:
+        ServerError: No address is set in this process or a parent of it.
+    """
+    return min(len(addresses(kind)), 2 if kind == "elasticsearch" else 3)
 
 
 def settings(kind: str) -> Mapping[str, Any]:

@@ -19,9 +19,11 @@ from chat_history_conformance.servers.keeper_client import KeeperClient
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 from chat_history_conformance.servers.process import (
     READY_SECONDS,
+    SHUT_DOWN_SECONDS,
     PortTaken,
     StartedServer,
     free_ports,
+    not_in_time,
     until_free,
 )
 
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _ENGINE_SECONDS = 10
+_LOOK_SECONDS = 0.1
 _PROMPT_READY_SECONDS = 60.0
 _PROMPT_PULL_SECONDS = (10.0, 120.0)
 _PULL_SECONDS = (60.0, 1800.0)
@@ -135,6 +138,19 @@ class ContainerServer(StartedServer):
             if self._container.status == "running":
                 self._container.kill()
             self._container.wait(timeout=_ENGINE_SECONDS)
+
+    def shut_down(self) -> None:
+        self.resume()
+        with _engine_errors():
+            self._container.reload()
+            if self._container.status == "running":
+                self._container.kill(signal="SIGTERM")
+        deadline = time.monotonic() + SHUT_DOWN_SECONDS
+        while not self.ended():
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerError(not_in_time(self))
+            time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
         try:

@@ -79,6 +79,20 @@ class Keeper:
             _until(lambda: not _states(group) - _DEAD)
         return {}
 
+    def terminate(self) -> dict[str, Any]:
+        """Ask all processes of the server to end. It does not wait; see `gone`."""
+        self._send("SIGTERM")
+        self._send("SIGCONT")  # a paused process receives the request only then
+        return {}
+
+    def gone(self) -> dict[str, Any]:
+        """Return whether all processes of the server have ended."""
+        if self.process is None:
+            return {"gone": True}
+        return {
+            "gone": self.process.poll() is not None and not _states(self.process.pid) - _DEAD,
+        }
+
     def pause(self) -> dict[str, Any]:
         if self.process is not None and self.process.poll() is None:
             group = self.process.pid
@@ -96,8 +110,7 @@ class Keeper:
 
     def _send(self, name: str) -> None:
         """Send a signal to all processes of a running server. On Windows, kill it."""
-        assert self.process is not None
-        if self.process.poll() is not None:
+        if self.process is None or self.process.poll() is not None:
             return
         if os.name == "posix":
             os.killpg(self.process.pid, getattr(signal, name))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 _LAST_LINES = 20
+_LOOK_SECONDS = 0.02
 _FRAME = re.compile(r"\t+(at |\.\.\. \d+ more)|$")
 
 
@@ -92,6 +94,23 @@ class KeeperClient:
     def kill(self) -> None:
         """End the process at once."""
         self._request("kill")
+
+    def shut_down(self, seconds: float) -> bool:
+        """Ask the process to end, and wait. After the time limit, kill it.
+
+        Args:
+            seconds: The time limit.
+
+        Returns:
+            True if it ended by itself.
+        """
+        deadline = time.monotonic() + seconds
+        self._request("terminate")
+        while not (gone := bool(self._request("gone")["gone"])) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        if not gone:
+            self.kill()
+        return gone
 
     def pause(self) -> None:
         """Stop the process until `resume`."""

@@ -15,15 +15,17 @@ from typing import TypeVar
 from chat_history_conformance.servers import ServerError, counted_variable, unprivileged
 from chat_history_conformance.servers.keeper_client import KeeperClient
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
-from chat_history_conformance.servers.server import Server, Unsupported
+from chat_history_conformance.servers.server import Member, Server, State, Unsupported
 from chat_history_conformance.servers.unprivileged import Account
 
 __all__ = [
     "READY_SECONDS",
+    "SHUT_DOWN_SECONDS",
     "PortTaken",
     "ProcessServer",
     "StartedServer",
     "free_ports",
+    "not_in_time",
     "start",
     "until_free",
     "wait_until_ready",
@@ -31,6 +33,9 @@ __all__ = [
 
 READY_SECONDS = 120.0
 """Time limit until a server serves clients."""
+
+SHUT_DOWN_SECONDS = 30.0
+"""Time limit until a server has ended in an orderly way. Then it is killed."""
 
 _S = TypeVar("_S", bound=Server)
 
@@ -81,6 +86,12 @@ class StartedServer(Server):
                 f"Another program took {self.address} while the server was down."
             ) from None
 
+    def wait_until_healthy(self, seconds: float) -> None:
+        try:
+            self._wait_until_ready(seconds)
+        except (NotReady, Refused) as error:
+            raise ServerError(f"{self.kind} at {self.address}: {error}") from None
+
     def _wait_until_ready(self, seconds: float) -> None:
         wait_until_ready(
             lambda limit_seconds: self._of_kind.ask(
@@ -102,6 +113,7 @@ class ProcessServer(StartedServer):
     """
 
     way = "jvm"
+    name = "1"
 
     def __init__(
         self, kind: Kind, keeper: KeeperClient, launch: Launch, account: Account | None = None
@@ -110,6 +122,17 @@ class ProcessServer(StartedServer):
         self.version = kind.version
         self._keeper = keeper
         self._account = account
+        self._paused = False
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return (self,)
+
+    @property
+    def state(self) -> State:
+        if self.ended():
+            return "down"
+        return "paused" if self._paused else "up"
 
     @property
     def why_no_faults(self) -> str:
@@ -139,17 +162,35 @@ class ProcessServer(StartedServer):
         if self.why_no_faults:
             raise Unsupported(self.why_no_faults)
         self._keeper.pause()
+        self._paused = True
 
     def resume(self) -> None:
         if self.why_no_faults:
             raise Unsupported(self.why_no_faults)
         self._keeper.resume()
+        self._paused = False
 
     def kill(self) -> None:
+        self._paused = False
         self._keeper.kill()
+
+    def shut_down(self) -> None:
+        if self.why_no_faults:
+            raise Unsupported(self.why_no_faults)
+        self._paused = False
+        if not self._keeper.shut_down(SHUT_DOWN_SECONDS):
+            raise ServerError(not_in_time(self))
 
     def stop(self) -> None:
         self._keeper.stop()
+
+
+def not_in_time(server: Server) -> str:
+    """Return the message about a server that did not end in an orderly way."""
+    return (
+        f"{server.kind} at {server.address} did not end within {SHUT_DOWN_SECONDS:.0f} s after "
+        "SIGTERM, so it was killed"
+    )
 
 
 def start(kind: Kind, java: Path, files: Sequence[Path], options: Options) -> ProcessServer:
