@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from chat_history_backends.arguments import check_bounds
+from chat_history_backends.arguments import check_bounds, check_count
 from chat_history_backends.codec import decode_batch, encode_batch
 
 __all__ = ["ServedChatMessageHistory", "ServedError"]
@@ -22,7 +23,15 @@ _LEAST_SECONDS = 0.5
 
 
 class ServedError(ConnectionError):
-    """A server that did not answer; the text names the session and the server."""
+    """A server that did not answer; the text names the session and the server.
+
+    Attributes:
+        outcome_unknown: Whether the request may have been carried out.
+        messages: The messages that a consuming read may have consumed.
+    """
+
+    outcome_unknown = False
+    messages: Sequence[BaseMessage] = ()
 
 
 class ServedChatMessageHistory(BaseChatMessageHistory):
@@ -68,7 +77,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         Raises:
             ServedError: The server did not answer.
         """
-        self._ask({"do": "clear"}, self.answer_seconds)
+        self._change({"do": "clear"}, self.answer_seconds)
 
     def messages_from_beginning(
         self, max_message_count: int | None = None, max_time_sec: float | None = None
@@ -88,6 +97,40 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         records = self._records(count, self._timeout_seconds(seconds))
         return decode_batch(records, deadline)[0]
 
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        """Return the newest messages, in order.
+
+        Raises:
+            ServedError: The server did not answer.
+        """
+        request = {"do": "read", "count": check_count(max_message_count), "newest": True}
+        return decode_batch(self._ask(request, self.answer_seconds)["records"])[0]
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = None, max_time_sec: float | None = None
+    ) -> list[BaseMessage]:
+        """Return the messages after the last consumed one, and consume them.
+
+        Args:
+            max_message_count: Maximum number of messages; None for all.
+            max_time_sec: Seconds after which to return the messages decoded so far.
+
+        Raises:
+            ServedError: The server did not answer. Nothing was consumed, or the error carries the
+                messages that may be consumed.
+        """
+        count, seconds = check_bounds(max_message_count, max_time_sec)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            request = {"do": "read", "count": count, "unconsumed": True}
+            answer = self._ask(request, self._timeout_seconds(seconds))
+            records = [(position, text) for position, text in answer["records"]]
+            messages = decode_batch(records, deadline)[0]
+            if not messages or self._consume(
+                answer["consumed"], records[: len(messages)], messages
+            ):
+                return messages
+
     async def aget_messages(self) -> list[BaseMessage]:
         """Return `messages`, read in a thread."""
         return await asyncio.to_thread(lambda: self.messages)
@@ -100,19 +143,57 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         """Run `clear` in a thread."""
         await asyncio.to_thread(self.clear)
 
+    async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
+        """Run `last_messages` in a thread."""
+        return await asyncio.to_thread(self.last_messages, max_message_count)
+
+    async def amessages_from_beginning(
+        self, max_message_count: int | None = None, max_time_sec: float | None = None
+    ) -> list[BaseMessage]:
+        """Run `messages_from_beginning` in a thread."""
+        return await asyncio.to_thread(
+            self.messages_from_beginning, max_message_count, max_time_sec
+        )
+
+    async def amessages_from_last_consumed(
+        self, max_message_count: int | None = None, max_time_sec: float | None = None
+    ) -> list[BaseMessage]:
+        """Run `messages_from_last_consumed` in a thread."""
+        return await asyncio.to_thread(
+            self.messages_from_last_consumed, max_message_count, max_time_sec
+        )
+
+    def _consume(
+        self, start: int, records: Sequence[tuple[int, str]], messages: list[BaseMessage]
+    ) -> bool:
+        """Move the stored position behind some records, unless another reader has moved it."""
+        try:
+            answer = self._change(
+                {"do": "consume", "start": start, "end": records[-1][0]}, self.answer_seconds
+            )
+        except ServedError as error:
+            error.messages = messages
+            raise
+        return bool(answer["moved"])
+
     def _timeout_seconds(self, seconds: float | None) -> float | None:
         """Return how many seconds a read with this time bound waits for the server."""
         limits = [limit for limit in (seconds, self.answer_seconds) if limit is not None]
         return max(min(limits), _LEAST_SECONDS) if limits else None
 
     def _append(self, texts: Sequence[str]) -> None:
-        request = {"do": "append", "texts": texts, "identifier": uuid.uuid4().hex}
+        self._change({"do": "append", "texts": texts}, self.answer_seconds)
+
+    def _change(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        """Ask twice at most: the server carries out a request with the same identifier once."""
+        request = {**request, "identifier": uuid.uuid4().hex}
         try:
-            self._ask(request, self.answer_seconds)
-        except ServedError:
-            # With the same identifier the server stores the batch once, even if only its answer
-            # was lost.
-            self._ask(request, self.answer_seconds)
+            with contextlib.suppress(ServedError):
+                return self._ask(request, seconds)
+            return self._ask(request, seconds)
+        except ServedError as error:
+            error.outcome_unknown = True
+            raise
 
     def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
         answer = self._ask({"do": "read", "count": count}, seconds)

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS texts (
     position INTEGER PRIMARY KEY AUTOINCREMENT, session BLOB NOT NULL, text TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_session ON texts (session, position);
 CREATE TABLE IF NOT EXISTS requests (identifier TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS consumed (session BLOB PRIMARY KEY, position INTEGER NOT NULL);
 """
 
 
@@ -40,40 +41,76 @@ class Store:
         """Execute a request and return its answer."""
         session = request["session"].encode("utf-8", "surrogatepass")
         with self._lock:
+            if request["do"] == "read":
+                return self._read(session, request)
+            if request["do"] not in ("append", "clear", "consume"):
+                return {"error": f"unknown request {request['do']!r}"}
+            if not self._connection.in_transaction:
+                self._connection.execute("BEGIN IMMEDIATE")
+            answer = self._change(session, request)
+            if request.get("lazily"):
+                threading.Timer(_LAZY_SECONDS, self._commit).start()
+            else:
+                self._connection.commit()
+        return answer
+
+    def _read(self, session: bytes, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the oldest or the newest texts, or those after the consumed ones."""
+        consumed = self._connection.execute(
+            "SELECT position FROM consumed WHERE session = ?", (session,)
+        ).fetchone()
+        start = consumed[0] if consumed else 0
+        order = "DESC" if request.get("newest") else "ASC"
+        found = self._connection.execute(
+            "SELECT position, text FROM texts WHERE session = ? AND position > ? "
+            f"ORDER BY position {order} LIMIT ?",
+            (
+                session,
+                start if request.get("unconsumed") else 0,
+                -1 if request["count"] is None else request["count"],
+            ),
+        )
+        return {"records": sorted(found.fetchall()), "consumed": start}
+
+    def _change(self, session: bytes, request: dict[str, Any]) -> dict[str, Any]:
+        try:
             if request["do"] == "append":
                 self._append(session, request["texts"], request["identifier"])
-                if request.get("lazily"):
-                    threading.Timer(_LAZY_SECONDS, self._commit).start()
-                else:
-                    self._connection.commit()
+            elif not self._is_new(request["identifier"]):
+                return {"moved": True}
             elif request["do"] == "clear":
                 self._connection.execute("DELETE FROM texts WHERE session = ?", (session,))
-            elif request["do"] == "read":
-                found = self._connection.execute(
-                    "SELECT position, text FROM texts WHERE session = ? ORDER BY position LIMIT ?",
-                    (session, -1 if request["count"] is None else request["count"]),
-                )
-                return {"records": found.fetchall()}
             else:
-                return {"error": f"unknown request {request['do']!r}"}
-        return {}
-
-    def _append(self, session: bytes, texts: list[str], identifier: str) -> None:
-        """Store the texts, unless a request with this identifier has already stored them."""
-        if not self._connection.in_transaction:
-            self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            new = self._connection.execute(
-                "INSERT OR IGNORE INTO requests VALUES (?)", (identifier,)
-            ).rowcount
-            if new:
-                self._connection.executemany(
-                    "INSERT INTO texts (session, text) VALUES (?, ?)",
-                    [(session, text) for text in texts],
-                )
+                return {"moved": self._consume(session, request["start"], request["end"])}
         except BaseException:
             self._connection.rollback()
             raise
+        return {"moved": True}
+
+    def _append(self, session: bytes, texts: list[str], identifier: str) -> None:
+        """Store the texts, unless a request with this identifier has already stored them."""
+        if self._is_new(identifier):
+            self._connection.executemany(
+                "INSERT INTO texts (session, text) VALUES (?, ?)",
+                [(session, text) for text in texts],
+            )
+
+    def _consume(self, session: bytes, start: int, end: int) -> bool:
+        """Move the position of consuming reads, unless another reader has moved it."""
+        self._connection.execute("INSERT OR IGNORE INTO consumed VALUES (?, 0)", (session,))
+        moved = self._connection.execute(
+            "UPDATE consumed SET position = ? WHERE session = ? AND position = ?",
+            (end, session, start),
+        )
+        return moved.rowcount == 1
+
+    def _is_new(self, identifier: str) -> bool:
+        """Record the identifier of a request, and return whether it is new."""
+        return bool(
+            self._connection.execute(
+                "INSERT OR IGNORE INTO requests VALUES (?)", (identifier,)
+            ).rowcount
+        )
 
     def _commit(self) -> None:
         with self._lock:
