@@ -17,7 +17,7 @@ from chat_history_conformance.faulty import selftest
 
 ROOT = Path(__file__).parents[2]
 WRITTEN_BY_0_1_0 = ROOT / "tests" / "reports" / "report-0.1.0.json"
-COMMANDS = ["contracts", "explain", "report", "server", "selftest"]
+COMMANDS = ["contracts", "explain", "report", "server", "selftest", "campaign"]
 
 
 def test_the_package_can_be_run_as_a_module() -> None:

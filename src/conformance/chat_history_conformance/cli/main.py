@@ -10,6 +10,7 @@ import chat_history_conformance
 from chat_history_conformance.cli import (
     bench_compare,
     bench_results,
+    campaign,
     contracts,
     report,
     selftest,
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     contracts.add_parsers(commands)
     report.add_parser(commands)
+    campaign.add_parser(commands)
     server.add_parser(commands)
     bench = commands.add_parser(
         "bench",

@@ -31,6 +31,7 @@ __all__ = [
     "ServerKind",
     "declared",
     "history_backend",
+    "load_again",
     "names",
     "resolve",
 ]
@@ -217,6 +218,30 @@ def resolve(spec: str) -> Backend:
     except (Exception, SystemExit) as error:  # importing runs the user's code
         raise DeclarationError(_import_failure(spec, module, error)) from error
     return _adopt(spec, found, origin)
+
+
+def load_again(name: str, origin: Origin) -> Backend:
+    """Return a backend in another process than the one that found it.
+
+    Args:
+        name: The name of the backend.
+        origin: The place that declares it, or that is it.
+
+    Raises:
+        ImportError: Importing `origin` declares no backend with this name.
+    """
+    found = origin.load()
+    for backend in _declared.values():
+        if backend.name == name:
+            return backend
+    for backend in _declared.values():
+        if backend.factory is found:
+            return backend
+    if not origin.attribute:
+        raise ImportError(f"importing {origin.file or origin.module} declares no backend {name!r}")
+    if isinstance(found, Backend):
+        return found
+    return _undeclared(name, found, origin)
 
 
 def _adopt(name: str, found: Any, origin: Origin) -> Backend:

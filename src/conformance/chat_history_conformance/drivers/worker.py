@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 from chat_history_conformance.declaration import registry
-from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.drivers.errors import Hung, RemoteError, is_server_error, text_of
 from chat_history_conformance.drivers.frames import read_frame, write_frame
@@ -47,24 +46,7 @@ def main() -> None:
 
 def _start(name: str, origin: Origin, path: list[str], limit: float) -> Local:
     sys.path[:] = path
-    return Local(_find(name, origin), limit)
-
-
-def _find(name: str, origin: Origin) -> Backend:
-    """Import the origin and return the backend that it declares, or that it is."""
-    found = origin.load()
-    declared = registry.declared()
-    for backend in declared:
-        if backend.name == name:
-            return backend
-    for backend in declared:
-        if backend.factory is found:
-            return backend
-    if not origin.attribute:
-        raise ImportError(f"importing {origin.file or origin.module} declares no backend {name!r}")
-    if isinstance(found, Backend):
-        return found
-    return Backend(name, found, origin, with_ttl=getattr(found, "with_ttl", None))
+    return Local(registry.load_again(name, origin), limit)
 
 
 def _serve(local: Local, what: str, args: tuple[Any, ...]) -> Any:
