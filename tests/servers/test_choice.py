@@ -41,11 +41,56 @@ def test_a_url_is_elasticsearch(address: str) -> None:
         *("kafka=a:9092,", "kafka=a:70000", "kafka=a:0", "kafka=https://localhost:9200"),
         *("elasticsearch=localhost:9200", "elasticsearch=ftp://localhost", "https://"),
         *("elasticsearch=mock", "redis=auto", "https://localhost:99999"),
+        *("https://a,b", "https://a,ftp://b", "elasticsearch=https://a,"),
     ],
 )
 def test_other_values_are_refused_with_the_allowed_ones(text: str) -> None:
     with pytest.raises(ServerError, match=r"Use \[KIND=\]auto, container, jvm or mock"):
         choice.parse(text)
+
+
+@pytest.mark.parametrize("nodes", [3, 5, 9])
+def test_a_number_after_jvm_is_a_cluster(nodes: int) -> None:
+    assert choice.parse(f"jvm:{nodes}") == Choice("", "jvm", nodes=nodes)
+    assert choice.parse(f"kafka=jvm:{nodes}").shown == f"jvm:{nodes}"
+    assert choice.parse("elasticsearch=jvm:1") == Choice("elasticsearch", "jvm")
+
+
+@pytest.mark.parametrize("number", ["0", "2", "4", "11", "-3", "", "x", "03", "3.0", "9092"])
+def test_other_numbers_of_nodes_are_refused(number: str) -> None:
+    with pytest.raises(ServerError, match=r"an odd number of nodes, at most 9\. Use jvm:3"):
+        choice.parse(f"kafka=jvm:{number}")
+
+
+@pytest.mark.parametrize("way", ["container", "mock", "auto"])
+def test_only_the_jvm_way_starts_a_cluster(way: str) -> None:
+    with pytest.raises(ServerError, match=r"only the jvm way starts a cluster\. Use jvm:3"):
+        choice.parse(f"kafka={way}:3")
+
+
+def test_several_urls_are_an_elasticsearch_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://u:p,w@a.example.org:9200,https://v:x@b.example.org"
+    assert choice.parse(address) == Choice("elasticsearch", "address", address)
+    assert choice.parse(address).shown == "https://a.example.org:9200,https://b.example.org"
+    monkeypatch.setenv("HISTORY_ELASTICSEARCH", address)
+    assert servers.addresses("elasticsearch") == [
+        "https://u:p,w@a.example.org:9200",
+        "https://v:x@b.example.org",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "copies"),
+    [
+        *(("kafka", "a:1", 1), ("kafka", "a:1,b:1,c:1", 3), ("kafka", "a:1,b:1,c:1,d:1,e:1", 3)),
+        *(("elasticsearch", "http://a", 1), ("elasticsearch", "http://a,http://b,http://c", 2)),
+    ],
+)
+def test_a_cluster_keeps_several_copies(
+    kind: str, address: str, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(servers.variable(kind), address)
+    assert servers.replicas(kind) == copies
 
 
 def test_a_kind_that_contradicts_the_known_one_is_refused() -> None:

@@ -96,8 +96,14 @@ def _on_kafka(session_id: str, **arguments: Any) -> KafkaChatMessageHistory:
 
     address, config = servers.address("kafka"), servers.settings("kafka")
     _keep_warm(address)
-    # A run creates thousands of topics, and only partition 0 of each is written to.
-    return KafkaChatMessageHistory(session_id, address, partition=1, config=config, **arguments)
+    return KafkaChatMessageHistory(
+        session_id,
+        address,
+        partition=1,  # a run creates thousands of topics, and only partition 0 is written to
+        replication_factor=servers.replicas("kafka"),
+        config=config,
+        **arguments,
+    )
 
 
 @cache

@@ -16,7 +16,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "server",
         help="run a server in the foreground",
         description="Run a server in the foreground. Prints its address; Ctrl-C stops it.",
-        epilog="example: history-conformance server kafka --port 9092",
+        epilog="examples: history-conformance server kafka --port 9092\n"
+        "          history-conformance server kafka --nodes 3",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kind", choices=KINDS, help="the kind of server")
     parser.add_argument(
@@ -27,6 +29,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--image", default="", metavar="NAME", help="use this image, with --way container"
+    )
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="start a cluster of N nodes, such as 3 (default: a single server)",
     )
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.set_defaults(run=_server)
@@ -42,6 +51,7 @@ def _server(options: argparse.Namespace) -> int:
             port=options.port,
             image=options.image,
             offline=options.offline,
+            nodes=options.nodes,
         )
     except ServerError as error:
         raise Refusal(str(error)) from None

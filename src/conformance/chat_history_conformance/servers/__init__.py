@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
     "addresses",
     "counted_variable",
     "replicas",
+    "separate",
     "settings",
     "variable",
 ]
@@ -81,7 +83,12 @@ def addresses(kind: str) -> list[str]:
     Raises:
         ServerError: No address is set in this process or a parent of it.
     """
-    return address(kind).split(",")
+    return separate(address(kind))
+
+
+def separate(address: str) -> list[str]:
+    """Split the address of a cluster into those of its members."""
+    return re.split(r",(?=https?://)" if "://" in address else ",", address)
 
 
 def replicas(kind: str) -> int:

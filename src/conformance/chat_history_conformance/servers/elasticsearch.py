@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import json
 import os
 import re
-import ssl
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from chat_history_conformance.servers import ServerError, unprivileged
+from chat_history_conformance.servers import ServerError, elasticsearch_http, unprivileged
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
 
 __all__ = [
@@ -51,7 +48,6 @@ _TAKEN_BY_THE_IMAGE = re.compile(r"[-a-z0-9_]+(\.[-a-z0-9_]+)+")
 
 _TLS = "xpack.security.http.ssl."
 _PBKDF2_ROUNDS = 10_000
-_MISSING_SCHEME = "the address of Elasticsearch is a URL, such as http://127.0.0.1:9200"
 
 
 class Elasticsearch(Kind):
@@ -176,7 +172,7 @@ class Elasticsearch(Kind):
         )
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
-        status, answer = _get(
+        status, answer = elasticsearch_http.get(
             address, "/_cluster/health?timeout=1s&master_timeout=1s", config, seconds
         )
         if status in (
@@ -194,7 +190,7 @@ class Elasticsearch(Kind):
     def version_at(self, address: str, config: Mapping[str, Any], seconds: float) -> str:
         path = "/_nodes/_all/none?filter_path=nodes.*.version"  # the node for tests has no `GET /`
         try:
-            _, answer = _get(address, path, config, seconds)
+            _, answer = elasticsearch_http.get(address, path, config, seconds)
         except (NotReady, Refused):
             return ""
         versions = {node["version"] for node in answer.get("nodes", {}).values()}
@@ -206,131 +202,6 @@ KIND = Elasticsearch()
 
 def _cluster_name() -> str:
     return f"history-{uuid.uuid4().hex}"
-
-
-def _get(
-    address: str, path: str, config: Mapping[str, Any], seconds: float
-) -> tuple[int, dict[str, Any]]:
-    """Send a GET request with these client settings, without following a redirection.
-
-    Returns:
-        The status and the JSON object of the answer; empty if the answer is not an object.
-    """
-    # This client cannot check a fingerprint, so it sends no credentials.
-    pinned = "ssl_assert_fingerprint" in config
-    headers = {} if pinned else _headers(address, config)
-    answer, body = _send(address, path, headers, _unverified() if pinned else None, config, seconds)
-    if answer.status == 401:
-        if pinned:
-            return 403, {}
-        raise Refused(
-            "it refuses the credentials of the client settings"
-            if "Authorization" in headers
-            else "it demands credentials; set them in the client settings"
-        )
-    try:
-        document = json.loads(body)
-    except ValueError:
-        document = None
-    document = document if isinstance(document, dict) else {}
-    if (
-        answer.status < 500
-        and answer.getheader("X-elastic-product") != "Elasticsearch"
-        and not _forbidden(document)  # this error lacks the header
-    ):
-        raise NotReady("something answers there, but it is not Elasticsearch 7.14 or later")
-    return answer.status, document
-
-
-def _send(
-    address: str,
-    path: str,
-    headers: Mapping[str, str],
-    context: ssl.SSLContext | None,
-    config: Mapping[str, Any],
-    seconds: float,
-) -> tuple[http.client.HTTPResponse, bytes]:
-    """Send a GET request and return the answer with its body."""
-    parts = urlsplit(address)
-    if parts.hostname is None:
-        raise Refused(_MISSING_SCHEME)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        connection = http.client.HTTPSConnection(
-            parts.hostname, parts.port, timeout=seconds, context=context or _tls(config)
-        )
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
-    try:
-        connection.request("GET", parts.path.rstrip("/") + path, headers=dict(headers))
-        answer = connection.getresponse()
-        return answer, answer.read()
-    except ssl.SSLCertVerificationError as error:
-        raise Refused(
-            f"its certificate is not trusted ({error.verify_message}); set ca_certs in the client "
-            "settings to its authority"
-        ) from None
-    except TimeoutError:
-        raise NotReady(f"no answer within {seconds:.0f} s") from None
-    except OSError as error:
-        raise NotReady(f"it cannot be reached ({error.strerror or error})") from None
-    except http.client.HTTPException:
-        raise NotReady("something listens there, but it does not speak HTTP") from None
-    finally:
-        connection.close()
-
-
-def _forbidden(document: Mapping[str, Any]) -> bool:
-    """Return whether Elasticsearch answered that the user lacks a privilege."""
-    error = document.get("error")
-    return isinstance(error, dict) and error.get("type") == "security_exception"
-
-
-def _headers(address: str, config: Mapping[str, Any]) -> dict[str, str]:
-    headers = {str(name): str(value) for name, value in config.get("headers", {}).items()}
-    parts = urlsplit(address)
-    if "api_key" in config:
-        headers["Authorization"] = f"ApiKey {_pair(config['api_key'])}"
-    elif "bearer_auth" in config:
-        headers["Authorization"] = f"Bearer {config['bearer_auth']}"
-    elif "basic_auth" in config:
-        headers["Authorization"] = f"Basic {_pair(config['basic_auth'])}"
-    elif parts.username:
-        pair = [unquote(parts.username), unquote(parts.password or "")]
-        headers["Authorization"] = f"Basic {_pair(pair)}"
-    return headers
-
-
-def _pair(value: Any) -> str:
-    """Encode two parts for HTTP. A string is already encoded."""
-    if isinstance(value, str):
-        return value
-    return base64.b64encode(":".join(map(str, value)).encode()).decode("ascii")
-
-
-def _tls(config: Mapping[str, Any]) -> ssl.SSLContext:
-    if not config.get("verify_certs", True):
-        context = _unverified()
-    else:
-        try:
-            context = ssl.create_default_context(cafile=config.get("ca_certs"))
-        except OSError as error:
-            raise Refused(f"ca_certs of the client settings: {error.strerror or error}") from None
-    if "client_cert" in config:
-        try:
-            context.load_cert_chain(config["client_cert"], config.get("client_key"))
-        except OSError as error:
-            raise Refused(
-                f"client_cert of the client settings: {error.strerror or error}"
-            ) from None
-    return context
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _hashed(password: str) -> str:

@@ -16,7 +16,15 @@ __all__ = [
 _LOOK_SECONDS = 0.5
 
 
-def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = False) -> int:
+def run(
+    kind: str,
+    way: str,
+    *,
+    port: int = 0,
+    image: str = "",
+    offline: bool = False,
+    nodes: int = 1,
+) -> int:
     """Start a server, print its address on stdout, and stop it on Ctrl-C or SIGTERM.
 
     Args:
@@ -25,6 +33,7 @@ def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = 
         port: The port on loopback; 0 for any free port.
         image: The image of a container; empty for the default.
         offline: Download nothing.
+        nodes: The number of nodes. More than one are a cluster, which only `auto` and `jvm` start.
 
     Returns:
         The exit status: 0 if it was stopped, 130 if it was interrupted before it was ready.
@@ -32,6 +41,8 @@ def run(kind: str, way: str, *, port: int = 0, image: str = "", offline: bool = 
     Raises:
         ServerError: It cannot be started, or ended by itself.
     """
+    if nodes != 1:
+        way = f"{'jvm' if way == 'auto' else way}:{nodes}"
     before = signal.signal(signal.SIGTERM, _interrupt)
     ready = False
     try:

@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.servers import ServerError
-from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
+from chat_history_conformance.servers.kind import (
+    Control,
+    Kind,
+    Launch,
+    NotReady,
+    Options,
+    Refused,
+    Seat,
+)
 from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "BROKER",
     "KIND",
+    "MEMBER",
     "Kafka",
     "Mock",
+    "check_port",
 ]
 
 BROKER = {
@@ -46,6 +56,15 @@ BROKER = {
 """Settings of a single broker for tests, which answers fast and does not create topics itself."""
 
 
+MEMBER = {
+    "offsets.topic.num.partitions": "3",
+    "unclean.leader.election.enable": "false",
+    # A follower that stands still leaves the replicas in sync after this time.
+    "replica.lag.time.max.ms": "4000",
+}
+"""Further settings of a member of a cluster, in which faults show after seconds."""
+
+
 class Kafka(Kind):
     """Apache Kafka in KRaft mode."""
 
@@ -59,6 +78,7 @@ class Kafka(Kind):
     image_licence = "Apache-2.0"
     java = 17
     ports = 4
+    member_ports = 3
     taken = "Address already in use"
 
     def process(
@@ -70,15 +90,7 @@ class Kafka(Kind):
         options: Options,
     ) -> Launch:
         port, controller, behind, front = ports
-        cluster = _cluster_id()
-        data = directory / "data"
-        data.mkdir()
-        # What the storage tool would write, without the second that starting it takes: who this
-        # node is, and the feature levels of a new cluster, which are the same for all of them.
-        (data / "meta.properties").write_text(
-            f"version=1\nnode.id=1\ncluster.id={cluster}\n", encoding="ascii"
-        )
-        shutil.copyfile(Path(__file__).with_name("kafka.checkpoint"), data / "bootstrap.checkpoint")
+        cluster = self.new_cluster()
         protocol = "SASL_PLAINTEXT" if options.credentials else "PLAINTEXT"
         properties = {
             **BROKER,
@@ -95,28 +107,15 @@ class Kafka(Kind):
             "listener.security.protocol.map": (
                 f"CONTROLLER:PLAINTEXT,CLIENT:{protocol},COUNTED:{protocol}"
             ),
-            "log.dirs": data.as_posix(),
             **_authentication(options.credentials),
             **options.properties,
         }
-        settings = directory / "server.properties"
-        settings.write_text(
-            "".join(f"{name}={_escaped(value)}\n" for name, value in properties.items()),
-            encoding="ascii",
-        )
         return Launch(
             command=[
                 str(java),
                 "-Xmx512m",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseSerialGC",
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                "-Dorg.slf4j.simpleLogger.showDateTime=true",
-                "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-                "-cp",
-                os.pathsep.join(map(str, files)),
-                "kafka.Kafka",
-                str(settings),
+                *_arguments(files),
+                str(_prepare(directory, cluster, properties)),
             ],
             address=f"127.0.0.1:{port}",
             identity=cluster,
@@ -124,12 +123,63 @@ class Kafka(Kind):
             counted=(f"127.0.0.1:{front}", f"127.0.0.1:{behind}"),
         )
 
+    def new_cluster(self) -> str:
+        return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22]
+
+    def member(
+        self, java: Path, files: Sequence[Path], directory: Path, seat: Seat, options: Options
+    ) -> Launch:
+        port, controller, inside = seat.ports[seat.number - 1]
+        replicas = min(len(seat.hosts), 3)
+        protocol = "SASL_PLAINTEXT" if options.credentials else "PLAINTEXT"
+        voters = enumerate(seat.places(1), 1)
+        properties = {
+            **BROKER,
+            **MEMBER,
+            "node.id": str(seat.number),
+            "controller.quorum.voters": ",".join(f"{number}@{place}" for number, place in voters),
+            "listeners": (
+                f"CLIENT://{seat.host}:{port},CONTROLLER://{seat.host}:{controller},"
+                f"INSIDE://{seat.host}:{inside}"
+            ),
+            "advertised.listeners": f"CLIENT://{seat.host}:{port},INSIDE://{seat.host}:{inside}",
+            "inter.broker.listener.name": "INSIDE",
+            "listener.security.protocol.map": (
+                f"CONTROLLER:PLAINTEXT,CLIENT:{protocol},INSIDE:PLAINTEXT"
+            ),
+            "default.replication.factor": str(replicas),
+            "min.insync.replicas": str(replicas // 2 + 1),
+            "offsets.topic.replication.factor": str(replicas),
+            "transaction.state.log.replication.factor": str(replicas),
+            "transaction.state.log.min.isr": str(replicas // 2 + 1),
+            **_authentication(options.credentials),
+            **options.properties,
+        }
+        return Launch(
+            command=[
+                str(java),
+                "-Xmx384m",
+                *_arguments(files),
+                str(_prepare(directory, seat.cluster, properties)),
+            ],
+            address=f"{seat.host}:{port}",
+            identity=seat.cluster,
+            config=_client_settings(options.credentials),
+        )
+
+    def control(
+        self, seat: Seat, launches: Sequence[Launch], directories: Sequence[Path]
+    ) -> Control:
+        from chat_history_conformance.servers.kafka_cluster import KafkaControl
+
+        return KafkaControl(launches, seat.places(2), directories)
+
     def container(self, port: int, options: Options) -> Launch:
         if options.credentials:
             raise ServerError(
                 "A Kafka container does not support users and passwords here. Use the jvm way."
             )
-        cluster = _cluster_id()
+        cluster = self.new_cluster()
         properties = {
             **BROKER,
             "controller.quorum.voters": "1@localhost:9093",
@@ -163,7 +213,7 @@ class Kafka(Kind):
         from confluent_kafka import KafkaError, KafkaException
         from confluent_kafka.admin import AdminClient
 
-        _check_port(address, seconds)
+        check_port(address, seconds)
         failures: list[KafkaError] = []
         own: dict[str, Any] = {
             "bootstrap.servers": address,
@@ -237,8 +287,16 @@ _FATAL = {
 client may contain a user name."""
 
 
-def _check_port(address: str, seconds: float) -> None:
-    """Check that something listens, because the client prints an error if nothing does."""
+def check_port(address: str, seconds: float) -> None:
+    """Check that something listens, because the client prints an error if nothing does.
+
+    Args:
+        address: `host:port`; several are separated by commas, and one of them is enough.
+        seconds: How long to wait for each of them.
+
+    Raises:
+        NotReady: Nothing listens there.
+    """
     reasons = []
     for one in address.split(","):
         host, _, port = one.rpartition(":")
@@ -251,8 +309,41 @@ def _check_port(address: str, seconds: float) -> None:
     raise NotReady(f"it cannot be reached ({'; '.join(reasons)})")
 
 
-def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22]
+def _prepare(directory: Path, cluster: str, properties: Mapping[str, str]) -> Path:
+    """Write what the storage tool would write, without the second that starting it takes.
+
+    This is the name of the node, and the feature levels of a new cluster, which are the same for
+    all of them.
+
+    Returns:
+        The file of properties.
+    """
+    data = directory / "data"
+    data.mkdir()
+    (data / "meta.properties").write_text(
+        f"version=1\nnode.id={properties['node.id']}\ncluster.id={cluster}\n", encoding="ascii"
+    )
+    shutil.copyfile(Path(__file__).with_name("kafka.checkpoint"), data / "bootstrap.checkpoint")
+    settings = directory / "server.properties"
+    known = {"log.dirs": data.as_posix(), **properties}
+    settings.write_text(
+        "".join(f"{name}={_escaped(value)}\n" for name, value in known.items()), encoding="ascii"
+    )
+    return settings
+
+
+def _arguments(files: Sequence[Path]) -> list[str]:
+    """Return the arguments of Java, up to the file of properties."""
+    return [
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+        "-cp",
+        os.pathsep.join(map(str, files)),
+        "kafka.Kafka",
+    ]
 
 
 def _authentication(credentials: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,8 @@ ENDED = None
 """The marker for the end: the parent has closed the stream or has ended."""
 
 _SIGNAL_SECONDS = 5.0
+_CLONE_NEWNET = 0x40000000
+_OPEN_FILES = 65_536
 _DEAD, _STOPPED = {"Z", "X"}, {"T", "t"}
 
 
@@ -67,6 +70,35 @@ class Keeper:
             process_group=0 if os.name == "posix" else None,  # a server may be several processes
         )
         return {"pid": self.process.pid}
+
+    def isolate(self) -> dict[str, Any]:
+        """Move this process, and what it will start, into a new network namespace of Linux."""
+        import ctypes  # only for clusters, because it takes time
+        import resource
+
+        # A server that listens on more than loopback may demand as many open files.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(ValueError, OSError):
+            wanted = max(soft, _OPEN_FILES)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+            return {"error": os.strerror(ctypes.get_errno())}
+        return {"pid": os.getpid()}
+
+    def run(self, command: Sequence[str]) -> dict[str, Any]:
+        """Run a short command, such as `ip`, in the network namespace of this process."""
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        return {"error": f"{' '.join(command)}: {done.stderr.strip()}"} if done.returncode else {}
+
+    def reach(self, host: str, port: int, seconds: float) -> dict[str, Any]:
+        """Return whether a host answers, if only to refuse a connection."""
+        try:
+            socket.create_connection((host, port), seconds).close()
+        except ConnectionRefusedError:
+            return {"refused": True}
+        return {"refused": False}
 
     def poll(self) -> dict[str, Any]:
         return {"code": self.process.poll() if self.process else 0}

@@ -76,15 +76,41 @@ class KeeperClient:
         Raises:
             ServerError: The command cannot be run.
         """
-        answer = self._request(
+        self._checked(
             "start",
+            f"{command[0]} cannot be run",
             command=list(command),
             environment=dict(environment),
             user=account and account.user,
             group=account and account.group,
         )
-        if "error" in answer:
-            raise ServerError(f"{command[0]} cannot be run: {answer['error']}")
+
+    def isolate(self) -> int:
+        """Move the keeper and the server that it will start into a new network namespace.
+
+        Returns:
+            The process id of the keeper, which names the namespace.
+
+        Raises:
+            ServerError: This system does not allow it.
+        """
+        return int(self._checked("isolate", "a network namespace cannot be made")["pid"])
+
+    def run(self, *command: str) -> None:
+        """Run a short command in the network namespace of the server.
+
+        Raises:
+            ServerError: It failed.
+        """
+        self._checked("run", "a command failed", command=command)
+
+    def reach(self, host: str, port: int, seconds: float) -> None:
+        """Try to reach a host from the network namespace of the server.
+
+        Raises:
+            ServerError: It does not even refuse the connection.
+        """
+        self._checked("reach", f"{host} cannot be reached", host=host, port=port, seconds=seconds)
 
     def ended(self) -> str:
         """Describe how the process ended; empty while it runs."""
@@ -160,6 +186,12 @@ class KeeperClient:
             return self._log.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
+
+    def _checked(self, what: str, failure: str, **arguments: Any) -> dict[str, Any]:
+        answer = self._request(what, **arguments)
+        if "error" in answer:
+            raise ServerError(f"{failure}: {answer['error']}")
+        return answer
 
     def _request(self, what: str, **arguments: Any) -> dict[str, Any]:
         with self._lock:

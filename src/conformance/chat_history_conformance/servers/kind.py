@@ -13,11 +13,13 @@ from chat_history_conformance.servers import KINDS, ServerError
 from chat_history_conformance.servers.server import Server
 
 __all__ = [
+    "Control",
     "Kind",
     "Launch",
     "NotReady",
     "Options",
     "Refused",
+    "Seat",
     "load",
 ]
 
@@ -48,6 +50,35 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Seat:
+    """The place of a member in a cluster.
+
+    Attributes:
+        number: Its number, counted from 1.
+        hosts: The hosts of all members.
+        ports: The free ports of all members, `Kind.member_ports` each; clients get the first.
+        cluster: The unique name of the cluster.
+        template: The prepared directory of the first member, to share files; None for itself.
+    """
+
+    number: int
+    hosts: Sequence[str]
+    ports: Sequence[Sequence[int]]
+    cluster: str
+    template: Path | None = None
+
+    def places(self, which: int) -> list[str]:
+        """Return `host:port` of all members, with the port at this position."""
+        pairs = zip(self.hosts, self.ports, strict=True)
+        return [f"{host}:{ports[which]}" for host, ports in pairs]
+
+    @property
+    def host(self) -> str:
+        """The host of this member."""
+        return self.hosts[self.number - 1]
+
+
+@dataclass(frozen=True)
 class Launch:
     """Instructions to run a server as a process or a container, and to ask it.
 
@@ -71,6 +102,57 @@ class Launch:
     counted: tuple[str, str] | tuple[()] = ()
 
 
+class Control(ABC):
+    """Questions to a running cluster about its members, which are numbered from 1.
+
+    Attributes:
+        roles: The roles that a member can have.
+    """
+
+    roles: tuple[str, ...]
+
+    @abstractmethod
+    def holder(self, role: str, session: str, up: Sequence[int]) -> int:
+        """Return the member that has a role now.
+
+        Args:
+            role: One of `roles`.
+            session: The session id whose data the role is about.
+            up: The members that can be asked.
+
+        Raises:
+            ServerError: None has this role, or none answers.
+        """
+
+    @abstractmethod
+    def reassign(self, session: str, up: Sequence[int]) -> None:
+        """Move the data of a session to other members, and wait until it is there.
+
+        Args:
+            session: The session id.
+            up: The members that can be asked and can have data.
+
+        Raises:
+            ServerError: The data cannot be moved now.
+        """
+
+    @abstractmethod
+    def check_member(self, number: int, seconds: float) -> None:
+        """Check that a member belongs to the running cluster.
+
+        Raises:
+            NotReady: It does not answer, or has not joined yet.
+        """
+
+    @abstractmethod
+    def check_health(self, seconds: float) -> None:
+        """Check that all members run and all replicas are in sync.
+
+        Raises:
+            NotReady: Something is missing; the message says what.
+        """
+
+
 class Kind(ABC):
     """A kind of server. Its module has one instance, named `KIND`.
 
@@ -87,6 +169,8 @@ class Kind(ABC):
         refuses_root: True if it does not run as root.
         takes_files: True if a process of it has a directory for configuration files.
         ports: The number of ports that a process needs.
+        member_ports: The number of ports that a member of a cluster needs; 0 if there are no
+            clusters of this kind.
         taken: The text in its output if a port was taken.
     """
 
@@ -102,6 +186,7 @@ class Kind(ABC):
     refuses_root: bool = False
     takes_files: bool = False
     ports: int
+    member_ports: int = 0
     taken: str
 
     @property
@@ -127,6 +212,42 @@ class Kind(ABC):
             ports: `self.ports` free ports; clients get the first.
             options: Options beyond the defaults.
         """
+
+    def new_cluster(self) -> str:
+        """Return a unique name for a cluster."""
+        raise self._no_cluster()
+
+    def member(
+        self, java: Path, files: Sequence[Path], directory: Path, seat: Seat, options: Options
+    ) -> Launch:
+        """Prepare a directory for a member of a cluster and return how to run it there.
+
+        Args:
+            java: The Java program.
+            files: The artifacts of the lock, in its order.
+            directory: An empty directory for this member alone.
+            seat: Its place in the cluster.
+            options: Options beyond the defaults.
+
+        Raises:
+            ServerError: A cluster does not support one of the options.
+        """
+        raise self._no_cluster()
+
+    def control(
+        self, seat: Seat, launches: Sequence[Launch], directories: Sequence[Path]
+    ) -> Control:
+        """Return what answers questions about a cluster.
+
+        Args:
+            seat: The place of any member.
+            launches: How each member runs.
+            directories: The directory of each member.
+        """
+        raise self._no_cluster()
+
+    def _no_cluster(self) -> ServerError:
+        return ServerError(f"There are no clusters of {self.title} here. Use the jvm way.")
 
     @abstractmethod
     def container(self, port: int, options: Options) -> Launch:

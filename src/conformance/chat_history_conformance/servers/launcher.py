@@ -11,6 +11,7 @@ from chat_history_conformance.servers import (
     ServerError,
     artifacts,
     choice,
+    cluster,
     container,
     java,
     process,
@@ -48,7 +49,7 @@ def start(
 
     Args:
         kind: `kafka` or `elasticsearch`.
-        way: `auto`, `container`, `jvm`, `mock` or an address.
+        way: `auto`, `container`, `jvm`, `mock` or an address. `jvm:3` is a cluster of three nodes.
         offline: Download nothing.
         announce: Called with a line of text for each download, each way that did not work, and the
             server that is used.
@@ -84,7 +85,10 @@ def start(
         elif one == "jvm":
             program = java.find(found.java, kind)
             files = artifacts.obtain(artifacts.Lock.read(found.lock), announce, offline=offline)
-            server = process.start(found, program, files, options)
+            if chosen.nodes > 1:
+                server = cluster.start(found, program, files, options, chosen.nodes)
+            else:
+                server = process.start(found, program, files, options)
         else:
             server = found.mock(options)
         taken = time.monotonic() - began

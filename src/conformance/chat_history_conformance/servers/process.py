@@ -143,17 +143,30 @@ class ProcessServer(StartedServer):
         return self._keeper.log
 
     def start(self) -> None:
-        self._keeper.start(self._launch.command, self._launch.environment, self._account)
+        self.begin()
         try:
             self._wait_until_ready(READY_SECONDS)
         except (NotReady, Refused) as error:
-            if self.ended() and self._keeper.has_said(self._of_kind.taken):
-                raise PortTaken from None
-            raise ServerError(
-                f"{self._of_kind.title} {self.version} did not start: {error}. "
-                f"Its log is in {self._keeper.keep_log()}; the last lines:\n"
-                + textwrap.indent(self._keeper.log, "    ")
-            ) from None
+            raise self.failure(error) from None
+
+    def begin(self) -> None:
+        """Run it without waiting until it is ready."""
+        self._paused = False
+        self._keeper.start(self._launch.command, self._launch.environment, self._account)
+
+    def failure(self, error: Exception) -> Exception:
+        """Return the error about a start that failed, with the end of the log.
+
+        Args:
+            error: What was wrong.
+        """
+        if self.ended() and self._keeper.has_said(self._of_kind.taken):
+            return PortTaken()
+        return ServerError(
+            f"{self._of_kind.title} {self.version} did not start: {error}. "
+            f"Its log is in {self._keeper.keep_log()}; the last lines:\n"
+            + textwrap.indent(self._keeper.log, "    ")
+        )
 
     def ended(self) -> str:
         return self._keeper.ended()
