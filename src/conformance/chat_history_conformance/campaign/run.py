@@ -39,6 +39,7 @@ LIMIT_SECONDS = 30.0
 """The limit of one call, as in the profile `ci`."""
 
 _PROBE_SECONDS = 90.0
+_WORKING_SECONDS = 60.0
 _FINAL_SECONDS = 600.0
 _SETTLE_SECONDS = 2.0
 
@@ -161,6 +162,7 @@ class _Campaign:
         )
         try:
             self._workers.start(processes)
+            self._workers.wait_until_working(_WORKING_SECONDS)
             self._cause(events, stage)
             if not events:
                 self._stopping.wait(self._options.duration_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,6 @@ __all__ = ["Counts", "WorkerFailed", "Workers"]
 _LOOK_SECONDS = 0.1
 _AGAIN_SECONDS = 0.5
 _STOP_EXTRA_SECONDS = 30.0
-_LAST_LINES = 12
 
 
 class WorkerFailed(Exception):
@@ -95,6 +95,14 @@ class Workers:
             self._workers.append(self._started(job, 1))
         self._watcher.start()
 
+    def wait_until_working(self, seconds: float) -> None:
+        """Wait until each process has recorded a call, or this time has passed."""
+        deadline = time.monotonic() + seconds
+        waiting = {Path(worker.job.records) for worker in self._workers}
+        while waiting and time.monotonic() < deadline:
+            waiting = {path for path in waiting if not path.exists() or not path.stat().st_size}
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """Let all processes end, and record how they ended.
 
@@ -133,7 +141,7 @@ class Workers:
             raise WorkerFailed(f"it did not end within {seconds:g} s") from None
         if running.returncode:
             raise WorkerFailed(
-                f"it ended with status {running.returncode}\n{self._log_of(process)}"
+                f"it ended with {_ending(running.returncode)}{self._last_words(process)}"
             )
         return answer.decode("utf-8", "replace")
 
@@ -145,9 +153,9 @@ class Workers:
                 self._record_exit(worker)
                 self.deaths += 1
                 self._say(
-                    f"the process {worker.job.process} died with status "
-                    f"{worker.process.returncode}; it is started again\n"
-                    f"{self._log_of(worker.job.process)}"
+                    f"the process {worker.job.process} died with "
+                    f"{_ending(worker.process.returncode)}, and is started again"
+                    f"{self._last_words(worker.job.process)}"
                 )
                 if self._stopping.wait(_AGAIN_SECONDS):
                     del self._workers[index]
@@ -181,6 +189,18 @@ class Workers:
         at = time.monotonic() - self._job.start
         self._writer.write(Exit(worker.job.process, at, worker.process.returncode))
 
-    def _log_of(self, process: str) -> str:
+    def _last_words(self, process: str) -> str:
+        """Return the line of a process's output that says most about its end, after a colon."""
         text = (self._directory / f"{process}.log").read_text("utf-8", "replace")
-        return "\n".join(f"    {line}" for line in text.splitlines()[-_LAST_LINES:])
+        lines = [line for line in text.splitlines() if line.strip()]
+        fatal = [line for line in lines if line.startswith("Fatal Python error")]
+        return f": {(fatal or lines)[-1].strip()}" if lines else ""
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chat_history_conformance.cli.refusal import Refusal
+
+if TYPE_CHECKING:
+    from chat_history_conformance.campaign.recording import Recording
+    from chat_history_conformance.campaign.run import Outcome
 
 __all__ = ["add_parser"]
 
 _EVENTS = 30
+_ENDINGS = ("json", "html", "md")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,12 +42,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what is disturbed")
-    what.add_argument(
+    subject = what.add_mutually_exclusive_group(required=True)
+    subject.add_argument(
         "--backend",
-        required=True,
         metavar="NAME",
         help="the backend, as for pytest --history-backend: a registered or declared name, or "
         "package.module:attribute",
+    )
+    subject.add_argument(
+        "--check",
+        type=Path,
+        metavar="RECORD",
+        help="run nothing, and check the record that a campaign with --keep has left",
     )
     what.add_argument(
         "--import",
@@ -119,7 +134,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         metavar="DIRECTORY",
         help="write campaign.json, campaign.html and campaign.md here",
     )
-    for ending in ("json", "html", "md"):
+    for ending in _ENDINGS:
         output.add_argument(
             f"--{ending}", type=Path, metavar="PATH", help=f"write the report as {ending} here"
         )
@@ -134,14 +149,39 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _campaign(options: argparse.Namespace) -> int:
-    from chat_history_conformance.campaign import recording, run
-    from chat_history_conformance.campaign.plan import Traffic
+    from chat_history_conformance.campaign import recording
 
-    backend = _backend(options)
+    places = _places(options)
+    if options.check:
+        try:
+            return _finish(recording.read([options.check]), "", places)
+        except recording.RecordingError as error:
+            raise Refusal(str(error)) from error
+    kept = _kept_path(options)
+    for place in (kept, *places.values()):
+        if place is not None:
+            _check_place(place)
     try:
-        outcome = run.run(
+        outcome = _run(options)
+    except KeyboardInterrupt:
+        _say("stopped before there was something to report")
+        return 130
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        recording.write(outcome.recording, kept)
+        _say(f"the record of all calls is in {kept}")
+    return _finish(outcome.recording, outcome.trouble, places)
+
+
+def _run(options: argparse.Namespace) -> Outcome:
+    from chat_history_conformance.campaign import importing, run
+    from chat_history_conformance.campaign.plan import Traffic
+    from chat_history_conformance.declaration.errors import DeclarationError
+
+    try:
+        return run.run(
             run.Options(
-                backend=backend,
+                backend=importing.find(options.backend, options.modules, Path.cwd()),
                 ways=tuple(options.server),
                 nodes=options.nodes,
                 events=0 if options.duration else options.events,
@@ -156,24 +196,50 @@ def _campaign(options: argparse.Namespace) -> int:
             ),
             _say,
         )
-    except run.Refused as refused:
-        raise Refusal(str(refused)) from refused
-    if options.keep is not None:
-        recording.write(outcome.recording, options.keep)
-    return 0
-
-
-def _backend(options: argparse.Namespace):  # type: ignore[no-untyped-def]
-    from chat_history_conformance.campaign import importing
-    from chat_history_conformance.declaration.errors import DeclarationError
-
-    try:
-        return importing.find(options.backend, options.modules, Path.cwd())
-    except (importing.ImportFailed, DeclarationError) as error:
+    except (run.Refused, importing.ImportFailed, DeclarationError) as error:
         raise Refusal(str(error)) from error
 
 
+def _finish(recording: Recording, trouble: str, places: Mapping[str, Path]) -> int:
+    """Check a recording, print and write the report, and return the exit status."""
+    return 0
+
+
+def _places(options: argparse.Namespace) -> dict[str, Path]:
+    """Return the files of the report by their ending."""
+    found = {ending: getattr(options, ending) for ending in _ENDINGS}
+    if options.output is not None:
+        for ending in _ENDINGS:
+            found[ending] = found[ending] or options.output / f"campaign.{ending}"
+    return {ending: path for ending, path in found.items() if path is not None}
+
+
+def _kept_path(options: argparse.Namespace) -> Path | None:
+    if options.keep is None or options.keep != Path():
+        kept: Path | None = options.keep
+        return kept
+    return (options.output or Path()) / "campaign.jsonl"
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is started."""
+    from chat_history_conformance.reports import check_place
+
+    try:
+        check_place(path)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    place = path if path.exists() else parent
+    if not os.access(place, os.W_OK):
+        raise Refusal(f"{path} cannot be written: no right to write to {place}. Name another path.")
+
+
 def _say(line: str) -> None:
+    """Print a line about the progress, with colours if stderr is a terminal."""
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        line = re.sub(r"^\d+ of \d+:", r"\033[1m\g<0>\033[0m", line)
+        line = re.sub(r"^.* (died|is killed).*$", r"\033[31m\g<0>\033[0m", line)
     print(line, file=sys.stderr, flush=True)
 
 

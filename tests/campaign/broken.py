@@ -1,0 +1,232 @@
+"""Broken histories for campaigns: the control `served` with one defect each.
+
+The names of the backends are the classes of defects that the checker must report.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_conformance import history_backend, servers
+from chat_history_conformance.faulty.served import SERVED, ServedChatMessageHistory, ServedError
+
+F = TypeVar("F", bound=Callable[[str], Any])
+
+
+def on_the_control(name: str, **declared: Any) -> Callable[[F], F]:
+    """Declare a history on the server of the control."""
+    return history_backend(name, server=SERVED, **declared)  # type: ignore[arg-type]
+
+
+class Served(ServedChatMessageHistory):
+    """The control, with a short timeout."""
+
+    answer_seconds: ClassVar[float | None] = 0.7
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id, servers.address(SERVED))
+
+
+@on_the_control("control")
+class Control(Served):
+    """The control without a defect."""
+
+
+@on_the_control("control-sync", lacks={"async": "its asynchronous methods raise"})
+class SyncOnly(Served):
+    """The control with synchronous methods only."""
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        raise NotImplementedError
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        raise NotImplementedError
+
+    async def aclear(self) -> None:
+        raise NotImplementedError
+
+
+class AsyncOnly:
+    """The control with asynchronous methods only, which an asynchronous generator opens."""
+
+    def __init__(self, session_id: str) -> None:
+        self._inner = Served(session_id)
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        await self._inner.aadd_messages(messages)
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        return await self._inner.aget_messages()
+
+    async def aclear(self) -> None:
+        await self._inner.aclear()
+
+    async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
+        return await self._inner.alast_messages(max_message_count)
+
+
+@on_the_control("control-async", lacks={"sync": "it has asynchronous methods only"})
+async def open_async_only(session_id: str) -> Any:
+    """Open a history that has asynchronous methods only."""
+    yield AsyncOnly(session_id)
+
+
+@on_the_control("lost")
+class AcknowledgedBeforeStored(Served):
+    """Lets the server acknowledge a request before it stores it."""
+
+    def _change(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        return super()._change({**request, "lazily": True}, seconds)
+
+
+@on_the_control("doubled")
+class SentAgainAsNew(Served):
+    """Sends a batch without an answer again with another identifier."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        try:
+            self._ask(_append(texts), self.answer_seconds)
+        except ServedError:
+            time.sleep(1.0)
+            try:
+                self._ask(_append(texts), 4.0)
+            except ServedError as error:
+                error.outcome_unknown = True
+                raise
+
+
+@on_the_control("order")
+class SentAgainFromTheEnd(Served):
+    """Sends a batch that was refused again, from the last message to the first."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        try:
+            self._ask(_append(texts), self.answer_seconds)
+        except ServedError:
+            time.sleep(1.0)
+            super()._append(texts[::-1])
+
+
+@on_the_control("empty-read")
+class EmptyWhenUnreachable(Served):
+    """Returns no messages if the server does not answer a read."""
+
+    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+        try:
+            return super()._records(count, seconds)
+        except ServedError:
+            return []
+
+
+@on_the_control("stale-read")
+class CachedWhenUnreachable(Served):
+    """Returns what the last read returned if the server does not answer quickly."""
+
+    _cached: list[tuple[int, str]] | None = None
+
+    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+        if count is None and self._cached is not None and int(time.monotonic()) % 2:
+            return self._cached
+        found = super()._records(count, seconds)
+        self._cached = found if count is None else self._cached
+        return found
+
+
+@on_the_control("came-back")
+class ClearThatFailsQuietly(Served):
+    """Returns from a clear that the server did not answer."""
+
+    def clear(self) -> None:
+        try:
+            super().clear()
+        except ServedError:
+            return
+
+
+@on_the_control("skipped")
+class PositionBeforeMessages(Served):
+    """Moves the position of consuming reads before it has the messages."""
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = None, max_time_sec: float | None = None
+    ) -> list[BaseMessage]:
+        found = super().messages_from_last_consumed(max_message_count, max_time_sec)
+        if found:
+            self._ask({"do": "read", "count": 1}, self.answer_seconds)
+            time.sleep(0.1)
+            self._ask({"do": "read", "count": 1}, self.answer_seconds)
+        return found
+
+
+@on_the_control("wrong-claim")
+class ClaimsNothingIsStored(Served):
+    """Says that a batch is not stored, though the server may have it."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        try:
+            super()._append(texts)
+        except ServedError as error:
+            error.outcome_unknown = False
+            raise
+
+
+@on_the_control("over-limit")
+class NoTimeout(Served):
+    """Waits for an answer without a limit."""
+
+    answer_seconds = None
+
+
+@on_the_control("client-died")
+class EndsTheProcess(Served):
+    """Ends the process of the client if the server refuses a connection."""
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        try:
+            return super()._ask(request, seconds)
+        except ServedError:
+            os._exit(3)
+
+
+@on_the_control("client-crashed")
+class CrashesTheProcess(Served):
+    """Crashes the process of the client if the server refuses a connection."""
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        try:
+            return super()._ask(request, seconds)
+        except ServedError:
+            os.kill(os.getpid(), signal.SIGSEGV)
+            raise
+
+
+_kept: list[Any] = []
+
+
+@on_the_control("growth")
+class KeepsASocketForEachError(Served):
+    """Leaves a thread and a socket behind for each error."""
+
+    _numbers: ClassVar[itertools.count[int]] = itertools.count()
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        try:
+            return super()._ask(request, seconds)
+        except ServedError:
+            _kept.append(socket.socket())
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            raise
+
+
+def _append(texts: Sequence[str]) -> dict[str, Any]:
+    return {"do": "append", "texts": list(texts), "identifier": uuid.uuid4().hex}
