@@ -56,6 +56,7 @@ Family = Literal[
     "inputs",
     "errors",
     "faults",
+    "interference",
     "integration",
     "model",
 ]

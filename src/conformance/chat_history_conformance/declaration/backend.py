@@ -6,18 +6,22 @@ Nothing here opens a history. Importing this module loads neither langchain-core
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chat_history_conformance.declaration import capabilities
-from chat_history_conformance.declaration.errors import DeclarationError, did_you_mean
+from chat_history_conformance.declaration.errors import DeclarationError, clip_repr, did_you_mean
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.servers import KINDS
 
-__all__ = ["MODES", "Backend", "Granularity"]
+__all__ = ["MODES", "Backend", "Granularity", "Interference"]
 
 Granularity = Literal["message", "session"]
 """The unit that expires: each message, or the whole session."""
+
+Interference = Callable[[str], AbstractContextManager[None]]
+"""A function of a session id; the other user interferes inside the context that it returns."""
 
 MODES: tuple[Literal["sync", "async"], ...] = ("sync", "async")
 """The ways to call a history. A backend may lack one of them."""
@@ -52,6 +56,7 @@ class Backend:
     floor: Callable[[str], Any] | None = None
     peers: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     round_trips: Callable[[], int] | None = None
+    interference: Mapping[str, Interference] = field(default_factory=dict)
     declared_in: Origin | None = None
 
     @property
@@ -72,9 +77,10 @@ class Backend:
 
         Raises:
             DeclarationError: The declaration names an unknown capability, contract, read or kind
-                of server, or leaves out a reason.
+                of server, leaves out a reason, or has an interference that cannot be called.
         """
         self._check_lacks()
+        self._check_interference()
         self._check_deviations(tuple(contract_ids))
         mappable = ("messages", *capabilities.READS)
         for name in self.methods:
@@ -105,6 +111,22 @@ class Backend:
                 "lacks= names both sync and async, so no method is left to call. Remove one of "
                 "them."
             )
+
+    def _check_interference(self) -> None:
+        wanted = (
+            "Write a dict of names and functions of a session id that return a context manager: "
+            '{"an open transaction": open_transaction}.'
+        )
+        if not isinstance(self.interference, Mapping):
+            self._refuse(f"interference={clip_repr(self.interference)} is not a dict. {wanted}")
+        for name, function in self.interference.items():
+            if not isinstance(name, str) or not name.strip():
+                self._refuse(f"interference= has the name {clip_repr(name)}. {wanted}")
+            if not callable(function):
+                self._refuse(
+                    f"interference= has {clip_repr(function)} for {name!r}, which cannot be "
+                    f"called. {wanted}"
+                )
 
     def _check_deviations(self, ids: tuple[str, ...]) -> None:
         for contract, reason in self.deviations.items():

@@ -135,6 +135,14 @@ class Capabilities:
         It needs `--history-faults`, and a server that was not named by its address.
         """
 
+    @Found
+    def interference(self) -> bool:  # type: ignore[empty-body]
+        """Declare what other users of the store may do to a session: `interference={...}`.
+
+        It needs a store whose data can be thrown away: a server that the run started, or a
+        `disposable` backend.
+        """
+
 
 def catalogue() -> Mapping[str, _Capability]:
     """Return all capabilities by name, in the order of this module."""

@@ -18,7 +18,7 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from chat_history_conformance.declaration.backend import Backend, Granularity
+from chat_history_conformance.declaration.backend import Backend, Granularity, Interference
 from chat_history_conformance.declaration.capabilities import AssumedCapability
 from chat_history_conformance.declaration.errors import DeclarationError, clip_repr, did_you_mean
 from chat_history_conformance.declaration.origin import Origin, module_origin, origin_of
@@ -77,6 +77,7 @@ def history_backend(
     floor: Callable[[str], Floor | AsyncChatHistory] | None = None,
     peers: Mapping[str, Factory] | None = None,
     round_trips: Callable[[], int] | None = None,
+    interference: Mapping[str, Interference] | None = None,
 ) -> Callable[[F], F]:
     """Declare the decorated callable as the backend `name`. The callable itself is not changed.
 
@@ -131,6 +132,12 @@ def history_backend(
         round_trips: A function that returns the number of round trips to the server that this
             process has made so far. It is needed only for clients that the suite cannot observe.
             The suite observes SQLite, and clients whose network code is Python.
+        interference: Things that other users of the store may do to a session, by name:
+            `{"an open transaction": open_transaction}`. Each is a function of a session id that
+            returns a context manager: the other user interferes inside it, and the store is as
+            before after it. Decorate a generator function with `contextlib.contextmanager`. The
+            session may not exist yet. It is used only on stores whose data can be thrown away:
+            servers that the run started, and `disposable` backends.
 
     Returns:
         A decorator that returns the callable unchanged.
@@ -159,6 +166,7 @@ def history_backend(
             floor=floor,
             peers=dict(peers or {}),
             round_trips=round_trips,
+            interference=_copied(interference),
             declared_in=module_origin(caller.f_globals.get("__name__", "")) if at_import else None,
         )
         known = _declared.get(name)
@@ -171,6 +179,11 @@ def history_backend(
         return factory
 
     return declare
+
+
+def _copied(interference: Mapping[str, Interference] | None) -> Mapping[str, Interference]:
+    """Copy a mapping; `Backend.check` refuses anything else later, with the backend's name."""
+    return dict(interference) if isinstance(interference, Mapping) else interference or {}
 
 
 _declared: dict[str, Backend] = {}

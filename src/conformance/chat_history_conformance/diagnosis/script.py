@@ -139,7 +139,7 @@ def _frame(needs: frozenset[Need], racy: bool) -> Code:
 
 
 def _openings(backend: Backend, needs: frozenset[Need]) -> Code:
-    """Write the lines that bind `open_history`, `open_with_ttl` and `corrupt`, if needed."""
+    """Write the lines that bind `open_history` and the other functions of the declaration."""
     parts: list[Code] = []
     history = _bind("open_history", backend.origin, f"open {backend.name}")
     if Need("", "open_history") in needs:
@@ -154,6 +154,9 @@ def _openings(backend: Backend, needs: frozenset[Need]) -> Code:
     if Need("", "corrupt") in needs:
         origin = origin_of(backend.corrupt) if backend.corrupt else None
         parts.append(_bind("corrupt", origin, "damage the last stored record of a session"))
+    for number, (name, function) in enumerate(backend.interference.items(), 1):
+        if Need("", f"interference_{number}") in needs:
+            parts.append(_bind(f"interference_{number}", origin_of(function), name))
     lines = dict.fromkeys(line for part in parts for line in part.text.splitlines())
     return Code("\n".join(lines), join("", parts).needs)
 

@@ -220,6 +220,7 @@ _MISSING = {
     "server": "declares no server",
     "with_ttl": "has no with_ttl(session_id, ttl_ms) on its factory",
     "corrupt": "declares no way to corrupt a stored record",
+    "interference": "declares no interference=, or keeps data that must not be thrown away",
     "disposable": "such ids could belong to existing data: declare the backend disposable, or give "
     "--history-allow-destructive",
 }

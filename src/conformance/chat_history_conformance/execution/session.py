@@ -21,6 +21,7 @@ from chat_history_conformance.drivers.calls import Call, Done
 from chat_history_conformance.drivers.clock import SetClock
 from chat_history_conformance.drivers.errors import is_server_error
 from chat_history_conformance.execution.handle import Handle
+from chat_history_conformance.execution.interfering import Interfering
 from chat_history_conformance.execution.lanes import Lane, interleaving, is_read, lanes_step
 from chat_history_conformance.execution.operations import refusal_of
 from chat_history_conformance.execution.outage import Outage
@@ -164,6 +165,32 @@ class Session(Story):
         with SetClock(self.subject.local.history(handle.key), seconds):  # type: ignore[no-untyped-call]
             yield
         self.steps.append(Step("the wall clock is right again", Code("clock.__exit__()")))
+
+    @contextlib.contextmanager
+    def interfering(self, name: str, session: str) -> Iterator[None]:
+        """Let another user of the store interfere with a session inside the `with` block.
+
+        Args:
+            name: A key of the backend's `interference`.
+            session: The template of the session id.
+        """
+        number = list(self.subject.backend.interference).index(name) + 1
+        function = given(f"interference_{number}")
+        begin = f"interfering = {{}}({{}})  # {name}\ninterfering.__enter__()"
+        code = fill(begin, function, id_source(session))
+        self.steps.append(Step(f"{show(name)} begins, by another user of the store", code))
+        context = Interfering(self.subject, name, self.id_of(session))
+        context.begin()
+        self.disturbed = True
+        try:
+            yield
+        except BaseException:
+            context.end(failed=True)
+            raise
+        self.steps.append(
+            Step(f"{show(name)} ends", Code("interfering.__exit__(None, None, None)"))
+        )
+        context.end(failed=False)
 
     def second_process_dies(self) -> None:
         """Kill the second process with the handles in it."""

@@ -104,6 +104,8 @@ class Subject:
             names.add("server")
         if not self.why_no_faults:
             names.add("faults")
+        if self.backend.interference and self.disposable:
+            names.add("interference")
         if self.destructive:
             names.add("disposable")
         return Capabilities(names)
