@@ -124,7 +124,9 @@ def read_when_back(s: Story, a: Handle) -> list[BaseMessage]:
     return got
 
 
-def expect_acknowledged(s: Story, a: Handle, returned: Sequence[Any]) -> None:
+def expect_acknowledged(
+    s: Story, a: Handle, returned: Sequence[Any], *, during: str = ""
+) -> None:
     """Fail unless a read returned each acknowledged message once and in order.
 
     A message whose add raised may come at most once.
@@ -133,6 +135,7 @@ def expect_acknowledged(s: Story, a: Handle, returned: Sequence[Any]) -> None:
         s: The record of the example.
         a: The handle that was read.
         returned: The result of the read.
+        during: Words in front of the summary.
     """
     waiting, unsure = list(a.model.stored), list(a.model.refused)
     expected: list[Snapshot] = []
@@ -147,11 +150,12 @@ def expect_acknowledged(s: Story, a: Handle, returned: Sequence[Any]) -> None:
     expected += waiting
     difference = compare(expected, returned)
     if difference is not None:
-        code = call(expect_kept, source(a.result), source(difference.summary))
+        summary = f"{during}{difference.summary}"
+        code = call(expect_kept, source(a.result), source(summary))
         s.steps.append(Step("", code))
         s.fail(
             difference.kind,
-            difference.summary,
+            summary,
             expected=lines(expected),
             returned=returned_lines(list(returned)),
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance import servers
-from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.backend import Backend, Interference
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
 from chat_history_conformance.servers import ServerError, process
@@ -23,11 +23,16 @@ from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "BACKEND",
+    "INTERFERENCE",
     "LIMIT",
     "SERVED",
     "ServedChatMessageHistory",
     "ServedError",
+    "close_connections",
+    "forbid_requests",
+    "hide_records",
     "open_served",
+    "refuse_writes",
     "serving",
     "start",
 ]
@@ -107,7 +112,56 @@ def open_served(session_id: str) -> ServedChatMessageHistory:
     return ServedChatMessageHistory(session_id, servers.address(SERVED))
 
 
+def _disturbing(session_id: str, how: str) -> contextlib.ExitStack:
+    """Return a context in which another user of the server disturbs a session."""
+    other = open_served(session_id)
+    stack = contextlib.ExitStack()
+    other._ask({"do": "disturb", "how": how}, other.answer_seconds)
+    stack.callback(other._ask, {"do": "disturb", "how": ""}, other.answer_seconds)
+    return stack
+
+
+@contextlib.contextmanager
+def refuse_writes(session_id: str) -> Iterator[None]:
+    """Make the server refuse all writes of a session."""
+    with _disturbing(session_id, "refuse"):
+        yield
+
+
+@contextlib.contextmanager
+def forbid_requests(session_id: str) -> Iterator[None]:
+    """Make the server refuse all requests of a session, as if a permission was taken away."""
+    with _disturbing(session_id, "forbid"):
+        yield
+
+
+@contextlib.contextmanager
+def close_connections(session_id: str) -> Iterator[None]:
+    """Make the server close the connection of each request, after it has executed it."""
+    with _disturbing(session_id, "close"):
+        yield
+
+
+@contextlib.contextmanager
+def hide_records(session_id: str) -> Iterator[None]:
+    """Make the server hide records that are added from now on, as an open transaction does."""
+    with _disturbing(session_id, "hide"):
+        yield
+
+
+INTERFERENCE: Mapping[str, Interference] = {
+    "writes refused": refuse_writes,
+    "a missing permission": forbid_requests,
+    "connections closed": close_connections,
+    "an open transaction": hide_records,
+}
+"""All that another user of the server can do to a session."""
+
 BACKEND = Backend(
-    name=SERVED, factory=open_served, origin=Origin(__name__, "open_served"), server=SERVED
+    name=SERVED,
+    factory=open_served,
+    origin=Origin(__name__, "open_served"),
+    server=SERVED,
+    interference=INTERFERENCE,
 )
 """The declaration of the control."""

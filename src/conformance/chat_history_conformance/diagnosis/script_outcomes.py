@@ -1,0 +1,108 @@
+"""Functions about errors during a fault: what they say of a batch, and of a consuming read.
+
+Scripts contain their source, as that of `script_helpers` and `script_claims`.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from chat_history_conformance.diagnosis.script_claims import contents
+from chat_history_conformance.diagnosis.script_helpers import kept, unsure
+
+__all__ = [
+    "consumed_by",
+    "delivered",
+    "denied",
+    "expect_not_stored",
+    "forget_added",
+    "is_documented",
+    "outcome_of",
+    "repeat_nothing",
+    "skip_nothing",
+    "sort_out",
+]
+
+denied: list[str] = []  # contents of which the error of the add says that they are not stored
+delivered: list[tuple[list[str], bool]] = []  # contents of consuming reads; True if an error's
+
+
+def outcome_of(error: BaseException | None, position: int) -> str:
+    """Return the outcome of a message of a batch: `stored`, `unknown` or `not stored`.
+
+    The attributes of the error say it: `unconfirmed` has the positions of the messages that were
+    not acknowledged, and `outcome_unknown` is False if none of these is stored.
+    """
+    unconfirmed = getattr(error, "unconfirmed", None)
+    if error is None or (unconfirmed is not None and position not in unconfirmed):
+        return "stored"
+    return "not stored" if getattr(error, "outcome_unknown", None) is False else "unknown"
+
+
+def sort_out(error: BaseException | None, batch: Sequence[str]) -> None:
+    """Sort the contents of a batch into `kept`, `unsure` and `denied`."""
+    lists = {"stored": kept, "unknown": unsure, "not stored": denied}
+    for position, text in enumerate(batch):
+        lists[outcome_of(error, position)].append(text)
+
+
+def forget_added() -> None:
+    """Begin again with another session."""
+    for texts in (kept, unsure, denied, delivered):
+        texts.clear()  # type: ignore[attr-defined]
+
+
+def expect_not_stored(returned: Iterable[Any], otherwise: str) -> None:
+    """End the script if a message came back of which an error said that it is not stored."""
+    came = contents(returned)
+    if set(came) & set(denied):
+        print("not stored, as errors said:", *denied, "returned:", *came, sep="\n  ")
+        sys.exit(otherwise)
+
+
+def is_documented(error: BaseException | None, classes: list[type[BaseException]]) -> bool:
+    """Return whether the call did not raise, or its error is of one of the classes."""
+    return error is None or isinstance(error, tuple(classes))
+
+
+# -- consuming reads -----------------------------------------------------------------------------
+
+
+def consumed_by(got: Iterable[Any], error: BaseException | None) -> tuple[list[str], bool]:
+    """Return the contents that a consuming read has, or may have, consumed; True if it raised."""
+    if error is None:
+        return contents(got), False
+    if getattr(error, "outcome_unknown", None) is False:
+        return [], True
+    return contents(getattr(error, "messages", None) or ()), True
+
+
+def skip_nothing(reads: Iterable[tuple[list[str], bool]], conversation: list[str]) -> bool:
+    """Return whether the reads delivered the conversation in order and to its end, without a gap.
+
+    A read may begin before the end of the one before it.
+    """
+    reached = 0
+    for texts, _ in reads:
+        if not texts:
+            continue
+        start = conversation.index(texts[0]) if texts[0] in conversation else -1
+        if not 0 <= start <= reached or texts != conversation[start : start + len(texts)]:
+            return False
+        reached = max(reached, start + len(texts))
+    return reached == len(conversation)
+
+
+def repeat_nothing(reads: Iterable[tuple[list[str], bool]]) -> bool:
+    """Return whether no message came again that a read had returned.
+
+    A message that an error carried may come again, and so may all that came after it.
+    """
+    returned: set[str] = set()
+    for texts, raised in reads:
+        if returned & set(texts):
+            return False
+        if raised and texts:
+            return True
+        returned.update(texts)
+    return True
