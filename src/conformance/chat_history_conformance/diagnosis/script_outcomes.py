@@ -49,7 +49,7 @@ def sort_out(error: BaseException | None, batch: Sequence[str]) -> None:
 def forget_added() -> None:
     """Begin again with another session."""
     for texts in (kept, unsure, denied, delivered):
-        texts.clear()  # type: ignore[attr-defined]
+        texts.clear()
 
 
 def expect_not_stored(returned: Iterable[Any], otherwise: str) -> None:

@@ -124,9 +124,7 @@ def read_when_back(s: Story, a: Handle) -> list[BaseMessage]:
     return got
 
 
-def expect_acknowledged(
-    s: Story, a: Handle, returned: Sequence[Any], *, during: str = ""
-) -> None:
+def expect_acknowledged(s: Story, a: Handle, returned: Sequence[Any], *, during: str = "") -> None:
     """Fail unless a read returned each acknowledged message once and in order.
 
     A message whose add raised may come at most once.

@@ -8,13 +8,13 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance.diagnosis.canonical import dump
-from chat_history_conformance.diagnosis.code import Code, Ref, call, fill
-from chat_history_conformance.diagnosis.compare import Snapshot, lines, returned_lines, type_name
+from chat_history_conformance.diagnosis.code import Need, Ref, call, fill
+from chat_history_conformance.diagnosis.compare import Snapshot, lines, returned_lines
 from chat_history_conformance.diagnosis.rendering import source
+from chat_history_conformance.diagnosis.script_claims import contents
 from chat_history_conformance.diagnosis.script_outcomes import (
     consumed_by,
     delivered,
-    denied,
     expect_not_stored,
     forget_added,
     outcome_of,
@@ -28,6 +28,8 @@ from chat_history_conformance.execution.handle import Handle
 from chat_history_conformance.execution.story import Story
 
 __all__ = ["Adds", "Consumption"]
+
+DELIVERED = Ref("delivered", delivered, frozenset({Need(consumed_by.__module__, "delivered")}))
 
 _PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6)
 """Pauses between adds that are repeated until one of them returns."""
@@ -93,9 +95,9 @@ class Adds:
         came = [dump(item) for item in returned if isinstance(item, BaseMessage)]
         wrong = [kept for kept in self.denied if any(key in kept.keys for key in came)]
         if wrong:
-            number = f"{len(wrong)} message{'s'[: len(wrong) == 1 and 0 or len(wrong) != 1]}"
-            summary = f"{self.during}{number} came back although the error of the add says that "
-            summary += "they are not stored"
+            number = f"{len(wrong)} message{'s'[: len(wrong) != 1]}"
+            summary = f"{self.during}{number} came back although the error of the add says: not "
+            summary += "stored"
             code = call(expect_not_stored, source(a.result), source(summary))
             self._s.steps.append(Step("", code))
             self._s.fail(
@@ -113,11 +115,16 @@ class Consumption:
     Args:
         s: The record of the example.
         operation: The name of the consuming read.
+
+    Attributes:
+        during: Words in front of each summary.
+        reads: The contents of each read, and whether an error carried them.
     """
 
     def __init__(self, s: Story, operation: str) -> None:
         self._s = s
         self._operation = operation
+        self.during = ""
         self.reads: list[tuple[list[str], bool]] = []
 
     def read(self, a: Handle, *bounds: Any) -> list[BaseMessage] | None:
@@ -129,3 +136,62 @@ class Consumption:
         code = fill("{}.append({})", source(DELIVERED), taken)
         self._s.steps.append(Step("", code))
         return got
+
+    def read_to_the_end(self, a: Handle) -> None:
+        """Read on after a fault until nothing is left, and again while that raises.
+
+        If the reads raise for longer than the limit of one operation, the last error is the
+        finding.
+        """
+        left = self._s.subject.limit
+        for pause in _PAUSES_SECONDS * 3:
+            got = self.read(a, None, None)
+            left -= a.took + pause
+            if got is not None and not got:
+                return
+            if got is None and left <= 0:
+                a.bounded(self._operation, None, None)
+                return
+            if got is None:
+                self._s.sleep(pause)
+
+    def check(self, a: Handle, conversation: Sequence[Any]) -> None:
+        """Fail unless the reads delivered the conversation in order, without gap or repetition.
+
+        Args:
+            a: The handle that read the conversation.
+            conversation: The conversation, as a read that consumes nothing returned it.
+        """
+        whole = [item.content for item in conversation]
+        reads = Ref(DELIVERED.name, self.reads, DELIVERED.needs)
+        shown = [_shown(*read) for read in self.reads if read[0]]
+        delivered_texts = {text for texts, _ in self.reads for text in texts}
+        skipped = [text for text in whole if text not in delivered_texts]
+        self._s.check(
+            skip_nothing,
+            reads,
+            Ref(f"{contents.__name__}({a.result.name})", whole, source(contents).needs),
+            kind="lost" if skipped else "reordered",
+            summary=self.during
+            + (
+                f"consuming reads delivered {len(whole) - len(skipped)} of {len(whole)} messages"
+                if skipped
+                else "consuming reads did not go on where the ones before them ended"
+            ),
+            expected=whole,
+            returned=shown,
+        )
+        self._s.check(
+            repeat_nothing,
+            reads,
+            kind="duplicated",
+            summary=f"{self.during}consuming reads delivered messages again that a read had "
+            "returned",
+            expected=whole,
+            returned=shown,
+        )
+
+
+def _shown(texts: Sequence[str], raised: bool) -> str:
+    listed = ", ".join(texts) if len(texts) <= 6 else f"{texts[0]} to {texts[-1]}"
+    return f"carried by an error: {listed}" if raised else listed

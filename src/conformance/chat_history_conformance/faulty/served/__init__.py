@@ -75,9 +75,10 @@ class _Served(Kind):
         raise ServerError("the served control has no image")
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
-        try:
-            ServedChatMessageHistory("", address)._records(0, seconds)
-        except ServedError as error:
+        request = b'{"do": "read", "session": "", "count": 0}\n'
+        try:  # a server that says that it is busy is there
+            ServedChatMessageHistory("", address)._exchange(request, lambda: seconds)
+        except OSError as error:
             raise NotReady(str(error)) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 import time
@@ -20,13 +19,16 @@ from chat_history_backends.codec import decode_batch, encode_batch
 __all__ = ["ServedChatMessageHistory", "ServedError"]
 
 _LEAST_SECONDS = 0.5
+_RETRY_SECONDS = 0.05
+_RESETS = 3
+"""Closed connections after which a request is not repeated."""
 
 
 class ServedError(ConnectionError):
-    """A server that did not answer; the text names the session and the server.
+    """A server that did not answer, or refused; the text names the session and the server.
 
     Attributes:
-        outcome_unknown: Whether the request may have been carried out.
+        outcome_unknown: Whether the request may have been carried out, or may be carried out later.
         messages: The messages that a consuming read may have consumed.
     """
 
@@ -104,7 +106,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
             ServedError: The server did not answer.
         """
         request = {"do": "read", "count": check_count(max_message_count), "newest": True}
-        return decode_batch(self._ask(request, self.answer_seconds)["records"])[0]
+        return decode_batch(self._complete(request, self.answer_seconds)["records"])[0]
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = None, max_time_sec: float | None = None
@@ -123,7 +125,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             request = {"do": "read", "count": count, "unconsumed": True}
-            answer = self._ask(request, self._timeout_seconds(seconds))
+            answer = self._complete(request, self._timeout_seconds(seconds))
             records = [(position, text) for position, text in answer["records"]]
             messages = decode_batch(records, deadline)[0]
             if not messages or self._consume(
@@ -172,7 +174,8 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
                 {"do": "consume", "start": start, "end": records[-1][0]}, self.answer_seconds
             )
         except ServedError as error:
-            error.messages = messages
+            if error.outcome_unknown:
+                error.messages = messages
             raise
         return bool(answer["moved"])
 
@@ -188,26 +191,65 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         """Ask twice at most: the server carries out a request with the same identifier once."""
         request = {**request, "identifier": uuid.uuid4().hex}
         try:
-            with contextlib.suppress(ServedError):
-                return self._ask(request, seconds)
             return self._ask(request, seconds)
         except ServedError as error:
-            error.outcome_unknown = True
+            if not error.outcome_unknown:
+                raise
+        try:
+            return self._ask(request, seconds)
+        except ServedError as error:
+            error.outcome_unknown = True  # of the first attempt
             raise
 
     def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
-        answer = self._ask({"do": "read", "count": count}, seconds)
+        answer = self._complete({"do": "read", "count": count}, seconds)
         return [(position, text) for position, text in answer["records"]]
 
-    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
-        line = json.dumps({**request, "session": self.session_id}).encode("ascii") + b"\n"
-        try:
-            return self._exchange(line, _countdown(seconds))
-        except OSError as error:
+    def _complete(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        """Return the answer to a read.
+
+        Raises:
+            ServedError: The server hides records of the session, or did not answer.
+        """
+        answer = self._ask(request, seconds)
+        if answer["hidden"]:
             raise ServedError(
-                f"{request['do']} of session {self.session_id!r}: the server at {self.address} "
-                f"did not answer ({type(error).__name__}: {error}). Is it running there?"
-            ) from error
+                f"read of session {self.session_id!r}: the server at {self.address} hides "
+                f"{answer['hidden']} of its records at the moment. Try again later"
+            )
+        return answer
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        """Return the answer to a request, and repeat it while the server is down or busy.
+
+        Raises:
+            ServedError: There was no answer in time, or it is a refusal.
+        """
+        line = json.dumps({**request, "session": self.session_id}).encode("ascii") + b"\n"
+        left, sent, resets = _countdown(seconds), False, 0
+        while True:
+            try:
+                answer = self._exchange(line, left)
+                if answer.get("error") == "busy":
+                    raise BlockingIOError("the server is busy")
+            except OSError as error:
+                sent = sent or not isinstance(error, (ConnectionRefusedError, BlockingIOError))
+                resets += isinstance(error, ConnectionResetError)
+                if isinstance(error, TimeoutError) or resets > _RESETS or not _pause(left):
+                    failure = ServedError(
+                        f"{request['do']} of session {self.session_id!r}: the server at "
+                        f"{self.address} did not answer ({type(error).__name__}: {error}). Is it "
+                        "running there?"
+                    )
+                    failure.outcome_unknown = sent
+                    raise failure from error
+                continue
+            if "error" in answer:
+                raise ServedError(
+                    f"{request['do']} of session {self.session_id!r}: the server at "
+                    f"{self.address} refuses it ({answer['error']})"
+                )
+            return answer
 
     def _exchange(self, line: bytes, left: Callable[[], float | None]) -> dict[str, Any]:
         """Send a request on a fresh connection and read its answer."""
@@ -247,3 +289,15 @@ def _countdown(seconds: float | None) -> Callable[[], float | None]:
         return remaining
 
     return left
+
+
+def _pause(left: Callable[[], float | None]) -> bool:
+    """Sleep before the next attempt; return False if no time is left for one."""
+    try:
+        seconds = left()
+    except TimeoutError:
+        return False
+    if seconds is not None and seconds <= _RETRY_SECONDS:
+        return False
+    time.sleep(_RETRY_SECONDS)
+    return True

@@ -3,6 +3,9 @@
 Usage: `python -I -S server.py PORT FILE`. A request is one line of JSON, and so is its answer. The
 server commits a request to the file before it acknowledges it, so killing the process loses no
 acknowledged request. The exception is a request with `lazily`, which is acknowledged first.
+
+Another user of the server can disturb a session with the request `disturb`, until it ends that or
+the server ends. For a moment after its start the server is busy and carries out nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ import socketserver
 import sqlite3
 import sys
 import threading
+import time
 from typing import Any
 
 __all__ = ["Handler", "Service", "Store"]
 
 _LAZY_SECONDS = 0.5
+_BUSY_SECONDS = 0.4
+"""Time for which the server is busy after its start."""
 
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -34,24 +40,45 @@ class Store:
 
     def __init__(self, file: str) -> None:
         self._lock = threading.Lock()
+        self._disturbed: dict[bytes, str] = {}
+        self._hidden_after: dict[bytes, int] = {}
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self._connection.executescript(_SCHEMA)
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Execute a request and return its answer."""
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Carry out a request and return its answer, or None to close the connection."""
         session = request["session"].encode("utf-8", "surrogatepass")
         with self._lock:
-            if request["do"] == "read":
-                return self._read(session, request)
-            if request["do"] not in ("append", "clear", "consume"):
-                return {"error": f"unknown request {request['do']!r}"}
-            if not self._connection.in_transaction:
-                self._connection.execute("BEGIN IMMEDIATE")
-            answer = self._change(session, request)
-            if request.get("lazily"):
-                threading.Timer(_LAZY_SECONDS, self._commit).start()
-            else:
-                self._connection.commit()
+            if request["do"] == "disturb":
+                return self._disturb(session, request["how"])
+            how = self._disturbed.get(session, "")
+            if how == "forbid" or (how == "refuse" and request["do"] != "read"):
+                return {"error": f"{request['do']} is not permitted: {how}"}
+            answer = self._carry_out(session, request)
+        return None if how == "close" else answer
+
+    def _disturb(self, session: bytes, how: str) -> dict[str, Any]:
+        """Begin to disturb a session, or end that if `how` is empty.
+
+        `refuse` refuses writes, `forbid` all requests. `close` carries out requests and closes the
+        connection instead of answering. `hide` hides records that are added from now on.
+        """
+        (end,) = self._connection.execute("SELECT max(position) FROM texts").fetchone()
+        self._disturbed[session], self._hidden_after[session] = how, end or 0
+        return {}
+
+    def _carry_out(self, session: bytes, request: dict[str, Any]) -> dict[str, Any]:
+        if request["do"] == "read":
+            return self._read(session, request)
+        if request["do"] not in ("append", "clear", "consume"):
+            return {"error": f"unknown request {request['do']!r}"}
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
+        answer = self._change(session, request)
+        if request.get("lazily"):
+            threading.Timer(_LAZY_SECONDS, self._commit).start()
+        else:
+            self._connection.commit()
         return answer
 
     def _read(self, session: bytes, request: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +97,11 @@ class Store:
                 -1 if request["count"] is None else request["count"],
             ),
         )
-        return {"records": sorted(found.fetchall()), "consumed": start}
+        records = sorted(found.fetchall())
+        shown = records
+        if self._disturbed.get(session) == "hide":
+            shown = [record for record in records if record[0] <= self._hidden_after[session]]
+        return {"records": shown, "consumed": start, "hidden": len(records) - len(shown)}
 
     def _change(self, session: bytes, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -80,8 +111,9 @@ class Store:
                 return {"moved": True}
             elif request["do"] == "clear":
                 self._connection.execute("DELETE FROM texts WHERE session = ?", (session,))
-            else:
-                return {"moved": self._consume(session, request["start"], request["end"])}
+            elif not self._consume(session, request["start"], request["end"]):
+                self._connection.rollback()  # a repetition has to be answered in the same way
+                return {"moved": False}
         except BaseException:
             self._connection.rollback()
             raise
@@ -122,9 +154,14 @@ class Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Answer requests until the client closes the connection."""
-        store: Store = self.server.store  # type: ignore[attr-defined]
+        service: Service = self.server  # type: ignore[assignment]
         for line in self.rfile:
-            answer = store.answer(json.loads(line))
+            if time.monotonic() < service.busy_until:
+                answer: dict[str, Any] | None = {"error": "busy"}
+            else:
+                answer = service.store.answer(json.loads(line))
+            if answer is None:
+                return
             self.wfile.write(json.dumps(answer).encode("ascii") + b"\n")
 
 
@@ -137,6 +174,7 @@ class Service(socketserver.ThreadingTCPServer):
 
     def __init__(self, port: int, file: str) -> None:
         self.store = Store(file)
+        self.busy_until = time.monotonic() + _BUSY_SECONDS
         super().__init__(("127.0.0.1", port), Handler)
 
 
