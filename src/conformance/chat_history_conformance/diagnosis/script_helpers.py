@@ -4,10 +4,12 @@ Each uses nothing but the standard library, langchain-core and its neighbours he
 """
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -34,7 +36,9 @@ __all__ = [
     "cancelled_after",
     "claim",
     "end_after",
+    "ending",
     "enter_new_loop",
+    "event_loop",
     "expect",
     "expect_kept",
     "kept",
@@ -48,6 +52,7 @@ __all__ = [
     "read_until",
     "read_while_refused",
     "refused",
+    "rest_of",
     "timed",
     "together",
     "under_a_loop",
@@ -152,6 +157,27 @@ def read_while_refused(read: Callable[[], Any], seconds: float) -> Any:
         time.sleep(0.2)
 
 
+def rest_of(read: Callable[[], Any], seconds: float) -> list[Any]:
+    """Make consuming reads until one returns nothing, and repeat them while they raise.
+
+    The result has the messages that errors carry, too.
+    """
+    got: list[Any] = []
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            came = list(read())
+        except Exception as error:
+            got += getattr(error, "messages", None) or []
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+            continue
+        if not came:
+            return got
+        got += came
+
+
 def numbered_messages(first: int, end: int) -> list[BaseMessage]:
     """Return messages with the contents `m<first>` to `m<end - 1>`."""
     return [HumanMessage(f"m{number}") for number in range(first, end)]
@@ -169,9 +195,14 @@ loops: list[asyncio.AbstractEventLoop] = []
 
 def wait(awaitable: Awaitable[Any]) -> Any:
     """Return the result of an awaitable, run on the event loop of this script."""
+    return event_loop().run_until_complete(awaitable)
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of this script."""
     if not loops:
         enter_new_loop()
-    return loops[-1].run_until_complete(awaitable)
+    return loops[-1]
 
 
 def enter_new_loop() -> None:
@@ -325,9 +356,14 @@ class Elsewhere:
 
     def __call__(self, code: str) -> list[BaseMessage]:
         """Run a line there, and return the messages that it returns."""
-        print(json.dumps([nonce, code]), file=self._process.stdin, flush=True)
         assert self._process.stdout is not None
-        answer = json.loads(self._process.stdout.readline() or '{"error": "it ended"}')
+        answer: Any = ""
+        with contextlib.suppress(OSError):
+            print(json.dumps([nonce, code]), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit(f"the second process {ending(self._process.wait())}")
+        answer = json.loads(answer)
         if "error" in answer:
             sys.exit(f"in the second process: {answer['error']}")
         return messages_from_dict(answer["messages"])
@@ -337,6 +373,13 @@ class Elsewhere:
         self._process.kill()
         self._process.wait()
         self._start()
+
+
+def ending(status: int) -> str:
+    """Return how a process ended, such as `died of SIGSEGV`."""
+    names = {one.value: one.name for one in signal.Signals}
+    known = names.get(-status)
+    return f"died of {known}" if known else f"ended with status {status}"
 
 
 def answer_elsewhere(names: dict[str, Any]) -> None:

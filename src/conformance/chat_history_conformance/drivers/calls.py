@@ -15,6 +15,7 @@ __all__ = [
     "Done",
     "How",
     "Invocation",
+    "Repeated",
     "call_now",
     "call_on_loop",
     "has_operation",
@@ -50,6 +51,22 @@ class Call(NamedTuple):
     operation: str
     args: tuple[Any, ...] = ()
     how: How = "sync"
+
+
+class Repeated(NamedTuple):
+    """One call that is repeated while other things happen.
+
+    Attributes:
+        call: The call. The arguments of `add_messages` are made for each call.
+        stem: The start of the contents that an add makes; numbers follow.
+        size: The number of messages of each batch.
+        pause: Seconds between a call that returned and the next one.
+    """
+
+    call: Call
+    stem: str
+    size: int
+    pause: float
 
 
 @dataclass

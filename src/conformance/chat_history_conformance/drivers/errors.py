@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from chat_history_conformance.declaration.backend import Backend
 
-__all__ = ["Hung", "RemoteError", "SecondProcessLost", "is_server_error", "text_of"]
+__all__ = [
+    "SAYS",
+    "Hung",
+    "RemoteError",
+    "SecondProcessCrashed",
+    "SecondProcessLost",
+    "is_server_error",
+    "text_of",
+]
+
+SAYS = ("outcome_unknown", "unconfirmed", "messages")
+"""Attributes by which an error of a history tells the outcome of the call."""
 
 
 class Hung(Exception):
@@ -18,13 +32,18 @@ class RemoteError(Exception):
         type_name: The name of its class.
         text: Its message.
         server: Whether it means that the server cannot be reached.
+        said: Its attributes among `SAYS`, which tell the outcome of the call.
     """
 
-    def __init__(self, type_name: str, text: str, server: bool) -> None:
-        super().__init__(type_name, text, server)  # unpickling passes these arguments again
+    def __init__(
+        self, type_name: str, text: str, server: bool, said: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(type_name, text, server, said)  # unpickling passes these arguments again
         self.type_name = type_name
         self.text = text
         self.server = server
+        for name, value in (said or {}).items():
+            setattr(self, name, value)
 
     def __str__(self) -> str:
         return self.text
@@ -32,6 +51,18 @@ class RemoteError(Exception):
 
 class SecondProcessLost(Exception):
     """The second process could not be started, or has ended."""
+
+
+class SecondProcessCrashed(SecondProcessLost):
+    """The second process has ended by itself during a call on a history.
+
+    Args:
+        how: How it ended, such as `died of SIGSEGV`.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"the second process {how}")
+        self.how = how
 
 
 def is_server_error(error: BaseException, backend: Backend) -> bool:

@@ -20,6 +20,7 @@ from chat_history_conformance.drivers.calls import (
     Call,
     Done,
     How,
+    Repeated,
     call_now,
     call_on_loop,
     invocation,
@@ -28,6 +29,7 @@ from chat_history_conformance.drivers.calls import (
 )
 from chat_history_conformance.drivers.errors import Hung
 from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, enter
+from chat_history_conformance.drivers.repeating import Lane, Repeating, Seen, adds, calls
 from chat_history_conformance.drivers.threads import LoopThread, SyncThread
 
 __all__ = ["Local"]
@@ -54,6 +56,8 @@ class Local:
         self._thread: SyncThread | None = None
         self._loop: LoopThread | None = None
         self._hangs: Counter[str] = Counter()
+        self._repeating: Repeating | None = None
+        self._numbers: list[int] = []
 
     @property
     def thread(self) -> SyncThread:
@@ -179,6 +183,43 @@ class Local:
             sys.setswitchinterval(interval)
             for thread in threads:
                 thread.stop()
+
+    def begin_repeating(self, lanes: Sequence[Repeated]) -> None:
+        """Start calls that are repeated at the same time, until `end_repeating`.
+
+        Args:
+            lanes: The calls. Each runs in its own thread, or as its own task if it is awaited.
+        """
+        plain, awaited = dict[int, Lane](), dict[int, Lane]()
+        for number, lane in enumerate(lanes):
+            history = self.history(lane.call.key)
+            is_awaited = invocation(self.backend, history, lane.call).awaited
+            (awaited if is_awaited else plain)[number] = self._lane_of(lane, history, is_awaited)
+        loop = self.loop.loop if awaited else None
+        self._repeating = Repeating(plain.values(), awaited.values(), loop)
+        self._numbers = [*plain, *awaited]
+
+    def end_repeating(self, seconds: float) -> list[list[Seen]]:
+        """End these calls, wait at most some seconds for the last ones, and return what was seen.
+
+        Returns:
+            For each lane the calls that ended, in order.
+        """
+        assert self._repeating is not None
+        seen = dict(zip(self._numbers, self._repeating.end(seconds), strict=True))
+        self._repeating = None
+        return [seen[number] for number in sorted(seen)]
+
+    def _lane_of(self, lane: Repeated, history: Any, is_awaited: bool) -> Lane:
+        run = call_on_loop if is_awaited else call_now
+
+        def call(*args: Any) -> Any:
+            one = lane.call._replace(args=args or lane.call.args)
+            return run(history, invocation(self.backend, history, one))
+
+        if lane.call.operation == "add_messages":
+            return adds(lane.stem, lane.size, lane.pause, call)
+        return calls(lane.pause, call)
 
     def release(self, key: str, how: How) -> None:
         """Close a history in the way of its factory, or with its `close` or `aclose`, if any.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -13,14 +14,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
-from chat_history_conformance.drivers.calls import Call, Done, How, weight, weight_together
-from chat_history_conformance.drivers.errors import Hung, RemoteError, SecondProcessLost
+from chat_history_conformance.drivers.calls import (
+    Call,
+    Done,
+    How,
+    Repeated,
+    weight,
+    weight_together,
+)
+from chat_history_conformance.drivers.errors import (
+    Hung,
+    RemoteError,
+    SecondProcessCrashed,
+    SecondProcessLost,
+)
 from chat_history_conformance.drivers.frames import read_frame, write_frame
+from chat_history_conformance.drivers.repeating import Seen
 
 __all__ = ["SecondProcess"]
 
 _EXTRA_SECONDS = 20.0
 """Added to a time limit here, because the second process enforces the limit itself."""
+
+_ENDED_BY_OTHERS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+"""Signals that come from a user, or from a system without memory, and not from a history."""
 
 
 class SecondProcess:
@@ -53,6 +70,7 @@ class SecondProcess:
         )
         self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         self._asked = self._answered = 0
+        self._was_ended = False
         threading.Thread(target=self._listen, name="history-second-process", daemon=True).start()
         try:
             self.request("start", backend.name, backend.importable, sys.path, limit)
@@ -78,7 +96,8 @@ class SecondProcess:
         Raises:
             Hung: No answer came in time.
             RemoteError: The history raised an exception.
-            SecondProcessLost: The process has ended.
+            SecondProcessCrashed: The process has ended by itself.
+            SecondProcessLost: Somebody has ended it.
         """
         self._send(what, *args)
         return self._receive(weight)
@@ -93,7 +112,7 @@ class SecondProcess:
         try:
             write_frame(self._process.stdin, (what, args))
         except OSError as error:
-            raise SecondProcessLost(f"the second process ended ({error})") from error
+            raise self._loss() from error
         self._asked += 1
 
     def _receive(self, weight: float) -> Any:
@@ -108,14 +127,40 @@ class SecondProcess:
             except queue.Empty:
                 raise Hung(f"no answer from the second process within {limit:g} s") from None
             if answer is None:
-                raise SecondProcessLost(
-                    f"the second process ended with status {self._process.wait()}"
-                )
+                raise self._loss()
             self._answered += 1
             verdict, value = answer
         if verdict == "error":
             raise value
         return value
+
+    def check(self) -> None:
+        """Raise if the process has ended by itself, and this was not reported yet.
+
+        Raises:
+            SecondProcessCrashed: It has.
+        """
+        loss = None if self.alive else self._loss()
+        if isinstance(loss, SecondProcessCrashed):
+            raise loss
+
+    def _loss(self) -> SecondProcessLost:
+        """Describe the end of the process: it crashed, unless somebody ended it."""
+        status = self._process.wait()
+        name = _signal_name(status)
+        was_ended, self._was_ended = self._was_ended, True  # a crash is reported once
+        if was_ended or name in _ENDED_BY_OTHERS:
+            return SecondProcessLost(f"the second process was ended ({name or status})")
+        return SecondProcessCrashed(f"died of {name}" if name else f"ended with status {status}")
+
+    def begin_repeating(self, lanes: Sequence[Repeated]) -> None:
+        """Start calls that are repeated there; see `Local.begin_repeating`."""
+        self.request("begin_repeating", lanes)
+
+    def end_repeating(self, seconds: float) -> list[list[Seen]]:
+        """End them, and return what was seen; see `Local.end_repeating`."""
+        seen: list[list[Seen]] = self.request("end_repeating", seconds, weight=3.0)
+        return seen
 
     def open(self, key: str, session_id: str, how: How, ttl: tuple[int | None] | None) -> None:
         """Open a history there; see `Local.open`."""
@@ -131,6 +176,7 @@ class SecondProcess:
 
     def die(self) -> None:
         """Kill the process, without any clean-up in it, and wait for its end."""
+        self._was_ended = True
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None
@@ -156,3 +202,11 @@ class SecondProcess:
         finally:  # a waiting thread must learn that no answer comes any more
             self._answers.put(None)
             self._process.stdout.close()
+
+
+def _signal_name(status: int) -> str:
+    """Return the name of the signal that ended a process with this status, if one did."""
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return ""

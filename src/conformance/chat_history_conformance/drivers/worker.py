@@ -8,7 +8,13 @@ from typing import Any
 
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.drivers.errors import Hung, RemoteError, is_server_error, text_of
+from chat_history_conformance.drivers.errors import (
+    SAYS,
+    Hung,
+    RemoteError,
+    is_server_error,
+    text_of,
+)
 from chat_history_conformance.drivers.frames import read_frame, write_frame
 from chat_history_conformance.drivers.local import Local
 
@@ -56,6 +62,11 @@ def _serve(local: Local, what: str, args: tuple[Any, ...]) -> Any:
             for done in lane:
                 done.error = _portable(done.error, local) if done.error else None
         return lanes
+    if what == "end_repeating":
+        return [
+            [seen._replace(error=seen.error and _portable(seen.error, local)) for seen in lane]
+            for lane in local.end_repeating(*args)
+        ]
     return getattr(local, what)(*args)
 
 
@@ -64,7 +75,8 @@ def _portable(error: BaseException, local: Local | None) -> RemoteError | BaseEx
     if isinstance(error, Hung):
         return error
     server = local is not None and is_server_error(error, local.backend)
-    return RemoteError(type(error).__name__, text_of(error), server)
+    said = {name: getattr(error, name) for name in SAYS if hasattr(error, name)}
+    return RemoteError(type(error).__name__, text_of(error), server, said)
 
 
 if __name__ == "__main__":

@@ -299,6 +299,13 @@ class Handle(Operations):
         self._run("clear", ())
         self.model.clear()
 
+    def try_clear(self) -> Exception | None:
+        """Clear the session, and return the exception if that raises.
+
+        The session may then be cleared or not.
+        """
+        return self._attempt("clear", ())
+
     def close(self) -> None:
         """Close the handle with its own `close` or `aclose`."""
         self.is_closed = True

@@ -54,8 +54,13 @@ class Outage:
         self._down = True
         self._fault("the server is killed", "kill", lambda: self._server.kill())
 
+    def shut_down(self) -> None:
+        """End the server in an orderly way, as an update of its software does."""
+        self._down = True
+        self._fault("the server is shut down", "shut down", lambda: self._server.shut_down())
+
     def restart(self) -> None:
-        """Start the killed server again, with all that it had stored."""
+        """Start the ended server again, with all that it had stored."""
         self._fault("the server is started again", "restart", lambda: self._server.restart())
         self._down = self._paused = False
 

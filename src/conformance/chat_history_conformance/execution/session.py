@@ -74,6 +74,7 @@ class Session(Story):
         *,
         ttl: tuple[int | None] | None = None,
         in_this_process: bool = False,
+        in_second_process: bool = False,
     ) -> Handle:
         """Open a handle.
 
@@ -83,8 +84,9 @@ class Session(Story):
                 three spellings of one UUID of this example.
             ttl: `(milliseconds,)` or `(None,)` to open it through `with_ttl`.
             in_this_process: Whether it is opened in this process in every mode.
+            in_second_process: Whether it is opened in the second process in every mode.
         """
-        handle = self._new_handle(session, in_this_process)
+        handle = self._new_handle(session, in_this_process, in_second_process)
         shown = show(session.replace("{nonce}", "session").replace("{number}", "1"))
         text = f"{handle.name} = open({shown}{f', ttl_ms={ttl[0]}' if ttl else ''})"
         code = opening_code(self.subject.backend, session, handle.how, ttl)
@@ -129,9 +131,12 @@ class Session(Story):
             raise
         return [name for name in names if name in able]
 
-    def _new_handle(self, session: str, in_this_process: bool) -> Handle:
+    def _new_handle(
+        self, session: str, in_this_process: bool, in_second_process: bool = False
+    ) -> Handle:
         number = len(self.handles)
         second = self.mode == "process" and number % 2 == 1 and not in_this_process
+        second = second or in_second_process
         name = string.ascii_lowercase[number % 26] + ("" if number < 26 else str(number // 26))
         handle = Handle(self, name, session, second)
         self.handles.append(handle)

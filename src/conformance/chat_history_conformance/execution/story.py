@@ -32,7 +32,12 @@ from chat_history_conformance.diagnosis.script_claims import are_messages
 from chat_history_conformance.diagnosis.script_helpers import claim, end_after
 from chat_history_conformance.diagnosis.steps import Step, listed
 from chat_history_conformance.drivers.calls import How
-from chat_history_conformance.drivers.errors import Hung, SecondProcessLost, is_server_error
+from chat_history_conformance.drivers.errors import (
+    Hung,
+    SecondProcessCrashed,
+    SecondProcessLost,
+    is_server_error,
+)
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import SLEEP
 from chat_history_conformance.execution.subject import Subject
@@ -295,6 +300,9 @@ class Story:
             code = call(end_after, Code(f"{self.subject.limit:g}"), source(summary))
             self.steps.insert(-1, Step("", code))
             self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
+        if isinstance(error, SecondProcessCrashed):
+            summary = f"the second process {error.how}: during `{operation}`"
+            self.fail("crashed", summary, cause=f"the process {error.how}", error=error)
         if isinstance(error, SecondProcessLost):
             if self.subject.backend.importable is None:
                 raise NotApplicable(str(error)) from error

@@ -58,8 +58,16 @@ class Subject:
 
     @property
     def second_process(self) -> SecondProcess:
-        """The second process, which starts at first use and again after its end."""
-        if self._second_process is None or not self._second_process.alive:
+        """The second process, which starts at first use and again after its end.
+
+        Raises:
+            SecondProcessCrashed: It has ended by itself since its last answer.
+        """
+        process = self._second_process
+        if process is not None and not process.alive:
+            self._second_process = None
+            process.check()
+        if self._second_process is None:
             self._second_process = SecondProcess(self.backend, self.limit)
         return self._second_process
 

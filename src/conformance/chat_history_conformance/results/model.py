@@ -55,6 +55,7 @@ Kind = Literal[
     "swallowed_error",
     "wrong_error",
     "blocked_loop",
+    "crashed",
     "other",
 ]
 
