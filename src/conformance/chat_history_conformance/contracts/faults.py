@@ -8,10 +8,19 @@ from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
 from chat_history_conformance.diagnosis.rendering import show
 from chat_history_conformance.diagnosis.script_claims import (
     below,
+    content,
+    contents_are_one_of,
     full_text,
     mentions,
     refused_or_at_least,
     was_refused,
+)
+from chat_history_conformance.diagnosis.script_traffic import (
+    short_reads,
+    skipped,
+    wrong_batches,
+    wrong_conversation,
+    wrong_reads,
 )
 from chat_history_conformance.execution.fault_steps import (
     add_kept,
@@ -21,6 +30,7 @@ from chat_history_conformance.execution.fault_steps import (
     read_when_back,
 )
 from chat_history_conformance.execution.session import Session
+from chat_history_conformance.execution.traffic import adds, reads, rest, settled, traffic
 
 _ADD_MESSAGES = (
     "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds a list of messages; "
@@ -30,6 +40,12 @@ _MESSAGES = (
     "langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages; a "
     "caller would take a shorter list for the whole conversation"
 )
+_CONSUMED = "messages_from_last_consumed"
+_CONSUME_SECONDS = 2.0
+"""Time bound of consuming reads."""
+_SESSIONS = 3
+_RESTARTS = 4
+"""Restarts of the server, the last of them after a kill."""
 _TIMED_READS = ("messages_from_beginning", "messages_from_last_consumed")
 _BOUND_SECONDS = 1.0
 """Time bound of the reads of a paused server."""
@@ -226,6 +242,269 @@ def a_paused_server_neither_blocks_calls_nor_loses_messages(s: Session, _: None)
     read_when_back(s, a)
     add_kept(s, a, "m3")
     expect_acknowledged(s, a, read_when_back(s, a))
+
+
+@contract(
+    "faults.dead_server_reads",
+    since="0.2",
+    rule="The server is killed, or shut down, while handles that were in use read without a "
+    "pause. Each read raises an error within the limit of one operation, or returns all that it "
+    "would return if the server ran. An empty or a short list never stands for an error. This "
+    "holds for `messages` and for each bounded read, also in the first milliseconds.",
+    source=_MESSAGES,
+    cause="The client has lost the server, and its answer `I do not know this conversation` is "
+    "taken for the server's `there is none`. Or a read takes a broken connection for the end of "
+    "the conversation.",
+    remedy="Return a list only if the server itself has said where the conversation ends. Raise "
+    "for every error that the client library makes up, whatever its code.",
+    seen="chat-history-conformance 0.1.0, kafka/log.py: the client's _UNKNOWN_PARTITION after a "
+    "kill counts as a partition without messages; langchain-community 0.4.2, "
+    "chat_message_histories/kafka.py __read_messages",
+    needs=("faults", "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def reads_of_a_dead_server_raise_or_return_everything(s: Session, _: None) -> None:
+    texts = [f"m{number}" for number in range(5)]
+    a, b = s.open(), s.open()
+    add_kept(s, a, *texts)
+    a.reads_back()
+    b.reads_back()
+    expected = {reads(handle, pause=0.0): texts for handle in (a, b)}
+    if s.offered(("last_messages",)):
+        expected[reads(a, "last_messages", 3, pause=0.0)] = texts[-3:]
+    if s.offered(("messages_from_beginning",)):
+        expected[reads(b, "messages_from_beginning", 4, None, pause=0.0)] = texts[:4]
+    with traffic(s, [*expected]) as seen:
+        for end in (s.server.kill, s.server.kill, s.server.shut_down):
+            end()
+            s.sleep(0.7)
+            s.server.restart()
+            s.sleep(0.3)
+    for stream, wanted in expected.items():
+        seen.claim_none(short_reads, stream.phrase.invocation.name, wanted, seen.seen[stream])
+    for handle in (a, b):
+        expect_acknowledged(s, handle, read_when_back(s, handle))
+
+
+@contract(
+    "faults.dead_server_clear",
+    since="0.2",
+    rule="A clear raises an error within the limit of one operation if the server was killed or "
+    "shut down after the handle was used. After the restart the session has all its messages or "
+    "none. Messages that are added afterwards stay, and the next clear works.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages; a "
+    "return is the only sign of success",
+    cause="The error of a delete is only logged. Or the clear waits in a queue of the client, and "
+    "is carried out when the server is back, together with what was added since.",
+    remedy="Return when the server has confirmed the clear, and raise if it has not. Let a clear "
+    "that may arrive late remove only what was stored when it was called.",
+    seen="langchain-community 0.4.2, chat_message_histories/elasticsearch.py clear: `except "
+    "ApiError: logger.error`, then raise; kafka.py clear: a failed delete_records is only logged",
+    needs=("faults", "shared", "durable"),
+    modes=(SYNC, ASYNC),
+)
+def a_clear_of_a_dead_server_raises(s: Session, _: None) -> None:
+    a, b = s.open(), s.open()
+    for number, end in enumerate((s.server.kill, s.server.shut_down)):
+        texts = [f"m{number}.{place}" for place in range(5)]
+        a.add([HumanMessage(text) for text in texts])
+        a.reads_back()
+        b.reads_back()
+        end()
+        for handle in (a, b):
+            handle.try_clear()
+            s.check(
+                was_refused,
+                s.error,
+                kind="swallowed_error",
+                summary="`clear` returned although no server is running",
+            )
+        s.server.restart()
+        read_when_back(s, a)
+        left = [content(message) for message in a.result.value]
+        s.check(
+            contents_are_one_of,
+            a.result,
+            [texts, []],
+            kind="lost" if len(left) < len(texts) else "foreign",
+            summary=f"{len(left)} of {len(texts)} messages are left of a clear that raised",
+            expected=["all of them, or none"],
+            returned=list(map(str, left)),
+        )
+        later = f"later{number}"
+        a.add([HumanMessage(later)])
+        s.sleep(1.0)
+        for handle in (a, b):
+            handle.read()
+            s.check(
+                contents_are_one_of,
+                handle.result,
+                [[*left, later], [later]],
+                kind="lost",
+                summary="a clear that raised has changed what was added after it",
+                expected=[*map(str, left), later],
+                returned=[str(content(message)) for message in handle.result.value],
+            )
+        b.clear()
+        a.reads_back()
+
+
+@contract(
+    "faults.clear_survives_kill",
+    since="0.2",
+    rule="The server is killed directly after clears that returned. After its restart the "
+    "sessions are still empty: for the handles from before, for new ones, in another process, and "
+    "for consuming reads. A history whose store cannot promise that declares it with "
+    "`lacks={'durable_clear': REASON}`.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.clear: removes all messages; a "
+    "caller clears to be rid of them, for instance because a user asked for it",
+    cause="The store acknowledges the removal before it has written it. Or it writes a checkpoint "
+    "of what is removed only from time to time.",
+    remedy="Ask for a removal that survives a crash. If the store has none, store a record that "
+    "says `cleared up to here` and let reads begin behind it. Or declare that the history lacks "
+    "`durable_clear`.",
+    seen="chat-history-conformance 0.1.0, kafka/history.py clear: delete_records returns, and the "
+    "broker writes the new start of the log every 60 s",
+    needs=("faults", "shared", "durable", "durable_clear"),
+    modes=(SYNC, ASYNC),
+)
+def a_clear_survives_a_killed_server(s: Session, _: None) -> None:
+    consumes = bool(s.offered((_CONSUMED,)))
+    names = [f"{{nonce}}-{number}" for number in range(3)]
+    handles = [s.open(name) for name in names]
+    for a in handles:
+        a.add([HumanMessage(f"m{number}") for number in range(20)])
+        if consumes:
+            a.bounded(_CONSUMED, 3, _CONSUME_SECONDS)
+    for a in handles:
+        a.clear()
+    s.server.kill()
+    s.server.restart()
+    for name, a in zip(names, handles, strict=True):
+        b, c = s.open(name), s.open(name, in_second_process=True)
+        for handle in (a, b, c):
+            handle.expect(read_when_back(s, handle))
+        if consumes:
+            b.expect(rest(s, b, _CONSUMED, None, _CONSUME_SECONDS))
+        a.add([HumanMessage("new")])
+        for handle in (c, b, a):
+            handle.reads_back()
+        if consumes:
+            a.expect(rest(s, a, _CONSUMED, None, _CONSUME_SECONDS))
+
+
+@contract(
+    "faults.survives_restarts",
+    since="0.2",
+    rule="The server is shut down in an orderly way and started again, several times, and then "
+    "killed, while several sessions add, read and consume. The process that uses the history "
+    "survives. Each call ends within the limit of one operation. Messages whose add returned are "
+    "stored once and in order, messages whose add raised at most once. A read returns all "
+    "messages that were acknowledged before it, or raises. Consuming reads skip nothing: one that "
+    "raises has consumed nothing, or its error has the messages as `messages`.",
+    source=f"{_ADD_MESSAGES}; {_MESSAGES}; convention: servers are updated while applications run",
+    cause="A library in C uses freed memory when a broker goes away. Or the position of a "
+    "consuming read is stored, and then the read raises because the answer was lost.",
+    remedy="Do not call what crashes; see whether another call of the library gives the same "
+    "answer. Read first and store the position last, and let an error carry the messages if its "
+    "outcome is unknown.",
+    seen="chat-history-conformance 0.1.0, kafka/log.py: ListConsumerGroupOffsets ends the process "
+    "with SIGSEGV in rd_kafka_cgrp_op when a broker ends in an orderly way",
+    needs=("faults", "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def the_process_survives_restarts_of_the_server(s: Session, _: None) -> None:
+    consumes = bool(s.offered((_CONSUMED,)))
+    names = [f"{{nonce}}-{number}" for number in range(_SESSIONS)]
+    writers = [s.open(name, in_second_process=True) for name in names]
+    readers = [s.open(name, in_second_process=True) for name in names]
+    streams = [adds(handle, "m", pause=0.05) for handle in writers]
+    streams += [reads(handle, pause=0.05) for handle in readers]
+    if consumes:
+        streams += [reads(a, _CONSUMED, None, _CONSUME_SECONDS) for a in (*readers, *writers)]
+    with traffic(s, streams) as seen:
+        for number in range(_RESTARTS):
+            (s.server.kill if number == _RESTARTS - 1 else s.server.shut_down)()
+            s.sleep(0.1 * number)
+            s.server.restart()
+            s.sleep(0.7)
+    for name, a in zip(names, writers, strict=True):
+        came = settled(s, a)
+        added = seen.lanes("add_messages", session=name)
+        seen.claim_none(wrong_conversation, [], added, came)
+        for read in seen.lanes("messages", session=name):
+            seen.claim_none(wrong_reads, [], added, read)
+        if consumes:
+            consumed = seen.lanes(_CONSUMED, session=name)
+            left = rest(s, a, _CONSUMED, None, _CONSUME_SECONDS)
+            seen.claim_none(skipped, added, consumed, left)
+
+
+@contract(
+    "faults.late_answers_once",
+    since="0.2",
+    rule="The server is paused for shorter and for longer than a client waits, is killed while it "
+    "is paused, and is killed directly after a pause, while messages and batches are added. Each "
+    "call ends within the limit of one operation. Messages whose add returned are stored once and "
+    "in order, messages whose add raised at most once, and nothing else is stored. A read returns "
+    "all messages that were acknowledged before it, or raises.",
+    source=f"{_ADD_MESSAGES}; {_MESSAGES}",
+    cause="A request that was answered late is sent again under a new identity: a new id, a new "
+    "producer, or a new epoch of the producer.",
+    remedy="Give each batch an identity before it is first sent, and keep it for each repetition, "
+    "on each connection. If the identity is lost, raise instead of sending again.",
+    seen="chat-history-conformance 0.1.0, kafka/clients.py: message.timeout.ms ends the epoch of "
+    "the shared producer, and one message is stored under two epochs",
+    needs=("faults", "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def late_answers_store_each_message_once(s: Session, _: None) -> None:
+    a, b = s.open(), s.open()
+    add_kept(s, a, "first")
+    b.reads_back()
+    streams = [adds(a, "a"), adds(b, "b", size=3), reads(b, pause=0.1)]
+    with traffic(s, streams) as seen:
+        for seconds, ending in ((0.3, "resume"), (6.5, "kill"), (1.5, "resume"), (2.5, "both")):
+            s.server.pause()
+            s.sleep(seconds)
+            if ending != "kill":
+                s.server.resume()
+            if ending != "resume":
+                s.server.kill()
+                s.server.restart()
+            s.sleep(0.5)
+    added = seen.lanes("add_messages")
+    for handle in (a, b):
+        seen.claim_none(wrong_conversation, ["first"], added, settled(s, handle))
+    for read in seen.lanes("messages"):
+        seen.claim_none(wrong_reads, ["first"], added, read)
+
+
+@contract(
+    "faults.batch_whole_or_reported",
+    level="should",
+    since="0.2",
+    rule="The server is killed while batches of 40 messages are added. A batch whose add raised "
+    "is stored whole or not at all, or the error says what is stored: `outcome_unknown = False` "
+    "means nothing, and `unconfirmed` lists the positions that were not acknowledged; the other "
+    "messages are stored.",
+    source="convention: a caller adds a failed batch again, and has to know which part of it",
+    cause="The messages of a batch are sent one by one, and the first error ends the sending.",
+    remedy="Send a batch as one request that the server carries out whole. If it cannot, list the "
+    "positions without an acknowledgement in the error.",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: one produce "
+    "for each message, and one flush",
+    needs=("faults", "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def a_batch_that_raised_is_stored_whole_or_as_the_error_says(s: Session, _: None) -> None:
+    a, b = s.open(), s.open()
+    with traffic(s, [adds(one, one.name, size=40, pause=0.0) for one in (a, b)]) as seen:
+        for end in (s.server.kill, s.server.shut_down, s.server.kill):
+            end()
+            s.server.restart()
+            s.sleep(0.3)
+    seen.claim_none(wrong_batches, seen.lanes("add_messages"), settled(s, a))
 
 
 @contract(

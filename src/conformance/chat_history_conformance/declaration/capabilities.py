@@ -15,7 +15,9 @@ __all__ = [
     "catalogue",
 ]
 
-AssumedCapability = Literal["shared", "durable", "threads", "sync", "async", "whole_reads"]
+AssumedCapability = Literal[
+    "shared", "durable", "durable_clear", "threads", "sync", "async", "whole_reads"
+]
 """The names that `lacks=` takes."""
 
 
@@ -57,6 +59,10 @@ class Capabilities:
     @Assumed
     def durable(self) -> bool:  # type: ignore[empty-body]
         """Keep messages after the handle and the process end; another process reads them."""
+
+    @Assumed
+    def durable_clear(self) -> bool:  # type: ignore[empty-body]
+        """Keep a session cleared if the server crashes directly after a clear that returned."""
 
     @Assumed
     def threads(self) -> bool:  # type: ignore[empty-body]

@@ -14,9 +14,8 @@ __all__ = [
     "Problem",
     "acknowledged",
     "short_reads",
+    "skipped",
     "too_long",
-    "unordered_deliveries",
-    "unsent",
     "unsure",
     "wrong_batches",
     "wrong_conversation",
@@ -140,37 +139,25 @@ def too_long(name: str, limit: float, seen: Iterable[Any]) -> Problem:
     return None
 
 
-def unsent(
-    before: list[str], lanes: Sequence[Sequence[Any]], consumed: Iterable[Any], rest: Iterable[Any]
+def skipped(
+    lanes: Sequence[Sequence[Any]], consumed: Iterable[Sequence[Any]], rest: Iterable[Any]
 ) -> Problem:
     """Check that consuming reads skipped no acknowledged message.
 
     Args:
-        before: The contents that were acknowledged before the lanes began.
         lanes: The lanes of adds.
-        consumed: The consuming reads of the lanes. One that raised has consumed nothing, or its
+        consumed: The lanes of consuming reads. A read that raised has consumed nothing, or its
             error carries the messages as `messages`.
         rest: The messages of the consuming reads afterwards.
     """
     delivered = {*contents(rest)}
-    for read in consumed:
-        delivered.update(read.texts)
-        delivered.update(contents(getattr(read.error, "messages", None) or ()))
-    sure = [*before, *acknowledged(lanes)]
+    for lane in consumed:
+        for read in lane:
+            delivered.update(read.texts, contents(getattr(read.error, "messages", None) or ()))
+    sure = acknowledged(lanes)
     if lost := [text for text in sure if text not in delivered]:
-        return (
-            "lost",
-            f"consuming reads skipped {len(lost)} of {len(sure)} acknowledged messages: "
-            f"{shown(lost)}",
-        )
-    return None
-
-
-def unordered_deliveries(consumed: Iterable[Any], came: Iterable[Any]) -> Problem:
-    """Check that consuming reads delivered messages for the first time in stored order."""
-    first = list(dict.fromkeys(text for read in consumed for text in read.texts))
-    if out_of_order(contents(came), first):
-        return "reordered", "consuming reads delivered messages in another order than stored"
+        number = f"{len(lost)} of {len(sure)}"
+        return "lost", f"consuming reads skipped {number} acknowledged messages: {shown(lost)}"
     return None
 
 
