@@ -46,6 +46,14 @@ _CONSUME_SECONDS = 2.0
 _SESSIONS = 3
 _RESTARTS = 4
 """Restarts of the server, the last of them after a kill."""
+_PAUSES = (
+    (0.3, ("resume",)),
+    (6.5, ("resume",)),
+    (2.5, ("resume", "kill", "restart")),
+    (1.5, ("resume",)),
+    (4.0, ("kill", "restart")),
+)
+"""Pauses of the server in seconds, some longer than clients wait, and the end of each."""
 _TIMED_READS = ("messages_from_beginning", "messages_from_last_consumed")
 _BOUND_SECONDS = 1.0
 """Time bound of the reads of a paused server."""
@@ -373,7 +381,7 @@ def a_clear_survives_a_killed_server(s: Session, _: None) -> None:
     names = [f"{{nonce}}-{number}" for number in range(3)]
     handles = [s.open(name) for name in names]
     for a in handles:
-        a.add([HumanMessage(f"m{number}") for number in range(20)])
+        a.add([HumanMessage(f"{a.name}{number}") for number in range(20)])
         if consumes:
             a.bounded(_CONSUMED, 3, _CONSUME_SECONDS)
     for a in handles:
@@ -464,14 +472,11 @@ def late_answers_store_each_message_once(s: Session, _: None) -> None:
     b.reads_back()
     streams = [adds(a, "a"), adds(b, "b", size=3), reads(b, pause=0.1)]
     with traffic(s, streams) as seen:
-        for seconds, ending in ((0.3, "resume"), (6.5, "kill"), (1.5, "resume"), (2.5, "both")):
+        for seconds, ends in _PAUSES:
             s.server.pause()
             s.sleep(seconds)
-            if ending != "kill":
-                s.server.resume()
-            if ending != "resume":
-                s.server.kill()
-                s.server.restart()
+            for end in ends:
+                getattr(s.server, end)()
             s.sleep(0.5)
     added = seen.lanes("add_messages")
     for handle in (a, b):

@@ -181,5 +181,8 @@ def wrong_batches(lanes: Sequence[Sequence[Any]], came: Iterable[Any]) -> Proble
             if missing and [text for text in sure if text not in stored]:
                 return "lost", "messages are missing that an error does not list as unconfirmed"
             if not missing and 0 < len(found) < len(seen.texts):
-                return "lost", f"stored {number} of a batch, and the error does not say which"
+                return (
+                    "lost",
+                    f"stored {number} messages of a batch, and the error does not say which",
+                )
     return None

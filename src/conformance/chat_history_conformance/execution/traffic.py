@@ -113,9 +113,9 @@ class Traffic:
         """Start the streams."""
         lines = "".join(f"\n      lane {n}: {one.text()}" for n, one in enumerate(self.streams, 1))
         self.s.steps.append(Step(f"again and again, at the same time:{lines}", self._code))
-        host = self.streams[0].handle.host
         lanes = [one.repeated() for one in self.streams]
-        self.s.carry_out("repeated calls", lambda: host.begin_repeating(lanes))
+        first = self.streams[0].handle
+        self.s.carry_out("repeated calls", lambda: first.host.begin_repeating(lanes))
 
     def end(self) -> None:
         """End the streams, and fail on a call that did not end within the limit."""
@@ -123,10 +123,9 @@ class Traffic:
         code = Code(f"repeated.end({_WAIT * limit:g})")
         step = Step("the repeated calls end", self._placed(code))
         self.s.steps.append(step)
-        host = self.streams[0].handle.host
-        seen = cast(
-            list[list[Seen]],
-            self.s.carry_out("repeated calls", lambda: host.end_repeating(limit)),
+        first = self.streams[0].handle
+        seen: list[list[Seen]] = self.s.carry_out(
+            "repeated calls", lambda: first.host.end_repeating(limit)
         )
         for number, (stream, lane) in enumerate(zip(self.streams, seen, strict=True)):
             self.seen[stream] = Ref(f"repeated.seen[{number}]", lane)

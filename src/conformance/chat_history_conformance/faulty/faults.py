@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
+import signal
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
 
@@ -274,6 +276,272 @@ class TimeoutIsSuccess(_Served):
             logger.warning("the messages are still in flight: %s", error)
         else:
             super()._append(texts)
+
+
+@faulty(
+    "faults.unknown_means_empty",
+    breaks="faults.dead_server_reads",
+    kind="swallowed_error",
+    seen="chat-history-conformance 0.1.0, kafka/log.py: the client's _UNKNOWN_PARTITION counts as "
+    "a partition without messages",
+    control="served",
+)
+class UnknownMeansEmpty(_Served):
+    """Takes a connection that breaks for an empty conversation, if the handle was in use."""
+
+    _was_read = False
+
+    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+        try:
+            records = super()._records(count, seconds)
+        except ServedError as error:
+            if self._was_read and isinstance(error.__cause__, ConnectionError):
+                return []
+            raise
+        self._was_read = True
+        return records
+
+
+@faulty(
+    "faults.first_page_when_dead",
+    breaks="faults.dead_server_reads",
+    kind="swallowed_error",
+    seen=INVENTED,
+    control="served",
+)
+class FirstPageWhenDead(_Served):
+    """Returns the first page of the last read if the server does not answer."""
+
+    _page: Sequence[tuple[int, str]] = ()
+
+    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+        try:
+            records = super()._records(count, seconds)
+        except ServedError:
+            if not self._page:
+                raise
+            return list(self._page)
+        self._page = records[:2]
+        return records
+
+
+@faulty(
+    "faults.no_newest_when_dead",
+    breaks="faults.dead_server_reads",
+    kind="swallowed_error",
+    seen="chat-history-conformance 0.1.0, kafka/history.py last_messages: an empty list from a "
+    "dead broker",
+    control="served",
+)
+class NoNewestWhenDead(_Served):
+    """Returns no newest messages if the server does not answer."""
+
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        try:
+            return super().last_messages(max_message_count)
+        except ServedError:
+            return []
+
+
+@faulty(
+    "faults.clear_error_logged",
+    breaks="faults.dead_server_clear",
+    kind="swallowed_error",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py clear: a failed "
+    "delete_records is only logged",
+    control="served",
+)
+class ClearErrorLogged(_Served):
+    """Logs the error of a clear, and returns."""
+
+    def clear(self) -> None:
+        try:
+            super().clear()
+        except ServedError as error:
+            logger.error("clearing failed: %s", error)
+
+
+@faulty(
+    "faults.clear_sent_later",
+    breaks="faults.dead_server_clear",
+    kind="lost",
+    seen=INVENTED,
+    control="served",
+)
+class ClearSentLater(_Served):
+    """Raises from a clear that fails, and repeats it in a thread until the server is back."""
+
+    def clear(self) -> None:
+        try:
+            super().clear()
+        except ServedError:
+            threading.Thread(target=self._repeat, daemon=True).start()
+            raise
+
+    def _repeat(self) -> None:
+        for _ in range(200):
+            time.sleep(0.5)
+            with contextlib.suppress(ServedError):
+                super().clear()
+                return
+
+
+@faulty(
+    "faults.clear_acknowledged_early",
+    breaks="faults.clear_survives_kill",
+    kind="resurrected",
+    seen="chat-history-conformance 0.1.0, kafka/history.py clear: the broker writes the new start "
+    "of the log every 60 s",
+    control="served",
+)
+class ClearAcknowledgedEarly(_Served):
+    """Asks the server to acknowledge a clear in memory, and to write it later."""
+
+    def clear(self) -> None:
+        self._change({"do": "clear", "lazily": True}, self.answer_seconds)
+
+
+@faulty(
+    "faults.clear_known_to_the_process",
+    breaks="faults.clear_survives_kill",
+    kind="resurrected",
+    seen=INVENTED,
+    control="served",
+)
+class ClearKnownToTheProcess(_Served):
+    """Clears in the server's memory, and hides cleared messages in its own process only."""
+
+    _cleared: ClassVar[dict[str, int]] = {}
+
+    def clear(self) -> None:
+        records = super()._records(None, self.answer_seconds)
+        self._cleared[self.session_id] = records[-1][0] if records else 0
+        self._change({"do": "clear", "lazily": True}, self.answer_seconds)
+
+    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+        start = self._cleared.get(self.session_id, 0)
+        records = super()._records(None, seconds)
+        return [record for record in records if record[0] > start][:count]
+
+
+@faulty(
+    "faults.dies_of_lost_connections",
+    breaks="faults.survives_restarts",
+    kind="crashed",
+    seen="chat-history-conformance 0.1.0, kafka/log.py cursor: SIGSEGV in rd_kafka_cgrp_op when a "
+    "broker ends in an orderly way",
+    control="served",
+)
+class DiesOfLostConnections(_Served):
+    """Ends the process with SIGSEGV when the consuming reads of three sessions have failed."""
+
+    _failed: ClassVar[set[str]] = set()
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = None, max_time_sec: float | None = None
+    ) -> list[BaseMessage]:
+        try:
+            return super().messages_from_last_consumed(max_message_count, max_time_sec)
+        except ServedError:
+            self._failed.add(self.session_id)
+            if len(self._failed) >= 3:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            raise
+
+
+@faulty(
+    "faults.consumes_before_it_reads",
+    breaks="faults.survives_restarts",
+    kind="lost",
+    seen="chat-history-conformance 0.1.0, kafka/history.py _consume: the position is stored, and "
+    "then the read raises",
+    control="served",
+)
+class ConsumesBeforeItReads(_Served):
+    """Stores the position of a consuming read, and raises if the next request fails."""
+
+    def messages_from_last_consumed(
+        self, max_message_count: int | None = None, max_time_sec: float | None = None
+    ) -> list[BaseMessage]:
+        consumed = super().messages_from_last_consumed(max_message_count, max_time_sec)
+        time.sleep(0.05)
+        self._records(0, self.answer_seconds)
+        return consumed
+
+
+@faulty(
+    "faults.late_is_acknowledged",
+    breaks="faults.late_answers_once",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: a flush that "
+    "times out is a warning, and the add returns",
+    control="served",
+)
+class LateIsAcknowledged(_Served):
+    """Sends a batch once, and returns if the answer is late."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        request = {"do": "append", "texts": texts, "identifier": uuid.uuid4().hex}
+        try:
+            self._ask(request, self.answer_seconds)
+        except ServedError as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+            logger.warning("the messages are still in flight: %s", error)
+
+
+@faulty(
+    "faults.pending_sent_as_new",
+    breaks="faults.late_answers_once",
+    kind="duplicated",
+    seen="chat-history-conformance 0.1.0, kafka/clients.py: one message is stored under two "
+    "epochs of the producer",
+    control="served",
+)
+class PendingSentAsNew(_Served):
+    """Raises after a time-out, and sends the batch with the next add again, with a new id."""
+
+    _pending: Sequence[str] = ()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        pending, self._pending = self._pending, ()
+        try:
+            super()._append([*pending, *texts])
+        except ServedError:
+            self._pending = texts
+            raise
+
+
+@faulty(
+    "faults.batch_in_pieces",
+    breaks="faults.batch_whole_or_reported",
+    kind="lost",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py add_messages: one produce "
+    "for each message",
+    control="served",
+)
+class BatchInPieces(_Served):
+    """Sends each message of a batch in a request of its own."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            super()._append([text])
+
+
+@faulty(
+    "faults.outcome_claimed",
+    breaks="faults.batch_whole_or_reported",
+    kind="wrong_error",
+    seen=INVENTED,
+    control="served",
+)
+class OutcomeClaimed(_Served):
+    """Looks at the server after an add, and if that fails says that nothing is stored."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        super()._append(texts)
+        time.sleep(0.02)
+        self._records(0, self.answer_seconds)
 
 
 @faulty(
