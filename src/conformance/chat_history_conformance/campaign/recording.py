@@ -64,7 +64,7 @@ class OperationError:
         outcome_unknown: False if the error says that the call changed nothing; None if it says
             nothing about the outcome.
         unconfirmed: positions in the batch that the error calls not acknowledged; None if it
-            names none. The error then calls all other positions stored.
+            names none. If it names some, it calls all others stored.
         messages: the messages that a consuming read may have consumed.
     """
 

@@ -1,0 +1,113 @@
+"""The messages that are not stored at the end of a campaign although nothing removed them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import replace
+
+from chat_history_conformance.campaign.conversation import Conversation, Message
+from chat_history_conformance.campaign.recording import Operation
+from chat_history_conformance.campaign.verdict import quoted
+
+__all__ = ["judge_ending"]
+
+
+def judge_ending(conversation: Conversation) -> None:
+    """Report promised messages that are lost, and messages that were seen and are gone.
+
+    Such a message was there at one time, and each clear that removes it has to take effect after
+    that time and before the first message of the final read was stored.
+    """
+    final = conversation.final
+    if final is None:
+        return
+    missing = set(conversation.messages).difference(final.messages)
+    seen = _last_seen(conversation, missing)
+    high = math.inf
+    if not conversation.undone:
+        high = min(map(conversation.latest.__getitem__, final.messages), default=math.inf)
+    denied: defaultdict[Operation, list[str]] = defaultdict(list)
+    gone = []
+    for text, message in conversation.messages.items():
+        if text not in missing or not (message.promised or text in seen):
+            continue
+        there = max(message.began, seen[text].began if text in seen else -math.inf)
+        if conversation.clears.between(there, high):
+            continue
+        gone.append(text)
+        if conversation.denied.between(there, high):
+            denied[_denied_clear(conversation, there)].append(text)
+        else:
+            _report(conversation, message, seen.get(text))
+    for clear, texts in denied.items():
+        assert clear.error
+        are = "is" if len(texts) == 1 else "are"
+        conversation.report(
+            "wrong_claim",
+            f"{clear.error.type} says that nothing was removed, but {quoted(texts)} {are} gone",
+            [conversation.messages[texts[0]].add, clear, final.operation],
+            final.operation.ended,
+        )
+    _excuse(conversation, gone)
+
+
+def _last_seen(conversation: Conversation, missing: set[str]) -> dict[str, Operation]:
+    assert conversation.final
+    final = conversation.final.messages
+    seen: dict[str, Operation] = {}
+    calls = [(look.began, look.messages, look.operation) for look in conversation.looks]
+    calls += [(call.began, call.messages, call) for call in conversation.consumes if not call.error]
+    for _, messages, operation in sorted(calls, key=lambda call: call[0], reverse=True):
+        if messages != final[: len(messages)]:
+            for text in missing.intersection(messages):
+                seen.setdefault(text, operation)
+    return seen
+
+
+def _denied_clear(conversation: Conversation, there: float) -> Operation:
+    return next(
+        clear
+        for clear in reversed(conversation.denied.operations)
+        if clear.error or clear.ended >= there
+    )
+
+
+def _report(conversation: Conversation, message: Message, seen: Operation | None) -> None:
+    final = conversation.final
+    assert final
+    proof = [message.add, *([seen] if seen else []), final.operation]
+    name, at = quoted([message.text]), final.operation.ended
+    if message.claim == "acknowledged":
+        conversation.report("lost", f"{name} was acknowledged and is not stored", proof, at)
+    elif message.claim == "confirmed":
+        assert message.add.error
+        conversation.report(
+            "wrong_claim",
+            f"{message.add.error.type} calls {name} stored, but it is not",
+            proof,
+            at,
+        )
+    else:
+        conversation.report(
+            "wrong_read", f"{name} was read and is not stored at the end", proof, at
+        )
+
+
+def _excuse(conversation: Conversation, texts: list[str]) -> None:
+    """Remove messages from all reads, because they are reported."""
+    gone = set(texts)
+    conversation.excused |= gone
+    if not gone:
+        return
+    for look in conversation.looks:
+        if not gone.isdisjoint(look.messages):
+            look.messages = tuple(text for text in look.messages if text not in gone)
+            if not look.messages and look.shape == "whole":
+                look.shape = "oldest"
+    conversation.consumes = [
+        call
+        if gone.isdisjoint(call.messages)
+        else replace(call, messages=tuple(text for text in call.messages if text not in gone))
+        for call in conversation.consumes
+    ]

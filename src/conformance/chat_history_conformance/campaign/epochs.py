@@ -1,0 +1,175 @@
+"""The second pass: the order of messages that the reads of a session agree on.
+
+An epoch is the time from one clear that took effect to the next. All whole reads in an epoch begin
+with its first message, so each is a front part of the longest. Reads that fit in no epoch together
+with the others are put aside as odd.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chat_history_conformance.campaign.conversation import Conversation, Look
+
+__all__ = ["Epoch", "Epochs", "epochs_of", "latest_bounds"]
+
+
+@dataclass(slots=True)
+class Epoch:
+    """The messages between two clears, in the order that the reads show.
+
+    Attributes:
+        looks: the reads, each with the number of messages up to the end of what it shows.
+        open_start: whether there may be messages before the first one. This is so if only reads of
+            the newest messages show this epoch.
+    """
+
+    messages: tuple[str, ...]
+    looks: list[tuple[Look, int]] = field(default_factory=list)
+    final: bool = False
+    open_start: bool = False
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """How much speaks for this order if another one contradicts it."""
+        return self.final, len(self.looks), len(self.messages)
+
+
+@dataclass
+class Epochs:
+    """All epochs of a session.
+
+    Attributes:
+        empty: the reads that show no message.
+        odd: the reads that contradict the epochs.
+        places: the epoch and the position of each message.
+    """
+
+    all: list[Epoch] = field(default_factory=list)
+    empty: list[Look] = field(default_factory=list)
+    odd: list[Look] = field(default_factory=list)
+    places: dict[str, tuple[Epoch, int]] = field(default_factory=dict)
+
+    def register(self, epoch: Epoch, start: int = 0) -> None:
+        """Note the positions of the messages of an epoch from `start` on."""
+        for number in range(start, len(epoch.messages)):
+            self.places[epoch.messages[number]] = (epoch, number)
+
+
+def epochs_of(conversation: Conversation) -> Epochs:
+    """Return the epochs that the reads of a session show."""
+    epochs = Epochs()
+    looks = []
+    for look in conversation.all_looks:
+        limited = look.shape != "whole"
+        if look.messages or look.final:
+            looks.append(look)
+        elif not limited:
+            epochs.empty.append(look)
+    fronts = [one for one in looks if one.shape != "newest" and not conversation.undone]
+    pieces = [one for one in looks if one.shape == "newest" or conversation.undone]
+    candidates = _front_candidates(fronts)
+    _keep_consistent(epochs, candidates)
+    pieces.sort(key=lambda look: (not look.final, look.ended))
+    for look in pieces:
+        if not _attach_piece(epochs, look):
+            epochs.odd.append(look)
+    return epochs
+
+
+def _front_candidates(looks: Iterable[Look]) -> list[Epoch]:
+    """Return the possible epochs. Each read is a front part of the one that it belongs to."""
+    by_first: defaultdict[str | None, list[Epoch]] = defaultdict(list)
+    # The last reads are the longest, so most others are front parts of them.
+    for look in sorted(looks, key=lambda look: (look.final, look.began), reverse=True):
+        length = len(look.messages)
+        variants = by_first[look.messages[0] if look.messages else None]
+        for epoch in variants:
+            common = min(length, len(epoch.messages))
+            if epoch.messages[:common] == look.messages[:common]:
+                if length > common and epoch.final:
+                    continue
+                if length > common:
+                    epoch.messages = look.messages
+                epoch.looks.append((look, length))
+                break
+        else:
+            variants.append(Epoch(look.messages, [(look, length)], look.final))
+    return [epoch for variants in by_first.values() for epoch in variants]
+
+
+def _keep_consistent(epochs: Epochs, candidates: list[Epoch]) -> None:
+    rejected = []
+    for epoch in sorted(candidates, key=lambda epoch: epoch.rank, reverse=True):
+        if epochs.places.keys().isdisjoint(epoch.messages):
+            epochs.all.append(epoch)
+            epochs.register(epoch)
+        else:
+            rejected += epoch.looks
+    for look, length in rejected:
+        place = epochs.places.get(look.messages[0])
+        if place and place[1] == 0 and place[0].messages[:length] == look.messages:
+            place[0].looks.append((look, length))
+        else:
+            epochs.odd.append(look)
+
+
+def _attach_piece(epochs: Epochs, look: Look) -> bool:
+    """Put a read of neighbouring messages in its epoch. Return whether it fits in one."""
+    messages = look.messages
+    known = [number for number, text in enumerate(messages) if text in epochs.places]
+    if not known:
+        epoch = Epoch(messages, [(look, len(messages))], look.final, open_start=True)
+        epochs.all.append(epoch)
+        epochs.register(epoch)
+        return True
+    epoch, place = epochs.places[messages[known[0]]]
+    if known[0] > 0:
+        if place > 0 or not epoch.open_start:
+            return False
+        return _put_before(epochs, epoch, look, known[0])
+    common = min(len(messages), len(epoch.messages) - place)
+    if epoch.messages[place : place + common] != messages[:common] or len(known) > common:
+        return False
+    if len(messages) > common:
+        if epoch.final:
+            return False
+        start = len(epoch.messages)
+        epoch.messages += messages[common:]
+        epochs.register(epoch, start)
+    epoch.looks.append((look, place + len(messages)))
+    return True
+
+
+def _put_before(epochs: Epochs, epoch: Epoch, look: Look, number: int) -> bool:
+    common = min(len(look.messages) - number, len(epoch.messages))
+    rest = look.messages[number + common :]
+    if look.messages[number : number + common] != epoch.messages[:common] or any(
+        text in epochs.places for text in rest
+    ):
+        return False
+    if rest and epoch.final:
+        return False
+    epoch.messages = look.messages[:number] + epoch.messages + rest
+    epoch.looks = [(one, end + number) for one, end in epoch.looks]
+    epoch.looks.append((look, number + common + len(rest)))
+    epochs.register(epoch)
+    return True
+
+
+def latest_bounds(conversation: Conversation, epoch: Epoch) -> list[float]:
+    """Return, for each position of an epoch, the latest time at which its message was stored.
+
+    A message is stored before all that follow it, and before the ends of the reads that show it.
+    The list has one more item, infinity.
+    """
+    bounds = [conversation.latest[text] for text in epoch.messages] + [math.inf]
+    for look, end in epoch.looks:
+        if end:
+            bounds[end - 1] = min(bounds[end - 1], look.ended)
+    for number in range(len(bounds) - 2, -1, -1):
+        bounds[number] = min(bounds[number], bounds[number + 1])
+    return bounds
