@@ -16,11 +16,11 @@ from chat_history_conformance.campaign.recording import Meta, Operation, Operati
 UNKNOWN = OperationError("ConnectionError", "outcome unknown", True)
 
 
-def execution(random: Random, calls: int, *, clears: bool = True, limited: bool = True) -> Recording:
+def execution(
+    random: Random, calls: int, *, clears: bool = True, limited: bool = True
+) -> Recording:
     """Return the recording of a right history: up to three clients, one session."""
-    times = random.sample(range(1, 1000), 2 * calls)
-    clocks = {client: 0.0 for client in ("a", "b", "c")}
-    del times
+    clocks = dict.fromkeys(("a", "b", "c"), 0.0)
     operations: list[Operation] = []
     effects: list[tuple[float, int, int]] = []  # time, operation, message
     names = iter(f"m{number}" for number in range(1, 1000))
@@ -136,9 +136,7 @@ class _Search:
                 return True
         return False
 
-    def _after(
-        self, call: Operation, index: int, state: tuple[str, ...]
-    ) -> tuple[str, ...] | None:
+    def _after(self, call: Operation, index: int, state: tuple[str, ...]) -> tuple[str, ...] | None:
         if call.kind == "add":
             return (*state, call.messages[index])
         if call.kind == "clear":

@@ -17,7 +17,8 @@ def judge_ending(conversation: Conversation) -> None:
     """Report promised messages that are lost, and messages that were seen and are gone.
 
     Such a message was there at one time, and each clear that removes it has to take effect after
-    that time and before the first message of the final read was stored.
+    that time and before the first message of the final read was stored. The messages of one add are
+    stored in order, so it removes none of them if one before it is still there.
     """
     final = conversation.final
     if final is None:
@@ -29,14 +30,17 @@ def judge_ending(conversation: Conversation) -> None:
         high = min(map(conversation.latest.__getitem__, final.messages), default=math.inf)
     denied: defaultdict[Operation, list[str]] = defaultdict(list)
     gone = []
+    kept = set(final.messages)
     for text, message in conversation.messages.items():
         if text not in missing or not (message.promised or text in seen):
             continue
         there = max(message.began, seen[text].began if text in seen else -math.inf)
-        if conversation.clears.between(there, high):
+        # A clear removes the front of a batch, or all of it.
+        after_kept = not kept.isdisjoint(message.add.messages[: message.index])
+        if not after_kept and conversation.clears.between(there, high):
             continue
         gone.append(text)
-        if conversation.denied.between(there, high):
+        if not after_kept and conversation.denied.between(there, high):
             denied[_denied_clear(conversation, there)].append(text)
         else:
             _report(conversation, message, seen.get(text))

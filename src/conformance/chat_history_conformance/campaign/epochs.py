@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chat_history_conformance.campaign.conversation import Conversation, Look
@@ -17,7 +17,7 @@ from chat_history_conformance.campaign.conversation import Conversation, Look
 __all__ = ["Epoch", "Epochs", "epochs_of", "latest_bounds"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Epoch:
     """The messages between two clears, in the order that the reads show.
 
@@ -119,45 +119,52 @@ def _keep_consistent(epochs: Epochs, candidates: list[Epoch]) -> None:
 
 def _attach_piece(epochs: Epochs, look: Look) -> bool:
     """Put a read of neighbouring messages in its epoch. Return whether it fits in one."""
-    messages = look.messages
-    known = [number for number, text in enumerate(messages) if text in epochs.places]
-    if not known:
-        epoch = Epoch(messages, [(look, len(messages))], look.final, open_start=True)
-        epochs.all.append(epoch)
-        epochs.register(epoch)
+    places = epochs.places
+    touched: list[Epoch] = []
+    for text in look.messages:
+        if text in places and places[text][0] not in touched:
+            touched.append(places[text][0])
+    whole = Epoch(look.messages, [(look, len(look.messages))], look.final, open_start=True)
+    for epoch in touched:
+        joined = _joined(epoch, whole, places)
+        if joined is None:
+            return False
+        whole = joined
+    if len(touched) == 1 and whole.messages == touched[0].messages:
+        touched[0].looks = whole.looks
         return True
-    epoch, place = epochs.places[messages[known[0]]]
-    if known[0] > 0:
-        if place > 0 or not epoch.open_start:
-            return False
-        return _put_before(epochs, epoch, look, known[0])
-    common = min(len(messages), len(epoch.messages) - place)
-    if epoch.messages[place : place + common] != messages[:common] or len(known) > common:
-        return False
-    if len(messages) > common:
-        if epoch.final:
-            return False
-        start = len(epoch.messages)
-        epoch.messages += messages[common:]
-        epochs.register(epoch, start)
-    epoch.looks.append((look, place + len(messages)))
+    epochs.all = [epoch for epoch in epochs.all if epoch not in touched]
+    epochs.all.append(whole)
+    epochs.register(whole)
     return True
 
 
-def _put_before(epochs: Epochs, epoch: Epoch, look: Look, number: int) -> bool:
-    common = min(len(look.messages) - number, len(epoch.messages))
-    rest = look.messages[number + common :]
-    if look.messages[number : number + common] != epoch.messages[:common] or any(
-        text in epochs.places for text in rest
-    ):
-        return False
-    if rest and epoch.final:
-        return False
-    epoch.messages = look.messages[:number] + epoch.messages + rest
-    epoch.looks = [(one, end + number) for one, end in epoch.looks]
-    epoch.looks.append((look, number + common + len(rest)))
-    epochs.register(epoch)
-    return True
+def _joined(epoch: Epoch, piece: Epoch, places: Mapping[str, tuple[Epoch, int]]) -> Epoch | None:
+    """Return an epoch and a piece of it as one epoch, or None if they contradict each other."""
+    number = next(
+        number
+        for number, text in enumerate(piece.messages)
+        if text in places and places[text][0] is epoch
+    )
+    start = places[piece.messages[number]][1] - number
+    if start >= 0:
+        first, second, offset = epoch, piece, start
+    else:
+        first, second, offset = piece, epoch, -start
+    if offset and not second.open_start:
+        return None
+    common = min(len(first.messages) - offset, len(second.messages))
+    if first.messages[offset : offset + common] != second.messages[:common]:
+        return None
+    rest = second.messages[common:]
+    if (rest and first.final) or (second.final and offset + common < len(first.messages)):
+        return None
+    return Epoch(
+        first.messages + rest if rest else first.messages,
+        [*first.looks, *((look, end + offset) for look, end in second.looks)],
+        first.final or second.final,
+        first.open_start and (offset > 0 or second.open_start),
+    )
 
 
 def latest_bounds(conversation: Conversation, epoch: Epoch) -> list[float]:

@@ -31,6 +31,7 @@ _SAYINGS: dict[DefectKind, str] = {
     "order_in_batch": "is before it in the batch",
     "order_of_writer": "was acknowledged to the same client before",
     "order_in_real_time": "was acknowledged to another client before",
+    "wrong_read": "was read before its add began",
 }
 
 
@@ -43,7 +44,7 @@ class _Order:
 
     def judge(self, messages: Sequence[str], look: Look) -> bool:
         """Report what is wrong with the order of messages. Return whether something is."""
-        all_messages = self.conversation.messages
+        all_messages, latest = self.conversation.messages, self.conversation.latest
         wrong = False
         last_of: dict[int, Message] = {}
         earliest: Message | None = None
@@ -54,12 +55,11 @@ class _Order:
                 wrong = True
                 self._report("order_in_batch", later, message, look)
             last_of[id(message.add)] = message
-            if earliest and earliest.ended < message.began:
+            if earliest and latest[earliest.text] < message.began:
                 wrong = True
                 kind = must_precede(earliest, message)
-                assert kind
-                self._report(kind, earliest, message, look)
-            if message.promised and (earliest is None or message.ended < earliest.ended):
+                self._report(kind or "wrong_read", earliest, message, look)
+            if earliest is None or latest[text] < latest[earliest.text]:
                 earliest = message
         return wrong
 
@@ -166,6 +166,7 @@ def judge_reads(conversation: Conversation, epochs: Epochs) -> None:
     fine: list[tuple[float, Epoch, Look]] = []
     for epoch in epochs.all:
         fine += _judge_in_epoch(conversation, epoch, bounds[id(epoch)])
+        _judge_batches(conversation, epoch)
     items = _items(conversation, epochs, bounds)
     _judge_across(conversation, fine, items, bounds)
     _judge_empty(conversation, epochs, items)
@@ -187,6 +188,28 @@ def _judge_in_epoch(
         else:
             fine.append((time, epoch, look))
     return fine
+
+
+def _judge_batches(conversation: Conversation, epoch: Epoch) -> None:
+    """Report reads that show a message of a batch, but not one after it that is stored too."""
+    shown = set(epoch.messages) | conversation.excused
+    reported: set[int] = set()
+    for place, text in enumerate(epoch.messages):
+        message = conversation.messages[text]
+        following = message.add.messages[message.index + 1 :]
+        if epoch.final or not message.promised or shown.issuperset(following):
+            continue
+        hidden = [other for other in following if other not in shown]
+        for look, end in epoch.looks:
+            hides = place < end and message.ended < look.began and look.shape != "oldest"
+            if hides and id(look) not in reported:
+                reported.add(id(look))
+                conversation.report(
+                    "wrong_read",
+                    f"the read shows {quoted([text])} but not {quoted(hidden)} of the same add",
+                    [message.add, look.operation],
+                    look.operation.ended,
+                )
 
 
 def _report_stale(conversation: Conversation, epoch: Epoch, look: Look, end: int) -> None:
