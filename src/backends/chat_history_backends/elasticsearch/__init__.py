@@ -7,8 +7,11 @@ Modules:
     session: The key, routing and queries of a session; how documents are ordered and cleared.
     adding, reading, removing: The operations. They yield requests and do no I/O themselves.
     requests: The steps that operations yield.
+    calls, driving: The time limit, retries and errors of a call; carrying out its steps.
+    answers: Checking that an answer comes from Elasticsearch, and is whole.
     pages, bulk: Searches page by page, and bulk requests.
-    index: The properties of an index, and its creation.
+    confirming: Verifying that messages are stored if an answer does not prove it.
+    index, fitness, trial: The properties of an index, its creation, and whether it is fit.
     clients: The settings of clients.
     errors: The errors.
 """
@@ -26,7 +29,10 @@ from .clients import AsyncPreviousMajorNode, PreviousMajorNode
 from .errors import (
     DeliveryError,
     ElasticsearchHistoryError,
+    ForeignAnswerError,
     RefusedError,
+    UnavailableDeliveryError,
+    UnavailableError,
     UnfitIndexError,
     UnreachableError,
 )
@@ -38,8 +44,11 @@ __all__ = [
     "DeliveryError",
     "ElasticsearchChatMessageHistory",
     "ElasticsearchHistoryError",
+    "ForeignAnswerError",
     "PreviousMajorNode",
     "RefusedError",
+    "UnavailableDeliveryError",
+    "UnavailableError",
     "UnfitIndexError",
     "UnreachableError",
 ]

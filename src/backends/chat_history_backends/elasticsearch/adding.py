@@ -15,11 +15,21 @@ from elasticsearch import ApiError, TransportError
 from langchain_core.messages import BaseMessage
 
 from ..codec import encode_batch
-from .bulk import MAPPED_ONLY, deletions, item_reason, write
-from .errors import DeliveryError, reason
+from .bulk import MAPPED_ONLY, bulk_request, deletions, is_temporary, item_reason, write
+from .calls import Call
+from .confirming import confirm
+from .errors import (
+    DeliveryError,
+    OutdatedError,
+    UnavailableDeliveryError,
+    UnavailableError,
+    UnfitIndexError,
+    reason,
+)
 from .index import IndexProperties, is_missing_mapping
-from .requests import Request, Steps, Work
+from .requests import Pause, Steps, Work
 from .session import Session, now_ms
+from .trial import prove
 
 __all__ = ["LARGEST_REQUEST_BYTES", "add"]
 
@@ -27,18 +37,23 @@ LARGEST_REQUEST_BYTES = 95 * 1024 * 1024
 """The most bytes of messages in one request. Most servers limit a request to 100 MB, by
 `http.max_content_length`."""
 _LARGE_REQUEST_BYTES = 1024 * 1024
-_STORED = (201, 409)
-"""Statuses of a stored message. 409: an earlier attempt stored it, and its answer was lost."""
+_PAUSE_SECONDS = 0.2
 
 
 def add(
-    session: Session, messages: Iterable[BaseMessage], *, ttl_ms: int | None, ensure_ascii: bool
+    session: Session,
+    messages: Iterable[BaseMessage],
+    call: Call,
+    *,
+    ttl_ms: int | None,
+    ensure_ascii: bool,
 ) -> Steps[None]:
     """Store a batch in one request, or in several if it is too large for one.
 
     Args:
         session: The session.
         messages: The batch.
+        call: The call, which learns which messages may not be stored.
         ttl_ms: Milliseconds until the messages expire; None for never.
         ensure_ascii: Whether the text of messages is stored as pure ASCII.
 
@@ -49,18 +64,28 @@ def add(
     lines: list[str] = yield Work(lambda: _lines(session, batch, messages, ttl_ms, ensure_ascii))
     if not lines:
         return
-    store = _Store(session, expiring=ttl_ms is not None)
+    total = len(lines) // 2
+    call.unconfirmed = tuple(range(total))
+    store = _Store(session, call, expiring=ttl_ms is not None)
     known = yield from session.index.ready(expiring=store.expiring)
     for part in _parts(lines):
         try:
-            refusal = yield from store.send(part, known)
-        except ApiError as error:
-            if error.status_code >= 500:  # of a gateway, for example: the outcome is unknown
+            if not known.proven:
+                known = yield from prove(session.index, known)
+            refused = yield from store.send(part, known)
+        except (ApiError, TransportError) as error:
+            if call.uncertain or not isinstance(error, ApiError):
+                if store.stored and not call.uncertain:
+                    yield from store.take_back()
+                call.unconfirmed = store.unconfirmed(total)
                 raise
-            refusal = _Refusal(error.meta, error.body, reason(error))
-        if refusal is not None:
+            refused = Refusal(
+                error.meta, error.body, reason(error), isinstance(error, UnavailableError)
+            )
+        if refused is not None:
             left = yield from store.take_back()
-            raise refusal.error(len(lines) // 2, left)
+            call.unconfirmed = store.unconfirmed(total)
+            raise refused.error(total, left, call)
 
 
 class _Store:
@@ -71,24 +96,26 @@ class _Store:
         stored: The `_id` of each message that is stored so far.
     """
 
-    def __init__(self, session: Session, *, expiring: bool) -> None:
+    def __init__(self, session: Session, call: Call, *, expiring: bool) -> None:
         self._session = session
+        self._call = call
         self.expiring = expiring
         self.stored: list[str] = []
 
-    def send(
-        self, lines: Sequence[str], known: IndexProperties, attempts: int = 2
-    ) -> Steps[_Refusal | None]:
+    def unconfirmed(self, total: int) -> tuple[int, ...]:
+        """Return the positions of the messages that are not known to be stored."""
+        stored = {position(name) for name in self.stored}
+        return tuple(number for number in range(total) if number not in stored)
+
+    def send(self, lines: Sequence[str], known: IndexProperties) -> Steps[Refusal | None]:
         """Send a part of the batch, and return why the server refused some of it, if it did."""
-        arguments: dict[str, Any] = {
-            "index": self._session.index.name,
-            "routing": self._session.routing,
-            "operations": lines,
-        }
-        if not known.refreshable:
-            arguments["refresh"] = True
+        names = [("create", json.loads(line)["create"]["_id"]) for line in lines[::2]]
+        more = {} if known.refreshable else {"refresh": True}
+        request = bulk_request(
+            self._session.index, lines, names, routing=self._session.routing, **more
+        )
         try:
-            answer = yield Request("bulk", arguments)
+            answer = yield request
         except ApiError as error:
             half = len(lines) // 4 * 2
             if not half or not _is_too_large(error, lines):
@@ -97,28 +124,71 @@ class _Store:
             return (yield from self.send(lines[:half], known)) or (
                 yield from self.send(lines[half:], known)
             )
-        return (yield from self._examine(answer, lines, attempts))
+        return (yield from self._examine(answer, lines, known))
 
-    def _examine(self, answer: Any, lines: Sequence[str], attempts: int) -> Steps[_Refusal | None]:
+    def _examine(
+        self, answer: Any, lines: Sequence[str], known: IndexProperties
+    ) -> Steps[Refusal | None]:
         """Note which messages are stored, and return why the server refused others, if it did."""
         items = [item["create"] for item in answer.body["items"]]
-        self.stored += [item["_id"] for item in items if item["status"] in _STORED]
-        refused = {
-            number: item for number, item in enumerate(items) if item["status"] not in _STORED
-        }
-        if not refused:
+        doubtful = [number for number, item in enumerate(items) if _is_doubtful(item)]
+        missing: Sequence[int] = ()
+        if doubtful:
+            # An earlier attempt may have stored these, and its answer was lost.
+            documents = {items[n]["_id"]: json.loads(lines[2 * n + 1]) for n in doubtful}
+            found = yield from confirm(self._session, known, documents, self._call)
+            if found.foreign:
+                item = next(item for item in items if item["_id"] in found.foreign)
+                return _refusal_of(item, answer)
+            missing = [n for n in doubtful if items[n]["_id"] in found.missing]
+        refused = {n: item for n, item in enumerate(items) if _is_refused(item)}
+        again = sorted({*refused, *missing})
+        self.stored += [item["_id"] for n, item in enumerate(items) if n not in again]
+        if self._session.index.moved(known, items):
+            yield from self._examine_again()
+        if not again:
             return None
-        if attempts > 1 and _is_unmapped(refused.values()):
-            again = [line for number in refused for line in lines[2 * number : 2 * number + 2]]
-            return (yield from self._send_again(again, attempts - 1))
-        return _refusal_of(next(iter(refused.values())), answer)
+        final = [item for item in refused.values() if not _may_succeed(item)]
+        if final:
+            return _refusal_of(final[0], answer)
+        unmapped = any(is_missing_mapping(item["error"]) for item in refused.values())
+        if not (yield Pause(0.0 if unmapped else _PAUSE_SECONDS)):
+            if any(map(_may_be_stored, refused.values())):
+                self._call.uncertain = True
+            return _refusal_of(items[again[0]], answer)
+        return (yield from self._send_again(lines, again[0], unmapped))
 
-    def _send_again(self, lines: Sequence[str], attempts: int) -> Steps[_Refusal | None]:
-        """Give the index its mapping, then send the messages that were refused without one."""
+    def _examine_again(self) -> Steps[None]:
+        """Examine the index to which the name points now, and in which messages are stored."""
         index = self._session.index
         index.forget()
-        known = yield from index.ready(expiring=self.expiring, unmapped=True)
-        return (yield from self.send(lines, known, attempts))
+        try:
+            known = yield from index.ready(expiring=self.expiring)
+            if not known.proven:
+                yield from prove(index, known)
+        except UnfitIndexError:
+            yield from self.take_back()
+            raise
+
+    def _send_again(
+        self, lines: Sequence[str], first: int, unmapped: bool
+    ) -> Steps[Refusal | None]:
+        """Send the messages from the first that was refused, in order."""
+        names = {json.loads(line)["create"]["_id"] for line in lines[2 * first :: 2]}
+        later = [name for name in self.stored if name in names]
+        if later:  # a message that was stored before an earlier one would stay before it
+            yield from write(self._session.index, self._deletions(later))
+            self.stored = [name for name in self.stored if name not in names]
+        index = self._session.index
+        if unmapped:
+            index.forget()
+        known = yield from index.ready(expiring=self.expiring, unmapped=unmapped)
+        if not known.proven:
+            known = yield from prove(index, known)
+        return (yield from self.send(lines[2 * first :], known))
+
+    def _deletions(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        return deletions([{"_id": name, "_routing": self._session.routing} for name in names])
 
     def take_back(self) -> Steps[int]:
         """Remove the messages that were stored, because others of the batch were refused.
@@ -129,22 +199,31 @@ class _Store:
         if not self.stored:
             return 0
         try:
-            hits = [{"_id": name, "_routing": self._session.routing} for name in self.stored]
-            yield from write(self._session.index, deletions(hits))
-        except (ApiError, TransportError):
+            yield from write(self._session.index, self._deletions(self.stored))
+        except (ApiError, TransportError, OutdatedError):
             return len(self.stored)
+        self.stored = []
+        self._call.wrote = False
         return 0
 
 
 @dataclass(frozen=True)
-class _Refusal:
-    """The reason why the server did not store a message."""
+class Refusal:
+    """The reason why the server did not store a message.
+
+    Attributes:
+        meta: The answer of the server.
+        body: Its content.
+        reason: The reason.
+        temporary: Whether the message may be accepted later.
+    """
 
     meta: ApiResponseMeta
     body: Any
     reason: str
+    temporary: bool
 
-    def error(self, total: int, left: int) -> DeliveryError:
+    def error(self, total: int, left: int, call: Call) -> DeliveryError:
         """Return the error for a batch of `total` messages, of which `left` are still stored."""
         text = f"{self.reason}. Nothing of the batch of {total} is stored"
         if left:
@@ -152,19 +231,45 @@ class _Refusal:
                 f"{self.reason}. {left} of the {total} messages of the batch are stored all the "
                 "same: they could not be removed again"
             )
-        return DeliveryError(text, self.meta, self.body, left)
+        elif call.uncertain:
+            text = self.reason
+        kind = UnavailableDeliveryError if self.temporary else DeliveryError
+        error = kind(text, self.meta, self.body, left)
+        error.outcome_unknown = bool(left) or call.uncertain
+        return error
 
 
-def _is_unmapped(refused: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether all messages were refused because the index has no mapping."""
-    return all(is_missing_mapping(item["error"]) for item in refused)
+def position(name: str) -> int:
+    """Return the position in the batch of a message, from its `_id`."""
+    return int(name.rpartition("-")[2])
 
 
-def _refusal_of(item: Mapping[str, Any], answer: Any) -> _Refusal:
+def _is_doubtful(item: Mapping[str, Any]) -> bool:
+    """Return whether it must be verified that a message is stored on all copies of its shard."""
+    return item["status"] == 409 or ("error" not in item and bool(item["_shards"]["failed"]))
+
+
+def _is_refused(item: Mapping[str, Any]) -> bool:
+    return "error" in item and item["status"] != 409
+
+
+def _may_succeed(item: Mapping[str, Any]) -> bool:
+    return is_missing_mapping(item["error"]) or is_temporary(item)
+
+
+def _may_be_stored(item: Mapping[str, Any]) -> bool:
+    """Return whether a message that was refused may be stored all the same.
+
+    The node that distributes the messages repeats a failed one on another node by itself.
+    """
+    certain = "Not enough active copies" in str(item["error"].get("reason"))
+    return item["status"] >= 500 and not certain
+
+
+def _refusal_of(item: Mapping[str, Any], answer: Any) -> Refusal:
     """Return the refusal of one message, from its result in the answer to a bulk request."""
-    position = int(item["_id"].rpartition("-")[2])
-    text = f"message {position} of the batch: {item_reason(item['error'])}"
-    return _Refusal(answer.meta, answer.body, text)
+    text = f"message {position(item['_id'])} of the batch: {item_reason(item['error'])}"
+    return Refusal(answer.meta, answer.body, text, "error" in item and is_temporary(item))
 
 
 def _is_too_large(error: ApiError, lines: Sequence[str]) -> bool:

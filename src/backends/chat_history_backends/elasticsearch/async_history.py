@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import BaseMessage
 
 from .base import ElasticsearchHistory
-from .requests import Request, Steps
+from .calls import Operation
+from .driving import drive_async
 
 __all__ = ["AsyncElasticsearchChatMessageHistory"]
 
@@ -153,21 +154,6 @@ class AsyncElasticsearchChatMessageHistory(ElasticsearchHistory[AsyncElasticsear
             "`await chain.ainvoke(...)`, or the class ElasticsearchChatMessageHistory"
         )
 
-    async def _run(self, steps: Steps[T]) -> T:
+    async def _run(self, operation: Operation[T]) -> T:
         self._check_open()
-        client = self.client
-        answer: Any = None
-        error: Exception | None = None
-        while True:
-            try:
-                wanted = steps.send(answer) if error is None else steps.throw(error)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            answer = error = None
-            try:
-                if isinstance(wanted, Request):
-                    answer = await wanted.send(client)
-                else:
-                    answer = await asyncio.to_thread(wanted.do)
-            except (ApiError, TransportError) as failure:
-                error = failure
+        return await drive_async(operation, self.client)

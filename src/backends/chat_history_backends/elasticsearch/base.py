@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from langchain_core.chat_history import BaseChatMessageHistory
@@ -12,8 +12,8 @@ from langchain_core.messages import BaseMessage
 from ..arguments import check_count, check_seconds, check_ttl
 from ..closeable import Closeable
 from . import adding, reading, removing
-from .clients import C, client_settings, identity_of, servers_of, with_user_agent
-from .errors import explained
+from .calls import Call, Operation, explained
+from .clients import C, client_settings, identity_of, limit_of, servers_of, with_user_agent
 from .index import Index
 from .requests import Steps
 from .session import Session
@@ -49,7 +49,7 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
         esnsure_ascii: bool | None = True,
         ttl_ms: int | None = None,
         config: Mapping[str, Any] | None = None,
-        timeout_sec: float = 10.0,
+        timeout_sec: float | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("index", index), ("session_id", session_id)):
@@ -61,6 +61,7 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
         self.session_id = session_id
         self.ensure_ascii = bool(ensure_ascii) and bool(esnsure_ascii)
         self.ttl_ms = check_ttl(ttl_ms)
+        seconds = check_seconds("timeout_sec", 10.0 if timeout_sec is None else timeout_sec)
         self._given: C | None = self._check_given(client, es_connection)
         connection = (es_url, es_cloud_id, es_user, es_api_key, es_password, config)
         self._settings: dict[str, Any] = {}
@@ -71,7 +72,7 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
                 es_user=es_user,
                 es_password=es_password,
                 es_api_key=es_api_key,
-                timeout_sec=check_seconds("timeout_sec", timeout_sec),
+                timeout_sec=seconds,
                 config=config or {},
             )
         elif any(value is not None for value in connection):
@@ -82,6 +83,8 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
         self._own: dict[Any, C] = {}
         self._closed = False
         self._servers = servers_of(self.client)
+        own_limit = self._given is not None and timeout_sec is not None
+        self._limit_seconds = seconds if own_limit else limit_of(self.client)
         self._session = Session(Index(index, identity_of(self.client, self._settings)), session_id)
 
     def __repr__(self) -> str:
@@ -132,36 +135,50 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
 
     # The operations.
 
-    def _explained(self, action: str, steps: Steps[T], *, writes: bool = True) -> Steps[T]:
+    def _operation(
+        self, action: str, steps: Callable[[Call], Steps[T]], *, writes: bool = True
+    ) -> Operation[T]:
+        """Return the operation of a call that begins now."""
         servers = ", ".join(self._servers)
         target = f"session {self.session_id!r} in index {self.index!r} on {servers}"
-        return explained(steps, action, target, writes=writes)
+        call = Call(self._limit_seconds)
+        return Operation(explained(steps(call), action, target, call, writes=writes), call)
 
-    def _create_index(self) -> Steps[None]:
-        return self._explained("create the index of", self._make_ready())
+    def _create_index(self) -> Operation[None]:
+        return self._operation("create the index of", lambda call: self._make_ready())
 
     def _make_ready(self) -> Steps[None]:
         yield from self._session.index.ready(expiring=self.ttl_ms is not None)
 
-    def _add(self, messages: Sequence[BaseMessage]) -> Steps[None]:
-        steps = adding.add(
-            self._session, messages, ttl_ms=self.ttl_ms, ensure_ascii=self.ensure_ascii
+    def _add(self, messages: Sequence[BaseMessage]) -> Operation[None]:
+        return self._operation(
+            "add messages to",
+            lambda call: adding.add(
+                self._session, messages, call, ttl_ms=self.ttl_ms, ensure_ascii=self.ensure_ascii
+            ),
         )
-        return self._explained("add messages to", steps)
 
-    def _read(self) -> Steps[list[BaseMessage]]:
-        return self._explained("read messages of", reading.read(self._session), writes=False)
+    def _read(self) -> Operation[list[BaseMessage]]:
+        return self._operation(
+            "read messages of", lambda call: reading.read(self._session), writes=False
+        )
 
-    def _read_last(self, count: int) -> Steps[list[BaseMessage]]:
-        steps = reading.read(self._session, check_count(count))
-        return self._explained("read messages of", steps, writes=False)
+    def _read_last(self, count: int) -> Operation[list[BaseMessage]]:
+        check_count(count)
+        return self._operation(
+            "read messages of", lambda call: reading.read(self._session, count), writes=False
+        )
 
-    def _clear(self) -> Steps[None]:
-        return self._explained("clear", removing.clear(self._session))
+    def _clear(self) -> Operation[None]:
+        return self._operation("clear", lambda call: removing.clear(self._session))
 
-    def _discard(self, position: str) -> Steps[None]:
-        return self._explained("discard a record of", removing.discard(self._session, position))
+    def _discard(self, position: str) -> Operation[None]:
+        return self._operation(
+            "discard a record of", lambda call: removing.discard(self._session, position)
+        )
 
-    def _delete_expired(self) -> Steps[int]:
-        steps = removing.delete_expired(self._session.index)
-        return self._explained("delete expired messages with", steps)
+    def _delete_expired(self) -> Operation[int]:
+        return self._operation(
+            "delete expired messages with",
+            lambda call: removing.delete_expired(self._session.index),
+        )

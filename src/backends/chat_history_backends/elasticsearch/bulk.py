@@ -1,19 +1,53 @@
-"""Bulk requests that delete documents and write markers."""
+"""Bulk requests: their arguments, and those that delete documents and write markers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import OutdatedError, RefusedError
+from elastic_transport import ApiResponseMeta
+
+from .errors import OutdatedError, RefusedError, UnavailableError, is_full_disk
 from .index import UNMAPPED, Index, is_missing_mapping
-from .requests import Request, Steps
+from .requests import Pause, Request, Steps
 from .session import Hit
 
-__all__ = ["MAPPED_ONLY", "deletions", "item_reason", "write"]
+__all__ = [
+    "MAPPED_ONLY",
+    "bulk_request",
+    "deletions",
+    "is_temporary",
+    "item_reason",
+    "refusal",
+    "write",
+]
 
 MAPPED_ONLY = {"dynamic_templates": {"session_id": UNMAPPED}}
 """An argument that keeps a document out of an index without a mapping."""
+
+_PAUSE_SECONDS = 0.2
+
+
+def bulk_request(
+    index: Index,
+    lines: Sequence[Any],
+    operations: Sequence[tuple[str, str]],
+    *,
+    trial: bool = False,
+    **more: Any,
+) -> Request:
+    """Return a bulk request.
+
+    Args:
+        index: The index.
+        lines: The lines of the request.
+        operations: The action and the `_id` of each operation.
+        trial: Whether the documents belong to a trial, which no user sees.
+        more: Further arguments.
+    """
+    # A default pipeline could change or drop documents.
+    arguments = {"index": index.name, "operations": lines, "pipeline": "_none", **more}
+    return Request("bulk", arguments, tuple(operations), counts=not trial)
 
 
 def write(
@@ -30,16 +64,35 @@ def write(
         RefusedError: The server refused one of them.
         OutdatedError: The index was deleted and has no mapping now.
     """
-    answer = yield Request(
-        "bulk", {"index": index.name, "operations": operations, "refresh": refresh}
-    )
-    results = [next(iter(item.values())) for item in answer.body["items"]]
-    for result in results:
-        if result["status"] not in (200, 201, 404, 409):
-            if is_missing_mapping(result["error"]):  # deleted, and created again by this request
-                raise OutdatedError("the index is gone")
-            raise RefusedError(item_reason(result["error"]), answer.meta, answer.body)
-    return results
+    names = [
+        (action, line[action]["_id"])
+        for line in operations
+        for action in ("create", "delete")
+        if isinstance(line.get(action), Mapping)
+    ]
+    while True:
+        answer = yield bulk_request(index, operations, names, refresh=refresh)
+        results = [next(iter(item.values())) for item in answer.body["items"]]
+        refused = [r for r in results if "error" in r and r["status"] != 409]
+        if not refused:
+            return results
+        if any(is_missing_mapping(result["error"]) for result in refused):
+            raise OutdatedError("the index is gone")  # and created again by this request
+        # Nothing is done twice by a repetition: deletions change nothing then, and a marker that
+        # exists is reported as a conflict.
+        if not all(map(is_temporary, refused)) or not (yield Pause(_PAUSE_SECONDS)):
+            raise refusal(refused[0], answer.meta, answer.body)
+
+
+def is_temporary(result: Mapping[str, Any]) -> bool:
+    """Return whether a refused operation may succeed later."""
+    return result["status"] in (429, 500, 502, 503, 504) and not is_full_disk(result["error"])
+
+
+def refusal(result: Mapping[str, Any], meta: ApiResponseMeta, body: object) -> RefusedError:
+    """Return the error for one refused operation of a bulk request."""
+    kind = UnavailableError if is_temporary(result) else RefusedError
+    return kind(item_reason(result["error"]), meta, body)
 
 
 def deletions(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -52,4 +105,11 @@ def deletions(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 def item_reason(error: Mapping[str, Any]) -> str:
     """Return why the server refused one operation, without the part that quotes a message."""
     text = str(error.get("reason")).partition(" Preview of field's value")[0]
+    if is_full_disk(error):
+        text += ". Free space on the disk, or remove index.blocks.read_only_allow_delete"
+    if "Not enough active copies" in text:
+        text += (
+            ". The index waits for more copies of a shard than there are now: start the missing "
+            "nodes, or lower index.write.wait_for_active_shards"
+        )
     return f"{error.get('type')}: {text}"

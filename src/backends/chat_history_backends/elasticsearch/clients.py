@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -10,6 +11,7 @@ from weakref import WeakKeyDictionary
 from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
+from .calls import Call
 from .index import ClientIdentity
 
 __all__ = [
@@ -19,7 +21,11 @@ __all__ = [
     "PreviousMajorNode",
     "client_settings",
     "identity_of",
+    "is_patient",
+    "limit_of",
+    "nodes_of",
     "servers_of",
+    "with_limit",
     "with_user_agent",
 ]
 
@@ -145,3 +151,48 @@ def with_user_agent(client: C) -> C:
 def servers_of(client: Any) -> tuple[str, ...]:
     """Return the addresses that a client connects to, without credentials."""
     return tuple(sorted(node.base_url for node in client.transport.node_pool.all()))
+
+
+def nodes_of(client: Any) -> int:
+    """Return the number of nodes that a client knows."""
+    return len(client.transport.node_pool.all())
+
+
+def is_patient(client: Any) -> bool:
+    """Return whether the settings of a client permit to repeat a request."""
+    return bool(client.transport.max_retries)
+
+
+def limit_of(client: Any) -> float:
+    """Return the seconds after which a request of a client raises; infinity for never."""
+    seconds = getattr(client, "_request_timeout", None)  # of `client.options(request_timeout=...)`
+    if not isinstance(seconds, (int, float)):
+        seconds = client.transport.node_pool.all()[0].config.request_timeout
+    return math.inf if seconds is None else float(seconds)
+
+
+_STEPS = 20
+"""How many different time limits a request may have: a twentieth of the limit of the call, two
+twentieths, and so on."""
+
+_LIMITED: WeakKeyDictionary[Any, dict[float, Any]] = WeakKeyDictionary()
+"""Clients, and the same clients with other time limits. It takes a third of a millisecond to create
+one, which is too long for each request."""
+
+
+def with_limit(client: C, call: Call, seconds: float) -> tuple[C, float]:
+    """Return a client with the same connections, no retries and a time limit, and the limit.
+
+    Args:
+        client: The client.
+        call: The call that the request belongs to.
+        seconds: The time limit of the request. It is rounded down to a part of that of the call.
+    """
+    if not math.isinf(seconds):
+        share = int(seconds / call.limit_seconds * _STEPS + 1e-3)
+        seconds = call.limit_seconds * max(1, share) / _STEPS
+    limited = _LIMITED.setdefault(client, {})
+    if seconds not in limited:
+        limit = None if math.isinf(seconds) else seconds
+        limited[seconds] = client.options(request_timeout=limit, max_retries=0)
+    return limited[seconds], seconds

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import builtins
 import logging
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from elastic_transport import ApiResponseMeta, TlsError
-from elasticsearch import ApiError, ConnectionError, ConnectionTimeout, TransportError
-
-from .requests import Steps
+from elastic_transport import ApiResponseMeta
+from elasticsearch import ApiError, ConnectionError, ConnectionTimeout
 
 __all__ = [
     "DeliveryError",
     "ElasticsearchHistoryError",
+    "ForeignAnswerError",
     "OutdatedError",
     "RefusedError",
+    "UnavailableDeliveryError",
+    "UnavailableError",
     "UnfitIndexError",
     "UnreachableError",
-    "explained",
+    "error_of",
+    "error_type",
+    "is_forbidden",
+    "is_full_disk",
+    "is_missing_index",
     "reason",
 ]
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_UNKNOWN = ". The outcome is unknown: it may have been done all the same"
-
 
 class ElasticsearchHistoryError(Exception):
-    """Elasticsearch refused a call, or the call failed. The text names session and server."""
+    """Elasticsearch refused a call, or the call failed. The text names session and server.
+
+    Attributes:
+        outcome_unknown: Whether the call may have written something. False if it did not for sure.
+        unconfirmed: Of an add: the positions of the messages that may not be stored.
+    """
+
+    outcome_unknown: bool = False
+    unconfirmed: Sequence[int] = ()
 
 
 class RefusedError(ElasticsearchHistoryError, ApiError):
@@ -47,6 +57,18 @@ class RefusedError(ElasticsearchHistoryError, ApiError):
         return str(self.message)
 
 
+class UnavailableError(RefusedError, builtins.ConnectionError):
+    """Elasticsearch answered that it cannot serve the request now, or only in part."""
+
+
+class ForeignAnswerError(RefusedError, builtins.ConnectionError):
+    """An answer came that Elasticsearch does not give to this request.
+
+    A proxy, a gateway or another product has answered. `status_code` and `body` are those of the
+    answer; the status is 0 if the client could not read the answer at all.
+    """
+
+
 class DeliveryError(RefusedError):
     """The server refused messages of a batch. The messages that it had stored were removed again.
 
@@ -61,10 +83,14 @@ class DeliveryError(RefusedError):
         self.left = left
 
 
+class UnavailableDeliveryError(DeliveryError, UnavailableError):
+    """The server could not store messages of a batch now. The others were removed again."""
+
+
 class UnreachableError(
     ElasticsearchHistoryError, ConnectionTimeout, ConnectionError, builtins.ConnectionError
 ):
-    """No node answered in time. It is unknown whether a write was carried out.
+    """No node answered in time. `outcome_unknown` says whether a write may have been carried out.
 
     It is always an `elasticsearch.ConnectionError`, an `elasticsearch.ConnectionTimeout` and
     Python's own `ConnectionError`.
@@ -82,56 +108,52 @@ class OutdatedError(ElasticsearchHistoryError):
     """The answer of the server does not fit the known properties of the index."""
 
 
-def explained(steps: Steps[T], action: str, target: str, *, writes: bool) -> Steps[T]:
-    """Carry out an operation. Log its error, and add the action, the target and a remedy to it.
+def error_of(body: object) -> Mapping[str, Any]:
+    """Return the description of the error in an answer; empty if there is none."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    return error if isinstance(error, Mapping) else {}
 
-    Args:
-        steps: The operation.
-        action: What it does, such as `add messages to`.
-        target: The session, the index and the servers.
-        writes: Whether something may have been stored if no answer comes.
 
-    Raises:
-        RefusedError: The server refused it.
-        UnreachableError: No server answered.
-    """
-    problem: ElasticsearchHistoryError
-    try:
-        return (yield from steps)
-    except DeliveryError as error:
-        cause: Exception = error
-        problem = DeliveryError(
-            f"cannot {action} {target}: {error}", error.meta, error.body, error.left
-        )
-    except ApiError as error:
-        cause = error
-        text = reason(error) + (_UNKNOWN if writes and error.status_code >= 500 else "")
-        problem = RefusedError(f"cannot {action} {target}: {text}", error.meta, error.body)
-    except TransportError as error:
-        cause = error
-        remedy = "check that a server runs there and that the address is right"
-        if isinstance(error, TlsError):
-            remedy = "set ca_certs in config to the authority of its certificate"
-        elif writes:
-            remedy += _UNKNOWN
-        problem = UnreachableError(
-            f"cannot {action} {target}: {error.message}: {remedy}", error.errors
-        )
-    except ElasticsearchHistoryError as error:
-        cause = error
-        problem = type(error)(f"cannot {action} {target}: {error}")
-    logger.error("%s", problem)
-    raise problem from cause
+def error_type(error: ApiError) -> str:
+    """Return the type of the error that Elasticsearch names, such as `security_exception`."""
+    return str(error_of(error.body).get("type", ""))
+
+
+def is_missing_index(error: ApiError) -> bool:
+    """Return whether Elasticsearch says that the index does not exist."""
+    return error.status_code == 404 and error_type(error) == "index_not_found_exception"
+
+
+def is_forbidden(error: ApiError) -> bool:
+    """Return whether Elasticsearch says that a privilege is missing."""
+    return error.status_code == 403 and error_type(error) == "security_exception"
+
+
+def is_full_disk(error: Mapping[str, Any]) -> bool:
+    """Return whether the index permits only deletions, as it does when the disk is full."""
+    return error.get("type") == "cluster_block_exception" and (
+        "read-only-allow-delete" in str(error.get("reason"))
+    )
 
 
 def reason(error: ApiError) -> str:
     """Return why the server refused a request, and what to do about it."""
     text = str(error)
+    if isinstance(error, ForeignAnswerError):
+        return text
     if error.status_code == 401:
         return (
             f"the server does not accept the credentials ({text}). Check es_api_key, or es_user "
             "and es_password"
         )
+    why = error_of(error.body)
+    if is_full_disk(why):
+        return (
+            f"the index permits only deletions ({why.get('reason')}). Free space on the disk, or "
+            "remove the setting index.blocks.read_only_allow_delete"
+        )
+    if why.get("type") == "cluster_block_exception" and error.status_code == 403:
+        return f"a setting blocks the index ({why.get('reason')}). Remove the setting index.blocks"
     if error.status_code == 403:
         return f"it is not permitted ({text}). Ask for the privilege that this names"
     if error.status_code == 413:
@@ -139,11 +161,13 @@ def reason(error: ApiError) -> str:
             f"a message is larger than the server accepts in one request ({text}): make it "
             "smaller, or raise http.max_content_length"
         )
-    if error.status_code == 503:
+    if error.status_code in (429, 503):
         return (
             f"not all of the index can be used at the moment ({text}): check the health of the "
-            "cluster for shards that are not assigned"
+            "cluster for shards that are not assigned, and its load"
         )
+    if why.get("type") == "index_closed_exception":
+        return f"the index is closed ({why.get('reason')}). Open it"
     if "media_type_header_exception" in text:
         return (
             f"the client is of a later major version than the server ({text}). Install "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, TransportError
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import BaseMessage
 
 from .base import ElasticsearchHistory
-from .requests import Request, Steps
+from .calls import Operation
+from .driving import drive
 
 __all__ = ["ElasticsearchChatMessageHistory"]
 
@@ -154,7 +155,7 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
 
     async def aget_messages(self) -> list[BaseMessage]:
         """Async twin of :attr:`messages`. All twins of this class run in a thread."""
-        return await asyncio.to_thread(lambda: self.messages)
+        return await asyncio.to_thread(self._run, self._read())
 
     async def aadd_message(self, message: BaseMessage) -> None:
         """Async twin of :meth:`add_message`."""
@@ -162,15 +163,15 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Async twin of :meth:`add_messages`. If it is cancelled, it still stores the batch."""
-        await asyncio.to_thread(self.add_messages, messages)
+        await asyncio.to_thread(self._run, self._add(messages))
 
     async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
         """Async twin of :meth:`last_messages`."""
-        return await asyncio.to_thread(self.last_messages, max_message_count)
+        return await asyncio.to_thread(self._run, self._read_last(max_message_count))
 
     async def aclear(self) -> None:
         """Async twin of :meth:`clear`."""
-        await asyncio.to_thread(self.clear)
+        await asyncio.to_thread(self._run, self._clear())
 
     def close(self) -> None:
         """Close the client if the history created it. A second call does nothing.
@@ -182,18 +183,6 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
         if os.getpid() in own:
             own[os.getpid()].close()
 
-    def _run(self, steps: Steps[T]) -> T:
+    def _run(self, operation: Operation[T]) -> T:
         self._check_open()
-        client = self.client
-        answer: Any = None
-        error: Exception | None = None
-        while True:
-            try:
-                wanted = steps.send(answer) if error is None else steps.throw(error)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            answer = error = None
-            try:
-                answer = wanted.send(client) if isinstance(wanted, Request) else wanted.do()
-            except (ApiError, TransportError) as failure:
-                error = failure
+        return drive(operation, self.client)

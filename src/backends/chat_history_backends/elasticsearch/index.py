@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from elasticsearch import AuthorizationException, BadRequestError, NotFoundError
 
-from .errors import UnfitIndexError
+from .errors import error_type, is_forbidden, is_missing_index
+from .fitness import check_fit, unfit
 from .requests import Request, Steps
 
 __all__ = [
@@ -49,6 +49,9 @@ class IndexProperties:
         mapped: Whether its mapping has the field for session ids.
         expiring: Whether its mapping has the field for expiry times.
         several_shards: Whether it has more than one shard.
+        concrete: The name of the index itself, if the history was given an alias; empty if this
+            client may not look.
+        proven: Whether a trial has shown that it returns what is stored in it.
         refreshable: Whether this client may refresh it; None if that was not tried yet.
         certain: Whether it exists for sure. False if this client may not look, and has not tried to
             create it.
@@ -60,6 +63,8 @@ class IndexProperties:
     several_shards: bool = False
     refreshable: bool | None = None
     certain: bool = True
+    concrete: str = ""
+    proven: bool = False
 
 
 class ClientIdentity:
@@ -88,6 +93,15 @@ class Index:
         self.name = name
         self._known = _PROPERTIES.setdefault(identity, {})
         self._identity = identity  # keeps the weak key of `_PROPERTIES` alive
+
+    def moved(self, known: IndexProperties, results: Iterable[Mapping[str, Any]]) -> bool:
+        """Return whether results come from another index, to which the alias points now."""
+        return bool(known.concrete) and any(r["_index"] != known.concrete for r in results)
+
+    @property
+    def known(self) -> IndexProperties | None:
+        """Its properties, if it was found or created in this process."""
+        return self._known.get(self.name)
 
     @property
     def seen(self) -> bool:
@@ -124,11 +138,18 @@ class Index:
         """
         known = self._known.get(self.name) or (yield from self._examine())
         if known is None or not known.mapped or unmapped:
-            yield from self._create_or_map()
+            created = known is None and (yield from self._create())
+            if not created:
+                yield from self._map()
             known = (yield from self._examine()) or IndexProperties()
+            if created and known.certain:
+                known = self.note(known, proven=True)  # its mapping is ours
         if not known.certain:
-            with suppress(AuthorizationException):
+            try:
                 yield from self._create()
+            except AuthorizationException as error:
+                if not is_forbidden(error):
+                    raise
             known = self.note(known, certain=True)
         if expiring and not known.expiring:
             field = {"expires_at": MAPPING["expires_at"]}
@@ -144,7 +165,9 @@ class Index:
             return known
         try:
             yield Request("indices.refresh", {"index": self.name})
-        except AuthorizationException:
+        except AuthorizationException as error:
+            if not is_forbidden(error):
+                raise
             logger.warning(
                 "index %r may not be refreshed, so each add refreshes it, which is slower. "
                 "Ask for the privilege maintenance",
@@ -155,10 +178,14 @@ class Index:
 
     def _examine(self) -> Steps[IndexProperties | None]:
         try:
-            found = yield Request("indices.get", {"index": self.name})
-        except NotFoundError:
+            found = yield Request("indices.get", {"index": self.name, "flat_settings": True})
+        except NotFoundError as error:
+            if not is_missing_index(error):
+                raise
             return None
-        except AuthorizationException:
+        except AuthorizationException as error:
+            if not is_forbidden(error):
+                raise
             logger.warning(
                 "index %r may not be examined, so it is not checked that it keeps sessions apart. "
                 "Ask for the privilege view_index_metadata",
@@ -166,16 +193,17 @@ class Index:
             )
             # The number of shards is not known either, so expect several.
             return self.note(IndexProperties(several_shards=True, certain=False))
-        known = _fit(self.name, found.body)
+        known = _properties(self.name, found.body)
         return self.note(known) if known.mapped else known
 
-    def _create_or_map(self) -> Steps[None]:
-        """Create the index. If it exists without a mapping, give it one."""
-        if not (yield from self._create()):
-            with suppress(BadRequestError):  # it has a mapping now, which is examined next
-                yield Request(
-                    "indices.put_mapping", {"index": self.name, "properties": dict(MAPPING)}
-                )
+    def _map(self) -> Steps[None]:
+        """Give the index its mapping, if it has none."""
+        try:
+            yield Request("indices.put_mapping", {"index": self.name, "properties": dict(MAPPING)})
+        except BadRequestError as error:
+            # It has a mapping now, which is examined next.
+            if error_type(error) not in ("illegal_argument_exception", "mapper_exception"):
+                raise
 
     def _create(self) -> Steps[bool]:
         """Create the index, and return whether that was necessary."""
@@ -184,9 +212,11 @@ class Index:
                 "indices.create", {"index": self.name, "mappings": {"properties": dict(MAPPING)}}
             )
         except BadRequestError as error:
-            if error.error != "resource_already_exists_exception":
+            # Another handle was faster, the server created it for a document, or it is an alias.
+            is_alias = "already exists as alias" in str(error.body)
+            if error_type(error) != "resource_already_exists_exception" and not is_alias:
                 raise
-            return False  # another handle was faster, or the server created it for a document
+            return False
         return True
 
 
@@ -201,62 +231,21 @@ def is_missing_mapping(error: Mapping[str, Any]) -> bool:
     return error.get("type") == "index_not_found_exception" or f"[{UNMAPPED}]" in reason
 
 
-def _fit(name: str, found: Mapping[str, Any]) -> IndexProperties:
+def _properties(name: str, found: Mapping[str, Any]) -> IndexProperties:
     """Return the properties of an index from its description.
 
     Raises:
         UnfitIndexError: The index cannot keep sessions apart, in order, or at all.
     """
     if len(found) != 1:
-        raise _unfit(name, f"the name matches {len(found)} indices", "name one index")
-    ((_, index),) = found.items()
-    if "data_stream" in index:
-        raise _unfit(name, "it is a data stream, which cannot be cleared", "name an index")
-    settings = index.get("settings", {}).get("index", {})
-    if int(settings.get("routing_partition_size", 1)) > 1:
-        raise _unfit(
-            name,
-            "index.routing_partition_size spreads one session over several shards, which have no "
-            "common order",
-            "create an index without it",
-        )
-    mapping = index.get("mappings", {})
-    source = mapping.get("_source", {})
-    if source.get("enabled") is False or source.get("excludes") or source.get("includes"):
-        raise _unfit(
-            name, "its mapping does not keep the whole _source", "create an index that does"
-        )
-    fields = mapping.get("properties", {})
-    session = fields.get("session_id")
-    key_problem = _key_problem(session) if session is not None else None
-    if key_problem:
-        raise _unfit(
-            name,
-            f"its field session_id {key_problem}, so sessions cannot be kept apart",
-            'reindex it into one whose mapping has "session_id": {"type": "keyword"}, or name '
-            "an index that does not exist yet",
-        )
+        raise unfit(name, f"the name matches {len(found)} indices", "name one index")
+    ((concrete, index),) = found.items()
+    check_fit(name, concrete, index)
+    settings, fields = index["settings"], index["mappings"].get("properties", {})
     return IndexProperties(
-        page=int(settings.get("max_result_window", _PAGE)),
-        mapped=session is not None,
+        page=int(settings.get("index.max_result_window", _PAGE)),
+        mapped="session_id" in fields,
         expiring="expires_at" in fields,
-        several_shards=int(settings.get("number_of_shards", 1)) > 1,
-    )
-
-
-def _key_problem(field: Mapping[str, Any]) -> str | None:
-    if field.get("type") != "keyword":
-        return f"is of the type {field.get('type', 'object')}"
-    if "normalizer" in field:
-        return f"has the normalizer {field['normalizer']}"
-    if field.get("index") is False:
-        return "is not indexed"
-    if int(field.get("ignore_above", 2**31)) < 32_766:
-        return f"ignores ids of more than {field['ignore_above']} characters"
-    return None
-
-
-def _unfit(name: str, problem: str, remedy: str) -> UnfitIndexError:
-    return UnfitIndexError(
-        f"index {name!r} cannot keep chat histories: {problem}. Remedy: {remedy}"
+        several_shards=int(settings.get("index.number_of_shards", 1)) > 1,
+        concrete=concrete,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from elasticsearch import ApiError
 
-from .errors import OutdatedError, RefusedError
+from .errors import OutdatedError
 from .index import Index, IndexProperties
 from .requests import Request, Steps
 from .session import Hit
@@ -52,19 +52,17 @@ class Pages:
         """Return the next documents, at most `limit`.
 
         Raises:
-            RefusedError: A shard did not answer.
+            UnavailableError: A shard did not answer.
             OutdatedError: The index has other shards than its properties say.
         """
         size, answer = yield from self._ask(limit)
         body = answer.body
         shards = body["_shards"]
-        # A shard that is not assigned counts neither as successful nor as failed.
-        if shards["successful"] < shards["total"] or body["timed_out"]:
-            text = f"{shards['successful']} of {shards['total']} shards answered in time"
-            raise RefusedError(text, answer.meta, body)
         if shards["total"] > 1 and not self._known.several_shards:
             raise OutdatedError("the index has got several shards")
         hits: list[Hit] = body["hits"]["hits"]
+        if self._index.moved(self._known, hits):
+            raise OutdatedError("the name stands for another index now")
         self.ended = len(hits) < size
         self.pit = body.get("pit_id", self.pit)
         if hits and "sort" in hits[-1]:
@@ -84,7 +82,7 @@ class Pages:
                 answer = yield Request("search", {**self._search, **target, "size": size})
             except ApiError as error:
                 # A circuit breaker: the answer would be too large for the server.
-                if error.status_code != 429 or size == 1:
+                if "circuit_breaking" not in str(error.body) or size == 1:
                     raise
                 self._size = size // 2
             else:

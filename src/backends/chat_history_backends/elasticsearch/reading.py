@@ -14,7 +14,7 @@ from .pages import KEEP_ALIVE, Pages
 from .requests import Request, Steps, Work
 from .session import Hit, Session, expired, on_current_index
 
-__all__ = ["read"]
+__all__ = ["conversation", "read"]
 
 _ATTEMPTS = 5
 
@@ -27,7 +27,7 @@ def read(session: Session, last: int | None = None) -> Steps[list[BaseMessage]]:
         ElasticsearchHistoryError: The conversation was cleared again and again during the read.
     """
     hits = yield from on_current_index(
-        session.index, lambda known: _conversation(session, known, last)
+        session.index, lambda known: conversation(session, known, last)
     )
     if not hits:
         return []
@@ -36,7 +36,7 @@ def read(session: Session, last: int | None = None) -> Steps[list[BaseMessage]]:
     return messages
 
 
-def _conversation(session: Session, known: IndexProperties, last: int | None) -> Steps[list[Hit]]:
+def conversation(session: Session, known: IndexProperties, last: int | None) -> Steps[list[Hit]]:
     """Return the documents after the last marker that have not expired, oldest first."""
     for _ in range(_ATTEMPTS):
         if known.several_shards:

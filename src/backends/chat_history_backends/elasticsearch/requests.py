@@ -1,18 +1,27 @@
-"""The steps of an operation: requests to the server, and work that may take long.
+"""The steps of an operation: requests to the server, work that may take long, and pauses.
 
 An operation does no I/O itself. Both histories, synchronous and asynchronous, carry out its steps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
 
-__all__ = ["Request", "Steps", "Work"]
+__all__ = ["Pause", "Request", "Step", "Steps", "Work"]
 
 T = TypeVar("T")
+
+_WAITING = {
+    "bulk": "timeout",
+    "indices.get": "master_timeout",
+    "indices.create": "master_timeout",
+    "indices.put_mapping": "master_timeout",
+}
+"""Requests that wait on the server, and the argument that limits the wait."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +31,33 @@ class Request:
     Attributes:
         api: A method of the client, such as `search` or `indices.refresh`.
         arguments: Its keyword arguments.
+        operations: The operations of a bulk request: the action and the `_id` of each.
+        counts: Whether a user can see what it writes.
+        once: Whether a failure is reported at once, and not repeated.
     """
 
     api: str
     arguments: Mapping[str, Any]
+    operations: tuple[tuple[str, str], ...] = ()
+    counts: bool = True
+    once: bool = False
 
-    def send(self, client: Any) -> Any:
-        """Send the request and return the answer; an asynchronous client returns an awaitable."""
-        return attrgetter(self.api)(client)(**self.arguments)
+    @property
+    def writes(self) -> bool:
+        """Whether it writes something that a user can see."""
+        return self.api == "bulk" and self.counts
+
+    def send(self, client: Any, seconds: float) -> Any:
+        """Send the request and return the answer; an asynchronous client returns an awaitable.
+
+        Args:
+            client: The client.
+            seconds: The time limit of the client. The server gives up before, and says why.
+        """
+        arguments = dict(self.arguments)
+        if self.api in _WAITING and not math.isinf(seconds):
+            arguments[_WAITING[self.api]] = f"{max(1, int(seconds * 700))}ms"
+        return attrgetter(self.api)(client)(**arguments)
 
 
 @dataclass(frozen=True)
@@ -39,6 +67,15 @@ class Work:
     do: Callable[[], Any]
 
 
-Steps = Generator[Request | Work, Any, T]
+@dataclass(frozen=True)
+class Pause:
+    """A pause before an operation tries something again. The result is whether time is left."""
+
+    seconds: float
+
+
+Step = Request | Work | Pause
+
+Steps = Generator[Step, Any, T]
 """An operation. It yields its steps, and the history sends back the result of each, or throws the
 error of the client into it."""

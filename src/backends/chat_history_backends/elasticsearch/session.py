@@ -26,9 +26,9 @@ from typing import Any, TypeVar
 from elasticsearch import BadRequestError, NotFoundError
 
 from ..session_ids import ENCODED_PREFIX, encoded_id
-from .errors import OutdatedError
+from .errors import OutdatedError, is_missing_index
 from .index import Index, IndexProperties
-from .requests import Steps
+from .requests import Pause, Steps
 
 __all__ = ["Hit", "Session", "expired", "now_ms", "on_current_index"]
 
@@ -37,6 +37,7 @@ T = TypeVar("T")
 Hit = Mapping[str, Any]
 """A document as a search returns it."""
 
+_ATTEMPTS = 5
 _LONGEST_KEYWORD_BYTES = 32_766
 """The longest term that Lucene accepts."""
 
@@ -56,7 +57,17 @@ class Session:
 
     def __init__(self, index: Index, session_id: str) -> None:
         self.index = index
-        self.key = _key(session_id)
+        self._set_key(_key(session_id))
+
+    @classmethod
+    def of_key(cls, index: Index, key: str) -> Session:
+        """Return the session whose documents have this `session_id`."""
+        session = cls(index, "")
+        session._set_key(key)
+        return session
+
+    def _set_key(self, key: str) -> None:
+        self.key = key
         digest = hashlib.sha256(self.key.encode()).hexdigest()
         self.marker_key = f"{ENCODED_PREFIX}c{digest}"
         # A routing may be any string. This one is short and has no comma, which would split it.
@@ -91,7 +102,7 @@ def on_current_index(index: Index, look: Callable[[IndexProperties], Steps[T]]) 
 
     After the refresh, searches see everything that was acknowledged before.
     """
-    for last_attempt in (False, True):
+    for attempt in range(_ATTEMPTS):
         known = yield from index.find()
         if known is None:
             return None
@@ -99,11 +110,13 @@ def on_current_index(index: Index, look: Callable[[IndexProperties], Steps[T]]) 
             known = yield from index.refresh(known)
             return (yield from look(known))
         except (NotFoundError, BadRequestError, OutdatedError) as error:
-            # The index was deleted, or created again in another form, since it was examined.
+            # The index was deleted, or created again in another form, since it was examined. A
+            # node that has just started says so too, so only a new examination decides.
             index.forget()
-            if last_attempt:
-                if isinstance(error, NotFoundError):
-                    return None
+            if isinstance(error, NotFoundError) and not known.certain and is_missing_index(error):
+                return None  # this client may not examine it
+            last = attempt == _ATTEMPTS - 1 or (attempt and isinstance(error, BadRequestError))
+            if last or not (yield Pause(0.1 * attempt)):
                 raise
     return None
 

@@ -1,0 +1,243 @@
+"""One call of a method: its time limit, its retries, what it may have written, and its error.
+
+A call may send several requests, each several times. All of them share one time limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from elastic_transport import TlsError
+from elasticsearch import ApiError, ConnectionError, ConnectionTimeout, TransportError
+
+from .answers import checked_error
+from .errors import (
+    DeliveryError,
+    ElasticsearchHistoryError,
+    ForeignAnswerError,
+    RefusedError,
+    UnavailableDeliveryError,
+    UnavailableError,
+    UnreachableError,
+    error_of,
+    error_type,
+    is_full_disk,
+    reason,
+)
+from .requests import Request, Steps
+
+__all__ = ["Attempts", "Call", "Operation", "explained", "no_connection", "no_time"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_UNKNOWN = ". The outcome is unknown: it may have been done all the same"
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+_NOT_CONNECTED = (
+    "NewConnectionError",
+    "ConnectTimeoutError",
+    "ClientConnectorError",
+    "ConnectionRefusedError",
+    "ConnectionTimeoutError",  # aiohttp's, of the connection
+)
+"""Names of the errors of HTTP libraries that mean that no request was sent."""
+
+
+@dataclass
+class Call:
+    """One call of a method of a history.
+
+    Attributes:
+        limit_seconds: The time limit of the whole call, from its start.
+        deadline: The time of `time.monotonic()` at which it ends.
+        wrote: Whether a request that writes documents was carried out.
+        uncertain: Whether a request that writes documents may have been carried out, although no
+            answer said so.
+        unconfirmed: The positions of the messages of a batch that may not be stored.
+    """
+
+    limit_seconds: float
+    deadline: float = field(init=False)
+    wrote: bool = False
+    uncertain: bool = False
+    unconfirmed: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.limit_seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until the deadline; not negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether something may have been written."""
+        return self.wrote or self.uncertain
+
+
+@dataclass(frozen=True)
+class Operation(Generic[T]):
+    """The steps of a call, and the call."""
+
+    steps: Steps[T]
+    call: Call
+
+
+@dataclass
+class Attempts:
+    """The attempts to send one request.
+
+    Args:
+        request: The request.
+        call: The call that it belongs to.
+        patient: Whether to repeat a request at all.
+        nodes: The number of nodes that the client knows.
+    """
+
+    request: Request
+    call: Call
+    patient: bool
+    nodes: int
+    count: int = 0
+
+    def seconds(self) -> float:
+        """Return the time limit of the next attempt.
+
+        A node that does not answer must not use up the time in which another node could.
+        """
+        left = self.call.seconds_left
+        return left / 2 if self.patient and self.count < min(self.nodes, 4) - 1 else left
+
+    def succeeded(self, answer: Any) -> None:
+        """Note what the request has written."""
+        if self.request.writes:
+            results = [next(iter(item.values())) for item in answer.body["items"]]
+            self.call.wrote |= any("error" not in result for result in results)
+
+    def failed(self, error: Exception) -> tuple[Exception, float | None]:
+        """Return the error of an attempt, and the pause before the next; None to give up."""
+        self.count += 1
+        error = checked_error(self.request, error)
+        if self.request.writes and not _is_certain(error):
+            self.call.uncertain = True
+        if not self.patient or not self._may_repeat(error):
+            return error, None
+        pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self.count - 1), _LONGEST_PAUSE_SECONDS)
+        pause *= random.uniform(0.5, 1.0)
+        return error, pause if pause < self.call.seconds_left else None
+
+    def _may_repeat(self, error: Exception) -> bool:
+        if isinstance(error, ForeignAnswerError):
+            return error.status_code in (429, 502, 503, 504)
+        if isinstance(error, UnavailableError):
+            # A smaller request may succeed at once, and a full disk does not become free soon.
+            too_large = "circuit_breaking" in str(error.body) or self._is_large()
+            return not (error.status_code == 429 and too_large) and not is_full_disk(
+                error_of(error.body)
+            )
+        if isinstance(error, ConnectionTimeout):
+            return self.call.seconds_left > 0
+        return isinstance(error, ConnectionError) and not isinstance(error, TlsError)
+
+    def _is_large(self) -> bool:
+        lines = self.request.arguments.get("operations", ())
+        return len(lines) > 2 and sum(len(x) for x in lines if isinstance(x, str)) > 1024 * 1024
+
+
+def _is_certain(error: Exception) -> bool:
+    """Return whether a request that ended with this error has written nothing for sure."""
+    if isinstance(error, ForeignAnswerError):
+        return False
+    if isinstance(error, ApiError):
+        return error.status_code < 500 or error_type(error) in (
+            "cluster_block_exception",
+            "master_not_discovered_exception",
+        )
+    if isinstance(error, TlsError):
+        return True
+    causes: list[BaseException | None] = [error.__cause__, *getattr(error, "errors", ())]
+    return any(type(cause).__name__ in _NOT_CONNECTED for cause in causes) or isinstance(
+        error, _NotSent
+    )
+
+
+class _NotSent(ConnectionTimeout):
+    """No connection became free in time, so the request was not sent."""
+
+
+def no_connection(call: Call, connections: int) -> Exception:
+    """Return the error for a call that waited for a connection until its deadline."""
+    return _NotSent(
+        f"all {connections} connections of the client were in use for {call.limit_seconds:g} "
+        "seconds. Give the client more connections_per_node, if the server can serve them"
+    )
+
+
+def no_time(call: Call) -> Exception:
+    """Return the error for a request that was not sent, because the time of the call is up."""
+    return _NotSent(f"the {call.limit_seconds:g} seconds of the call are over")
+
+
+def explained(steps: Steps[T], action: str, target: str, call: Call, *, writes: bool) -> Steps[T]:
+    """Carry out an operation. Log its error, and add the action, the target and a remedy to it.
+
+    Args:
+        steps: The operation.
+        action: What it does, such as `add messages to`.
+        target: The session, the index and the servers.
+        call: The call.
+        writes: Whether the operation writes something.
+
+    Raises:
+        ElasticsearchHistoryError: The operation failed.
+    """
+    try:
+        return (yield from steps)
+    except (ApiError, TransportError, ElasticsearchHistoryError) as error:
+        cause: Exception = error
+        problem = _explain(error, f"cannot {action} {target}: ", call, writes)
+    logger.error("%s", problem)
+    raise problem from cause
+
+
+def _explain(error: Exception, start: str, call: Call, writes: bool) -> ElasticsearchHistoryError:
+    unknown = writes and call.outcome_unknown
+    problem: ElasticsearchHistoryError
+    if isinstance(error, DeliveryError):
+        unknown = error.left > 0 or error.outcome_unknown
+        kind = type(error)
+        end = _UNKNOWN if unknown and not error.left else ""
+        problem = kind(f"{start}{error}{end}", error.meta, error.body, error.left)
+    elif isinstance(error, ApiError):
+        refused: type[RefusedError] = RefusedError
+        for special in (ForeignAnswerError, UnavailableError, UnavailableDeliveryError):
+            if isinstance(error, special):
+                refused = special
+        end = _UNKNOWN if unknown else ""
+        problem = refused(f"{start}{reason(error)}{end}", error.meta, error.body)
+    elif isinstance(error, TransportError):
+        remedy = "check that a server runs there and that the address is right"
+        if isinstance(error, TlsError):
+            remedy = "set ca_certs in config to the authority of its certificate"
+        elif isinstance(error, ConnectionTimeout):
+            remedy = (
+                f"no answer came within {call.limit_seconds:g} seconds. Check the load and the "
+                "health of the cluster"
+            )
+        if unknown:
+            remedy += _UNKNOWN
+        elif writes:
+            remedy += ". Nothing was written"
+        problem = UnreachableError(f"{start}{error.message}: {remedy}", error.errors)
+    else:
+        assert isinstance(error, ElasticsearchHistoryError)
+        problem = type(error)(f"{start}{error}{_UNKNOWN if unknown else ''}")
+    problem.outcome_unknown = unknown
+    problem.unconfirmed = call.unconfirmed
+    return problem
