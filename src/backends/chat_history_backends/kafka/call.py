@@ -16,6 +16,7 @@ from .errors import (
     UnreachableError,
     is_wrong_credentials,
 )
+from .rights import missing_right
 
 __all__ = ["ADMIN_SECONDS", "POLL_SECONDS", "RETRY_SECONDS", "Call"]
 
@@ -151,7 +152,9 @@ class Call:
     def refused(self, action: str, error: KafkaError) -> KafkaHistoryError:
         """Return the error for a request that the brokers refused."""
         return KafkaHistoryError(
-            error, f"could not {action} of {self.session}: {self.brokers} says {error.str()!r}"
+            error,
+            f"could not {action} of {self.session}: {self.brokers} says {error.str()!r}"
+            + missing_right(action, error, self.topic),
         )
 
     def unreachable(self, action: str, error: KafkaError | None = None) -> KafkaHistoryError:

@@ -28,14 +28,21 @@ logger = logging.getLogger(__name__)
 
 _IDLE_CONSUMERS = 4
 _WORKERS = 8
+_ENDING_SENDERS = 3
+"""The most producers that have given up a message and wait for the end of the other calls."""
 
 _RESERVED = frozenset(
     {
         "acks",
         "auto.offset.reset",
+        "batch.num.messages",
+        "batch.size",
         "bootstrap.servers",
+        "delivery.report.only.error",
+        "delivery.timeout.ms",
         "enable.auto.commit",
         "enable.auto.offset.store",
+        "enable.gapless.guarantee",
         "enable.idempotence",
         "enable.partition.eof",
         "error_cb",
@@ -45,7 +52,11 @@ _RESERVED = frozenset(
         "logger",
         "max.in.flight",
         "max.in.flight.requests.per.connection",
+        "message.send.max.retries",
+        "message.timeout.ms",
+        "on_delivery",
         "request.required.acks",
+        "retries",
         "transactional.id",
     }
 )
@@ -85,6 +96,7 @@ class Clients:
         trouble: The last error that a client reported by itself.
         max_bytes: The largest record that the producer accepts.
         topics: The known properties of topics, by name; kept by `topics`.
+        descriptions: Further facts about topics, by name; kept by `settings`.
     """
 
     def __init__(self, bootstrap_servers: str, config: Mapping[str, Any]) -> None:
@@ -94,6 +106,7 @@ class Clients:
         self.trouble: KafkaError | None = None
         self.max_bytes = int(config.get("message.max.bytes", 1_000_000))
         self.topics: dict[str, Any] = {}
+        self.descriptions: dict[str, Any] = {}
         self._config = {**_COMMON, **config, "bootstrap.servers": bootstrap_servers}
         self._config["error_cb"] = self._note_trouble
         self._lock = threading.Lock()
@@ -102,20 +115,36 @@ class Clients:
         self._cursor_locks: weakref.WeakValueDictionary[str, threading.Lock] = (
             weakref.WeakValueDictionary()
         )
-        self._sender: Sender | None = None
+        self._senders: dict[bool, Sender] = {}
+        self._ending: set[Sender] = set()
         self._workers: ThreadPoolExecutor | None = None
         self.admin = AdminClient(self._config, logger=logger)
 
     @property
     def sender(self) -> Sender:
-        """The producer. A new one replaces a producer that has failed for good."""
+        """The producer. A new one replaces a producer that has failed or given up a message."""
+        return self._current_sender(one_by_one=False)
+
+    @property
+    def one_by_one_sender(self) -> Sender:
+        """A producer that sends each message in a batch of its own, for topics with low limits."""
+        return self._current_sender(one_by_one=True)
+
+    def _current_sender(self, *, one_by_one: bool) -> Sender:
         with self._lock:
-            if self._sender is not None and self._sender.broken:
-                broken, self._sender = self._sender, None
-                threading.Thread(target=broken.stop, daemon=True).start()
-            if self._sender is None:
-                self._sender = Sender({**self._config, "logger": logger})
-            return self._sender
+            sender = self._senders.get(one_by_one)
+            if sender is not None and not sender.usable:
+                # One that has given up a message still takes others, which keeps their number low.
+                self._ending = {old for old in self._ending if not old.has_ended}
+                if sender.is_over or len(self._ending) < _ENDING_SENDERS:
+                    self._ending.add(sender)
+                    sender = None
+            if sender is None:
+                more = {"batch.num.messages": 1} if one_by_one else {}
+                sender = self._senders[one_by_one] = Sender(
+                    {**self._config, "logger": logger}, more
+                )
+            return sender
 
     @property
     def workers(self) -> ThreadPoolExecutor:
@@ -182,12 +211,13 @@ class Clients:
         """Close all clients; no call may be using them."""
         if self._workers is not None:
             self._workers.shutdown(wait=False)
-        if self._sender is not None:
-            self._sender.stop()
+        for sender in (*self._senders.values(), *self._ending):
+            sender.stop()
         for consumer in list(self._consumers):
             self._close_consumer(consumer)
         self._idle.clear()
-        self._sender = None
+        self._senders.clear()
+        self._ending.clear()
         del self.admin
 
     def leak(self) -> None:
@@ -195,9 +225,10 @@ class Clients:
 
         In a forked child, freeing them would wait for threads that do not exist there.
         """
-        for client in (self.admin, self._sender and self._sender.producer, *self._consumers):
-            if client is not None:
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
+        senders = (*self._senders.values(), *self._ending)
+        producers = [getattr(sender, "producer", None) for sender in senders]
+        for client in filter(None.__ne__, (self.admin, *producers, *self._consumers)):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
 _guard = threading.Lock()

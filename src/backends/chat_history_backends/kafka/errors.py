@@ -37,12 +37,17 @@ NO_BROKER = (KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS
 """Errors that mean: no broker accepts a connection."""
 NOT_STORED = (
     *GONE,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
     KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.RECORD_LIST_TOO_LARGE,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_EXCEPTION,
     KafkaError._QUEUE_FULL,
-    KafkaError._PURGE_QUEUE,
 )
-"""Errors that mean for sure: this message is not stored."""
+"""Answers that mean: this attempt did not store the message."""
 
 
 class KafkaHistoryError(KafkaException):
@@ -52,12 +57,15 @@ class KafkaHistoryError(KafkaException):
 
     Attributes:
         error: The `confluent_kafka.KafkaError` that caused it; also `args[0]`.
+        outcome_unknown: Whether the call may have taken effect although it raised. If False, it
+            stored, cleared and consumed nothing.
     """
 
-    def __init__(self, error: KafkaError, text: str) -> None:
+    def __init__(self, error: KafkaError, text: str, *, outcome_unknown: bool = False) -> None:
         super().__init__(error)
         self.error = error
         self.text = text
+        self.outcome_unknown = outcome_unknown
 
     def __str__(self) -> str:
         return self.text
@@ -76,16 +84,15 @@ class DeliveryError(KafkaHistoryError):
 
     Attributes:
         unconfirmed: The positions in the batch, from 0, of the messages that were not acknowledged.
-        outcome_unknown: Whether one of them may be stored all the same, or may arrive later,
-            because no answer came in time. If False, none of `unconfirmed` is stored.
+        outcome_unknown: Whether one of them may be stored all the same, or may arrive later. If
+            False, none of `unconfirmed` is stored.
     """
 
     def __init__(
         self, error: KafkaError, text: str, unconfirmed: Sequence[int], outcome_unknown: bool
     ) -> None:
-        super().__init__(error, text)
+        super().__init__(error, text, outcome_unknown=outcome_unknown)
         self.unconfirmed = tuple(unconfirmed)
-        self.outcome_unknown = outcome_unknown
 
 
 class DeliveryTimeoutError(DeliveryError, UnreachableError):

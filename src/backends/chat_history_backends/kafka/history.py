@@ -21,10 +21,11 @@ from . import reading, topics, writing
 from .call import Call
 from .clients import Clients
 from .consuming import consume
-from .errors import UnreachableError
 from .names import topic_name
 from .sender import Receipt
-from .topics import Offsets
+from .settings import new_topic_settings
+from .topics import Offsets, Topic
+from .writing import Adding
 
 __all__ = [
     "DEFAULT_PARTITION",
@@ -40,8 +41,6 @@ DEFAULT_REPLICATION_FACTOR = 1
 DEFAULT_PARTITION = 3
 _SHORT_SECONDS = 1.0
 """The limit below which a late read is blamed on the caller's limit and not on the brokers."""
-_DOUBTFUL_SECONDS = 0.5
-"""The time to wait for an acknowledgement before checking that the topic still exists."""
 
 
 class KafkaChatMessageHistory(ReferenceHistory, Closeable):
@@ -183,8 +182,7 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         Args:
             messages: Any iterable of messages. An empty one stores nothing. All messages are
                 encoded before the first is sent.
-            flush_timeout_seconds: How long to wait for the acknowledgements. They arrive within
-                `message.timeout.ms` (5000; a setting of `config`) or not at all.
+            flush_timeout_seconds: How long to wait for the acknowledgements.
 
         Raises:
             TypeError: An item of the batch is not a message, or holds a value that JSON cannot
@@ -206,14 +204,17 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         If it is cancelled, it may have stored the batch.
         """
         seconds = check_seconds("flush_timeout_seconds", flush_timeout_seconds)
-        if texts := await self._in_thread(encode_batch, messages):
-            with self._call(seconds) as call:
-                receipt = await self._in_thread(self._send, call, texts)
-                await _wait(receipt, min(call.deadline, time.monotonic() + _DOUBTFUL_SECONDS))
-                if not receipt.ok:
-                    receipt = await self._in_thread(self._retry, call, texts, receipt)
-                    await _wait(receipt, call.deadline)
-                writing.check_delivered(call, receipt)
+        with self._call(seconds) as call:
+            if texts := await self._in_thread(encode_batch, messages):
+                adding = Adding(call, texts, self._existing_topic)
+                await self._in_thread(adding.start)
+                while not adding.is_over:
+                    await _wait(adding.receipt, adding.until)
+                    if adding.receipt.ok:
+                        adding.go_on()
+                    else:
+                        await self._in_thread(adding.go_on)
+                adding.finish()
 
     def clear(self) -> None:
         """Delete the session's messages, for every handle; the topic and its retention stay.
@@ -251,42 +252,23 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         if not (partition.isdecimal() and offset.isdecimal()):
             raise ValueError(f"position must be 'partition:offset', not {position!r}")
         with self._call() as call:
-            if topics.find(call) is not None:
-                receipt = writing.mark_discarded(call, position)
-                receipt.wait(call.deadline)
-                writing.check_delivered(call, receipt)
+            topic = topics.find(call)
+            if topic is not None:
+                _carry_out(writing.mark_discarded(call, topic, position))
 
     # The storage operations of `ReferenceHistory`.
 
     def _append(self, texts: Sequence[str], seconds: float = 5.0) -> None:
         with self._call(seconds) as call:
-            receipt = self._send(call, texts)
-            receipt.wait(min(call.deadline, time.monotonic() + _DOUBTFUL_SECONDS))
-            if not receipt.ok:
-                receipt = self._retry(call, texts, receipt)
-                receipt.wait(call.deadline)
-            writing.check_delivered(call, receipt)
+            _carry_out(Adding(call, texts, self._existing_topic))
 
-    def _send(self, call: Call, texts: Sequence[str]) -> Receipt:
-        """Send a batch to the topic, and create the topic first if it does not exist."""
-        self._create_topic_if_missing(call)
-        writing.check_sizes(call, texts)
-        return writing.append(call, texts)
-
-    def _retry(self, call: Call, texts: Sequence[str], receipt: Receipt) -> Receipt:
-        """Create the topic again if a batch is not stored because the topic is gone."""
-        if not receipt.done:
-            # The producer keeps trying: as soon as the topic exists again, the batch is stored. If
-            # no broker answers here either, the receipt will show that.
-            topics.forget(call)
-            with contextlib.suppress(UnreachableError):
-                self._create_topic_if_missing(call)
-            return receipt
-        return self._send(call, texts) if writing.was_deleted(call, receipt) else receipt
-
-    def _create_topic_if_missing(self, call: Call) -> None:
-        if topics.find(call) is None:
-            topics.create(call, self._partition, self._replication_factor, self.ttl_ms)
+    def _existing_topic(self, call: Call) -> Topic:
+        """Return the topic of the session, and create it first if it does not exist."""
+        found = topics.find(call)
+        if found is not None:
+            return found
+        wanted = new_topic_settings(self.ttl_ms, self._replication_factor, call.clients.max_bytes)
+        return topics.create(call, self._partition, self._replication_factor, wanted)
 
     def _read(self, last: int | None = None) -> list[BaseMessage]:
         with self._call() as call:
@@ -354,6 +336,15 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         with self._clients() as clients:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(clients.workers, function, *arguments)
+
+
+def _carry_out(adding: Adding) -> None:
+    """Add a batch, and wait in this thread until it is stored."""
+    adding.start()
+    while not adding.is_over:
+        adding.receipt.wait(adding.until)
+        adding.go_on()
+    adding.finish()
 
 
 async def _wait(receipt: Receipt, deadline: float) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -55,12 +56,14 @@ class Topic:
         retention_ms: The age at which a record expires; None for never.
         max_bytes: The largest record that it accepts; None if that may not be read.
         known_at: The time of `time.monotonic()` at which it was looked up.
+        settings: Its settings; empty if they may not be read.
     """
 
     partitions: int
     retention_ms: int | None
     max_bytes: int | None
     known_at: float
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def find(call: Call, settings: Mapping[str, str] | None = None) -> Topic | None:
@@ -87,31 +90,30 @@ def find(call: Call, settings: Mapping[str, str] | None = None) -> Topic | None:
         retention_ms if retention_ms >= 0 else None,
         int(settings["max.message.bytes"]) if "max.message.bytes" in settings else None,
         time.monotonic(),
+        settings,
     )
     call.clients.topics[call.topic] = found
     return found
 
 
-def create(call: Call, partitions: int, replication_factor: int, ttl_ms: int | None) -> Topic:
+def create(
+    call: Call, partitions: int, replication_factor: int, wanted: Mapping[str, str]
+) -> Topic:
     """Create the topic and return it. Another client may create it at the same time.
+
+    Args:
+        call: The call.
+        partitions: Its partitions.
+        replication_factor: Its replicas; -1 for the default of the brokers.
+        wanted: Its settings. If the brokers do not allow them, only `retention.ms` is set.
 
     Raises:
         ValueError: Kafka takes the name for that of another topic.
         KafkaHistoryError: The brokers refused, or did not serve the new topic in time.
     """
-    retention_ms = -1 if ttl_ms is None else ttl_ms
-    new = NewTopic(
-        call.topic,
-        num_partitions=partitions,
-        replication_factor=replication_factor,
-        config={"retention.ms": str(retention_ms)},
-    )
-    (created,) = call.clients.admin.create_topics(
-        [new], operation_timeout=call.left_seconds, request_timeout=ADMIN_SECONDS
-    ).values()
-    settings: dict[str, str] | None = {"retention.ms": str(retention_ms)}
+    settings: Mapping[str, str] | None = wanted
     try:
-        call.wait_for(created, "create the topic")
+        call.wait_for(_created(call, partitions, replication_factor, wanted), "create the topic")
     except KafkaHistoryError as error:
         settings = None
         code = error.error.code()
@@ -120,8 +122,14 @@ def create(call: Call, partitions: int, replication_factor: int, ttl_ms: int | N
                 f"{call.session} cannot have its own topic on {call.brokers}: "
                 f"{error.error.str()} Use another session id: '.' and '_' are the same to Kafka"
             ) from error
+        if code in (KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION) and len(wanted) > 1:
+            # A service may fix some settings for all topics.
+            least = {"retention.ms": wanted["retention.ms"]}
+            return create(call, partitions, replication_factor, least)
         if code != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
+    if len(wanted) == 1:
+        settings = None  # the defaults of the brokers hold for the rest
     while True:
         found = find(call, settings)
         if found is not None:
@@ -134,6 +142,21 @@ def create(call: Call, partitions: int, replication_factor: int, ttl_ms: int | N
                 "try again",
             )
         time.sleep(RETRY_SECONDS)
+
+
+def _created(
+    call: Call, partitions: int, replication_factor: int, settings: Mapping[str, str]
+) -> Any:
+    new = NewTopic(
+        call.topic,
+        num_partitions=partitions,
+        replication_factor=replication_factor,
+        config=dict(settings),
+    )
+    (created,) = call.clients.admin.create_topics(
+        [new], operation_timeout=call.left_seconds, request_timeout=ADMIN_SECONDS
+    ).values()
+    return created
 
 
 def forget(call: Call) -> None:
