@@ -1,19 +1,28 @@
-"""Write the JSON schema of reports from the dataclasses of `results/model.py`.
+"""Write the JSON schemas of reports and campaigns from their dataclasses.
 
     python tools/report_schema.py
 
-Run it after changing a field or its description.
+Run it after changing a field or its description in `results/model.py`, `reports/document.py` or
+`campaign/result.py`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
-from chat_history_conformance import reports
+from chat_history_conformance import campaign, reports
+from chat_history_conformance.campaign import result
 from chat_history_conformance.reports import document
 
+
+def write(package: ModuleType, name: str, text: str) -> None:
+    """Write a schema next to the package that reads it."""
+    assert package.__file__ is not None
+    Path(package.__file__).with_name(name).write_text(text, encoding="utf-8")
+    print(f"wrote {name}")
+
+
 if __name__ == "__main__":
-    assert reports.__file__ is not None
-    path = Path(reports.__file__).with_name("report-1.schema.json")
-    path.write_text(document.generated_schema(), encoding="utf-8")
-    print(f"wrote {path.name}")
+    write(reports, "report-1.schema.json", document.generated_schema())
+    write(campaign, "campaign-1.schema.json", result.generated_schema())

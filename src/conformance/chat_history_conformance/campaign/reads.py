@@ -247,14 +247,10 @@ def _items(
     for epoch in epochs.all:
         if not epoch.messages:
             continue
-        first, last = (conversation.messages[epoch.messages[end]] for end in (0, -1))
+        first = conversation.messages[epoch.messages[0]]
         until = max(conversation.messages[text].began for text in epoch.messages)
-        name = quoted([first.text] if first is last else [first.text, last.text])
-        items.append(
-            _Item(
-                epoch, bounds[id(epoch)][0], until, name, (first.add, epoch.looks[0][0].operation)
-            )
-        )
+        proof = (first.add, epoch.looks[0][0].operation)
+        items.append(_Item(epoch, bounds[id(epoch)][0], until, quoted([first.text]), proof))
     for text, message in conversation.messages.items():
         if message.promised and text not in epochs.places and text not in conversation.excused:
             since = conversation.latest[text]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -284,7 +285,10 @@ def read(paths: Iterable[Path]) -> Recording:
 
 
 def _line(record: Record) -> str:
-    fields = dataclasses.asdict(record)
+    # dataclasses.asdict would copy each message, and a read may have thousands.
+    fields = {name.name: getattr(record, name.name) for name in dataclasses.fields(record)}
+    if isinstance(record, Operation) and record.error:
+        fields["error"] = dataclasses.asdict(record.error)
     return json.dumps({"record": _NAMES[type(record)], **fields}, allow_nan=False) + "\n"
 
 
@@ -320,6 +324,10 @@ def _parsed(
     if not isinstance(name, str) or name not in validators:
         kinds = ", ".join(validators)
         raise RecordingError(f"{place}: the field record must be one of {kinds}, not {name!r}")
+    messages = data.get("messages")
+    if isinstance(messages, list):
+        # Reads repeat the same texts many times. One object for each saves memory and time.
+        data["messages"] = [sys.intern(one) if type(one) is str else one for one in messages]
     try:
         record = validators[name](data)
         _check_times(record)

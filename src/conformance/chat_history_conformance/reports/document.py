@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from chat_history_conformance.results.model import SCHEMA, BackendReport, RunReport
 from chat_history_conformance.results.validation import json_schema, validator
 
-__all__ = ["generated_schema", "parse", "render", "schema"]
+__all__ = ["generated_schema", "parse", "render", "schema", "schema_text"]
 
 Fact = str | int | float | bool | None
 """A version or a setting."""
@@ -78,16 +78,33 @@ def generated_schema() -> str:
 
     `tools/report_schema.py` writes it to the file that `schema` reads.
     """
-    made = json.dumps(json_schema(_Document))
-    for kind, name in _NAMES.items():
-        made = made.replace(f'"#/$defs/{kind}"', f'"#/$defs/{name}"')
+    return schema_text(
+        _Document,
+        _NAMES,
+        "urn:chat-history-conformance:report:1",
+        "Report of a chat-history-conformance run",
+    )
+
+
+def schema_text(kind: type[Any], names: Mapping[str, str], identifier: str, title: str) -> str:
+    """Return the text of the JSON schema of a dataclass.
+
+    Args:
+        kind: The dataclass of the whole document.
+        names: The name in the schema of each other dataclass that it uses.
+        identifier: The URN of the schema.
+        title: The title of the schema.
+    """
+    made = json.dumps(json_schema(kind))
+    for original, name in names.items():
+        made = made.replace(f'"#/$defs/{original}"', f'"#/$defs/{name}"')
     body = json.loads(made)
-    body["$defs"] = {_NAMES[kind]: value for kind, value in body["$defs"].items()}
+    body["$defs"] = {names[original]: value for original, value in body["$defs"].items()}
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:chat-history-conformance:report:1",
+        "$id": identifier,
         **body,
-        "title": "Report of a chat-history-conformance run",
+        "title": title,
     }
     return json.dumps(_with_whole_lines(whole), indent=2) + "\n"
 

@@ -22,8 +22,8 @@ _SUITE = Path(__file__).parents[1]
 def environment() -> Environment:
     """Return the environment of all templates.
 
-    A template is named `reports/NAME` or `bench/NAME`, after the package that holds it. Every value
-    is escaped, and a name that is not given raises an error.
+    A template is named `reports/NAME`, `bench/NAME` or `campaign/NAME`, after its package. Every
+    value is escaped, and a name that is not given raises an error.
 
     The filters `visible`, `name_parts` and `prose_lines` are the functions of `wording`. The filter
     `plain_number` writes a number without trailing zeros.
@@ -35,6 +35,7 @@ def environment() -> Environment:
             {
                 "reports": FileSystemLoader(_SUITE / "reports" / "templates"),
                 "bench": FileSystemLoader(_SUITE / "bench" / "report" / "templates"),
+                "campaign": FileSystemLoader(_SUITE / "campaign" / "templates"),
             }
         ),
         autoescape=True,
