@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,14 @@ from chat_history_conformance.servers.server import Member, Server, Unsupported
 from chat_history_conformance.servers.unprivileged import Account
 
 __all__ = [
+    "READY_SECONDS",
     "Cluster",
     "Node",
     "start",
 ]
+
+READY_SECONDS = 300.0
+"""Time limit until all members serve clients, or one of them after a restart."""
 
 _T = TypeVar("_T")
 
@@ -164,7 +169,7 @@ class Cluster(Server):
         """
         _each(self._nodes, Node.begin)
         try:
-            self._wait(process.READY_SECONDS)
+            self._wait(READY_SECONDS)
         except (NotReady, Refused) as error:
             blamed = next((node for node in self._nodes if node.ended()), self._nodes[0])
             raise blamed.failure(error) from None
@@ -174,7 +179,10 @@ class Cluster(Server):
             raise Unsupported(
                 f"{self.kind} has no role {role!r}; its roles are {', '.join(self.roles)}"
             )
-        up = [node.number for node in self._nodes if node.state == "up"]
+        # A member that was cut off may know an older truth: it is asked last.
+        up = sorted(
+            (node.number for node in self._nodes if node.state == "up"), key=self._cut.__contains__
+        )
         if not up:
             raise ServerError(f"no member of {self.kind} is up, so none is the {role}")
         node = self._nodes[self._control.holder(role, session, up) - 1]
@@ -241,7 +249,7 @@ class Cluster(Server):
             process.wait_until_ready(
                 lambda seconds: self._control.check_member(node.number, seconds),
                 node.ended,
-                process.READY_SECONDS,
+                READY_SECONDS,
             )
         except (NotReady, Refused) as error:
             raise node.failure(error) from None
@@ -300,11 +308,18 @@ def _prepare(
     numbers = range(1, len(keepers) + 1)
     ports = free_ports(len(keepers) * kind.member_ports, options.port)
     per_member = [ports[at :: len(keepers)] for at in range(len(keepers))]
-    hosts, name = [connection.host(number) for number in numbers], kind.new_cluster()
-    seats = [
-        Seat(number, hosts, per_member, name, keepers[0].directory if number > 1 else None)
-        for number in numbers
+    first = Seat(
+        number=1,
+        hosts=[connection.host(number) for number in numbers],
+        inside=[connection.inside(number) for number in numbers],
+        ports=per_member,
+        cluster=kind.new_cluster(),
+    )
+    further = [
+        dataclasses.replace(first, number=number, template=keepers[0].directory)
+        for number in numbers[1:]
     ]
+    seats = [first, *further]
     launches, accounts = [], []
     for seat, keeper in zip(seats, keepers, strict=True):
         account = unprivileged.account(kind.title, keeper.directory) if kind.refuses_root else None

@@ -7,17 +7,27 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chat_history_conformance.servers import ServerError, elasticsearch_http, unprivileged
-from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
+from chat_history_conformance.servers import ServerError, elasticsearch_http, separate, unprivileged
+from chat_history_conformance.servers.kind import (
+    Control,
+    Kind,
+    Launch,
+    NotReady,
+    Options,
+    Refused,
+    Seat,
+)
 
 __all__ = [
     "KIND",
+    "MEMBER",
     "NODE",
     "Elasticsearch",
 ]
@@ -29,6 +39,19 @@ NODE = {
 }
 """Settings of a single node for tests, on a small machine with a nearly full disk."""
 
+MEMBER = {
+    "cluster.fault_detection.follower_check.timeout": "2s",
+    "cluster.fault_detection.follower_check.retry_count": "2",
+    "cluster.fault_detection.leader_check.timeout": "2s",
+    "cluster.fault_detection.leader_check.retry_count": "2",
+    "cluster.publish.timeout": "10s",
+    "discovery.probe.connect_timeout": "3s",
+    "discovery.probe.handshake_timeout": "3s",
+    "transport.connect_timeout": "3s",
+}
+"""Further settings of a member of a cluster, in which faults show after seconds."""
+
+_READ_ONLY = ("bin", "java", "lib", "modules")
 _HEAP = "-Xms512m -Xmx512m"
 _JVM_OPTIONS = """\
 -Xms512m
@@ -65,6 +88,7 @@ class Elasticsearch(Kind):
     refuses_root = True
     takes_files = True
     ports = 2
+    member_ports = 2
     taken = "Address already in use"
 
     def process(
@@ -76,73 +100,59 @@ class Elasticsearch(Kind):
         options: Options,
     ) -> Launch:
         port, transport = ports
-        cluster = _cluster_name()
-        (distribution,) = files
-        # Each node gets its own copy, because it writes to it. Unpacking takes a second.
-        with zipfile.ZipFile(distribution) as packed:
-            packed.extractall(directory)
-        (unpacked,) = directory.glob("elasticsearch-*")
-        for entry in list(unpacked.iterdir()):
-            entry.rename(directory / entry.name)  # the node uses the working directory
-        unpacked.rmdir()
-        temporary, config = directory / "tmp", directory / "config"
-        temporary.mkdir()
+        cluster = self.new_cluster()
+        _unpack(files[0], directory)
         settings = {
             **NODE,
-            "cluster.name": cluster,
             "node.name": "history",
             "network.host": "127.0.0.1",
             "http.port": str(port),
             "transport.port": str(transport),
-            "path.data": str(directory / "data"),
-            "path.logs": str(directory / "logs"),
-            "logger.level": "WARN",
-            "xpack.security.enabled": "true" if options.credentials else "false",
-            **options.properties,
         }
-        (config / "elasticsearch.yml").write_text(
-            "".join(  # JSON is YAML
-                f"{name}: {json.dumps(value, ensure_ascii=False)}\n"
-                for name, value in settings.items()
-            ),
-            encoding="utf-8",
-        )
-        (config / "jvm.options").write_text(_JVM_OPTIONS, encoding="ascii")
-        (config / "users").write_text(
-            "".join(f"{user}:{_hashed(word)}\n" for user, word in options.credentials.items()),
-            encoding="utf-8",
-        )
-        (config / "users_roles").write_text(
-            f"superuser:{','.join(options.credentials)}\n" if options.credentials else "",
-            encoding="utf-8",
-        )
-        for name, text in options.configuration.items():
-            (config / name).write_text(text, encoding="utf-8")
-        presenting = _client_settings(options.credentials)
-        if authority := settings.get(_TLS + "certificate_authorities"):
-            presenting["ca_certs"] = str(config / authority)
-        scheme = "https" if settings.get(_TLS + "enabled") == "true" else "http"
-        return Launch(
-            # The command of its shell scripts, which need bash and the run bits that zipfile drops.
-            command=[
-                str(unprivileged.within_reach(java, directory / "java")),
-                *("-Xms4m", "-Xmx64m", "-XX:+UseSerialGC"),
-                "-Dcli.name=server",
-                f"-Dcli.script={directory / 'bin' / 'elasticsearch'}",
-                "-Dcli.libs=lib/tools/server-cli",
-                f"-Des.path.home={directory}",
-                f"-Des.path.conf={config}",
-                "-Des.distribution.type=zip",
-                "-Des.java.type=ES_JAVA_HOME",
-                "-cp",
-                os.pathsep.join(str(directory / "lib" / of) for of in ("*", "cli-launcher/*")),
-                "org.elasticsearch.launcher.CliToolLauncher",
+        program = unprivileged.within_reach(java, directory / "java")
+        return _launch(program, directory, cluster, f"127.0.0.1:{port}", settings, options)
+
+    def new_cluster(self) -> str:
+        return f"history-{uuid.uuid4().hex}"
+
+    def member(
+        self, java: Path, files: Sequence[Path], directory: Path, seat: Seat, options: Options
+    ) -> Launch:
+        if options.credentials:
+            raise ServerError(
+                "An Elasticsearch cluster does not support users and passwords here. "
+                "Use a single node."
+            )
+        program = directory / "java"
+        if seat.template is None:
+            _unpack(files[0], directory)
+            program = unprivileged.within_reach(java, program)
+        else:
+            _share(seat.template, directory)
+            copied = seat.template / "java"
+            program = program / "bin" / java.name if copied.exists() else java
+        port, transport = seat.ports[seat.number - 1]
+        settings = {
+            **{name: value for name, value in NODE.items() if name != "discovery.type"},
+            **MEMBER,
+            "node.name": str(seat.number),
+            "http.host": seat.host,
+            "transport.host": seat.inside[seat.number - 1],
+            "http.port": str(port),
+            "transport.port": str(transport),
+            "discovery.seed_hosts": [
+                f"{host}:{ports[1]}" for host, ports in zip(seat.inside, seat.ports, strict=True)
             ],
-            address=f"{scheme}://127.0.0.1:{port}",
-            identity=cluster,
-            config=presenting,
-            environment={"ES_JAVA_OPTS": "", "ES_TMPDIR": str(temporary)},
-        )
+            "cluster.initial_master_nodes": [str(at) for at, _ in enumerate(seat.hosts, 1)],
+        }
+        return _launch(program, directory, seat.cluster, f"{seat.host}:{port}", settings, options)
+
+    def control(
+        self, seat: Seat, launches: Sequence[Launch], directories: Sequence[Path]
+    ) -> Control:
+        from chat_history_conformance.servers.elasticsearch_cluster import ElasticsearchControl
+
+        return ElasticsearchControl(launches)
 
     def container(self, port: int, options: Options) -> Launch:
         if options.credentials:
@@ -156,7 +166,7 @@ class Elasticsearch(Kind):
                     f"An Elasticsearch container does not accept the property {name}, only names "
                     "with a dot and without capitals. Use the jvm way."
                 )
-        cluster = _cluster_name()
+        cluster = self.new_cluster()
         return Launch(
             command=(),
             address=f"http://127.0.0.1:{port}",
@@ -172,6 +182,9 @@ class Elasticsearch(Kind):
         )
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
+        if len(members := separate(address)) > 1:
+            self._ask_any(members, config, identity, seconds)
+            return
         status, answer = elasticsearch_http.get(
             address, "/_cluster/health?timeout=1s&master_timeout=1s", config, seconds
         )
@@ -187,10 +200,24 @@ class Elasticsearch(Kind):
         if answer["status"] == "red":
             raise NotReady("its health is red: not all data can be read")
 
+    def _ask_any(
+        self, members: Sequence[str], config: Mapping[str, Any], identity: str, seconds: float
+    ) -> None:
+        """Ask the members of a cluster until one is ready."""
+        reasons = []
+        for address in members:
+            try:
+                self.ask(address, config, identity, seconds)
+            except NotReady as error:
+                reasons.append(str(error))
+            else:
+                return
+        raise NotReady("; ".join(dict.fromkeys(reasons)))
+
     def version_at(self, address: str, config: Mapping[str, Any], seconds: float) -> str:
         path = "/_nodes/_all/none?filter_path=nodes.*.version"  # the node for tests has no `GET /`
         try:
-            _, answer = elasticsearch_http.get(address, path, config, seconds)
+            _, answer = elasticsearch_http.get(separate(address)[0], path, config, seconds)
         except (NotReady, Refused):
             return ""
         versions = {node["version"] for node in answer.get("nodes", {}).values()}
@@ -200,8 +227,91 @@ class Elasticsearch(Kind):
 KIND = Elasticsearch()
 
 
-def _cluster_name() -> str:
-    return f"history-{uuid.uuid4().hex}"
+def _unpack(distribution: Path, directory: Path) -> None:
+    """Unpack the distribution. Each node gets its own copy, because it writes to it."""
+    with zipfile.ZipFile(distribution) as packed:
+        packed.extractall(directory)
+    (unpacked,) = directory.glob("elasticsearch-*")
+    for entry in list(unpacked.iterdir()):
+        entry.rename(directory / entry.name)  # the node uses the working directory
+    unpacked.rmdir()
+
+
+def _share(template: Path, directory: Path) -> None:
+    """Prepare a directory like another one, with hard links to the files that no node writes."""
+    for entry in template.iterdir():
+        if entry.name in _READ_ONLY:
+            shutil.copytree(entry, directory / entry.name, symlinks=True, copy_function=os.link)
+    shutil.copytree(template / "config", directory / "config")
+    (directory / "plugins").mkdir()
+
+
+def _launch(
+    program: Path,
+    directory: Path,
+    cluster: str,
+    place: str,
+    own: Mapping[str, object],
+    options: Options,
+) -> Launch:
+    """Write the configuration of a node and return how to run it.
+
+    Args:
+        program: The Java program.
+        directory: The directory of the node, with the unpacked distribution.
+        cluster: The name of its cluster.
+        place: `host:port` for clients.
+        own: Settings of this node.
+        options: Options beyond the defaults.
+    """
+    temporary, config = directory / "tmp", directory / "config"
+    temporary.mkdir()
+    settings = {
+        **own,
+        "cluster.name": cluster,
+        "path.data": str(directory / "data"),
+        "path.logs": str(directory / "logs"),
+        "logger.level": "WARN",
+        "xpack.security.enabled": "true" if options.credentials else "false",
+        **options.properties,
+    }
+    users = options.credentials
+    texts = {
+        "elasticsearch.yml": "".join(  # JSON is YAML
+            f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items()
+        ),
+        "jvm.options": _JVM_OPTIONS,
+        "users": "".join(f"{user}:{_hashed(word)}\n" for user, word in users.items()),
+        "users_roles": f"superuser:{','.join(users)}\n" if users else "",
+        **options.configuration,
+    }
+    for name, text in texts.items():
+        (config / name).write_text(text, encoding="utf-8")
+    presenting = _client_settings(options.credentials)
+    if authority := settings.get(_TLS + "certificate_authorities"):
+        presenting["ca_certs"] = str(config / str(authority))
+    scheme = "https" if settings.get(_TLS + "enabled") == "true" else "http"
+    return Launch(
+        # The command of its shell scripts, which need bash and the run bits that zipfile drops.
+        command=[
+            str(program),
+            *("-Xms4m", "-Xmx64m", "-XX:+UseSerialGC"),
+            "-Dcli.name=server",
+            f"-Dcli.script={directory / 'bin' / 'elasticsearch'}",
+            "-Dcli.libs=lib/tools/server-cli",
+            f"-Des.path.home={directory}",
+            f"-Des.path.conf={config}",
+            "-Des.distribution.type=zip",
+            "-Des.java.type=ES_JAVA_HOME",
+            "-cp",
+            os.pathsep.join(str(directory / "lib" / of) for of in ("*", "cli-launcher/*")),
+            "org.elasticsearch.launcher.CliToolLauncher",
+        ],
+        address=f"{scheme}://{place}",
+        identity=cluster,
+        config=presenting,
+        environment={"ES_JAVA_OPTS": "", "ES_TMPDIR": str(temporary)},
+    )
 
 
 def _hashed(password: str) -> str:

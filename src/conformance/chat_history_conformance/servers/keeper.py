@@ -33,7 +33,6 @@ ENDED = None
 
 _SIGNAL_SECONDS = 5.0
 _CLONE_NEWNET = 0x40000000
-_OPEN_FILES = 65_536
 _DEAD, _STOPPED = {"Z", "X"}, {"T", "t"}
 
 
@@ -74,13 +73,7 @@ class Keeper:
     def isolate(self) -> dict[str, Any]:
         """Move this process, and what it will start, into a new network namespace of Linux."""
         import ctypes  # only for clusters, because it takes time
-        import resource
 
-        # A server that listens on more than loopback may demand as many open files.
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with contextlib.suppress(ValueError, OSError):
-            wanted = max(soft, _OPEN_FILES)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
         if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
             return {"error": os.strerror(ctypes.get_errno())}
         return {"pid": os.getpid()}

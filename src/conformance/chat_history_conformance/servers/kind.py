@@ -55,7 +55,8 @@ class Seat:
 
     Attributes:
         number: Its number, counted from 1.
-        hosts: The hosts of all members.
+        hosts: The hosts of all members, for clients.
+        inside: The hosts of all members, for each other. All of them are loopback addresses.
         ports: The free ports of all members, `Kind.member_ports` each; clients get the first.
         cluster: The unique name of the cluster.
         template: The prepared directory of the first member, to share files; None for itself.
@@ -63,6 +64,7 @@ class Seat:
 
     number: int
     hosts: Sequence[str]
+    inside: Sequence[str]
     ports: Sequence[Sequence[int]]
     cluster: str
     template: Path | None = None

@@ -37,8 +37,13 @@ _SUBNET_BITS = 24
 _ATTEMPTS = 50
 _REACH_SECONDS = 3.0
 _CLOSED_PORT = 1
-_NOBODY = "lladdr 02:00:00:00:00:01 nud permanent"
-"""An Ethernet address that no device of the bridge has, for `ip neighbour`."""
+_NOBODY = "02:00:00:00:00:01"
+"""An Ethernet address that no device of the bridge has."""
+_INSIDE = ipaddress.IPv4Network("127.77.77.0/24")
+_ROUTE_LOOPBACK = "/proc/sys/net/ipv4/conf/eth0/route_localnet"
+_RETRIES = "/proc/sys/net/ipv4/tcp_retries2"
+"""A connection to a member that is cut off breaks after about 6 s and not after 15 minutes. The
+makers of Elasticsearch recommend this value for all nodes."""
 
 
 class Network(ABC):
@@ -54,7 +59,14 @@ class Network(ABC):
 
     @abstractmethod
     def host(self, number: int) -> str:
-        """Return the address of a member, counted from 1."""
+        """Return the address of a member for clients, counted from 1."""
+
+    @abstractmethod
+    def inside(self, number: int) -> str:
+        """Return a loopback address of a member for the others.
+
+        Elasticsearch makes higher demands on a machine if its nodes use another address.
+        """
 
     @abstractmethod
     def part(self, one: int, other: int) -> None:
@@ -82,6 +94,9 @@ class Loopback(Network):
         self.why_no_partition = f"members can be cut off only in network namespaces: {reason}"
 
     def host(self, number: int) -> str:
+        return "127.0.0.1"
+
+    def inside(self, number: int) -> str:
         return "127.0.0.1"
 
     def part(self, one: int, other: int) -> None:
@@ -122,15 +137,17 @@ class Namespaces(Network):
     def host(self, number: int) -> str:
         return str(self._subnet[number])
 
+    def inside(self, number: int) -> str:
+        return str(_INSIDE[number])
+
     def part(self, one: int, other: int) -> None:
         # Packets to this Ethernet address are lost on the bridge, as if a cable were cut.
-        for here, there in ((one, other), (other, one)):
-            self._inside(here, f"neighbour replace {self.host(there)} dev eth0 {_NOBODY}")
+        self._lead(one, other, _NOBODY)
+        self._lead(other, one, _NOBODY)
 
     def join(self, one: int, other: int) -> None:
-        for here, there in ((one, other), (other, one)):
-            to = f"lladdr {_ethernet(there)} nud permanent"
-            self._inside(here, f"neighbour replace {self.host(there)} dev eth0 {to}")
+        self._lead(one, other, _ethernet(other))
+        self._lead(other, one, _ethernet(one))
 
     def stop(self) -> None:
         self._hub.stop()
@@ -149,9 +166,13 @@ class Namespaces(Network):
             peer = f"peer name eth0 address {_ethernet(number)} netns {namespace}"
             self._in_hub(f"link add {member} type veth {peer}")
             self._in_hub(f"link set {member} up master hub")
-            self._inside(number, f"address add {self.host(number)}/{_SUBNET_BITS} dev eth0")
-            self._inside(number, "link set lo up")
-            self._inside(number, "link set eth0 up")
+            self._in_member(number, "link set lo up")
+            self._in_member(number, "link set eth0 up")
+            # Loopback addresses, except the usual one, lead to the other members.
+            keeper.run("sh", "-c", f"echo 1 > {_ROUTE_LOOPBACK}; echo 5 > {_RETRIES}")
+            self._in_member(number, "route delete local 127.0.0.0/8 dev lo table local")
+            for address in (self.host(number), self.inside(number)):
+                self._in_member(number, f"address add {address}/{_SUBNET_BITS} dev eth0")
 
     def _check(self) -> None:
         """Check that this machine and the members reach each other; a firewall may forbid it."""
@@ -163,12 +184,19 @@ class Namespaces(Network):
             except OSError as error:
                 raise ServerError(f"{self.host(number)} cannot be reached: {error}") from None
             if number > 1:
-                self._keepers[0].reach(self.host(number), _CLOSED_PORT, _REACH_SECONDS)
+                for address in (self.host(number), self.inside(number)):
+                    self._keepers[0].reach(address, _CLOSED_PORT, _REACH_SECONDS)
+
+    def _lead(self, here: int, there: int, ethernet: str) -> None:
+        """Send what one member sends to another one to an Ethernet address."""
+        for address in (self.host(there), self.inside(there)):
+            leading = f"lladdr {ethernet} nud permanent dev eth0"
+            self._in_member(here, f"neighbour replace {address} {leading}")
 
     def _in_hub(self, command: str) -> None:
         self._hub.run(self._ip, *command.split())
 
-    def _inside(self, number: int, command: str) -> None:
+    def _in_member(self, number: int, command: str) -> None:
         """Run `ip` in the network namespace of a member."""
         self._keepers[number - 1].run(self._ip, *command.split())
 
