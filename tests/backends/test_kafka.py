@@ -39,6 +39,7 @@ from chat_history_backends.kafka import (
     UnreachableError,
     clients,
 )
+from chat_history_backends.kafka.errors import OpenTransactionError
 from chat_history_backends.kafka.names import topic_name
 from chat_history_backends.kafka.sender import Receipt
 from chat_history_conformance.servers import launcher
@@ -689,7 +690,9 @@ def test_transaction_markers_and_aborted_records_are_not_messages(
     producer.begin_transaction()
     producer.produce(session_id, encode(HumanMessage("open")), partition=0)
     producer.flush(10)
-    assert _contents(replaying.messages) == even
+    impatient = opened(reads="replay", timeout_sec=1)
+    with pytest.raises(OpenTransactionError, match="transaction of another client is open"):
+        _ = impatient.messages
     producer.commit_transaction(10)
     _wait_until(lambda: _contents(replaying.messages) == [*even, "open"])
 

@@ -10,10 +10,11 @@ from confluent_kafka import KafkaError, KafkaException
 from .clients import Clients
 from .errors import (
     NO_BROKER,
-    NOT_YET,
     KafkaHistoryError,
     SlowReadError,
     UnreachableError,
+    is_from_broker,
+    is_refusal,
     is_wrong_credentials,
 )
 from .rights import missing_right
@@ -45,6 +46,7 @@ class Call:
         servers: The addresses of the brokers, for errors.
         limit_seconds: How long the call may take. For a read without a deadline: how long it waits
             for the next record.
+        began: The time of `time.monotonic()` at which the caller made the call; None for now.
         caller_chose_limit: Whether the limit came from the caller and may be too short for any
             broker.
     """
@@ -57,13 +59,14 @@ class Call:
         servers: str,
         limit_seconds: float,
         *,
+        began: float | None = None,
         caller_chose_limit: bool = False,
     ) -> None:
         self.clients = clients
         self.topic = topic
         self.limit_seconds = limit_seconds
         self._caller_chose_limit = caller_chose_limit
-        self.deadline = time.monotonic() + limit_seconds
+        self.deadline = (time.monotonic() if began is None else began) + limit_seconds
         """The time of `time.monotonic()` at which the call has to end."""
         self.session = f"session {session!r}"
         """The session, as errors name it."""
@@ -123,7 +126,7 @@ class Call:
                 error = KafkaError(KafkaError._TIMED_OUT, "no answer")
             except KafkaException as failure:
                 error = failure.args[0]
-                if error.code() not in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+                if is_refusal(error):
                     raise self.refused(action, error) from failure
             self.clients.admin.poll(0)  # lets the client report what is wrong
             self.check_credentials(action)
@@ -132,9 +135,25 @@ class Call:
 
     def pause_or_raise(self, error: KafkaHistoryError) -> None:
         """Wait a moment if the error may pass and time is left. Otherwise raise it."""
-        if error.error.code() not in NOT_YET or self.is_late:
+        if is_refusal(error.error) or self.is_late or self.has_no_broker:
             raise error
         time.sleep(RETRY_SECONDS)
+
+    def retry_or_raise(self, action: str, error: KafkaError) -> None:
+        """Wait a moment if the error may pass and time is left. Otherwise raise an error for it.
+
+        Args:
+            action: What the request does, for errors, such as `create the topic`.
+            error: The answer to the request.
+
+        Raises:
+            UnreachableError: The time is up, or the brokers refuse the credentials.
+            KafkaHistoryError: The brokers refused the request.
+        """
+        self.check_credentials(action)
+        self.pause_or_raise(
+            self.refused(action, error) if is_refusal(error) else self.unreachable(action, error)
+        )
 
     # Errors.
 
@@ -170,8 +189,11 @@ class Call:
         waited = self.limit_seconds
         if self.has_no_broker:
             waited = min(waited, _FIRST_CONTACT_SECONDS)
+        did, advice = "did not answer", "Check that it is running and that the address is right"
+        if is_from_broker(error):
+            did, advice = "did not serve this", "Look at the state of its brokers, and try again"
         return UnreachableError(
             error,
-            f"could not {action} of {self.session}: {self.brokers} did not answer within "
-            f"{waited:g} s ({error.str()}). Check that it is running and that the address is right",
+            f"could not {action} of {self.session}: {self.brokers} {did} within {waited:g} s "
+            f"({error.str()}). {advice}",
         )

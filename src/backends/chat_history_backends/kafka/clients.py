@@ -15,14 +15,16 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from .sender import Sender
 
-__all__ = ["Clients", "check_config", "lease", "leave", "sharing_key"]
+__all__ = ["Clients", "CursorConsumer", "check_config", "lease", "leave", "sharing_key"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,37 @@ _READING = {
     "retry.backoff.ms": 20,
 }
 
+_CONTACTING = {"reconnect.backoff.ms": 5}
+"""A consumer has to find the coordinator of its group first, which takes several attempts."""
+
+
+class CursorConsumer:
+    """The consumer of one cursor, and the outcomes of its commits.
+
+    Attributes:
+        consumer: The consumer. Its group has the name of the topic.
+        outcomes: The outcomes that have arrived: an error, or None for a commit that succeeded.
+    """
+
+    consumer: Consumer
+
+    def __init__(self) -> None:
+        self.outcomes: SimpleQueue[KafkaError | None] = SimpleQueue()
+
+    def note_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        """Keep the outcome of a commit; librdkafka calls this."""
+        failed = [place.error for place in places if place.error is not None]
+        self.outcomes.put(error or (failed[0] if failed else None))
+
+
+class _Asker:
+    """A consumer that several calls use at once. The last of them closes it if it is old."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.users = 0
+        self.is_old = False
+
 
 class Clients:
     """A producer, an admin client and a few consumers for one cluster.
@@ -97,6 +130,7 @@ class Clients:
         max_bytes: The largest record that the producer accepts.
         topics: The known properties of topics, by name; kept by `topics`.
         descriptions: Further facts about topics, by name; kept by `settings`.
+        logs: What is known about the logs of topics, by name; kept by `topics`.
     """
 
     def __init__(self, bootstrap_servers: str, config: Mapping[str, Any]) -> None:
@@ -107,10 +141,13 @@ class Clients:
         self.max_bytes = int(config.get("message.max.bytes", 1_000_000))
         self.topics: dict[str, Any] = {}
         self.descriptions: dict[str, Any] = {}
+        self.logs: dict[str, Any] = {}
         self._config = {**_COMMON, **config, "bootstrap.servers": bootstrap_servers}
         self._config["error_cb"] = self._note_trouble
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: list[Consumer] = []
+        self._asker: _Asker | None = None
+        self._cursors: dict[str, CursorConsumer] = {}
         self._consumers: set[Consumer] = set()
         self._cursor_locks: weakref.WeakValueDictionary[str, threading.Lock] = (
             weakref.WeakValueDictionary()
@@ -161,13 +198,9 @@ class Clients:
             consumer = self._idle.pop() if self._idle else None
         if consumer is None:
             consumer = self._new_consumer()
-        try:
+        with self._closed_on_error(consumer):
             yield consumer
             consumer.unassign()
-        except BaseException:
-            # It may be stuck while it connects or looks up a name, and closing waits for that.
-            threading.Thread(target=self._close_consumer, args=[consumer], daemon=True).start()
-            raise
         with self._lock:
             keep = len(self._idle) < _IDLE_CONSUMERS
             if keep:
@@ -175,17 +208,85 @@ class Clients:
         if not keep:
             self._close_consumer(consumer)
 
-    def _new_consumer(self) -> Consumer:
+    @contextlib.contextmanager
+    def asker(self) -> Iterator[Consumer]:
+        """Lend the consumer that all calls ask for topics and offsets. Nobody assigns it.
+
+        It reports the ends of the log itself, also behind an open transaction. If a call fails, a
+        new consumer takes its place.
+        """
+        with self._lock:
+            asker = self._asker
+            if asker is None:
+                asker = self._asker = _Asker(self._new_consumer(isolation="read_uncommitted"))
+            asker.users += 1
+        try:
+            yield asker.consumer
+        except KafkaException:
+            with self._lock:
+                asker.is_old = True
+                if self._asker is asker:
+                    self._asker = None
+            raise
+        finally:
+            with self._lock:
+                asker.users -= 1
+                unused = asker.is_old and not asker.users
+            if unused:
+                threading.Thread(
+                    target=self._close_consumer, args=[asker.consumer], daemon=True
+                ).start()
+
+    @contextlib.contextmanager
+    def cursor(self, topic: str) -> Iterator[CursorConsumer]:
+        """Lend the consumer that reads and commits the offsets of one topic's cursor.
+
+        The caller holds the `cursor_lock` of the topic.
+        """
+        with self._lock:
+            cursor = self._cursors.pop(topic, None)
+        if cursor is None:
+            cursor = CursorConsumer()
+            cursor.consumer = self._new_consumer(
+                topic, more={**_CONTACTING, "on_commit": cursor.note_commit}
+            )
+        with self._closed_on_error(cursor.consumer):
+            yield cursor
+        with self._lock:
+            self._cursors[topic] = cursor
+            oldest = next(iter(self._cursors))
+            surplus = len(self._cursors) > _IDLE_CONSUMERS and self._cursors.pop(oldest)
+        if surplus:
+            self._close_consumer(surplus.consumer)
+
+    @contextlib.contextmanager
+    def _closed_on_error(self, consumer: Consumer) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            # It may be stuck while it connects or looks up a name, and closing waits for that.
+            threading.Thread(target=self._close_consumer, args=[consumer], daemon=True).start()
+            raise
+
+    def _new_consumer(
+        self,
+        group: str = "chat-history-reader",
+        *,
+        isolation: str = "read_committed",
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Consumer:
         config = {
             **_READING,
             **self._config,
-            # librdkafka requires a name. No consumer joins this group or commits to it.
-            "group.id": "chat-history-reader",
-            "auto.offset.reset": "earliest",
+            # librdkafka requires a name. No consumer joins this group.
+            "group.id": group,
+            # If the log no longer holds the next record, the read has to start again.
+            "auto.offset.reset": "error",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
-            "isolation.level": "read_committed",
+            "isolation.level": isolation,
+            **more,
         }
         consumer = Consumer(config, logger=logger)
         with self._lock:
@@ -218,6 +319,8 @@ class Clients:
         self._idle.clear()
         self._senders.clear()
         self._ending.clear()
+        self._cursors.clear()
+        self._asker = None
         del self.admin
 
     def leak(self) -> None:

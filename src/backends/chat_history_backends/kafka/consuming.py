@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 from confluent_kafka import Message
@@ -9,11 +10,15 @@ from langchain_core.messages import BaseMessage
 
 from . import cursor
 from .call import Call
-from .reading import Read, decoded, read
+from .reading import Read, decoded, has_messages, read
 from .records import next_offsets
-from .topics import Offsets, Topic
+from .topics import Offsets, Topic, bounds
 
-__all__ = ["consume"]
+__all__ = ["consume", "has_unread"]
+
+_CATCH_UP_SECONDS = 1.0
+"""How long a log may end before a committed offset."""
+_PAUSE_SECONDS = 0.05
 
 
 def consume(
@@ -37,9 +42,11 @@ def consume(
 
     Raises:
         UndecodableRecordError: A record is not a message; the cursor stays.
+        UnconfirmedReadError: The cursor may have been moved or not.
     """
     with cursor.exclusive(call):
         committed = cursor.offsets(call, topic)
+        _wait_for_end(call, topic, committed)
         starts = {} if rewind else dict(committed)
         for partition, end in after.items():
             starts[partition] = max(end, starts.get(partition, 0))
@@ -55,8 +62,32 @@ def consume(
         reached = _reached(topic, starts, found, len(messages))
         changed = {p: offset for p, offset in reached.items() if offset != committed.get(p, 0)}
         if changed:
-            cursor.move(call, changed)
+            cursor.move(call, changed, messages)
         return messages
+
+
+def has_unread(call: Call, topic: Topic, after: Offsets, count: int) -> bool:
+    """Return whether `count` messages follow both the offsets `after` and the cursor."""
+    if not has_messages(call, topic, after, count):
+        return False
+    starts = {p: max(after.get(p, 0), offset) for p, offset in cursor.offsets(call, topic).items()}
+    return has_messages(call, topic, {**after, **starts}, count)
+
+
+def _wait_for_end(call: Call, topic: Topic, committed: Offsets) -> None:
+    """Give a broker time to catch up with the committed offsets.
+
+    If the log still ends before them, the topic was deleted and created again.
+    """
+    unseen = {p for p, offset in committed.items() if offset > topic.log.ends.get(p, 0)}
+    give_up = time.monotonic() + _CATCH_UP_SECONDS
+    while unseen and not call.is_late:
+        current = bounds(call, topic)
+        unseen = {p for p in unseen if p in current and committed[p] > current[p][1]}
+        if time.monotonic() >= give_up:
+            return
+        if unseen:
+            time.sleep(_PAUSE_SECONDS)
 
 
 def _reached(topic: Topic, starts: Offsets, found: Read, decoded_count: int) -> dict[int, int]:

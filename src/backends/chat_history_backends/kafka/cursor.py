@@ -7,24 +7,32 @@ consumer of this package joins that group.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from queue import Empty
 
-from confluent_kafka import (
-    ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    TopicPartition,
-)
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from langchain_core.messages import BaseMessage
 
 from .call import ADMIN_SECONDS, Call
-from .errors import KafkaHistoryError
+from .clients import CursorConsumer
+from .errors import (
+    KafkaHistoryError,
+    UnconfirmedReadError,
+    is_from_broker,
+    is_refusal,
+)
 from .topics import Offsets, Topic
 
 __all__ = ["exclusive", "move", "offsets"]
 
-_LEAST_MOVE_SECONDS = 1.0
+_LEAST_MOVE_SECONDS = 0.4
 """Minimum time to move the cursor, however late the call is."""
+_POLL_SECONDS = 0.001, 0.05
+"""Shortest and longest wait between two looks for the outcome of a commit.
+
+A poll that receives an outcome goes on waiting for a record.
+"""
 _OWNED = (
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.NON_EMPTY_GROUP,
@@ -47,56 +55,99 @@ def exclusive(call: Call) -> Iterator[None]:
 
 def offsets(call: Call, topic: Topic) -> dict[int, int]:
     """Return the committed offsets of the partitions that have one."""
-    group = ConsumerGroupTopicPartitions(
-        call.topic, [TopicPartition(call.topic, p) for p in range(topic.partitions)]
-    )
-    answer = _ask_group(
-        call,
-        lambda: call.clients.admin.list_consumer_group_offsets(
-            [group], request_timeout=ADMIN_SECONDS
-        ),
-        "read the cursor",
-    )
-    return {place.partition: place.offset for place in answer.topic_partitions if place.offset >= 0}
+    # The admin client has list_consumer_group_offsets for this. But in librdkafka 2.16 that call
+    # ends the process if the coordinator of the group moves or shuts down.
+    action = "read the cursor"
+    asked = [TopicPartition(call.topic, p) for p in range(topic.partitions)]
+    while True:
+        with call.clients.cursor(call.topic) as cursor:
+            try:
+                found = cursor.consumer.committed(asked, timeout=call.poll_seconds)
+                failed = next((place.error for place in found if place.error is not None), None)
+            except KafkaException as failure:
+                failed = _reported(cursor) or failure.args[0]
+        if failed is None:
+            return {place.partition: place.offset for place in found if place.offset >= 0}
+        call.retry_or_raise(action, failed)
 
 
-def move(call: Call, to: Offsets) -> None:
+def move(call: Call, to: Offsets, messages: Sequence[BaseMessage]) -> None:
     """Commit offsets.
 
+    Args:
+        call: The call.
+        to: The offsets, by partition.
+        messages: The messages that were read, for errors.
+
     Raises:
-        KafkaHistoryError: Another consumer is a member of the group and owns its offsets.
+        UnconfirmedReadError: The offsets may be committed or not.
+        KafkaHistoryError: The brokers refused to commit them, for instance because another consumer
+            is a member of the group and owns its offsets.
     """
     # The messages were read in time and may be returned, even if the time is up by now.
     call.allow(_LEAST_MOVE_SECONDS)
-    group = ConsumerGroupTopicPartitions(
-        call.topic, [TopicPartition(call.topic, p, offset) for p, offset in sorted(to.items())]
-    )
-    try:
-        _ask_group(
-            call,
-            lambda: call.clients.admin.alter_consumer_group_offsets(
-                [group], request_timeout=ADMIN_SECONDS
-            ),
-            "move the cursor",
-        )
-    except KafkaHistoryError as error:
-        if error.error.code() in _OWNED:
-            raise _owned(call, error.error) from error
-        raise
-
-
-def _ask_group(call: Call, ask: Callable[[], Any], action: str) -> Any:
+    places = [TopicPartition(call.topic, p, offset) for p, offset in sorted(to.items())]
+    may_be_moved = False
     while True:
-        (asked,) = ask().values()
+        error = _commit(call, places)
+        if error is None:
+            return
+        if is_refusal(error) and not may_be_moved:
+            raise (
+                _owned(call, error)
+                if error.code() in _OWNED
+                else call.refused("move the cursor", error)
+            )
+        # A broker that gave an error has not committed. Neither has a client that knows none.
+        may_be_moved |= not is_from_broker(error) and error.code() != KafkaError._WAIT_COORD
+        if not may_be_moved:
+            call.retry_or_raise("move the cursor", error)
+        elif is_refusal(error) or call.is_late:
+            raise _unconfirmed(call, error, messages)
+        else:
+            time.sleep(_POLL_SECONDS[0])
+
+
+def _commit(call: Call, places: list[TopicPartition]) -> KafkaError | None:
+    """Commit offsets, and return the error if that failed."""
+    with contextlib.suppress(_NoOutcome), call.clients.cursor(call.topic) as cursor:
         try:
-            answer = call.wait_for(asked, action)
-        except KafkaHistoryError as error:
-            call.pause_or_raise(error)
-            continue
-        failed = [place.error for place in answer.topic_partitions if place.error is not None]
-        if not failed:
-            return answer
-        call.pause_or_raise(call.refused(action, failed[0]))
+            cursor.consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            return error
+        pause_seconds, longest_seconds = _POLL_SECONDS
+        while not call.is_late:
+            cursor.consumer.poll(min(pause_seconds, call.left_seconds))
+            with contextlib.suppress(Empty):
+                return cursor.outcomes.get_nowait()
+            pause_seconds = min(2 * pause_seconds, longest_seconds)
+        raise _NoOutcome  # so that this consumer, and the outcome when it comes, are dropped
+    return KafkaError(KafkaError._TIMED_OUT, "no answer")
+
+
+class _NoOutcome(Exception):
+    """The outcome of a commit did not arrive in time."""
+
+
+def _reported(cursor: CursorConsumer) -> KafkaError | None:
+    """Return the error of a broker that the consumer reported by itself."""
+    record = cursor.consumer.poll(0)
+    error = record.error() if record is not None else None
+    return error if error is not None and is_from_broker(error) else None
+
+
+def _unconfirmed(
+    call: Call, error: KafkaError, messages: Sequence[BaseMessage]
+) -> UnconfirmedReadError:
+    return UnconfirmedReadError(
+        error,
+        f"{len(messages)} messages of {call.session} were read, but {call.brokers} did not confirm "
+        f"within {call.limit_seconds:g} s that the position was moved past them ({error.str()}). "
+        "They are in the `messages` of this error. The next read may return them again, or go on "
+        "after them",
+        messages,
+    )
 
 
 def _owned(call: Call, error: KafkaError) -> KafkaHistoryError:

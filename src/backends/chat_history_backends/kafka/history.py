@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient
 from langchain_core.messages import BaseMessage
 
@@ -20,7 +20,7 @@ from . import clients as shared
 from . import reading, topics, writing
 from .call import Call
 from .clients import Clients
-from .consuming import consume
+from .consuming import consume, has_unread
 from .names import topic_name
 from .sender import Receipt
 from .settings import new_topic_settings
@@ -39,6 +39,7 @@ T = TypeVar("T")
 DEFAULT_TTL_MS = 604_800_000
 DEFAULT_REPLICATION_FACTOR = 1
 DEFAULT_PARTITION = 3
+_READ = "read the messages"
 _SHORT_SECONDS = 1.0
 """The limit below which a late read is blamed on the caller's limit and not on the brokers."""
 
@@ -271,28 +272,29 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         return topics.create(call, self._partition, self._replication_factor, wanted)
 
     def _read(self, last: int | None = None) -> list[BaseMessage]:
+        def read(topic: topics.Topic) -> list[BaseMessage]:
+            def select(skipped: Collection[str]) -> list[Message]:
+                if last is None:
+                    return reading.read(call, topic, skipped=skipped).records
+                return reading.last(call, topic, last, skipped)
+
+            return reading.decoded(call, topic, select)
+
         with self._call() as call:
-            topic = topics.find(call)
-            if topic is None:
-                return []
-            if last is None:
-                return reading.decoded(
-                    call, topic, lambda skipped: reading.read(call, topic, skipped=skipped).records
-                )
-            return reading.decoded(
-                call, topic, lambda skipped: reading.last(call, topic, last, skipped)
-            )
+            return topics.with_topic(call, _READ, read, [])
 
     def _end(self) -> Offsets:
-        with self._call() as call:
-            topic = topics.find(call)
-            if topic is None:
-                return {}
+        def end(topic: topics.Topic) -> Offsets:
             return {p: end for p, (_, end) in topics.bounds(call, topic).items()}
 
+        with self._call() as call:
+            return topics.with_topic(call, _READ, end, {})
+
     def _has_unread(self, after: Offsets, count: int) -> bool:
-        ends = self._end()
-        return sum(end - after.get(p, 0) for p, end in ends.items()) >= count
+        with self._call() as call:
+            return topics.with_topic(
+                call, _READ, lambda topic: has_unread(call, topic, after, count), False
+            )
 
     def _consume(
         self,
@@ -305,10 +307,14 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         seconds = None if deadline is None else deadline - time.monotonic()
         short = seconds is not None and seconds < _SHORT_SECONDS
         with self._call(seconds, caller_chose_limit=short) as call:
-            topic = topics.find(call)
-            if topic is None:
-                return []
-            return consume(call, topic, count, deadline, rewind=rewind, after=after or {})
+            return topics.with_topic(
+                call,
+                _READ,
+                lambda topic: consume(
+                    call, topic, count, deadline, rewind=rewind, after=after or {}
+                ),
+                [],
+            )
 
     # The clients.
 

@@ -7,19 +7,35 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from langchain_core.messages import BaseMessage
 
 from ..codec import UndecodableRecordError, decode_batch
 from .call import POLL_SECONDS, Call
-from .errors import NOT_YET
-from .records import discarded_position, merge, partition_of, position, time_ms
-from .topics import Bounds, Offsets, Topic, bounds, count_partitions, forget_if_gone
+from .errors import GONE, OpenTransactionError, is_refusal
+from .records import (
+    discarded_position,
+    is_clear_marker,
+    merge,
+    partition_of,
+    position,
+    time_ms,
+)
+from .topics import Bounds, Offsets, Topic, TopicChanged, bounds, check_unchanged
 
-__all__ = ["Read", "decoded", "discarded", "last", "read"]
+__all__ = ["Read", "decoded", "discarded", "has_messages", "last", "read"]
 
 _CHUNK = 1000
 _ACTION = "read the messages"
+_PEEK_SECONDS = 0.1
+"""How long a question about open transactions may take."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ def read(
     bounded: bool = False,
     skipped: Collection[str] = (),
     marks: bool = False,
+    waits: bool = True,
 ) -> Read:
     """Read from `starts` to the current ends.
 
@@ -58,19 +75,23 @@ def read(
         bounded: Whether to return what was read so far at the deadline of the call.
         skipped: Positions to skip.
         marks: Whether to include the records that mark others as discarded.
+        waits: Whether to wait for messages that an open transaction hides. If not, the read ends
+            before them.
 
     Raises:
         SlowReadError: The read is bounded, and the time was up before the first message was known.
         UnreachableError: No record arrived for as long as the call may take.
+        OpenTransactionError: A transaction stayed open for as long as the call may take.
+        TopicChanged: The topic is gone, or records that were to be read are.
     """
     is_wanted = _filter(topic, skipped, marks)
     current = bounds(call, topic) if known_bounds is None else known_bounds
-    scan = _Scan(call, current, starts or {}, limit, is_wanted)
+    scan = _Scan(topic, current, starts or {}, limit, is_wanted)
     if scan.found:
         with call.clients.consumer() as consumer:
             consumer.assign([TopicPartition(call.topic, p, scan.reached[p]) for p in scan.ends])
-            _fill(call, scan, consumer, bounded=bounded)
-    return Read([], {}) if scan.gone else Read(merge(scan.found.values()), scan.reached)
+            _fill(call, topic, scan, consumer, bounded=bounded, waits=waits)
+    return Read(merge(scan.found.values()), scan.reached)
 
 
 def _filter(topic: Topic, skipped: Collection[str], marks: bool) -> Callable[[Message], bool]:
@@ -92,82 +113,182 @@ def _filter(topic: Topic, skipped: Collection[str], marks: bool) -> Callable[[Me
 class _Scan:
     """The state of one read: the records found so far, and the partitions that are not finished.
 
+    A partition with as many records as the read needs is *full*. The rest of it is read too, for a
+    marker that clears those records. After a crash of the brokers, such records can be in the log
+    again. What this process has read before is left out.
+
     Attributes:
         reached: The offset that was reached, for each partition.
         ends: The offset to read up to, for each partition that is not finished.
         found: The wanted records, for each partition that had something to read.
-        gone: Whether the topic turned out to be deleted.
+        stalled: The partitions whose next record cannot be read yet.
+        hidden: Whether an open transaction hides records that are not finished.
+        skips: For full partitions, the offset at which to read on for markers.
     """
 
     def __init__(
         self,
-        call: Call,
+        topic: Topic,
         current: Bounds,
         starts: Offsets,
         limit: int | None,
         is_wanted: Callable[[Message], bool],
     ) -> None:
-        self._call = call
+        self._log = topic.log
         self._limit = limit
         self._is_wanted = is_wanted
+        self._full: set[int] = set()
+        self._unread_from: dict[int, int] = {}
         self.reached: dict[int, int] = {}
         self.ends: dict[int, int] = {}
-        self.gone = False
+        self.stalled: set[int] = set()
+        self.hidden = False
+        self.skips: dict[int, int] = {}
         for p, (first, end) in current.items():
             start = starts.get(p, first)
             self.reached[p] = start if first <= start <= end else first
             if self.reached[p] < end and limit != 0:
                 self.ends[p] = end
+                self._unread_from[p] = self.reached[p]
         self.found: dict[int, list[Message]] = {p: [] for p in self.ends}
 
     def take(self, record: Message) -> bool:
         """Take the next record from the consumer, and return whether it belongs to this read."""
         p, offset, error = partition_of(record), record.offset(), record.error()
+        if p not in self.ends:
+            return False
         if error is not None:
-            self._take_error(p, error)
+            self._take_error(p, offset, error)
             return False
-        if p not in self.ends or offset is None:
+        if offset is None:
             return False
-        if offset < self.ends[p]:  # a record stored after the read began is left for the next read
+        self.stalled.discard(p)
+        end = self.ends[p]
+        if offset < end:  # a record stored after the read began is left for the next read
+            self._take_record(p, offset, record)
+        if offset + 1 >= end:
+            self._finish(p, end)
+        return True
+
+    def _take_record(self, p: int, offset: int, record: Message) -> None:
+        if record.value() is None and is_clear_marker(record):
+            self._log.saw_marker(p, offset)
+            self.found[p].clear()
+            self._full.discard(p)
+            self.skips.pop(p, None)
+            self.reached[p] = offset + 1
+        elif p not in self._full:
             self.reached[p] = offset + 1
             if self._is_wanted(record):
                 self.found[p].append(record)
-        if offset + 1 >= self.ends[p] or len(self.found[p]) == self._limit:
+                if len(self.found[p]) == self._limit:
+                    self._fill_up(p, offset + 1)
+
+    def _fill_up(self, p: int, offset: int) -> None:
+        """Note that only markers are of interest from `offset` on."""
+        self._full.add(p)
+        self._log.saw_records(p, self._unread_from[p], offset)
+        unscanned = self._log.unscanned(p, offset)
+        self._unread_from[p] = unscanned
+        if unscanned >= self.ends[p]:
             del self.ends[p]
-        return True
+        elif unscanned > offset:
+            self.skips[p] = unscanned
 
-    def _take_error(self, p: int, error: KafkaError) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            # The partition ends with a transaction marker or a record that was compacted away.
-            self.reached[p] = self.ends.pop(p, self.reached[p])
-        elif forget_if_gone(self._call, error):
-            self.gone = True
-        elif not error.retriable() and error.code() not in NOT_YET:
-            raise self._call.refused(_ACTION, error)
+    def _finish(self, p: int, end: int) -> None:
+        self._log.saw_records(p, self._unread_from[p], end)
+        del self.ends[p]
+
+    def stall(self, p: int) -> None:
+        """Note that the next record of a partition cannot be read yet."""
+        if p in self._full:
+            del self.ends[p]  # nothing that this read needs is missing
+        else:
+            self.stalled.add(p)
+
+    def _take_error(self, p: int, offset: int | None, error: KafkaError) -> None:
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            if offset is not None and offset >= self.ends[p]:
+                # The partition ends with a transaction marker or a record that was compacted away.
+                if p not in self._full:
+                    self.reached[p] = self.ends[p]
+                self._finish(p, self.ends[p])
+            else:
+                self.stall(p)
+        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            # A clear or the retention removed records that were not read yet, or the log was cut.
+            raise TopicChanged(error)
+        else:
+            raise KafkaException(error)
 
 
-def _fill(call: Call, scan: _Scan, consumer: Consumer, *, bounded: bool) -> None:
-    """Poll the consumer until the scan is finished, its topic is gone, or the time is up."""
-    deadline = call.deadline
-    while scan.ends and not scan.gone:
-        left = deadline - time.monotonic()
-        if left <= 0:
+def _fill(
+    call: Call, topic: Topic, scan: _Scan, consumer: Consumer, *, bounded: bool, waits: bool
+) -> None:
+    """Poll the consumer until the scan is finished, or the time is up."""
+    longest_seconds = POLL_SECONDS if waits else _PEEK_SECONDS
+    while scan.ends:
+        if not waits and scan.stalled >= scan.ends.keys():
+            return
+        if call.is_late:
             # With several partitions, the first messages are known only after all were read.
-            if bounded and len(scan.found) == 1:
+            if bounded and len(scan.found) == 1 and any(scan.found.values()):
                 return
-            raise call.unreachable(_ACTION)
-        first_record = consumer.poll(min(left, POLL_SECONDS))
+            raise _open_transaction(call) if scan.hidden else call.unreachable(_ACTION)
+        first_record = consumer.poll(min(call.left_seconds, longest_seconds))
         if first_record is None:
             call.check_credentials(_ACTION)
-            # A consumer waits for a deleted topic as if it might come back.
-            scan.gone = count_partitions(call, consumer) is None
+            _look_for_transactions(call, scan, consumer)
+            if not call.is_late:
+                # A consumer waits for a deleted topic as if it might come back.
+                silent = KafkaError(KafkaError._TIMED_OUT, "no record")
+                check_unchanged(call, topic, consumer, silent)
             continue
+        arrived = False
         for record in (first_record, *consumer.consume(_CHUNK, 0)):
-            belongs = scan.take(record)
-            if scan.gone:
-                return
-            if belongs and not bounded:
-                deadline = time.monotonic() + call.limit_seconds
+            try:
+                arrived |= scan.take(record)
+            except KafkaException as failure:
+                _check_failure(call, topic, consumer, failure.args[0])
+        if arrived and not bounded:
+            call.allow(call.limit_seconds)
+        for p, offset in scan.skips.items():
+            consumer.seek(TopicPartition(call.topic, p, offset))
+        scan.skips.clear()
+
+
+def _check_failure(call: Call, topic: Topic, consumer: Consumer, error: KafkaError) -> None:
+    """Raise an error unless the consumer may get over this one."""
+    if error.code() in GONE:
+        check_unchanged(call, topic, consumer, error)
+    if is_refusal(error):
+        raise call.refused(_ACTION, error)
+
+
+def _look_for_transactions(call: Call, scan: _Scan, consumer: Consumer) -> None:
+    """Find out whether open transactions keep the unfinished partitions from being read."""
+    asked = [TopicPartition(call.topic, p, OFFSET_END) for p in scan.ends]
+    try:
+        stable = consumer.offsets_for_times(asked, timeout=_PEEK_SECONDS)
+    except KafkaException:
+        return  # the read goes on until the time is up
+    for place in stable:
+        p = place.partition
+        if place.error is None and scan.reached[p] <= place.offset < scan.ends[p]:
+            scan.hidden = True
+            scan.stall(p)
+
+
+def _open_transaction(call: Call) -> OpenTransactionError:
+    return OpenTransactionError(
+        KafkaError(KafkaError.CONCURRENT_TRANSACTIONS, "a transaction of another client is open"),
+        f"could not {_ACTION} of {call.session}: a transaction of another client is open in its "
+        f"topic on {call.brokers}, and hides the messages after it. It did not end within the "
+        f"{call.limit_seconds:g} s of this call; nothing was consumed. End that transaction, or "
+        "wait until the brokers abort it (its transaction.timeout.ms). kafka-transactions.sh finds "
+        "it",
+    )
 
 
 def last(call: Call, topic: Topic, count: int, skipped: Collection[str] = ()) -> list[Message]:
@@ -183,9 +304,23 @@ def last(call: Call, topic: Topic, count: int, skipped: Collection[str] = ()) ->
         starts = {p: max(first, end - reach) for p, (first, end) in current.items()}
         found = read(call, topic, starts, known_bounds=current, skipped=skipped).records
         counts = Counter(record.partition() for record in found)
-        if all(starts[p] == current[p][0] or counts[p] >= count for p in current):
+        if all(
+            starts[p] == first or counts[p] >= count or topic.log.cleared.get(p, 0) > starts[p]
+            for p, (first, _) in current.items()
+        ):
             return found[-count:]
         reach = max(4 * reach, 100)
+
+
+def has_messages(call: Call, topic: Topic, after: Offsets, count: int) -> bool:
+    """Return whether `count` messages follow the offsets `after` and can be read now."""
+    current = bounds(call, topic)
+    waiting = sum(end - max(first, after.get(p, first)) for p, (first, end) in current.items())
+    if waiting < count:
+        return False
+    # Markers of clears, of transactions and of discarded records have offsets too.
+    found = read(call, topic, after, known_bounds=current, limit=count, waits=False)
+    return len(found.records) >= count
 
 
 def discarded(call: Call, topic: Topic) -> set[str]:

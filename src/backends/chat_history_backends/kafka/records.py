@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from confluent_kafka import Message
 
 __all__ = [
+    "CLEAR_HEADER",
     "DISCARD_HEADER",
     "discarded_position",
+    "is_clear_marker",
     "merge",
     "next_offsets",
     "partition_of",
@@ -20,6 +22,8 @@ __all__ = [
 
 DISCARD_HEADER = "chat-history-discard"
 """The header of a record without a value. It holds the position of a record to skip."""
+CLEAR_HEADER = "chat-history-clear"
+"""The header of a record without a value. The records before it in its partition are cleared."""
 
 
 def partition_of(record: Message) -> int:
@@ -42,11 +46,22 @@ def time_ms(record: Message) -> float:
 
 def discarded_position(record: Message) -> str | None:
     """Return the position that a record marks as discarded, or None if it marks nothing."""
+    value = _mark(record, DISCARD_HEADER)
+    return None if value is None else value.decode("ascii", "replace")
+
+
+def is_clear_marker(record: Message) -> bool:
+    """Return whether the records before this one in its partition are cleared."""
+    return _mark(record, CLEAR_HEADER) is not None
+
+
+def _mark(record: Message, name: str) -> bytes | None:
+    """Return the value of a header of a record without a value."""
     if record.value() is not None:
         return None
-    for name, value in list(record.headers() or ()):
-        if name == DISCARD_HEADER and isinstance(value, bytes):
-            return value.decode("ascii", "replace")
+    for header, value in list(record.headers() or ()):
+        if header == name and isinstance(value, bytes):
+            return value
     return None
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -13,6 +13,7 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -23,18 +24,22 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from .call import ADMIN_SECONDS, RETRY_SECONDS, Call
-from .errors import GONE, KafkaHistoryError
+from .errors import GONE, KafkaHistoryError, UnreachableError, is_refusal
+from .log_state import LogState
 
 __all__ = [
     "Bounds",
     "Offsets",
     "Topic",
+    "TopicChanged",
     "bounds",
+    "check_unchanged",
     "count_partitions",
     "create",
     "find",
     "forget",
     "forget_if_gone",
+    "with_topic",
 ]
 
 Offsets = Mapping[int, int]
@@ -43,8 +48,15 @@ langchain-community has messages in all of its partitions."""
 Bounds = Mapping[int, tuple[int, int]]
 """The first offset of each partition, and the one after its last."""
 
+T = TypeVar("T")
+
+_LOOK_UP = "look up the topic"
 _CACHED_SECONDS = 30.0
-"""The age at which the partitions and settings of a topic are asked for again."""
+"""The age at which the settings of a topic are asked for again."""
+_COUNTED_SECONDS = 0.25
+"""The age at which the partitions of a topic are asked for again."""
+_REMEMBERED_TOPICS = 5000
+"""The most topics whose properties are kept."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,9 @@ class Topic:
         max_bytes: The largest record that it accepts; None if that may not be read.
         known_at: The time of `time.monotonic()` at which it was looked up.
         settings: Its settings; empty if they may not be read.
+        counted_at: The time at which its partitions were counted last.
+        identity: What distinguishes it from another topic that had the same name before.
+        log: What this process has seen of its log.
     """
 
     partitions: int
@@ -64,6 +79,44 @@ class Topic:
     max_bytes: int | None
     known_at: float
     settings: Mapping[str, str] = field(default_factory=dict)
+    counted_at: float = 0.0
+    identity: str = ""
+    log: LogState = field(default_factory=LogState)
+
+
+class TopicChanged(Exception):
+    """A topic is no longer what `find` returned: look it up again, and repeat the operation.
+
+    Attributes:
+        error: The answer that showed it.
+    """
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def with_topic(call: Call, action: str, operate: Callable[[Topic], T], missing: T) -> T:
+    """Do something with the topic, again from the start each time that the topic changes.
+
+    Args:
+        call: The call.
+        action: What is done, for errors, such as `read the messages`.
+        operate: The function to call with the topic. It raises `TopicChanged`.
+        missing: The result if the topic does not exist.
+
+    Raises:
+        UnreachableError: The topic kept changing until the time was up.
+    """
+    while True:
+        topic = find(call)
+        if topic is None:
+            return missing
+        try:
+            return operate(topic)
+        except TopicChanged as changed:
+            forget(call)
+            call.pause_or_raise(call.unreachable(action, changed.error))
 
 
 def find(call: Call, settings: Mapping[str, str] | None = None) -> Topic | None:
@@ -73,27 +126,107 @@ def find(call: Call, settings: Mapping[str, str] | None = None) -> Topic | None:
         call: The call.
         settings: The settings of the topic, if they are known already.
     """
-    known: Topic | None = call.clients.topics.get(call.topic)
-    if known is not None and time.monotonic() < known.known_at + _CACHED_SECONDS:
-        return known
-    with call.clients.consumer() as consumer:
-        partitions = count_partitions(call, consumer)
+    while True:
+        known: Topic | None = call.clients.topics.get(call.topic)
+        now = time.monotonic()
+        if known is not None and now >= known.known_at + _CACHED_SECONDS:
+            known = None
+        if known is not None and now < known.counted_at + _COUNTED_SECONDS:
+            return known
+        try:
+            return _look_up(call, known, settings)
+        except TopicChanged as changed:
+            forget(call)
+            settings = None
+            call.pause_or_raise(call.unreachable(_LOOK_UP, changed.error))
+
+
+def _look_up(call: Call, known: Topic | None, settings: Mapping[str, str] | None) -> Topic | None:
+    now = time.monotonic()
+    with call.clients.asker() as asker:
+        partitions = count_partitions(call, asker)
+        if partitions is None:
+            return None
+        if known is not None and partitions == known.partitions:
+            return _remember(call, replace(known, counted_at=now))
         # A partition without a leader refuses a message and may accept the next one. The first
         # message is then lost: the broker takes the second attempt of an idempotent producer for a
         # duplicate. So wait until all partitions have leaders.
-        if partitions is None or not _offsets(call, consumer, partitions, OFFSET_END):
-            return None
+        _offsets(call, asker, partitions, OFFSET_END)
     settings = _settings(call) if settings is None else settings
     retention_ms = int(settings.get("retention.ms", -1))
+    identity = _identity(call)
     found = Topic(
         partitions,
         retention_ms if retention_ms >= 0 else None,
         int(settings["max.message.bytes"]) if "max.message.bytes" in settings else None,
-        time.monotonic(),
+        now,
         settings,
+        now,
+        identity,
+        _log_state(call, identity),
     )
-    call.clients.topics[call.topic] = found
-    return found
+    return _remember(call, found)
+
+
+def _remember(call: Call, topic: Topic) -> Topic:
+    known = call.clients.topics
+    if len(known) >= _REMEMBERED_TOPICS:
+        known.clear()
+    known[call.topic] = topic
+    return topic
+
+
+def _log_state(call: Call, identity: str) -> LogState:
+    """Return what this process knows about the log of this very topic."""
+    known = call.clients.logs
+    if len(known) >= _REMEMBERED_TOPICS:
+        known.clear()
+    before: tuple[str, LogState] | None = known.get(call.topic)
+    state = LogState() if before is None or before[0] != identity else before[1]
+    known[call.topic] = (identity, state)
+    return state
+
+
+def _identity(call: Call) -> str:
+    """Return the id that Kafka gave the topic; empty if this client may not ask for it."""
+    described = _ask(
+        call,
+        lambda: call.clients.admin.describe_topics(
+            TopicCollection([call.topic]), request_timeout=ADMIN_SECONDS
+        ),
+        _LOOK_UP,
+    )
+    return "" if described is None else str(described.topic_id)
+
+
+def _settings(call: Call) -> dict[str, str]:
+    resource = ConfigResource(ResourceType.TOPIC, call.topic)
+    found = _ask(
+        call,
+        lambda: call.clients.admin.describe_configs([resource], request_timeout=ADMIN_SECONDS),
+        "read the settings",
+    )
+    # A client that may read messages but no settings relies on the retention of the brokers.
+    return {} if found is None else {name: entry.value for name, entry in found.items()}
+
+
+def _ask(call: Call, ask: Callable[[], Mapping[Any, Any]], action: str) -> Any:
+    """Return the answer of the brokers about the topic; None if they do not allow the question.
+
+    Raises:
+        TopicChanged: They say that the topic does not exist.
+    """
+    while True:
+        (asked,) = ask().values()
+        try:
+            return call.wait_for(asked, action)
+        except KafkaHistoryError as error:
+            if "AUTHORIZATION_FAILED" in error.error.name():
+                return None
+            if error.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicChanged(error.error) from error
+            call.pause_or_raise(error)
 
 
 def create(
@@ -112,22 +245,26 @@ def create(
         KafkaHistoryError: The brokers refused, or did not serve the new topic in time.
     """
     settings: Mapping[str, str] | None = wanted
-    try:
-        call.wait_for(_created(call, partitions, replication_factor, wanted), "create the topic")
-    except KafkaHistoryError as error:
-        settings = None
-        code = error.error.code()
-        if code == KafkaError.TOPIC_EXCEPTION:
-            raise ValueError(
-                f"{call.session} cannot have its own topic on {call.brokers}: "
-                f"{error.error.str()} Use another session id: '.' and '_' are the same to Kafka"
-            ) from error
-        if code in (KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION) and len(wanted) > 1:
-            # A service may fix some settings for all topics.
-            least = {"retention.ms": wanted["retention.ms"]}
-            return create(call, partitions, replication_factor, least)
-        if code != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise
+    while True:
+        created = _created(call, partitions, replication_factor, wanted)
+        try:
+            call.wait_for(created, "create the topic")
+        except KafkaHistoryError as error:
+            code = error.error.code()
+            if code == KafkaError.TOPIC_EXCEPTION:
+                raise ValueError(
+                    f"{call.session} cannot have its own topic on {call.brokers}: "
+                    f"{error.error.str()} Use another session id: '.' and '_' are the same to Kafka"
+                ) from error
+            if code in (KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION) and len(wanted) > 1:
+                # A service may fix some settings for all topics.
+                least = {"retention.ms": wanted["retention.ms"]}
+                return create(call, partitions, replication_factor, least)
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                call.pause_or_raise(error)
+                continue
+            settings = None
+        break
     if len(wanted) == 1:
         settings = None  # the defaults of the brokers hold for the rest
     while True:
@@ -135,7 +272,7 @@ def create(
         if found is not None:
             return found
         if call.is_late:
-            raise KafkaHistoryError(
+            raise UnreachableError(
                 KafkaError(KafkaError._TIMED_OUT, "the new topic did not appear"),
                 f"the topic of {call.session} was created, but {call.brokers} did not serve it "
                 f"within {call.limit_seconds:g} s; nothing was stored. The brokers may be busy: "
@@ -179,71 +316,132 @@ def count_partitions(call: Call, client: Consumer | AdminClient) -> int | None:
         call: The call.
         client: The client to ask with. It knows the leaders of the topic from then on.
     """
-    action = "look up the topic"
     while True:
         try:
             listed = client.list_topics(call.topic, timeout=call.poll_seconds)
         except KafkaException as failure:
             client.poll(0)  # lets the client report what is wrong
-            call.check_credentials(action)
-            if call.is_late or call.has_no_broker:
-                raise call.unreachable(action, failure.args[0]) from failure
+            call.retry_or_raise(_LOOK_UP, failure.args[0])
             continue
         topic = listed.topics[call.topic]
         call.clients.reached = True
         if topic.error is None:
             return len(topic.partitions)
-        if forget_if_gone(call, topic.error):
+        if topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and _is_missing(
+            call, client, len(listed.brokers)
+        ):
+            forget(call)
             return None
-        call.pause_or_raise(call.refused(action, topic.error))
+        call.retry_or_raise(_LOOK_UP, topic.error)
 
 
-def _settings(call: Call) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, call.topic)
-    (asked,) = call.clients.admin.describe_configs(
-        [resource], request_timeout=ADMIN_SECONDS
-    ).values()
-    try:
-        found = call.wait_for(asked, "read the settings")
-    except KafkaHistoryError as error:
-        if error.error.code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise
-        # A client that may read messages but no settings relies on the retention of the brokers.
-        return {}
-    return {name: entry.value for name, entry in found.items()}
+def _is_missing(call: Call, client: Consumer | AdminClient, brokers: int) -> bool:
+    """Return whether a topic that one broker does not know does not exist.
+
+    The metadata of a broker may be older than the topic. The controller knows all topics, but only
+    writes are passed on to it. So ask it to check a creation without doing it.
+    """
+    while True:
+        (asked,) = call.clients.admin.create_topics(
+            [NewTopic(call.topic, 1, 1)], validate_only=True, request_timeout=ADMIN_SECONDS
+        ).values()
+        try:
+            call.wait_for(asked, _LOOK_UP)
+        except KafkaHistoryError as error:
+            if error.error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return False
+            if "AUTHORIZATION_FAILED" in error.error.name():
+                return _is_unknown_everywhere(call, client, brokers)
+            if not is_refusal(error.error):
+                call.pause_or_raise(error)
+                continue
+        return True
+
+
+def _is_unknown_everywhere(call: Call, client: Consumer | AdminClient, brokers: int) -> bool:
+    """Ask for the topic so often that each broker has very likely been asked."""
+    for _ in range(4 * brokers if brokers > 1 else 0):
+        try:
+            topic = client.list_topics(call.topic, timeout=call.poll_seconds).topics[call.topic]
+        except KafkaException as failure:
+            call.retry_or_raise(_LOOK_UP, failure.args[0])
+            continue
+        if topic.error is None:
+            return False
+    return True
+
+
+def check_unchanged(call: Call, topic: Topic, client: Consumer, error: KafkaError) -> None:
+    """Ask the brokers whether the topic still exists with the same partitions.
+
+    Args:
+        call: The call.
+        topic: The topic, as `find` returned it.
+        client: The client to ask with.
+        error: The answer that raised the doubt.
+
+    Raises:
+        TopicChanged: It does not.
+    """
+    if count_partitions(call, client) != topic.partitions:
+        raise TopicChanged(error)
 
 
 def bounds(call: Call, topic: Topic) -> Bounds:
-    """Return where each partition begins and ends now. The result is empty if the topic is gone.
+    """Return where each partition begins and ends now.
+
+    The ends include the records of open transactions, because messages of others may follow them.
 
     A consumer must not decide this itself. It uses the beginning that it saw last, which is too
     early after a clear, and too late in a topic that was deleted and created again.
+
+    Raises:
+        TopicChanged: The topic was deleted, or created again.
+        UnreachableError: A broker reports an end before one that this process has seen.
     """
-    with call.clients.consumer() as consumer:
-        firsts = _offsets(call, consumer, topic.partitions, OFFSET_BEGINNING)
-        ends = _offsets(call, consumer, topic.partitions, OFFSET_END)
-    return {p: (firsts[p], ends[p]) for p in ends if p in firsts}
+    with call.clients.asker() as asker:
+        firsts = _offsets(call, asker, topic.partitions, OFFSET_BEGINNING)
+        while True:
+            ends = _offsets(call, asker, topic.partitions, OFFSET_END)
+            known = {p: max(first, topic.log.ends.get(p, 0)) for p, first in firsts.items()}
+            if all(ends[p] >= known[p] for p in ends):
+                break
+            error = KafkaError(
+                KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
+            )
+            if _identity(call) != topic.identity:
+                raise TopicChanged(error)
+            if call.is_late:
+                topic.log.ends.clear()  # if records were lost, the next call reads what is left
+            check_unchanged(call, topic, asker, error)
+            call.retry_or_raise("find the ends", error)
+    for p, end in ends.items():
+        topic.log.saw_end(p, end)
+    cleared = topic.log.cleared
+    return {p: (min(max(firsts[p], cleared.get(p, 0)), end), end) for p, end in ends.items()}
 
 
-def _offsets(call: Call, consumer: Consumer, partitions: int, which: int) -> dict[int, int]:
+def _offsets(call: Call, asker: Consumer, partitions: int, which: int) -> dict[int, int]:
     # The admin client has list_offsets for this. But in librdkafka 2.16 that call may follow a null
     # pointer while it looks for the leaders of a topic that the client has not seen. So ask a
     # consumer, which accepts the offsets for beginning and end instead of times.
-    action = "find the ends"
     asked = [TopicPartition(call.topic, p, which) for p in range(partitions)]
     while True:
         try:
-            found = consumer.offsets_for_times(asked, timeout=call.poll_seconds)
+            found = asker.offsets_for_times(asked, timeout=call.poll_seconds)
             failed = next((place.error for place in found if place.error is not None), None)
         except KafkaException as failure:
             failed = failure.args[0]
+        else:
+            # If one leader answers and another does not, the client reports no error. The offsets
+            # that are missing are then the ones that it was asked for, which are negative.
+            if failed is None and not all(place.offset >= 0 for place in found):
+                failed = KafkaError(KafkaError._PARTIAL, "not all partitions have answered")
         if failed is None:
             return {place.partition: place.offset for place in found}
-        if forget_if_gone(call, failed):
-            return {}
-        consumer.poll(0)  # lets the client report what is wrong
-        call.check_credentials(action)
-        if failed.code() != KafkaError._TIMED_OUT:
-            call.pause_or_raise(call.refused(action, failed))
-        elif call.is_late:
-            raise call.unreachable(action, failed)
+        asker.poll(0)  # lets the client report what is wrong
+        call.check_credentials("find the ends")
+        count = count_partitions(call, asker)  # lets the client know new leaders
+        if count != partitions:
+            raise TopicChanged(failed)
+        call.retry_or_raise("find the ends", failed)

@@ -1,0 +1,41 @@
+"""Facts about the log of a topic that this process has seen and that stay true."""
+
+from __future__ import annotations
+
+__all__ = ["LogState"]
+
+
+class LogState:
+    """The facts about one topic. A topic that is deleted and created again starts with new ones.
+
+    Attributes:
+        ends: For each partition, the highest end that this process has seen. A broker that reports
+            a lower one has not caught up, or records were lost.
+        cleared: For each partition, the offset after the newest clear marker that was seen.
+    """
+
+    def __init__(self) -> None:
+        self.ends: dict[int, int] = {}
+        self.cleared: dict[int, int] = {}
+        self._scanned: dict[int, tuple[int, int]] = {}
+
+    def saw_end(self, partition: int, end: int) -> None:
+        """Note that the log reaches up to `end`."""
+        self.ends[partition] = max(end, self.ends.get(partition, 0))
+
+    def saw_marker(self, partition: int, offset: int) -> None:
+        """Note that everything up to the marker at `offset` is cleared."""
+        self.cleared[partition] = max(offset + 1, self.cleared.get(partition, 0))
+
+    def saw_records(self, partition: int, start: int, end: int) -> None:
+        """Note that all markers from `start` to before `end` are known."""
+        low, high = self._scanned.get(partition, (start, start))
+        if start <= high and end >= low:
+            self._scanned[partition] = (min(low, start), max(high, end))
+        elif end - start > high - low:
+            self._scanned[partition] = (start, end)
+
+    def unscanned(self, partition: int, offset: int) -> int:
+        """Return the first offset, from `offset` on, behind which a marker may be unknown."""
+        low, high = self._scanned.get(partition, (0, 0))
+        return high if low <= offset < high else offset
