@@ -201,7 +201,7 @@ def _on_elasticsearch(
     return ElasticsearchChatMessageHistory(
         _INDEX,
         session_id,
-        es_url=servers.address("elasticsearch"),
+        es_url=servers.addresses("elasticsearch"),
         config={"node_class": PreviousMajorNode, **servers.settings("elasticsearch")},
         ttl_ms=ttl_ms,
     )
@@ -215,7 +215,7 @@ def _on_elasticsearch_async(
     return AsyncElasticsearchChatMessageHistory(
         _INDEX,
         session_id,
-        es_url=servers.address("elasticsearch"),
+        es_url=servers.addresses("elasticsearch"),
         config={"node_class": AsyncPreviousMajorNode, **servers.settings("elasticsearch")},
         ttl_ms=ttl_ms,
     )

@@ -93,7 +93,11 @@ def kafka(session_id: str) -> Any:
             "KafkaChatMessageHistory of langchain-community takes no client settings, so it cannot "
             "be measured on a server that needs them"
         )
-    return _kafka_class()(f"peer-{session_id}", servers.address("kafka"))
+    return _kafka_class()(
+        f"peer-{session_id}",
+        servers.address("kafka"),
+        replication_factor=servers.replicas("kafka"),
+    )
 
 
 @cache
@@ -125,7 +129,11 @@ def _kafka_class() -> Any:
                     self.session_id in self.admin_client.list_topics(timeout=_WAIT_SECONDS).topics
                 ):
                     time.sleep(0.01)
-                self.__init__(self.session_id, self.bootstrap_servers)  # type: ignore[misc]
+                self.__init__(  # type: ignore[misc]
+                    self.session_id,
+                    self.bootstrap_servers,
+                    replication_factor=servers.replicas("kafka"),
+                )
                 self.is_cleared = False
             self.add_messages(messages, _WAIT_SECONDS)
 

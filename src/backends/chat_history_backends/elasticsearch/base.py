@@ -40,7 +40,7 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
         *,
         client: C | None = None,
         es_connection: C | None = None,
-        es_url: str | None = None,
+        es_url: str | Sequence[str] | None = None,
         es_cloud_id: str | None = None,
         es_user: str | None = None,
         es_api_key: str | None = None,

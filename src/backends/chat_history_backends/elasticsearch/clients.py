@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -89,7 +89,7 @@ def _compatible_with_8(headers: HttpHeaders | None) -> HttpHeaders | None:
 
 def client_settings(
     *,
-    es_url: str | None,
+    es_url: str | Sequence[str] | None,
     es_cloud_id: str | None,
     es_user: str | None,
     es_password: str | None,
@@ -106,7 +106,8 @@ def client_settings(
         raise ValueError(
             "name the server exactly once: as client (or es_connection), es_url or es_cloud_id"
         )
-    address = {"hosts": [es_url]} if es_url is not None else {"cloud_id": es_cloud_id}
+    hosts = [es_url] if isinstance(es_url, str) else es_url
+    address = {"cloud_id": es_cloud_id} if hosts is None else {"hosts": [*hosts]}
     credentials: dict[str, Any] = {}
     if es_api_key is not None:
         credentials["api_key"] = es_api_key

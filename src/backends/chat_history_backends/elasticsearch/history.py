@@ -47,7 +47,7 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
         session_id: Any string.
         client: A client to use, which the history does not close. `es_connection` is the same
             argument.
-        es_url: The URL of a server, instead of a client.
+        es_url: The URL of a server, or the URLs of the nodes of a cluster, instead of a client.
         es_cloud_id: A deployment of Elastic Cloud, instead of a URL.
         es_user: The user name; needs `es_password`.
         es_api_key: An API key, instead of user name and password.

@@ -142,6 +142,8 @@ class Cluster(Server):
 
     def resume(self) -> None:
         _each(self._nodes, Node.resume)
+        if len(self._connected()) == len(self._nodes):
+            self.wait_until_healthy(READY_SECONDS)  # the members elect leaders first
 
     def kill(self) -> None:
         _each(self._nodes, Node.kill)

@@ -44,17 +44,17 @@ def client_of(address: str, node_class: type | None = None) -> Elasticsearch:
     """Return the client of this process for a server.
 
     Args:
-        address: The URL of the server.
+        address: The URL of the server; those of a cluster are separated by commas.
         node_class: The class of connections. None for the default of the client.
     """
-    return Elasticsearch(address, **_arguments(node_class))
+    return Elasticsearch(servers.separate(address), **_arguments(node_class))
 
 
 async def async_client_of(address: str, node_class: type | None = None) -> AsyncElasticsearch:
     """Return the client of the running event loop for a server. It is closed with the loop.
 
     Args:
-        address: The URL of the server.
+        address: The URL of the server; those of a cluster are separated by commas.
         node_class: The class of connections. None for the default of the client.
     """
     key = (asyncio.get_running_loop(), address, node_class)
@@ -67,7 +67,7 @@ async def async_client_of(address: str, node_class: type | None = None) -> Async
 async def _keep(key: tuple[Loop, str, type | None]) -> AsyncGenerator[AsyncElasticsearch, None]:
     """Keep a client until the loop ends, which then closes this generator."""
     _, address, node_class = key
-    async with AsyncElasticsearch(address, **_arguments(node_class)) as client:
+    async with AsyncElasticsearch(servers.separate(address), **_arguments(node_class)) as client:
         try:
             yield client
         finally:

@@ -155,7 +155,7 @@ class KafkaFloor:
     def _find(self) -> _Offsets:
         """Create the topic, or find the offsets of the records that another process has written."""
         (made,) = self._clients.admin.create_topics(
-            [NewTopic(self._topic, 1, 1)], operation_timeout=_WAIT_SECONDS
+            [NewTopic(self._topic, 1, servers.replicas("kafka"))], operation_timeout=_WAIT_SECONDS
         ).values()
         try:
             made.result(_WAIT_SECONDS)
