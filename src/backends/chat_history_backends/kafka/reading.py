@@ -216,6 +216,8 @@ class _Scan:
                 self._finish(p, self.ends[p])
             else:
                 self.stall(p)
+        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            pass  # about the group that the client has to name, and never uses
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             # A clear or the retention removed records that were not read yet, or the log was cut.
             raise TopicChanged(error)

@@ -377,5 +377,6 @@ class _Log:
         """Take one line, as librdkafka's Python binding calls `logging.Logger.log`."""
         if arguments:
             self._sender.note_log(str(arguments[0]), str(arguments[-1]))
-        if level >= self._level:
+        # The calls that a failure for good concerns raise it, or are repeated.
+        if level >= self._level and "FATAL" not in arguments:
             self._logger.log(level, text, *arguments)

@@ -72,7 +72,6 @@ def check_fit(call: Call, topic: Topic) -> Topic:
         return topic
     # Perhaps somebody has changed it since it was looked up.
     forget(call)
-    call.clients.descriptions.pop(call.topic, None)
     found = find(call) or topic
     fault = _fault(call, found, _described(call))
     if fault is None:

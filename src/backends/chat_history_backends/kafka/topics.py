@@ -299,6 +299,7 @@ def _created(
 def forget(call: Call) -> None:
     """Look the topic up again when it is next needed."""
     call.clients.topics.pop(call.topic, None)
+    call.clients.descriptions.pop(call.topic, None)
 
 
 def forget_if_gone(call: Call, error: KafkaError) -> bool:

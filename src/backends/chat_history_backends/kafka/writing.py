@@ -135,6 +135,8 @@ class Adding:
 
     def finish(self) -> None:
         """Raise an error unless every message was acknowledged."""
+        if any(outcome is not Delivery.STORED for outcome in self._outcomes):
+            forget(self._call)  # the next add looks at the settings and rights first
         check_delivered(self._call, self._outcomes)
 
 
