@@ -7,6 +7,7 @@ an error calls not stored. It removes them, so that they do not make later passe
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -16,6 +17,10 @@ from chat_history_conformance.campaign.recording import Operation
 from chat_history_conformance.campaign.verdict import quoted
 
 __all__ = ["inspect_sightings"]
+
+
+_NEVER = sys.float_info.max
+"""A time after all times that are known."""
 
 
 class _Fronts:
@@ -97,7 +102,7 @@ class _Inspector:
         latest = self.conversation.latest
         while self.waiting and self.began[self.waiting[-1]] <= time:
             self.in_flight.add(self.waiting.pop())
-        self.in_flight -= {text for text in self.in_flight if latest[text] <= time}
+        self.in_flight -= {text for text in self.in_flight if latest[text] <= min(time, _NEVER)}
 
     def _note(self, texts: Iterable[str], time: float, operation: Operation) -> None:
         for text in texts:
