@@ -11,7 +11,13 @@ import math
 from dataclasses import replace
 from random import Random
 
-from chat_history_conformance.campaign.recording import Meta, Operation, OperationError, Recording
+from chat_history_conformance.campaign.recording import (
+    NO_END,
+    Meta,
+    Operation,
+    OperationError,
+    Recording,
+)
 
 UNKNOWN = OperationError("ConnectionError", "outcome unknown", True)
 
@@ -142,3 +148,99 @@ class _Search:
         if call.kind == "clear":
             return ()
         return state if shown(state, call) == call.messages else None
+
+
+def mutated(random: Random, recording: Recording) -> Recording:
+    """Return a recording with one change that a broken history could make.
+
+    The change drops, doubles, swaps, brings back or hides messages; sometimes nothing is changed.
+    """
+    final = list(recording.final["s"])
+    operations = list(recording.operations)
+    added = [text for one in operations if one.kind == "add" for text in one.messages]
+    places = [
+        place
+        for place, one in enumerate(operations)
+        if one.kind in ("read", "last") and one.messages
+    ]
+    change = random.choice(["drop", "double", "swap", "swap here", "back", "hide", "empty", "cut"])
+    if change == "drop" and added:
+        gone = random.choice(added)
+        final = [text for text in final if text != gone]
+        for place in places:
+            kept = tuple(text for text in operations[place].messages if text != gone)
+            operations[place] = replace(operations[place], messages=kept)
+    elif change == "double" and final:
+        final.insert(random.randrange(len(final) + 1), random.choice(final))
+    elif change in ("swap", "swap here") and len(final) > 1:
+        number = random.randrange(len(final) - 1)
+        other = {final[number]: final[number + 1], final[number + 1]: final[number]}
+        final = [other.get(text, text) for text in final]
+        for place in places if change == "swap" else ():
+            texts = operations[place].messages
+            if other.keys() <= set(texts):
+                swapped = tuple(other.get(text, text) for text in texts)
+                operations[place] = replace(operations[place], messages=swapped)
+    elif change == "back":
+        missing = [text for text in added if text not in final]
+        if missing:
+            final.insert(random.randrange(len(final) + 1), random.choice(missing))
+    elif change in ("hide", "empty") and places:
+        place = random.choice(places)
+        texts = operations[place].messages
+        number = random.randrange(len(texts))
+        kept = texts[:number] + texts[number + 1 :] if change == "hide" else ()
+        operations[place] = replace(operations[place], messages=kept)
+    elif change == "cut" and final:
+        del final[random.randrange(len(final))]
+    return replace(recording, operations=tuple(operations), final={"s": tuple(final)})
+
+
+def consumption(random: Random) -> Recording:
+    """Return the recording of right consuming reads: at least once, in order, nothing skipped."""
+    operations: list[Operation] = []
+    state: list[str] = []
+    position, now = 0, 0.0
+    for number in range(random.randint(3, 25)):
+        now += random.choice([1.0, 2.0])
+        what = random.random()
+        if what < 0.35:
+            texts = tuple(f"m{number}-{index}" for index in range(random.randint(1, 3)))
+            error = UNKNOWN if random.random() < 0.2 else None
+            stored = texts[: random.randint(0, len(texts))] if error else texts
+            state += stored
+            operations.append(
+                Operation("add", "w", "p", "s", "sync", now, now + 0.5, texts, error=error)
+            )
+        elif what < 0.42:
+            state.clear()
+            position = 0
+            operations.append(Operation("clear", "c", "p", "s", "sync", now, now + 0.5))
+        elif what < 0.6:
+            operations.append(
+                Operation("read", "r", "p", "s", "sync", now, now + 0.5, tuple(state))
+            )
+        else:
+            count = random.randint(1, 3)
+            got = tuple(state[position : position + count])
+            fate = random.random()
+            call = Operation("consume", "k", "p", "s", "sync", now, now + 0.5, count=count)
+            if fate < 0.1:  # It raises and has consumed nothing.
+                call = replace(call, error=UNKNOWN)
+            elif fate < 0.2:  # It raises and hands its messages over.
+                call = replace(call, error=replace(UNKNOWN, messages=got))
+                position += random.choice([0, len(got)])
+            elif fate < 0.25:  # Its process dies.
+                call = replace(call, error=OperationError(NO_END, "", True))
+                position += random.choice([0, len(got)])
+            elif fate < 0.35:  # Another consumer overlaps, and both get the messages.
+                operations.append(replace(call, client="l", began=now + 0.2, messages=got))
+                call = replace(call, messages=got)
+                position += len(got)
+            else:
+                call = replace(call, messages=got)
+                position += len(got)
+            operations.append(call)
+    final = {"s": tuple(state)} if random.random() < 0.7 else {}
+    ordered = tuple(sorted(operations, key=lambda call: (call.began, call.ended)))
+    return Recording(Meta(), ordered, final=final)

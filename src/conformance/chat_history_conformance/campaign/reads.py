@@ -166,7 +166,7 @@ def judge_reads(conversation: Conversation, epochs: Epochs) -> None:
     fine: list[tuple[float, Epoch, Look]] = []
     for epoch in epochs.all:
         fine += _judge_in_epoch(conversation, epoch, bounds[id(epoch)])
-        _judge_batches(conversation, epoch)
+        _judge_batches(conversation, epoch, bounds[id(epoch)][0])
     items = _items(conversation, epochs, bounds)
     _judge_across(conversation, fine, items, bounds)
     _judge_empty(conversation, epochs, items)
@@ -190,26 +190,43 @@ def _judge_in_epoch(
     return fine
 
 
-def _judge_batches(conversation: Conversation, epoch: Epoch) -> None:
-    """Report reads that show a message of a batch, but not one after it that is stored too."""
+def _judge_batches(conversation: Conversation, epoch: Epoch, high: float) -> None:
+    """Report reads that show a part of a batch which no clear can have left.
+
+    A clear removes the front of a batch, or all of it. `high` is the latest time at which the
+    epoch began.
+    """
     shown = set(epoch.messages) | conversation.excused
     reported: set[int] = set()
     for place, text in enumerate(epoch.messages):
         message = conversation.messages[text]
-        following = message.add.messages[message.index + 1 :]
-        if epoch.final or not message.promised or shown.issuperset(following):
+        if epoch.final or not message.promised or shown.issuperset(message.add.messages):
             continue
-        hidden = [other for other in following if other not in shown]
+        hidden = _hidden(conversation, message, shown, high, epoch.open_start)
         for look, end in epoch.looks:
-            hides = place < end and message.ended < look.began and look.shape != "oldest"
-            if hides and id(look) not in reported:
+            sure = hidden if message.ended < look.began and look.shape != "oldest" else hidden[:1]
+            names = [name for names in sure for name in names]
+            if place < end and names and id(look) not in reported:
                 reported.add(id(look))
                 conversation.report(
                     "wrong_read",
-                    f"the read shows {quoted([text])} but not {quoted(hidden)} of the same add",
+                    f"the read shows {quoted([text])} but not {quoted(names)} of the same add",
                     [message.add, look.operation],
                     look.operation.ended,
                 )
+
+
+def _hidden(
+    conversation: Conversation, message: Message, shown: set[str], high: float, is_open: bool
+) -> tuple[list[str], list[str]]:
+    """Return the messages before and after one in its batch that are not shown and should be."""
+    batch, index = message.add.messages, message.index
+    if is_open or conversation.undone:
+        removed = message.began <= high
+    else:
+        removed = conversation.clears.between(message.began, high)
+    before = [] if removed else [name for name in batch[:index] if name not in shown]
+    return before, [name for name in batch[index + 1 :] if name not in shown]
 
 
 def _report_stale(conversation: Conversation, epoch: Epoch, look: Look, end: int) -> None:
