@@ -484,6 +484,17 @@ def test_a_defect_carries_the_operations_that_prove_it() -> None:
     assert (defect.session, defect.at) == ("s", 6)
 
 
+def test_a_consuming_read_is_shown_as_it_was_recorded() -> None:
+    delivered = consume(5, 6, "z b")
+    verdict = check(recorded(*A_B, delivered, consume(7, 8, "a b"), final="a b"))
+    assert [defect.kind for defect in verdict.defects] == [
+        "foreign",
+        "out_of_order",
+        "doubled_consume",
+    ]
+    assert all(delivered in defect.operations for defect in verdict.defects)
+
+
 def test_all_kinds_are_counted_and_zero_is_shown() -> None:
     verdict = check(recorded(*A_B, final="b"))
     assert verdict.counts == {**dict.fromkeys(KINDS, 0), "lost": 1}
@@ -510,6 +521,20 @@ def test_the_figures_count_calls_messages_and_errors() -> None:
 def test_one_text_added_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'a' is added twice to session 's'\. Give each message"):
         check(recorded(add(1, 2, "a"), add(3, 4, "a")))
+
+
+def test_a_doubled_message_is_reported_once_whatever_the_reads_show_of_it() -> None:
+    recording = recorded(
+        add(1, 2, "a b"),
+        add(3, 4, "c"),
+        read(4.5, 4.6, "a b c"),
+        last(5, 6, "b c a", 3),
+        consume(7, 8, "a b c a"),
+        consume(9, 10, "a"),
+        final="a b c a d",
+    )
+    doubled = ("doubled", "'a' was added once and is stored 2 times")
+    assert found(recording) == [("foreign", "'d' was never added"), doubled][::-1]
 
 
 def test_one_stale_read_does_not_hide_another() -> None:

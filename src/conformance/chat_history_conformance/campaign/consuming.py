@@ -86,13 +86,12 @@ def _judge_inside(conversation: Conversation, epochs: Epochs, calls: Sequence[Op
         for one, other in pairwise(call.messages):
             seen.add(one)
             if other in seen:
-                if other not in conversation.doubled:
-                    conversation.report(
-                        "doubled_consume",
-                        f"{quoted([other])} was delivered twice by one call",
-                        [conversation.messages[other].add, call],
-                        call.ended,
-                    )
+                conversation.report(
+                    "doubled_consume",
+                    f"{quoted([other])} was delivered twice by one call",
+                    [conversation.messages[other].add, call],
+                    call.ended,
+                )
             elif _precedes(conversation, epochs, other, one):
                 conversation.report(
                     "out_of_order",
@@ -159,7 +158,7 @@ def _judge_repeats(conversation: Conversation, deliveries: _Deliveries) -> None:
         for text in call.messages:
             before = delivered.get(text)
             delivered[text] = call
-            if before is None or text in conversation.doubled or before.ended >= call.began:
+            if before is None or before.ended >= call.began:
                 continue
             raised = bool(deliveries.raised) and deliveries.raised[0] <= call.ended
             overlapped = id(before) in deliveries.overlapped or id(call) in deliveries.overlapped

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
 
@@ -101,6 +101,8 @@ class Conversation:
         clears: the clears that may have taken effect.
         denied: the clears whose errors say that nothing was removed.
         undone: whether the declaration allows that a fault undoes a clear.
+        consumes: the consuming reads without the messages that other defects explain.
+        recorded_consumes: the consuming reads as they were recorded.
         excused: messages that other defects explain. No read has to show them.
     """
 
@@ -112,6 +114,7 @@ class Conversation:
     looks: list[Look] = field(default_factory=list)
     final: Look | None = None
     consumes: list[Operation] = field(default_factory=list)
+    recorded_consumes: tuple[Operation, ...] = ()
     undone: bool = False
     excused: set[str] = field(default_factory=set)
     doubled: set[str] = field(default_factory=set)
@@ -121,9 +124,28 @@ class Conversation:
         self, kind: DefectKind, text: str, operations: Iterable[Operation], at: float
     ) -> None:
         """Add a defect. The operations that prove it are put in the order of their beginnings."""
-        unique = list(dict.fromkeys(operations))
+        recorded = {_place(one): one for one in self.recorded_consumes}
+        unique = list(dict.fromkeys(recorded.get(_place(one), one) for one in operations))
         proof = tuple(sorted(unique, key=lambda one: (one.began, one.ended)))
         self.defects.append(Defect(kind, self.name, text, proof, at))
+
+    def excuse(self, texts: Iterable[str]) -> None:
+        """Remove messages from all reads, because other defects explain what they show of them."""
+        gone = set(texts)
+        self.excused |= gone
+        if not gone:
+            return
+        for look in self.all_looks:
+            if not gone.isdisjoint(look.messages):
+                look.messages = tuple(text for text in look.messages if text not in gone)
+                if not look.messages and look.shape == "whole" and not look.final:
+                    look.shape = "oldest"  # It does not show that the session was empty.
+        self.consumes = [
+            call
+            if gone.isdisjoint(call.messages)
+            else replace(call, messages=tuple(text for text in call.messages if text not in gone))
+            for call in self.consumes
+        ]
 
     @property
     def all_looks(self) -> list[Look]:
@@ -162,7 +184,12 @@ def _conversation(name: str, operations: list[Operation], undone: bool) -> Conve
     reads = [op for op in operations if op.kind in ("read", "last") and not op.error]
     one.looks = sorted(map(_look, reads), key=lambda look: look.ended)
     one.consumes = [op for op in operations if op.kind == "consume"]
+    one.recorded_consumes = tuple(one.consumes)
     return one
+
+
+def _place(call: Operation) -> tuple[str, str, str, float, float]:
+    return call.kind, call.process, call.client, call.began, call.ended
 
 
 def _denies(operation: Operation) -> bool:

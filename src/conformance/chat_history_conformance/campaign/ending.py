@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import replace
 
 from chat_history_conformance.campaign.conversation import Conversation, Message
 from chat_history_conformance.campaign.recording import Operation
@@ -23,7 +22,7 @@ def judge_ending(conversation: Conversation) -> None:
     final = conversation.final
     if final is None:
         return
-    missing = set(conversation.messages).difference(final.messages)
+    missing = set(conversation.messages).difference(final.messages, conversation.excused)
     seen = _last_seen(conversation, missing)
     high = math.inf
     if not conversation.undone:
@@ -53,7 +52,7 @@ def judge_ending(conversation: Conversation) -> None:
             [conversation.messages[texts[0]].add, clear, final.operation],
             final.operation.ended,
         )
-    _excuse(conversation, gone)
+    conversation.excuse(gone)
 
 
 def _last_seen(conversation: Conversation, missing: set[str]) -> dict[str, Operation]:
@@ -96,22 +95,3 @@ def _report(conversation: Conversation, message: Message, seen: Operation | None
         conversation.report(
             "wrong_read", f"{name} was read and is not stored at the end", proof, at
         )
-
-
-def _excuse(conversation: Conversation, texts: list[str]) -> None:
-    """Remove messages from all reads, because they are reported."""
-    gone = set(texts)
-    conversation.excused |= gone
-    if not gone:
-        return
-    for look in conversation.looks:
-        if not gone.isdisjoint(look.messages):
-            look.messages = tuple(text for text in look.messages if text not in gone)
-            if not look.messages and look.shape == "whole":
-                look.shape = "oldest"
-    conversation.consumes = [
-        call
-        if gone.isdisjoint(call.messages)
-        else replace(call, messages=tuple(text for text in call.messages if text not in gone))
-        for call in conversation.consumes
-    ]

@@ -214,6 +214,7 @@ def inspect_sightings(conversation: Conversation, elsewhere: Mapping[str, str]) 
         else:
             consumes.append(inspector.consume(call))
     conversation.consumes = sorted(consumes, key=lambda one: (one.began, one.ended))
+    conversation.excuse(conversation.doubled)
     inspector.report_denied()
     _report_too_many(conversation)
 
