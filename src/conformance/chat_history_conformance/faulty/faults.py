@@ -173,6 +173,8 @@ class NeverReconnects(_Served):
 class SentByAThread(_Served):
     """Sends messages from a thread that drops those that fail; only reads wait for the thread."""
 
+    answer_seconds = 0.15
+
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
         self._waiting: queue.Queue[Sequence[str]] = queue.Queue()
@@ -204,6 +206,7 @@ class SentByAThread(_Served):
 class SentAgainAfterReconnecting(_Served):
     """Sends the last batch again after an error, although it may be stored already."""
 
+    answer_seconds = 0.15
     _last: Sequence[str] = ()
     _failed = False
 
