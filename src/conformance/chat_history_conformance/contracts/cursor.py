@@ -21,7 +21,9 @@ from chat_history_conformance.diagnosis.script_claims import (
     deliver_all,
     deliver_once,
 )
+from chat_history_conformance.diagnosis.script_outcomes import wrong_consumption
 from chat_history_conformance.execution.session import Handle, Session
+from chat_history_conformance.execution.traffic import adds, reads, rest, settled, traffic
 
 Batches = list[list[BaseMessage]]
 Turn = tuple[list[BaseMessage], int, int]
@@ -433,3 +435,86 @@ def overlapping_reads_share_the_messages(s: Session, program: tuple[int, list[in
         expected=["each message once"],
         returned=[f"delivered again: {', '.join(twice)}"],
     )
+
+
+_READERS = 6
+"""Sessions that are read at the same time, so that a stall meets a read at any of its steps."""
+_STALLS = (0.21, 0.34, 0.55)
+"""Seconds between the stalls of the server."""
+_STALL_SECONDS = 2.6
+"""Seconds of a stall. It is longer than the time bound of the reads."""
+_BATCH = 40
+_READ_SECONDS = 1.0
+_RULE_OF_FAULTS = (
+    "The reads, and those after the faults, deliver each stored message, in order. A read that "
+    "raises has consumed nothing; or its position may have moved, and then its error has the "
+    "messages in `messages`, and not `outcome_unknown = False`. Only such messages, and those "
+    "after them, may be delivered again."
+)
+
+
+def _consume_during(s: Session, faults: Callable[[], None], *, elsewhere: bool) -> None:
+    """Consume several sessions message by message, and add to them, while faults happen."""
+    names = [f"{{nonce}}-{number}" for number in range(_READERS)]
+    readers = [s.open(name, in_second_process=elsewhere) for name in names]
+    writers = [s.open(name, in_second_process=elsewhere) for name in names]
+    streams = [reads(reader, CONSUMED, 1, _READ_SECONDS, pause=0.0) for reader in readers]
+    # More is added than the reads can consume, so that each of them moves the position.
+    adding = [adds(writer, "m", size=_BATCH, pause=0.1) for writer in writers]
+    with traffic(s, [*streams, *adding]) as seen:
+        faults()
+    for stream, reader in zip(streams, readers, strict=True):
+        left = rest(s, reader, CONSUMED, None, None)
+        whole = settled(s, reader)
+        seen.claim_none(wrong_consumption, seen.seen[stream], left, whole)
+
+
+@contract(
+    "cursor.stalls_skip_nothing",
+    since="0.2",
+    rule="The server stalls for longer than the time bound of consuming reads, several times, "
+    f"while sessions are read message by message and messages are added. {_RULE_OF_FAULTS}",
+    source="convention: a message that was not delivered was not consumed; a caller that catches "
+    "an error reads again",
+    cause="The read moves the position, the answer to that does not come in time, and the read "
+    "raises without the messages. When the server goes on, it moves the position.",
+    remedy="Move the position as the last step. If its outcome is unknown, put the messages into "
+    "the error as `messages`, or find out the outcome before the next read.",
+    seen="chat-history-conformance 0.1.0, kafka/history.py _consume: the position is sent, the "
+    "broker stalls, the read raises, and the next read gives []",
+    needs=("faults", CONSUMED, "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def consuming_reads_skip_nothing_if_the_server_stalls(s: Session, _: None) -> None:
+    def faults() -> None:
+        for seconds in _STALLS:
+            s.sleep(seconds)
+            s.server.pause()
+            s.sleep(_STALL_SECONDS)
+            s.server.resume()
+
+    _consume_during(s, faults, elsewhere=False)
+
+
+@contract(
+    "cursor.restarts_skip_nothing",
+    since="0.2",
+    rule="The server is killed, shut down and started again while sessions are read message by "
+    f"message and messages are added. {_RULE_OF_FAULTS}",
+    source="convention: a message that was not delivered was not consumed; the position outlives "
+    "the server's restart as the messages do",
+    cause="The position is kept in the memory of the server or of a client. Or it is stored from "
+    "time to time. Or a new connection begins at the first message.",
+    remedy="Store the position as safely as the messages, before the read returns.",
+    seen="convention: a position that is lost in a crash delivers the whole conversation again",
+    needs=("faults", CONSUMED, "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def consuming_reads_skip_nothing_if_the_server_restarts(s: Session, _: None) -> None:
+    def faults() -> None:
+        for end in (s.server.kill, s.server.shut_down, s.server.kill):
+            end()
+            s.server.restart()
+            s.sleep(0.7)
+
+    _consume_during(s, faults, elsewhere=True)

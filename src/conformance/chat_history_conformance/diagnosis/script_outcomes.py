@@ -9,6 +9,7 @@ from typing import Any
 
 from chat_history_conformance.diagnosis.script_claims import contents
 from chat_history_conformance.diagnosis.script_helpers import kept, unsure
+from chat_history_conformance.diagnosis.script_traffic import Problem, shown
 
 __all__ = [
     "consumed_by",
@@ -21,6 +22,7 @@ __all__ = [
     "repeat_nothing",
     "skip_nothing",
     "sort_out",
+    "wrong_consumption",
 ]
 
 denied: list[str] = []  # contents of which the error of the add says that they are not stored
@@ -82,11 +84,12 @@ def skip_nothing(reads: Iterable[tuple[list[str], bool]], conversation: list[str
 
     A read may begin before the end of the one before it.
     """
+    places = {text: place for place, text in enumerate(conversation)}
     reached = 0
     for texts, _ in reads:
         if not texts:
             continue
-        start = conversation.index(texts[0]) if texts[0] in conversation else -1
+        start = places.get(texts[0], -1)
         if not 0 <= start <= reached or texts != conversation[start : start + len(texts)]:
             return False
         reached = max(reached, start + len(texts))
@@ -106,3 +109,28 @@ def repeat_nothing(reads: Iterable[tuple[list[str], bool]]) -> bool:
             return True
         returned.update(texts)
     return True
+
+
+def wrong_consumption(lane: Iterable[Any], rest: Iterable[Any], whole: Iterable[Any]) -> Problem:
+    """Check that the consuming reads of one reader skipped and repeated nothing.
+
+    Args:
+        lane: The reads during the faults, as `drivers.repeating.Seen` recorded them.
+        rest: The messages of the reads afterwards.
+        whole: The whole conversation.
+    """
+    reads = [
+        (list(seen.texts), False) if seen.error is None else consumed_by((), seen.error)
+        for seen in lane
+    ]
+    reads.append((contents(rest), False))
+    conversation = contents(whole)
+    if not skip_nothing(reads, conversation):
+        came = {text for texts, _ in reads for text in texts}
+        if lost := [text for text in conversation if text not in came]:
+            number = f"{len(lost)} of {len(conversation)}"
+            return "lost", f"consuming reads skipped {number} messages: {shown(lost)}"
+        return "reordered", "consuming reads did not go on where the ones before them ended"
+    if not repeat_nothing(reads):
+        return "duplicated", "consuming reads delivered messages again that a read had returned"
+    return None

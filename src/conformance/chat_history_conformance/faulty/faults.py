@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 class _Served(ServedChatMessageHistory):
-    """The control: a correct history on the server that the run started."""
+    """The control, but without patience: each error of a connection is raised at once."""
+
+    patience_seconds: ClassVar[float] = 0.0
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id, servers.address(SERVED))
@@ -173,8 +175,6 @@ class NeverReconnects(_Served):
 class SentByAThread(_Served):
     """Sends messages from a thread that drops those that fail; only reads wait for the thread."""
 
-    answer_seconds = 0.15
-
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
         self._waiting: queue.Queue[Sequence[str]] = queue.Queue()
@@ -206,7 +206,6 @@ class SentByAThread(_Served):
 class SentAgainAfterReconnecting(_Served):
     """Sends the last batch again after an error, although it may be stored already."""
 
-    answer_seconds = 0.15
     _last: Sequence[str] = ()
     _failed = False
 

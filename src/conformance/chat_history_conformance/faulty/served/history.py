@@ -20,8 +20,6 @@ __all__ = ["ServedChatMessageHistory", "ServedError"]
 
 _LEAST_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
-_RESETS = 3
-"""Closed connections after which a request is not repeated."""
 
 
 class ServedError(ConnectionError):
@@ -48,6 +46,9 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
 
     answer_seconds: ClassVar[float | None] = 2.0
     """Timeout of one request in seconds; None waits for ever."""
+
+    patience_seconds: ClassVar[float] = 2.0
+    """Seconds for which a request is repeated while no server is running."""
 
     def __init__(self, session_id: str, address: str) -> None:
         super().__init__()
@@ -226,7 +227,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
             ServedError: There was no answer in time, or it is a refusal.
         """
         line = json.dumps({**request, "session": self.session_id}).encode("ascii") + b"\n"
-        left, sent, resets = _countdown(seconds), False, 0
+        left, sent, started = _countdown(seconds), False, time.monotonic()
         while True:
             try:
                 answer = self._exchange(line, left)
@@ -234,8 +235,9 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
                     raise BlockingIOError("the server is busy")
             except OSError as error:
                 sent = sent or not isinstance(error, (ConnectionRefusedError, BlockingIOError))
-                resets += isinstance(error, ConnectionResetError)
-                if isinstance(error, TimeoutError) or resets > _RESETS or not _pause(left):
+                impatient = time.monotonic() - started >= self.patience_seconds
+                impatient = impatient and not isinstance(error, BlockingIOError)
+                if isinstance(error, TimeoutError) or impatient or not _pause(left):
                     failure = ServedError(
                         f"{request['do']} of session {self.session_id!r}: the server at "
                         f"{self.address} did not answer ({type(error).__name__}: {error}). Is it "

@@ -22,7 +22,7 @@ from typing import Any
 __all__ = ["Handler", "Service", "Store"]
 
 _LAZY_SECONDS = 0.5
-_BUSY_SECONDS = 0.4
+_BUSY_SECONDS = 0.15
 """Time for which the server is busy after its start."""
 
 _SCHEMA = """

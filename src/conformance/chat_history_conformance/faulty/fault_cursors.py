@@ -1,0 +1,98 @@
+"""Broken histories whose consuming reads skip or repeat messages when their server fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from langchain_core.messages import BaseMessage
+
+from chat_history_conformance import servers
+from chat_history_conformance.faulty import INVENTED, faulty
+from chat_history_conformance.faulty.served import SERVED, ServedChatMessageHistory, ServedError
+from chat_history_conformance.results.model import Kind
+
+
+def _broken(id: str, *, breaks: str, kind: Kind, seen: str = INVENTED) -> Callable[[Any], Any]:
+    return faulty(id, breaks=breaks, kind=kind, seen=seen, control="served")
+
+
+class _Served(ServedChatMessageHistory):
+    """The control, with time-outs that are shorter than a stall."""
+
+    answer_seconds: ClassVar[float | None] = 0.6
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id, servers.address(SERVED))
+
+
+@_broken(
+    "cursor.moved_and_raised",
+    breaks="cursor.stalls_skip_nothing",
+    kind="lost",
+    seen="chat-history-conformance 0.1.0, kafka/history.py _consume: a read that raises may have "
+    "moved the position",
+)
+class MovedAndRaised(_Served):
+    """Moves the position, and raises without the messages if no answer to that comes."""
+
+    def _consume(
+        self, start: int, records: Sequence[tuple[int, str]], messages: list[BaseMessage]
+    ) -> bool:
+        try:
+            return super()._consume(start, records, messages)
+        except ServedError as error:
+            error.messages = ()
+            raise
+
+
+@_broken("cursor.start_after_a_time_out", breaks="cursor.stalls_skip_nothing", kind="duplicated")
+class StartAfterATimeOut(_Served):
+    """Begins at the first message again after a read that failed, as a new consumer might."""
+
+    _failed = False
+
+    def _complete(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        if "unconsumed" not in request:
+            return super()._complete(request, seconds)
+        try:
+            answer = super()._complete({**request, "unconsumed": not self._failed}, seconds)
+        except ServedError:
+            self._failed = True
+            raise
+        self._failed = False
+        return answer
+
+
+@_broken("cursor.move_lost", breaks="cursor.restarts_skip_nothing", kind="duplicated")
+class MoveLost(_Served):
+    """Returns the messages although the request that moves the position failed."""
+
+    patience_seconds: ClassVar[float] = 0.0
+
+    def _consume(
+        self, start: int, records: Sequence[tuple[int, str]], messages: list[BaseMessage]
+    ) -> bool:
+        with contextlib.suppress(ServedError):
+            return super()._consume(start, records, messages)
+        return True
+
+
+@_broken("cursor.moved_by_a_lost_answer", breaks="cursor.restarts_skip_nothing", kind="lost")
+class MovedByALostAnswer(_Served):
+    """Moves the position before it fetches the messages."""
+
+    patience_seconds: ClassVar[float] = 0.0
+
+    def _consume(
+        self, start: int, records: Sequence[tuple[int, str]], messages: list[BaseMessage]
+    ) -> bool:
+        try:
+            moved = super()._consume(start, records, messages)
+        except ServedError as error:
+            error.messages = ()
+            raise
+        if moved:
+            self._records(0, self.answer_seconds)
+        return moved
