@@ -439,10 +439,11 @@ def overlapping_reads_share_the_messages(s: Session, program: tuple[int, list[in
 
 _READERS = 6
 """Sessions that are read at the same time, so that a stall meets a read at any of its steps."""
-_STALLS = (0.21, 0.34, 0.55)
+_STALLS = (0.31, 0.74, 0.95, 0.43, 0.62)
 """Seconds between the stalls of the server."""
-_STALL_SECONDS = 2.6
-"""Seconds of a stall. It is longer than the time bound of the reads."""
+_STALL_SECONDS = 1.5
+"""Seconds of a stall, longer than the time bound of the reads."""
+_BACKLOG = 200
 _BATCH = 40
 _READ_SECONDS = 1.0
 _RULE_OF_FAULTS = (
@@ -458,6 +459,9 @@ def _consume_during(s: Session, faults: Callable[[], None], *, elsewhere: bool) 
     names = [f"{{nonce}}-{number}" for number in range(_READERS)]
     readers = [s.open(name, in_second_process=elsewhere) for name in names]
     writers = [s.open(name, in_second_process=elsewhere) for name in names]
+    for reader in readers:
+        reader.add([HumanMessage(f"first{number}") for number in range(_BACKLOG)])
+        reader.bounded(CONSUMED, 1, None)
     streams = [reads(reader, CONSUMED, 1, _READ_SECONDS, pause=0.0) for reader in readers]
     # More is added than the reads can consume, so that each of them moves the position.
     adding = [adds(writer, "m", size=_BATCH, pause=0.1) for writer in writers]
@@ -466,7 +470,7 @@ def _consume_during(s: Session, faults: Callable[[], None], *, elsewhere: bool) 
     for stream, reader in zip(streams, readers, strict=True):
         left = rest(s, reader, CONSUMED, None, None)
         whole = settled(s, reader)
-        seen.claim_none(wrong_consumption, seen.seen[stream], left, whole)
+        seen.claim_none(wrong_consumption, ["first0"], seen.seen[stream], left, whole)
 
 
 @contract(

@@ -111,19 +111,19 @@ def repeat_nothing(reads: Iterable[tuple[list[str], bool]]) -> bool:
     return True
 
 
-def wrong_consumption(lane: Iterable[Any], rest: Iterable[Any], whole: Iterable[Any]) -> Problem:
+def wrong_consumption(
+    before: list[str], lane: Iterable[Any], rest: Iterable[Any], whole: Iterable[Any]
+) -> Problem:
     """Check that the consuming reads of one reader skipped and repeated nothing.
 
     Args:
+        before: The contents that were consumed before the faults.
         lane: The reads during the faults, as `drivers.repeating.Seen` recorded them.
         rest: The messages of the reads afterwards.
         whole: The whole conversation.
     """
-    reads = [
-        (list(seen.texts), False) if seen.error is None else consumed_by((), seen.error)
-        for seen in lane
-    ]
-    reads.append((contents(rest), False))
+    during = [consumed_by(seen.texts, seen.error) for seen in lane]
+    reads = [(before, False), *during, (contents(rest), False)]
     conversation = contents(whole)
     if not skip_nothing(reads, conversation):
         came = {text for texts, _ in reads for text in texts}
