@@ -227,7 +227,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
             ServedError: There was no answer in time, or it is a refusal.
         """
         line = json.dumps({**request, "session": self.session_id}).encode("ascii") + b"\n"
-        left, sent, started = _countdown(seconds), False, time.monotonic()
+        left, sent, closed, started = _countdown(seconds), False, 0, time.monotonic()
         while True:
             try:
                 answer = self._exchange(line, left)
@@ -235,7 +235,8 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
                     raise BlockingIOError("the server is busy")
             except OSError as error:
                 sent = sent or not isinstance(error, (ConnectionRefusedError, BlockingIOError))
-                impatient = time.monotonic() - started >= self.patience_seconds
+                closed += isinstance(error, ConnectionResetError)
+                impatient = closed > 3 or time.monotonic() - started >= self.patience_seconds
                 impatient = impatient and not isinstance(error, BlockingIOError)
                 if isinstance(error, TimeoutError) or impatient or not _pause(left):
                     failure = ServedError(
