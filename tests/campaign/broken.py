@@ -5,8 +5,9 @@ The names of the backends are the classes of defects that the checker must repor
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
+import queue
 import signal
 import socket
 import threading
@@ -82,11 +83,22 @@ async def open_async_only(session_id: str) -> Any:
 
 
 @on_the_control("lost")
-class AcknowledgedBeforeStored(Served):
-    """Lets the server acknowledge a request before it stores it."""
+class AcknowledgedBeforeSent(Served):
+    """Returns from an add, and sends the batch from a thread that drops what fails."""
 
-    def _change(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
-        return super()._change({**request, "lazily": True}, seconds)
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._batches: queue.Queue[Sequence[str]] = queue.Queue()
+        threading.Thread(target=self._send, daemon=True).start()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        self._batches.put(texts)
+
+    def _send(self) -> None:
+        while True:
+            texts = self._batches.get()
+            with contextlib.suppress(ServedError):
+                super()._append(texts)
 
 
 @on_the_control("doubled")
@@ -97,7 +109,6 @@ class SentAgainAsNew(Served):
         try:
             self._ask(_append(texts), self.answer_seconds)
         except ServedError:
-            time.sleep(1.0)
             try:
                 self._ask(_append(texts), 4.0)
             except ServedError as error:
@@ -110,11 +121,16 @@ class SentAgainFromTheEnd(Served):
     """Sends a batch that was refused again, from the last message to the first."""
 
     def _append(self, texts: Sequence[str]) -> None:
-        try:
-            self._ask(_append(texts), self.answer_seconds)
-        except ServedError:
-            time.sleep(1.0)
-            super()._append(texts[::-1])
+        deadline = time.monotonic() + 5.0
+        while True:
+            try:
+                self._ask(_append(texts), self.answer_seconds)
+                return
+            except ServedError:
+                if time.monotonic() > deadline:
+                    raise
+                texts = sorted(texts, reverse=True)
+                time.sleep(0.2)
 
 
 @on_the_control("empty-read")
@@ -163,7 +179,7 @@ class PositionBeforeMessages(Served):
         found = super().messages_from_last_consumed(max_message_count, max_time_sec)
         if found:
             self._ask({"do": "read", "count": 1}, self.answer_seconds)
-            time.sleep(0.1)
+            time.sleep(0.5)
             self._ask({"do": "read", "count": 1}, self.answer_seconds)
         return found
 
@@ -210,22 +226,17 @@ class CrashesTheProcess(Served):
             raise
 
 
-_kept: list[Any] = []
+_kept: list[socket.socket] = []
 
 
 @on_the_control("growth")
-class KeepsASocketForEachError(Served):
-    """Leaves a thread and a socket behind for each error."""
-
-    _numbers: ClassVar[itertools.count[int]] = itertools.count()
+class KeepsASocketAndAThread(Served):
+    """Leaves a socket and a thread behind with each request."""
 
     def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
-        try:
-            return super()._ask(request, seconds)
-        except ServedError:
-            _kept.append(socket.socket())
-            threading.Thread(target=threading.Event().wait, daemon=True).start()
-            raise
+        _kept.append(socket.socket())
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        return super()._ask(request, seconds)
 
 
 def _append(texts: Sequence[str]) -> dict[str, Any]:

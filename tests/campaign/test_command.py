@@ -64,7 +64,7 @@ def test_unknown_backend_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_backend_without_a_server_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    text = _refusal(["--backend", "memory"], capsys)
+    text = _refusal(["--backend", "sqlite"], capsys)
     assert "declares no server" in text
     assert "server='kafka' or 'elasticsearch'" in text
 
@@ -91,6 +91,22 @@ def test_address_in_the_environment_is_refused(
 def test_mock_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     text = _refusal(["--backend", "kafka", "--server", "mock"], capsys)
     assert "mock server cannot be killed" in text
+
+
+def test_contradicting_numbers_of_nodes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    text = _refusal(["--backend", "kafka", "--server", "jvm:5", "--nodes", "3"], capsys)
+    assert "contradict each other" in text
+
+
+def test_number_of_nodes_that_no_cluster_has_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "odd number" in _refusal(["--backend", "kafka", "--nodes", "2"], capsys)
+
+
+@pytest.mark.parametrize("capability", ["durable", "shared"])
+def test_history_that_processes_cannot_share_is_refused(capability: str) -> None:
+    backend = Backend("alone", print, Origin("builtins", "print"), lacks={capability: "by design"})
+    with pytest.raises(serving.Refused, match=f"lacks '{capability}'"):
+        run.run(run.Options(backend), print)
 
 
 def test_cluster_in_a_container_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +151,10 @@ def test_server_of_an_undeclared_callable_is_named_by_the_option() -> None:
         ([], 1, "kafka=auto"),
         (["jvm"], 1, "kafka=jvm"),
         (["kafka=container"], 1, "kafka=container"),
+        ([], 0, "kafka=auto"),
         ([], 3, "kafka=jvm:3"),
+        (["jvm:3"], 0, "kafka=jvm:3"),
+        (["kafka=jvm:3"], 3, "kafka=jvm:3"),
         (["kafka=jvm"], 3, "kafka=jvm:3"),
         (["elasticsearch=container"], 3, "kafka=jvm:3"),
     ],

@@ -85,6 +85,13 @@ def test_history_of_both_modes_has_clients_of_both() -> None:
         assert {client.mode for client in clients if client.role == role} == {"sync", "async"}
 
 
+def test_history_that_is_not_for_threads_has_one_client_in_a_process() -> None:
+    traffic = Traffic(operations=BOTH, threads=False)  # type: ignore[arg-type]
+    processes = draw_processes(1, traffic)
+    assert {len(process.clients) for process in processes} == {1}
+    assert len({process.name for process in processes}) == len(processes)
+
+
 def test_history_without_consuming_reads_has_no_consumers() -> None:
     clients = _clients(Traffic(operations={"sync": ("messages",)}))
     assert "consumer" not in {client.role for client in clients}

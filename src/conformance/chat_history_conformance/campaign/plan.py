@@ -74,12 +74,14 @@ class Traffic:
         writers: The number of clients that add messages to them.
         readers: The number of clients that read them.
         operations: The reads that a history has, by mode.
+        threads: Whether several threads of a process may use histories.
     """
 
     sessions: int = 4
     writers: int = 6
     readers: int = 4
     operations: Mapping[Mode, tuple[str, ...]] = field(default_factory=dict)
+    threads: bool = True
 
 
 def draw_events(
@@ -114,7 +116,8 @@ def draw_processes(seed: int, traffic: Traffic) -> tuple[Process, ...]:
     """Return the processes of clients.
 
     Writers, readers and consumers share the sessions that only grow. The clearers have a session
-    each, and share one with two writers.
+    each, and share one with two writers. Each client has its process if histories are not for
+    several threads.
     """
     grown = [f"campaign-{seed}-{number}" for number in range(1, traffic.sessions + 1)]
     mixed = f"campaign-{seed}-mixed"
@@ -153,4 +156,6 @@ def draw_processes(seed: int, traffic: Traffic) -> tuple[Process, ...]:
     if consumers:
         found.append(Process("consumers", tuple(consumers)))
     found.append(Process("clearers", tuple(clearers)))
+    if not traffic.threads:
+        return tuple(Process(one.name, (one,)) for process in found for one in process.clients)
     return tuple(found)

@@ -51,7 +51,7 @@ class Options:
     Attributes:
         backend: The backend.
         ways: The values of `--server`, as for `--history-server`.
-        nodes: The number of nodes of the server.
+        nodes: The number of nodes of the server; 0 for the number in `ways`, or one.
         events: The number of faults.
         duration_seconds: How long the clients work if there are no faults.
         seed: The seed of the plan.
@@ -59,7 +59,8 @@ class Options:
         traffic: The numbers of sessions, writers and readers.
         limit_seconds: The limit of one call.
         sample_seconds: The time between two samples of a process.
-        calm: A factor for the time without faults.
+        calm: A factor for the times without faults.
+        planned: The faults, instead of faults that are drawn.
         offline: Download nothing.
         config: The file of client settings, if there is one.
         command: The command that runs this campaign again.
@@ -67,7 +68,7 @@ class Options:
 
     backend: Backend
     ways: tuple[str, ...] = ()
-    nodes: int = 1
+    nodes: int = 0
     events: int = 30
     duration_seconds: float = 0.0
     seed: int = 1
@@ -76,6 +77,7 @@ class Options:
     limit_seconds: float = LIMIT_SECONDS
     sample_seconds: float = 3.0
     calm: float = 1.0
+    planned: tuple[Event, ...] = ()
     offline: bool = False
     config: Path | None = None
     command: str = ""
@@ -151,7 +153,11 @@ class _Campaign:
         self._workers = Workers(job, directory, writer, say)
 
     def run(self) -> Outcome:
-        traffic = replace(self._options.traffic, operations=self._probe())
+        traffic = replace(
+            self._options.traffic,
+            operations=self._probe(),
+            threads="threads" not in self._options.backend.lacks,
+        )
         processes = draw_processes(self._options.seed, traffic)
         events = self._events()
         stage = Stage(
@@ -166,7 +172,7 @@ class _Campaign:
             self._cause(events, stage)
             if not events:
                 self._stopping.wait(self._options.duration_seconds)
-            self._stopping.wait(_SETTLE_SECONDS)
+            self._stopping.wait(_SETTLE_SECONDS * self._options.calm)
         finally:
             self._say("stopping the clients")
             self._workers.stop()

@@ -53,6 +53,13 @@ def serving(options: ServerOptions, say: Callable[[str], None]) -> Iterator[Serv
             f"Backend {options.backend.name!r} is a function inside a function, which a client "
             "process cannot import. Move it to module level."
         )
+    for capability in ("durable", "shared"):
+        if capability in options.backend.lacks:
+            raise Refused(
+                f"Backend {options.backend.name!r} lacks {capability!r} "
+                f"({options.backend.lacks[capability]}), and the clients of a campaign share "
+                "sessions among handles and processes. Choose another backend."
+            )
     kind = kind_of(options.backend, options.ways)
     if kind == served.SERVED:
         if options.nodes > 1:
@@ -101,13 +108,18 @@ def kind_of(backend: Backend, ways: Sequence[str]) -> str:
 def way_of(kind: str, ways: Sequence[str], nodes: int) -> str:
     """Return the way to start a server with a number of nodes, as for `--history-server`.
 
+    Args:
+        kind: The kind of server.
+        ways: The values of `--server`.
+        nodes: The number of nodes; 0 for the number in `ways`, or one.
+
     Raises:
         Refused: The way leads to a server that this run does not start, or has no nodes.
         ServerError: A way is not valid.
     """
     chosen = choice.pick(kind, [choice.parse(way) for way in ways])
     variable = servers.variable(kind)
-    if chosen.way == "auto" and os.environ.get(variable) and nodes == 1:
+    if chosen.way == "auto" and os.environ.get(variable) and nodes < 2:
         raise Refused(
             f"{variable} names a server that this run did not start, and a campaign kills and "
             f"pauses its server. Unset {variable}, or start another one with --server {kind}=jvm."
@@ -122,6 +134,12 @@ def way_of(kind: str, ways: Sequence[str], nodes: int) -> str:
             "A mock server cannot be killed and paused. Start one with "
             f"--server {kind}=jvm or --server {kind}=container."
         )
+    if nodes and chosen.nodes not in (1, nodes):
+        raise Refused(
+            f"--server {kind}={chosen.shown} and --nodes {nodes} contradict each other. "
+            "Remove one of them."
+        )
+    nodes = nodes or chosen.nodes
     if nodes == 1:
         return f"{kind}={chosen.way}"
     if chosen.way not in ("auto", "jvm"):

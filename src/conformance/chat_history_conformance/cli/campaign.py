@@ -75,7 +75,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--server-config", type=Path, metavar="FILE", help="a TOML file with client settings"
     )
     what.add_argument(
-        "--nodes", type=_positive, default=1, metavar="N", help="nodes of the server (default: 1)"
+        "--nodes", type=_positive, default=0, metavar="N", help="nodes of the server (default: 1)"
     )
     what.add_argument("--offline", action="store_true", help="download nothing")
 

@@ -1,0 +1,81 @@
+"""Short campaigns on the control `served`: the checker finds each class of defect, and no other.
+
+Each one starts a server and client processes, and disturbs the server for a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from chat_history_conformance.campaign import run
+from chat_history_conformance.campaign.checker import Verdict, check
+from chat_history_conformance.campaign.plan import Event, Traffic
+from chat_history_conformance.campaign.recording import Recording
+from chat_history_conformance.declaration.registry import load_again
+from tests.campaign import broken
+
+KILL = Event("kill", {"down_seconds": 1.5}, 0.8)
+PAUSE = Event("short-pause", {"pause_seconds": 2.2}, 0.8)
+LONG_PAUSE = Event("pause-over-limit", {"more_seconds": 3.0}, 0.8)
+
+
+def campaign(name: str, events: Sequence[Event], **options: Any) -> tuple[Recording, Verdict]:
+    """Run a campaign with one of the histories in `broken`, and check its recording."""
+    from chat_history_conformance.declaration.origin import Origin
+
+    backend = load_again(name, Origin(broken.__name__, ""))
+    settings = {"limit_seconds": 10.0, "sample_seconds": 1.0, **options}
+    lines: list[str] = []
+    outcome = run.run(
+        run.Options(backend, planned=tuple(events), calm=0.3, traffic=Traffic(2, 3, 2), **settings),
+        lines.append,
+    )
+    assert outcome.trouble == "", lines
+    return outcome.recording, check(outcome.recording)
+
+
+@pytest.mark.parametrize(
+    ("name", "modes"),
+    [
+        ("control", {"sync", "async"}),
+        ("control-sync", {"sync"}),
+        ("control-async", {"async"}),
+    ],
+)
+def test_history_without_a_defect_is_clean(name: str, modes: set[str]) -> None:
+    recording, verdict = campaign(name, [KILL, PAUSE])
+    assert verdict.clean, verdict.defects
+    assert {one.mode for one in recording.operations} == modes
+    assert any(one.error for one in recording.operations), "the faults reached no call"
+    assert verdict.figures.acknowledged_messages > 50
+    assert [fault.name for fault in recording.faults] == [
+        "kill the server",
+        "pause the server for a moment",
+    ]
+    assert all(end.status == 0 for end in recording.exits)
+    assert len(recording.final) == 5  # 2 sessions that grow, the mixed one, 2 with clears
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "kinds", "options"),
+    [
+        ("lost", KILL, {"lost"}, {}),
+        ("doubled", PAUSE, {"doubled"}, {}),
+        ("order", KILL, {"order_in_batch"}, {}),
+        ("empty-read", KILL, {"wrong_read"}, {}),
+        ("stale-read", KILL, {"wrong_read"}, {}),
+        ("came-back", KILL, {"came_back"}, {}),
+        ("skipped", KILL, {"skipped"}, {}),
+        ("wrong-claim", PAUSE, {"wrong_claim"}, {}),
+        ("over-limit", LONG_PAUSE, {"over_limit"}, {"limit_seconds": 1.0}),
+        ("client-died", KILL, {"client_died"}, {}),
+        ("client-crashed", KILL, {"client_died"}, {}),
+        ("growth", Event("kill", {"down_seconds": 3.0}, 5.0), {"growth"}, {"sample_seconds": 0.2}),
+    ],
+)
+def test_defect_is_found(name: str, event: Event, kinds: set[str], options: dict[str, Any]) -> None:
+    _, verdict = campaign(name, [event], **options)
+    assert kinds <= {defect.kind for defect in verdict.defects}, verdict.counts
