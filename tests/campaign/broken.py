@@ -137,11 +137,13 @@ class SentAgainFromTheEnd(Served):
 class EmptyWhenUnreachable(Served):
     """Returns no messages if the server does not answer a read."""
 
-    def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         try:
-            return super()._records(count, seconds)
+            return super()._ask(request, seconds)
         except ServedError:
-            return []
+            if request["do"] != "read" or "unconsumed" in request:
+                raise
+            return {"records": []}
 
 
 @on_the_control("stale-read")

@@ -17,7 +17,7 @@ from chat_history_conformance.campaign.recording import Recording
 from chat_history_conformance.declaration.registry import load_again
 from tests.campaign import broken
 
-KILL = Event("kill", {"down_seconds": 1.5}, 0.8)
+KILL = Event("kill", {"down_seconds": 2.0}, 1.5)
 PAUSE = Event("short-pause", {"pause_seconds": 2.2}, 0.8)
 LONG_PAUSE = Event("pause-over-limit", {"more_seconds": 3.0}, 0.8)
 
@@ -73,7 +73,7 @@ def test_history_without_a_defect_is_clean(name: str, modes: set[str]) -> None:
         ("over-limit", LONG_PAUSE, {"over_limit"}, {"limit_seconds": 1.0}),
         ("client-died", KILL, {"client_died"}, {}),
         ("client-crashed", KILL, {"client_died"}, {}),
-        ("growth", Event("kill", {"down_seconds": 3.0}, 5.0), {"growth"}, {"sample_seconds": 0.2}),
+        ("growth", Event("kill", {"down_seconds": 0.5}, 24.0), {"growth"}, {"sample_seconds": 0.2}),
     ],
 )
 def test_defect_is_found(name: str, event: Event, kinds: set[str], options: dict[str, Any]) -> None:

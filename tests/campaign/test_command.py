@@ -119,9 +119,16 @@ def test_file_that_cannot_be_written_is_refused(
     option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    place = tmp_path / "file" / "report.x"
+    place = tmp_path / "file" / f"report.{option[2:]}"
     text = _refusal(["--backend", "kafka", option, str(place)], capsys)
     assert f"{tmp_path / 'file'} is not a directory" in text
+
+
+def test_file_of_another_format_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = _refusal(["--backend", "kafka", "--json", str(tmp_path / "a.html")], capsys)
+    assert "must end in .json" in text
 
 
 def test_directory_that_is_a_file_is_refused(

@@ -89,11 +89,13 @@ class Outcome:
 
     Attributes:
         recording: Everything that was recorded.
-        trouble: Why it ended early or is incomplete; empty if it did all that was planned.
+        trouble: Why it is incomplete; empty if it is not.
+        stopped: When a signal has ended it; empty if none has.
     """
 
     recording: Recording
     trouble: str = ""
+    stopped: str = ""
 
 
 def run(options: Options, say: Callable[[str], None]) -> Outcome:
@@ -139,6 +141,7 @@ class _Campaign:
         self._date = datetime.now(UTC).isoformat(timespec="seconds")
         self._start = time.monotonic()
         self._trouble: list[str] = []
+        self._stopped = ""
         self._counts = Counts(directory)
         job = Job(
             backend=options.backend.name,
@@ -213,7 +216,9 @@ class _Campaign:
                     f"The fault {name} is not possible on this server ({ability.members} members"
                     f"{self._why_not(name)}). Choose another one, or another number of --nodes."
                 )
-        return draw_events(self._options.seed, self._options.events, ability, self._options.faults)
+        return self._options.planned or draw_events(
+            self._options.seed, self._options.events, ability, self._options.faults
+        )
 
     def _why_not(self, name: str) -> str:
         return f"; {self._server.why_no_partition}" if name == "cut-off" else ""
@@ -223,7 +228,7 @@ class _Campaign:
         for number, event in enumerate(events, 1):
             self._stopping.wait(event.calm_seconds * self._options.calm)
             if self._stopping.is_set():
-                self._trouble.append(f"stopped after {number - 1} of {len(events)} events")
+                self._stopped = f"stopped after {number - 1} of {len(events)} events"
                 return
             began = self._now()
             fault = FAULTS[event.fault]
@@ -258,9 +263,12 @@ class _Campaign:
         sessions = sorted({s for p in processes for c in p.clients for s in c.sessions})
         try:
             stage.heal()
-            self._workers.ask("final", "final", sessions, _FINAL_SECONDS)
-        except (ServerError, Unsupported, WorkerFailed) as error:
+            failed = json.loads(self._workers.ask("final", "final", sessions, _FINAL_SECONDS))
+        except (ServerError, Unsupported, WorkerFailed, ValueError) as error:
             self._trouble.append(f"the last read is missing: {error}")
+            return
+        for session, text in failed.items():
+            self._trouble.append(f"the last read of {session} is missing: {text}")
 
     def _outcome(self, events: int) -> Outcome:
         options, backend = self._options, self._options.backend
@@ -279,7 +287,9 @@ class _Campaign:
             )
         )
         found = records.read(sorted(self._directory.glob("*.jsonl")))
-        return Outcome(found, "; ".join(self._trouble))
+        if not any(one.kind == "add" and not one.error for one in found.operations):
+            self._trouble.append("no add returned, so there was nothing to check")
+        return Outcome(found, "; ".join(self._trouble), self._stopped)
 
     def _now(self) -> float:
         return time.monotonic() - self._start

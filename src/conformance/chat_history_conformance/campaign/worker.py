@@ -32,6 +32,7 @@ from chat_history_conformance.drivers.local import Local
 __all__ = ["Job", "main", "write_job"]
 
 _FINAL_ATTEMPTS = 5
+_FINAL_PAUSE_SECONDS = 1.0
 _JOIN_EXTRA_SECONDS = 10.0
 
 
@@ -99,7 +100,7 @@ def main() -> None:
     if what == "probe":
         print(json.dumps(_probe(job)), file=answers, flush=True)
     elif what == "final":
-        _read_finally(job)
+        print(json.dumps(_read_finally(job)), file=answers, flush=True)
     else:
         _work(job)
     sys.stderr.flush()
@@ -152,11 +153,12 @@ def _work(job: Job) -> None:
         writer.write(_sample(job))
 
 
-def _read_finally(job: Job) -> None:
-    """Read each session with a fresh handle, again if it raises."""
+def _read_finally(job: Job) -> dict[str, str]:
+    """Read each session with a fresh handle, again if it raises. Return the last errors."""
     backend = load_again(job.backend, job.origin)
     local = Local(backend, job.limit_seconds)
     mode = backend.modes[0]
+    failed: dict[str, str] = {}
     with Writer(Path(job.records)) as writer:
         for session in job.sessions:
             for attempt in range(_FINAL_ATTEMPTS):
@@ -165,11 +167,13 @@ def _read_finally(job: Job) -> None:
                     local.open(key, session, mode, None)
                     messages = local.call(Call(key, "messages", (), mode))
                     writer.write(Final(session, texts_of(messages)))
-                    local.release(key, mode)
-                    break
                 except Exception as error:
-                    print(f"the last read of {session}: {text_of(error)}", file=sys.stderr)
-                    time.sleep(1.0)
+                    failed[session] = f"{type(error).__name__}: {text_of(error)}"
+                    time.sleep(_FINAL_PAUSE_SECONDS)
+                else:
+                    failed.pop(session, None)
+                    break
+    return failed
 
 
 def _sample(job: Job) -> Sample:

@@ -151,6 +151,8 @@ class Workers:
                 if worker.process.poll() is None:
                     continue
                 self._record_exit(worker)
+                assert worker.process.stdin is not None
+                worker.process.stdin.close()
                 self.deaths += 1
                 self._say(
                     f"the process {worker.job.process} died with "

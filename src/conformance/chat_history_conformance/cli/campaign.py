@@ -9,12 +9,11 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from chat_history_conformance.cli.refusal import Refusal
 
 if TYPE_CHECKING:
-    from chat_history_conformance.campaign.recording import Recording
     from chat_history_conformance.campaign.run import Outcome
 
 __all__ = ["add_parser"]
@@ -149,18 +148,19 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _campaign(options: argparse.Namespace) -> int:
-    from chat_history_conformance.campaign import recording
+    from chat_history_conformance.campaign import recording, run
 
     places = _places(options)
+    for place in places.values():
+        _check_place(place)
     if options.check:
         try:
-            return _finish(recording.read([options.check]), "", places)
+            return _finish(run.Outcome(recording.read([options.check])), places)
         except recording.RecordingError as error:
             raise Refusal(str(error)) from error
     kept = _kept_path(options)
-    for place in (kept, *places.values()):
-        if place is not None:
-            _check_place(place)
+    if kept is not None:
+        _check_place(kept)
     try:
         outcome = _run(options)
     except KeyboardInterrupt:
@@ -170,7 +170,7 @@ def _campaign(options: argparse.Namespace) -> int:
         kept.parent.mkdir(parents=True, exist_ok=True)
         recording.write(outcome.recording, kept)
         _say(f"the record of all calls is in {kept}")
-    return _finish(outcome.recording, outcome.trouble, places)
+    return _finish(outcome, places)
 
 
 def _run(options: argparse.Namespace) -> Outcome:
@@ -200,17 +200,39 @@ def _run(options: argparse.Namespace) -> Outcome:
         raise Refusal(str(error)) from error
 
 
-def _finish(recording: Recording, trouble: str, places: Mapping[str, Path]) -> int:
+def _finish(outcome: Outcome, places: Mapping[str, Path]) -> int:
     """Check a recording, print and write the report, and return the exit status."""
-    return 0
+    from chat_history_conformance.campaign import report, summary
+
+    try:
+        result = report.judge(outcome.recording)
+    except ValueError as error:
+        raise Refusal(f"the record cannot be checked: {error}") from error
+    for path in places.values():
+        report.write(result, path)
+    print(summary.terminal(result, colours=_colours(sys.stdout)), end="")
+    if outcome.stopped:
+        print(outcome.stopped)
+    if outcome.trouble:
+        print(f"incomplete: {outcome.trouble}")
+    if not result.clean:
+        return 1
+    return 2 if outcome.trouble else 0
 
 
 def _places(options: argparse.Namespace) -> dict[str, Path]:
-    """Return the files of the report by their ending."""
+    """Return the files of the report by their ending.
+
+    Raises:
+        Refusal: The ending of a file is that of another format.
+    """
     found = {ending: getattr(options, ending) for ending in _ENDINGS}
     if options.output is not None:
         for ending in _ENDINGS:
             found[ending] = found[ending] or options.output / f"campaign.{ending}"
+    for ending, path in found.items():
+        if path is not None and path.suffix.lower() != f".{ending}":
+            raise Refusal(f"--{ending} {path}: the name of the file must end in .{ending}.")
     return {ending: path for ending, path in found.items() if path is not None}
 
 
@@ -237,10 +259,14 @@ def _check_place(path: Path) -> None:
 
 def _say(line: str) -> None:
     """Print a line about the progress, with colours if stderr is a terminal."""
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+    if _colours(sys.stderr):
         line = re.sub(r"^\d+ of \d+:", r"\033[1m\g<0>\033[0m", line)
         line = re.sub(r"^.* (died|is killed).*$", r"\033[31m\g<0>\033[0m", line)
     print(line, file=sys.stderr, flush=True)
+
+
+def _colours(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _positive(text: str) -> int:
