@@ -137,13 +137,18 @@ class SentAgainFromTheEnd(Served):
 class EmptyWhenUnreachable(Served):
     """Returns no messages if the server does not answer a read."""
 
-    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
         try:
-            return super()._ask(request, seconds)
+            return super().messages
         except ServedError:
-            if request["do"] != "read" or "unconsumed" in request:
-                raise
-            return {"records": []}
+            return []
+
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        try:
+            return super().last_messages(max_message_count)
+        except ServedError:
+            return []
 
 
 @on_the_control("stale-read")
