@@ -315,6 +315,7 @@ def _prepare(
         hosts=[connection.host(number) for number in numbers],
         inside=[connection.inside(number) for number in numbers],
         ports=per_member,
+        fronts=connection.fronts(per_member),
         cluster=kind.new_cluster(),
     )
     further = [

@@ -140,9 +140,8 @@ class Elasticsearch(Kind):
             "transport.host": seat.inside[seat.number - 1],
             "http.port": str(port),
             "transport.port": str(transport),
-            "discovery.seed_hosts": [
-                f"{host}:{ports[1]}" for host, ports in zip(seat.inside, seat.ports, strict=True)
-            ],
+            "transport.publish_port": str(seat.fronts[seat.number - 1][1]),
+            "discovery.seed_hosts": seat.fronts_at(seat.inside, 1),
             "cluster.initial_master_nodes": [str(at) for at, _ in enumerate(seat.hosts, 1)],
         }
         return _launch(program, directory, seat.cluster, f"{seat.host}:{port}", settings, options)

@@ -132,7 +132,8 @@ class Kafka(Kind):
         port, controller, inside = seat.ports[seat.number - 1]
         replicas = min(len(seat.hosts), 3)
         protocol = "SASL_PLAINTEXT" if options.credentials else "PLAINTEXT"
-        voters = enumerate(seat.places(1), 1)
+        controllers, brokers = (seat.fronts_at(seat.hosts, which) for which in (1, 2))
+        voters = enumerate(controllers, 1)
         properties = {
             **BROKER,
             **MEMBER,
@@ -142,7 +143,10 @@ class Kafka(Kind):
                 f"CLIENT://{seat.host}:{port},CONTROLLER://{seat.host}:{controller},"
                 f"INSIDE://{seat.host}:{inside}"
             ),
-            "advertised.listeners": f"CLIENT://{seat.host}:{port},INSIDE://{seat.host}:{inside}",
+            "advertised.listeners": (
+                f"CLIENT://{seat.host}:{port},CONTROLLER://{controllers[seat.number - 1]},"
+                f"INSIDE://{brokers[seat.number - 1]}"
+            ),
             "inter.broker.listener.name": "INSIDE",
             "listener.security.protocol.map": (
                 f"CONTROLLER:PLAINTEXT,CLIENT:{protocol},INSIDE:PLAINTEXT"

@@ -85,6 +85,11 @@ class KeeperClient:
             group=account and account.group,
         )
 
+    @property
+    def pid(self) -> int:
+        """The process id of the keeper, which is the parent of the server."""
+        return self._keeper.pid
+
     def isolate(self) -> int:
         """Move the keeper and the server that it will start into a new network namespace.
 

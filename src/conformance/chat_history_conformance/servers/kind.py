@@ -58,6 +58,8 @@ class Seat:
         hosts: The hosts of all members, for clients.
         inside: The hosts of all members, for each other. All of them are loopback addresses.
         ports: The free ports of all members, `Kind.member_ports` each; clients get the first.
+        fronts: The ports at which the others reach the members, in the same order. They differ from
+            `ports` if there is a proxy between the members.
         cluster: The unique name of the cluster.
         template: The prepared directory of the first member, to share files; None for itself.
     """
@@ -66,13 +68,18 @@ class Seat:
     hosts: Sequence[str]
     inside: Sequence[str]
     ports: Sequence[Sequence[int]]
+    fronts: Sequence[Sequence[int]]
     cluster: str
     template: Path | None = None
 
     def places(self, which: int) -> list[str]:
-        """Return `host:port` of all members, with the port at this position."""
+        """Return `host:port` of all members for clients, with the port at this position."""
         pairs = zip(self.hosts, self.ports, strict=True)
         return [f"{host}:{ports[which]}" for host, ports in pairs]
+
+    def fronts_at(self, hosts: Sequence[str], which: int) -> list[str]:
+        """Return `host:port` of all members for each other, at these hosts."""
+        return [f"{host}:{ports[which]}" for host, ports in zip(hosts, self.fronts, strict=True)]
 
     @property
     def host(self) -> str:

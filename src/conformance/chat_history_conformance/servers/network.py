@@ -1,9 +1,11 @@
 """The network between the members of a cluster, and how it is cut.
 
+There are two ways to cut it, and a cluster names its way in its description.
+
 As root on Linux, each member runs in its own network namespace. A further namespace, the hub, has a
 bridge that connects the members with each other and with this machine. No namespace has a name, so
 the system removes each with its last process, and with it all its devices: nothing stays, however
-the run ends.
+the run ends. On Linux without root, a proxy is between the members.
 """
 
 from __future__ import annotations
@@ -16,17 +18,21 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.keeper_client import KeeperClient
+from chat_history_conformance.servers.process import free_ports
 
 __all__ = [
     "Loopback",
     "Namespaces",
     "Network",
+    "Proxied",
     "connect",
 ]
 
@@ -37,6 +43,8 @@ _SUBNET_BITS = 24
 _ATTEMPTS = 50
 _REACH_SECONDS = 3.0
 _CLOSED_PORT = 1
+_PROXY_SECONDS = 30.0
+_LOOK_SECONDS = 0.02
 _NOBODY = "02:00:00:00:00:01"
 """An Ethernet address that no device of the bridge has."""
 _INSIDE = ipaddress.IPv4Network("127.77.77.0/24")
@@ -68,6 +76,14 @@ class Network(ABC):
         Elasticsearch makes higher demands on a machine if its nodes use another address.
         """
 
+    def fronts(self, ports: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+        """Return the ports at which the members reach each other.
+
+        Args:
+            ports: The ports at which each member listens; the first is for clients.
+        """
+        return ports
+
     @abstractmethod
     def part(self, one: int, other: int) -> None:
         """Stop all traffic between two members, in both directions. Idempotent."""
@@ -82,16 +98,10 @@ class Network(ABC):
 
 
 class Loopback(Network):
-    """Members that listen on loopback, and cannot be cut off.
-
-    Args:
-        reason: Why there is no better network.
-    """
+    """Members that listen on loopback, and cannot be cut off."""
 
     description = "loopback"
-
-    def __init__(self, reason: str) -> None:
-        self.why_no_partition = f"members can be cut off only in network namespaces: {reason}"
+    why_no_partition = "a member of a cluster can be cut off from the others only on Linux"
 
     def host(self, number: int) -> str:
         return "127.0.0.1"
@@ -116,6 +126,9 @@ class Namespaces(Network):
         keepers: The keepers of the members, which have started nothing yet.
         ip: The program `ip`.
 
+    Attributes:
+        device: The device of this machine that leads to the members.
+
     Raises:
         ServerError: This system does not allow it, or the members cannot reach each other.
     """
@@ -126,6 +139,9 @@ class Namespaces(Network):
         self._keepers = keepers
         self._ip = ip
         self._subnet = _free_subnet(_routes(ip))
+        self.device = (
+            f"history{random.SystemRandom().randrange(16**8):08x}"  # 15 characters at most
+        )
         self._hub = KeeperClient("hub")
         try:
             self._build()
@@ -154,12 +170,11 @@ class Namespaces(Network):
 
     def _build(self) -> None:
         hub = self._hub.isolate()
-        outside = f"history{random.SystemRandom().randrange(16**8):08x}"  # at most 15 characters
         self._in_hub("link add hub type bridge")
         self._in_hub("link set hub up")
-        _outside(self._ip, f"link add {outside} type veth peer name machine netns {hub}")
-        _outside(self._ip, f"address add {self._subnet[-2]}/{_SUBNET_BITS} dev {outside}")
-        _outside(self._ip, f"link set {outside} up")
+        _outside(self._ip, f"link add {self.device} type veth peer name machine netns {hub}")
+        _outside(self._ip, f"address add {self._subnet[-2]}/{_SUBNET_BITS} dev {self.device}")
+        _outside(self._ip, f"link set {self.device} up")
         self._in_hub("link set machine up master hub")
         for number, keeper in enumerate(self._keepers, 1):
             member, namespace = f"member{number}", keeper.isolate()
@@ -201,10 +216,84 @@ class Namespaces(Network):
         self._keepers[number - 1].run(self._ip, *command.split())
 
 
+class Proxied(Network):
+    """Members that listen on loopback and reach each other by a proxy.
+
+    Args:
+        keepers: The keepers of the members.
+    """
+
+    description = "proxy"
+
+    def __init__(self, keepers: Sequence[KeeperClient]) -> None:
+        self._keepers = keepers
+        self._keeper = KeeperClient("proxy")
+        self._file = self._keeper.directory / "proxy.json"
+        self._parted: list[list[int]] = []
+        self._routes: list[tuple[int, int, int]] = []
+        self._version = 0
+
+    def host(self, number: int) -> str:
+        return "127.0.0.1"
+
+    def inside(self, number: int) -> str:
+        return "127.0.0.1"
+
+    def fronts(self, ports: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+        free = free_ports(sum(map(len, ports)))
+        fronts = [[own[0], *(free.pop() for _ in own[1:])] for own in ports]
+        for number, (own, front) in enumerate(zip(ports, fronts, strict=True), 1):
+            pairs = zip(front[1:], own[1:], strict=True)
+            self._routes += [(number, before, behind) for before, behind in pairs]
+        program = Path(__file__).with_name("proxy.py")
+        self._write()
+        self._keeper.start([sys.executable, "-I", "-S", str(program), str(self._file)], {})
+        self._await()
+        return fronts
+
+    def part(self, one: int, other: int) -> None:
+        if sorted((one, other)) not in self._parted:
+            self._parted.append(sorted((one, other)))
+            self._write()
+            self._await()
+
+    def join(self, one: int, other: int) -> None:
+        if sorted((one, other)) in self._parted:
+            self._parted.remove(sorted((one, other)))
+            self._write()
+            self._await()
+
+    def stop(self) -> None:
+        self._keeper.stop()
+
+    def _write(self) -> None:
+        self._version += 1
+        new = self._file.with_suffix(".new")
+        state = {
+            "version": self._version,
+            "keepers": [keeper.pid for keeper in self._keepers],
+            "routes": self._routes,
+            "parted": self._parted,
+        }
+        new.write_text(json.dumps(state), encoding="utf-8")
+        os.replace(new, self._file)
+
+    def _await(self) -> None:
+        """Wait until the proxy follows the file."""
+        done = Path(f"{self._file}.done")
+        deadline = time.monotonic() + _PROXY_SECONDS
+        while not done.exists() or done.read_text(encoding="utf-8") != str(self._version):
+            if how := self._keeper.ended():
+                raise ServerError(f"the proxy between the members: {how}\n{self._keeper.log}")
+            if time.monotonic() > deadline:
+                raise ServerError("the proxy between the members does not answer")
+            time.sleep(_LOOK_SECONDS)
+
+
 def connect(
     number: int, keeper: Callable[[], KeeperClient]
 ) -> tuple[Network, tuple[KeeperClient, ...]]:
-    """Start the keepers of the members, in network namespaces if this system allows it.
+    """Start the keepers of the members, in network namespaces or else with a proxy.
 
     Args:
         number: The number of members.
@@ -213,18 +302,17 @@ def connect(
     ip = shutil.which("ip") or shutil.which("ip", path="/usr/sbin:/sbin")
     keepers = [keeper() for _ in range(number)]
     if sys.platform != "linux":
-        return Loopback("they exist only on Linux"), (*keepers,)
-    if os.geteuid() != 0:
-        return Loopback("only root can make them"), (*keepers,)
-    if ip is None:
-        return Loopback("the program ip (package iproute2) is missing"), (*keepers,)
+        return Loopback(), (*keepers,)
+    if os.geteuid() != 0 or ip is None:
+        return Proxied(keepers), (*keepers,)
     try:
         return Namespaces(keepers, ip), (*keepers,)
-    except ServerError as error:
+    except ServerError:
         # Some of them may be in a network namespace that nothing reaches.
         for one in keepers:
             one.stop()
-        return Loopback(str(error)), tuple(keeper() for _ in range(number))
+        keepers = [keeper() for _ in range(number)]
+        return Proxied(keepers), (*keepers,)
 
 
 def _ethernet(number: int) -> str:
