@@ -56,6 +56,7 @@ Family = Literal[
     "inputs",
     "errors",
     "faults",
+    "cluster",
     "interference",
     "integration",
     "model",

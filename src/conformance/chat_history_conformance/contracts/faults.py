@@ -283,11 +283,15 @@ def reads_of_a_dead_server_raise_or_return_everything(s: Session, _: None) -> No
     if s.offered(("messages_from_beginning",)):
         expected[reads(b, "messages_from_beginning", 4, None, pause=0.0)] = texts[:4]
     with traffic(s, [*expected]) as seen:
-        for end in (s.server.kill, s.server.kill, s.server.shut_down):
+        for end, seconds in (
+            (s.server.kill, 0.7),
+            (s.server.kill, s.subject.limit / 2),  # so long that retries come to an end
+            (s.server.shut_down, 0.7),
+        ):
             end()
-            s.sleep(0.7)
+            s.sleep(seconds)
             s.server.restart()
-            s.sleep(0.3)
+            s.sleep(1.0)
     for stream, wanted in expected.items():
         seen.claim_none(short_reads, stream.phrase.invocation.name, wanted, seen.seen[stream])
     for handle in (a, b):
@@ -319,14 +323,13 @@ def a_clear_of_a_dead_server_raises(s: Session, _: None) -> None:
         a.reads_back()
         b.reads_back()
         end()
-        for handle in (a, b):
-            handle.try_clear()
-            s.check(
-                was_refused,
-                s.error,
-                kind="swallowed_error",
-                summary="`clear` returned although no server is running",
-            )
+        (a, b)[number].try_clear()
+        s.check(
+            was_refused,
+            s.error,
+            kind="swallowed_error",
+            summary="`clear` returned although no server is running",
+        )
         s.server.restart()
         read_when_back(s, a)
         left = [content(message) for message in a.result.value]
@@ -477,7 +480,7 @@ def late_answers_store_each_message_once(s: Session, _: None) -> None:
             s.sleep(seconds)
             for end in ends:
                 getattr(s.server, end)()
-            s.sleep(0.5)
+            s.sleep(1.0)
     added = seen.lanes("add_messages")
     for handle in (a, b):
         seen.claim_none(wrong_conversation, ["first"], added, settled(s, handle))
@@ -505,10 +508,15 @@ def late_answers_store_each_message_once(s: Session, _: None) -> None:
 def a_batch_that_raised_is_stored_whole_or_as_the_error_says(s: Session, _: None) -> None:
     a, b = s.open(), s.open()
     with traffic(s, [adds(one, one.name, size=40, pause=0.0) for one in (a, b)]) as seen:
-        for end in (s.server.kill, s.server.shut_down, s.server.kill):
+        for end, seconds in (
+            (s.server.kill, 0.0),
+            (s.server.shut_down, s.subject.limit / 2),  # so long that retries come to an end
+            (s.server.kill, 0.0),
+        ):
             end()
+            s.sleep(seconds)
             s.server.restart()
-            s.sleep(0.3)
+            s.sleep(1.0)
     seen.claim_none(wrong_batches, seen.lanes("add_messages"), settled(s, a))
 
 

@@ -149,6 +149,13 @@ class Capabilities:
         `disposable` backend.
         """
 
+    @Found
+    def cluster(self) -> bool:  # type: ignore[empty-body]
+        """Allow the run to pause, kill, cut off and restart single members of the server.
+
+        It needs a server with several members, such as `--history-server=kafka=jvm:3`.
+        """
+
 
 def catalogue() -> Mapping[str, _Capability]:
     """Return all capabilities by name, in the order of this module."""

@@ -195,7 +195,14 @@ loops: list[asyncio.AbstractEventLoop] = []
 
 def wait(awaitable: Awaitable[Any]) -> Any:
     """Return the result of an awaitable, run on the event loop of this script."""
-    return event_loop().run_until_complete(awaitable)
+    loop = event_loop()
+    if loop.is_running():  # in another thread, with calls that are repeated
+
+        async def result() -> Any:
+            return await awaitable
+
+        return asyncio.run_coroutine_threadsafe(result(), loop).result()
+    return loop.run_until_complete(awaitable)
 
 
 def event_loop() -> asyncio.AbstractEventLoop:

@@ -85,15 +85,21 @@ def overtaken(lanes: Sequence[Sequence[Any]], texts: Sequence[Any]) -> Problem:
     return None
 
 
-def wrong_reads(before: list[str], lanes: Sequence[Sequence[Any]], reads: Iterable[Any]) -> Problem:
+def wrong_reads(
+    before: list[str],
+    lanes: Sequence[Sequence[Any]],
+    reads: Iterable[Any],
+    others: Sequence[str] = (),
+) -> Problem:
     """Check that each read that returned has all messages that were acknowledged before it.
 
     Args:
         before: The contents that were acknowledged before the lanes began.
         lanes: The lanes of adds.
         reads: Reads of the whole conversation.
+        others: Contents that were added at any time, by other calls.
     """
-    known = {*before, *acknowledged(lanes), *unsure(lanes)}
+    known = {*before, *others, *acknowledged(lanes), *unsure(lanes)}
     done = sorted(
         (seen.ended, text)
         for lane in lanes

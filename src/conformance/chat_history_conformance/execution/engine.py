@@ -218,6 +218,7 @@ def why_not_applicable(contract: Contract, subject: Subject, mode: Mode) -> str 
 
 _MISSING = {
     "server": "declares no server",
+    "cluster": "the server has one member: start several, as with --history-server=kafka=jvm:3",
     "with_ttl": "has no with_ttl(session_id, ttl_ms) on its factory",
     "corrupt": "declares no way to corrupt a stored record",
     "interference": "declares no interference=, or keeps data that must not be thrown away",

@@ -9,18 +9,28 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from chat_history_conformance import servers
-from chat_history_conformance.diagnosis.code import Code, Need, call
+from chat_history_conformance.diagnosis.code import Code, Need, call, fill
 from chat_history_conformance.diagnosis.compare import ServerFailure
 from chat_history_conformance.diagnosis.rendering import source
+from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_helpers import please
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.story import Story
 from chat_history_conformance.servers import ServerError
-from chat_history_conformance.servers.server import Server, Unsupported
+from chat_history_conformance.servers.server import Member, Server, Unsupported
 
-__all__ = ["Outage"]
+__all__ = ["HEALTHY_SECONDS", "MemberFault", "Outage"]
+
+MemberFault = Literal["pause", "kill", "shut_down", "cut_off"]
+"""A fault of one member of a cluster."""
+
+HEALTHY_SECONDS = 90.0
+"""Time limit until a cluster is healthy again after a fault."""
+
+_PAST = {"pause": "paused", "kill": "killed", "shut_down": "shut down", "cut_off": "cut off"}
 
 
 class Outage:
@@ -38,6 +48,8 @@ class Outage:
         self.is_unreachable = False
         self._paused = False
         self._down = False
+        self._cut: list[Member] = []
+        self._mended = True
 
     def pause(self) -> None:
         """Let the server keep its connections and answer nothing."""
@@ -63,6 +75,83 @@ class Outage:
         """Start the ended server again, with all that it had stored."""
         self._fault("the server is started again", "restart", lambda: self._server.restart())
         self._down = self._paused = False
+
+    # -- members of a cluster ----------------------------------------------------------------
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of members; the first one is that of the member that stores a session."""
+        return self._server.roles
+
+    @property
+    def why_no_partition(self) -> str:
+        """The reason why no member can be cut off from the others; empty if it can."""
+        return self._server.why_no_partition
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all members."""
+        return tuple(member.name for member in self._server.members)
+
+    def disturb(self, fault: MemberFault, role: str, session: str) -> None:
+        """Do something to the member that has a role now. `heal` ends it.
+
+        Args:
+            fault: The fault.
+            role: One of `roles`.
+            session: The template of the session that the role is about.
+        """
+        try:
+            member = self._server.holder(role, self._story.id_of(session))
+        except (ServerError, Unsupported) as error:
+            raise ServerFailure(str(error)) from error
+        words = fault.replace("_", " ")
+        whose = f"the {role} of {{}}"
+        shown = whose.format(session.replace("{nonce}", "session"))
+        request = fill(f"f'{words} {whose}'", fill("{{{}}}", id_source(session)))
+        self._do(fault, member, f"{_PAST[fault]}: {shown} (member {member.name})", request)
+
+    def disturb_member(self, fault: MemberFault, name: str) -> None:
+        """Do something to a member with this name. `heal` ends it."""
+        member = next(one for one in self._server.members if one.name == name)
+        words = fault.replace("_", " ")
+        text = f"{_PAST[fault]}: member {name}"
+        self._do(fault, member, text, source(f"{words} member {name} of the cluster"))
+
+    def heal(self) -> None:
+        """Make all members run and reach each other again, and wait until all is in order."""
+        code = call(please, source("heal the server"), source(servers.variable(self._kind)))
+        self._story.steps.append(Step("all members run again and reach each other", code))
+        try:
+            self._mend()
+        except (ServerError, Unsupported) as error:
+            raise ServerFailure(str(error)) from error
+
+    def _do(self, fault: MemberFault, member: Member, text: str, request: Code) -> None:
+        code = call(please, request, source(servers.variable(self._kind)))
+        self._story.steps.append(Step(text, code))
+        self._story.disturbed, self._mended = True, False
+        try:
+            if fault == "cut_off":
+                self._cut.append(member)
+                self._server.cut_off(member)
+            else:
+                getattr(member, fault)()
+        except (ServerError, Unsupported) as error:
+            raise ServerFailure(str(error)) from error
+
+    def _mend(self) -> None:
+        """End all faults of members."""
+        for member in self._cut:
+            self._server.reconnect(member)
+        self._cut.clear()
+        for member in self._server.members:
+            if member.state == "paused":
+                member.resume()
+            elif member.state == "down":
+                member.restart()
+        self._server.wait_until_healthy(HEALTHY_SECONDS)
+        self._mended = True
 
     @contextlib.contextmanager
     def unreachable(self) -> Iterator[str]:
@@ -100,6 +189,8 @@ class Outage:
                 self._server.restart()
             elif self._paused:
                 self._server.resume()
+            if not self._mended:
+                self._mend()
         except (ServerError, Unsupported) as error:
             self._story.subject.notes.append(f"the server did not come back after a fault: {error}")
             if not failed:

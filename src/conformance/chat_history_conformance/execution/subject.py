@@ -112,6 +112,8 @@ class Subject:
             names.add("server")
         if not self.why_no_faults:
             names.add("faults")
+            if self.server is not None and len(self.server.members) > 1:
+                names.add("cluster")
         if self.backend.interference and self.disposable:
             names.add("interference")
         if self.destructive:

@@ -164,7 +164,7 @@ def traffic(s: Session, streams: Sequence[Stream]) -> Iterator[Traffic]:
     running = Traffic(s, streams)
     running.begin()
     try:
-        s.sleep(0.3)
+        s.sleep(0.7)
         yield running
     except BaseException:
         with contextlib.suppress(Exception):  # the first exception is the finding

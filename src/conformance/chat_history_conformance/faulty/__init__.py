@@ -21,7 +21,7 @@ __all__ = ["INVENTED", "Control", "Faulty", "faulty", "load"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Control = Literal["memory", "sqlite", "served"]
+Control = Literal["memory", "sqlite", "served", "served-cluster"]
 """A correct backend that broken histories are made of."""
 
 INVENTED = "invented"
@@ -37,7 +37,7 @@ class Faulty:
         breaks: The id of the contract that must catch it.
         kind: The kind of finding that the contract must report.
         seen: A citation, or `INVENTED`.
-        control: The same backend without the defect: `memory`, `sqlite` or `served`.
+        control: The same backend without the defect: one of the controls.
         backend: The declaration to open it with.
     """
 
@@ -74,8 +74,8 @@ def faulty(
         breaks: The id of the contract that must catch it.
         kind: The kind of finding that the contract must report.
         seen: A citation of a real backend with the defect, or `INVENTED`.
-        control: The same backend without the defect: `memory`, `sqlite` or `served`. The self-test
-            runs a server for `served`.
+        control: The same backend without the defect: `memory`, `sqlite`, `served` or
+            `served-cluster`. The self-test runs a server for the last two.
         lacks: Unsupported capabilities with reasons. Defaults to those of the control.
         declared: Further arguments of `history_backend`, such as `with_ttl`.
 
@@ -96,7 +96,7 @@ def faulty(
             origin=Origin(factory.__module__, factory.__qualname__),
             lacks=dict(lacks_of_control if lacks is None else lacks),
             disposable=True,
-            server="served" if control == "served" else None,
+            server="served" if control.startswith("served") else None,
             **{"with_ttl": getattr(factory, "with_ttl", None), **declared},
         )
         _faulty[id] = Faulty(id, breaks, kind, seen, control, backend)

@@ -18,7 +18,12 @@ from langchain_core.messages import BaseMessage
 
 from chat_history_conformance import servers
 from chat_history_conformance.faulty import INVENTED, faulty
-from chat_history_conformance.faulty.served import SERVED, ServedChatMessageHistory, ServedError
+from chat_history_conformance.faulty.served import (
+    SERVED,
+    ServedChatMessageHistory,
+    ServedError,
+    in_second_process,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +35,17 @@ class _Served(ServedChatMessageHistory):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id, servers.address(SERVED))
+
+
+class _Impatient(_Served):
+    """A correct history that waits for its first answer, and after it only for a moment."""
+
+    _patience_seconds = 2.0
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        answer = super()._ask(request, self._patience_seconds)
+        self._patience_seconds = 0.3
+        return answer
 
 
 @faulty(
@@ -288,7 +304,7 @@ class TimeoutIsSuccess(_Served):
     "a partition without messages",
     control="served",
 )
-class UnknownMeansEmpty(_Served):
+class UnknownMeansEmpty(_Impatient):
     """Takes a connection that breaks for an empty conversation, if the handle was in use."""
 
     _was_read = False
@@ -371,7 +387,7 @@ class ClearErrorLogged(_Served):
     control="served",
 )
 class ClearSentLater(_Served):
-    """Raises from a clear that fails, and repeats it in a thread until the server is back."""
+    """Raises from a clear that fails, and repeats it in a thread when the server is back."""
 
     def clear(self) -> None:
         try:
@@ -382,8 +398,9 @@ class ClearSentLater(_Served):
 
     def _repeat(self) -> None:
         for _ in range(200):
-            time.sleep(0.5)
             with contextlib.suppress(ServedError):
+                self._records(0, self.answer_seconds)
+                time.sleep(0.6)
                 super().clear()
                 return
 
@@ -434,10 +451,8 @@ class ClearKnownToTheProcess(_Served):
     "broker ends in an orderly way",
     control="served",
 )
-class DiesOfLostConnections(_Served):
-    """Ends the process with SIGSEGV when the consuming reads of three sessions have failed."""
-
-    _failed: ClassVar[set[str]] = set()
+class DiesOfLostConnections(_Impatient):
+    """Ends the process with SIGSEGV when a consuming read fails."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = None, max_time_sec: float | None = None
@@ -445,8 +460,7 @@ class DiesOfLostConnections(_Served):
         try:
             return super().messages_from_last_consumed(max_message_count, max_time_sec)
         except ServedError:
-            self._failed.add(self.session_id)
-            if len(self._failed) >= 3:
+            if in_second_process():
                 os.kill(os.getpid(), signal.SIGSEGV)
             raise
 
@@ -459,7 +473,7 @@ class DiesOfLostConnections(_Served):
     "then the read raises",
     control="served",
 )
-class ConsumesBeforeItReads(_Served):
+class ConsumesBeforeItReads(_Impatient):
     """Stores the position of a consuming read, and raises if the next request fails."""
 
     def messages_from_last_consumed(
@@ -522,7 +536,7 @@ class PendingSentAsNew(_Served):
     "for each message",
     control="served",
 )
-class BatchInPieces(_Served):
+class BatchInPieces(_Impatient):
     """Sends each message of a batch in a request of its own."""
 
     def _append(self, texts: Sequence[str]) -> None:
@@ -537,7 +551,7 @@ class BatchInPieces(_Served):
     seen=INVENTED,
     control="served",
 )
-class OutcomeClaimed(_Served):
+class OutcomeClaimed(_Impatient):
     """Looks at the server after an add, and if that fails says that nothing is stored."""
 
     def _append(self, texts: Sequence[str]) -> None:

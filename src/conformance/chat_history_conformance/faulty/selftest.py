@@ -73,8 +73,9 @@ def discovery(
 
 
 def control(name: str) -> Backend:
-    """Return a backend without a defect: a registered reference backend, or the served one."""
-    return served.BACKEND if name == served.SERVED else registry.resolve(name)
+    """Return a backend without a defect: a registered reference backend, or a served one."""
+    known = {backend.name: backend for backend in (served.BACKEND, served.CLUSTERED_BACKEND)}
+    return known.get(name) or registry.resolve(name)
 
 
 def results_on(
@@ -84,6 +85,7 @@ def results_on(
     profile: engine.Profile,
     seed: int,
     in_all_modes: Callable[[Contract], bool] = lambda contract: True,
+    clustered: bool = False,
 ) -> Iterator[ContractResult]:
     """Run contracts on a backend in a separate workspace, and yield the results.
 
@@ -94,13 +96,15 @@ def results_on(
         seed: The seed of the examples.
         in_all_modes: Returns True for a contract that runs in each mode. Other contracts run only
             in their first applicable mode.
+        clustered: Whether the server of the backend has three members.
     """
     workspace = Workspace()
     with contextlib.ExitStack() as stack:
         stack.callback(workspace.remove)
         server, limit = None, profile.limit
         if backend.server is not None:
-            server, limit = stack.enter_context(served.serving()), served.LIMIT
+            server = stack.enter_context(served.serving(clustered=clustered))
+            limit = served.CLUSTERED_LIMIT if clustered else served.LIMIT
         subject = Subject(backend, limit=limit, server=server, owned=True, faults=True)
         stack.callback(subject.stop)
         with workspace.inside():
@@ -137,6 +141,7 @@ def _row(name: str) -> Row:
         profile=profile,
         seed=0,
         in_all_modes=lambda contract: broken in (None, contract.id),
+        clustered=_is_clustered(name),
     ):
         if result.finding is not None:
             found = kinds.setdefault(result.id, [])
@@ -153,10 +158,22 @@ def _power(name: str, seeds: Sequence[int]) -> int:
     return sum(
         any(
             result.finding is not None and result.finding.kind == history.kind
-            for result in results_on(history.backend, [contract], profile=profile, seed=seed)
+            for result in results_on(
+                history.backend,
+                [contract],
+                profile=profile,
+                seed=seed,
+                clustered=_is_clustered(name),
+            )
         )
         for seed in seeds
     )
+
+
+def _is_clustered(name: str) -> bool:
+    """Return whether a history needs a server with several members."""
+    control = name if name in CONTROLS else faulty.load()[name].control
+    return control == served.CLUSTERED
 
 
 def _spread(

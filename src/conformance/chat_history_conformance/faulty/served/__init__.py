@@ -16,6 +16,8 @@ from typing import Any
 from chat_history_conformance import servers
 from chat_history_conformance.declaration.backend import Backend, Interference
 from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.faulty.served.cluster import start_cluster
+from chat_history_conformance.faulty.served.clustered import ClusteredChatMessageHistory
 from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
 from chat_history_conformance.servers import ServerError, process
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options
@@ -23,14 +25,20 @@ from chat_history_conformance.servers.server import Server
 
 __all__ = [
     "BACKEND",
+    "CLUSTERED",
+    "CLUSTERED_BACKEND",
+    "CLUSTERED_LIMIT",
     "INTERFERENCE",
     "LIMIT",
     "SERVED",
+    "ClusteredChatMessageHistory",
     "ServedChatMessageHistory",
     "ServedError",
     "close_connections",
     "forbid_requests",
     "hide_records",
+    "in_second_process",
+    "open_clustered",
     "open_served",
     "refuse_writes",
     "serving",
@@ -39,8 +47,13 @@ __all__ = [
 
 SERVED = "served"
 
+CLUSTERED = "served-cluster"
+
 LIMIT = 8.0
 """Limit of one call in seconds. The timeouts of the control itself end after half of it."""
+
+CLUSTERED_LIMIT = 12.0
+"""The same on a cluster, in which another member may have to take over first."""
 
 
 class _Served(Kind):
@@ -94,11 +107,15 @@ def start() -> Server:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """Run a server for this process and its children while the context is open."""
+def serving(*, clustered: bool = False) -> Iterator[Server]:
+    """Run a server for this process and its children while the context is open.
+
+    Args:
+        clustered: Whether the server has three members.
+    """
     name = servers.variable(SERVED)
     before = os.environ.get(name)
-    with start() as server:
+    with start_cluster() if clustered else start() as server:
         os.environ[name] = server.address
         try:
             yield server
@@ -111,6 +128,17 @@ def serving() -> Iterator[Server]:
 def open_served(session_id: str) -> ServedChatMessageHistory:
     """Open a history on the server that the run started."""
     return ServedChatMessageHistory(session_id, servers.address(SERVED))
+
+
+def open_clustered(session_id: str) -> ClusteredChatMessageHistory:
+    """Open a history on the cluster that the run started."""
+    return ClusteredChatMessageHistory(session_id, servers.address(SERVED))
+
+
+def in_second_process() -> bool:
+    """Return whether this is the second process of the suite or of a script."""
+    file = getattr(sys.modules["__main__"], "__file__", None) or ""
+    return sys.argv[1:] == ["elsewhere"] or Path(file).name == "worker.py"
 
 
 def _disturbing(session_id: str, how: str) -> contextlib.ExitStack:
@@ -166,3 +194,11 @@ BACKEND = Backend(
     interference=INTERFERENCE,
 )
 """The declaration of the control."""
+
+CLUSTERED_BACKEND = Backend(
+    name=CLUSTERED,
+    factory=open_clustered,
+    origin=Origin(__name__, "open_clustered"),
+    server=SERVED,
+)
+"""The declaration of the control on a cluster."""

@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 from chat_history_backends.arguments import check_bounds, check_count
 from chat_history_backends.codec import decode_batch, encode_batch
 
-__all__ = ["ServedChatMessageHistory", "ServedError"]
+__all__ = ["ServedChatMessageHistory", "ServedError", "countdown", "pause"]
 
 _LEAST_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
@@ -227,7 +227,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
             ServedError: There was no answer in time, or it is a refusal.
         """
         line = json.dumps({**request, "session": self.session_id}).encode("ascii") + b"\n"
-        left, sent, closed, started = _countdown(seconds), False, 0, time.monotonic()
+        left, sent, closed, started = countdown(seconds), False, 0, time.monotonic()
         while True:
             try:
                 answer = self._exchange(line, left)
@@ -238,7 +238,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
                 closed += isinstance(error, ConnectionResetError)
                 impatient = closed > 3 or time.monotonic() - started >= self.patience_seconds
                 impatient = impatient and not isinstance(error, BlockingIOError)
-                if isinstance(error, TimeoutError) or impatient or not _pause(left):
+                if isinstance(error, TimeoutError) or impatient or not pause(left):
                     failure = ServedError(
                         f"{request['do']} of session {self.session_id!r}: the server at "
                         f"{self.address} did not answer ({type(error).__name__}: {error}). Is it "
@@ -279,7 +279,7 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
         return answer
 
 
-def _countdown(seconds: float | None) -> Callable[[], float | None]:
+def countdown(seconds: float | None) -> Callable[[], float | None]:
     """Return a function that returns the seconds left, and raises TimeoutError at the end."""
     if seconds is None:
         return lambda: None
@@ -294,7 +294,7 @@ def _countdown(seconds: float | None) -> Callable[[], float | None]:
     return left
 
 
-def _pause(left: Callable[[], float | None]) -> bool:
+def pause(left: Callable[[], float | None]) -> bool:
     """Sleep before the next attempt; return False if no time is left for one."""
     try:
         seconds = left()
