@@ -114,7 +114,9 @@ class Conversation:
     looks: list[Look] = field(default_factory=list)
     final: Look | None = None
     consumes: list[Operation] = field(default_factory=list)
-    recorded_consumes: tuple[Operation, ...] = ()
+    recorded_consumes: dict[tuple[str, str, str, float, float], Operation] = field(
+        default_factory=dict
+    )
     undone: bool = False
     excused: set[str] = field(default_factory=set)
     doubled: set[str] = field(default_factory=set)
@@ -124,7 +126,7 @@ class Conversation:
         self, kind: DefectKind, text: str, operations: Iterable[Operation], at: float
     ) -> None:
         """Add a defect. The operations that prove it are put in the order of their beginnings."""
-        recorded = {_place(one): one for one in self.recorded_consumes}
+        recorded = self.recorded_consumes
         unique = list(dict.fromkeys(recorded.get(_place(one), one) for one in operations))
         proof = tuple(sorted(unique, key=lambda one: (one.began, one.ended)))
         self.defects.append(Defect(kind, self.name, text, proof, at))
@@ -184,7 +186,7 @@ def _conversation(name: str, operations: list[Operation], undone: bool) -> Conve
     reads = [op for op in operations if op.kind in ("read", "last") and not op.error]
     one.looks = sorted(map(_look, reads), key=lambda look: look.ended)
     one.consumes = [op for op in operations if op.kind == "consume"]
-    one.recorded_consumes = tuple(one.consumes)
+    one.recorded_consumes = {_place(op): op for op in one.consumes}
     return one
 
 

@@ -20,10 +20,11 @@ from chat_history_conformance.bench.report.shapes import (
 )
 from chat_history_conformance.campaign.result import Curve, Lane, Result, Shown
 from chat_history_conformance.campaign.verdict import MEANINGS
+from chat_history_conformance.reports.wording import visible
 
 __all__ = ["NARROW", "WIDE", "growth_charts", "timeline_chart"]
 
-WIDE = 1100
+WIDE = 1180
 """The width of a picture on a page, in pixels."""
 
 NARROW = 350
@@ -53,14 +54,14 @@ class _Picture:
 
     def lane(self, label: str, note: str, height: float) -> float:
         """Start a lane with its label, and return the position of its lower end."""
-        words = f"{label}  {note}" if note else label
+        room = (self.width if self.is_narrow else _LABELS) - 20 - width_of(f"  {note}")
+        words = f"{_clipped(label, room)}  {note}".rstrip()
         if self.is_narrow:
             self.y += 13
-            self.shapes.append(Text(8, self.y, _clipped(words, self.width - 20), "quiet"))
+            self.shapes.append(Text(8, self.y, words, "quiet"))
             self.y += 4
         else:
-            middle = self.y + height / 2 + 4
-            self.shapes.append(Text(8, middle, _clipped(words, _LABELS - 20), "quiet"))
+            self.shapes.append(Text(8, self.y + height / 2 + 4, words, "quiet"))
         self.y += height
         self.shapes.append(horizontal(self.y, self.left, self.width - 10))
         low = self.y
@@ -141,9 +142,9 @@ def _faults(picture: _Picture, faults: Sequence[Shown]) -> None:
             end = max(end, begin + 2)
             following = mine[place + 1 :]
             room = picture.time(following[0][1].began) if following else picture.width - 10
-            tip = f"{number}. {fault.name}, {_clock(fault.began)} to {_clock(fault.ended)}"
+            tip = f"{number}. {visible(fault.name)}, {_clock(fault.began)} to {_clock(fault.ended)}"
             picture.shapes.append(_box(begin, low - 11, end, low, "fault", tip))
-            for words in (f"{number} {fault.name}", f"{number}"):
+            for words in (f"{number} {visible(fault.name)}", f"{number}"):
                 if width_of(words) <= room - begin:
                     picture.shapes.append(Text(begin, low - 14, words, "quiet"))
                     break
@@ -177,7 +178,7 @@ def _marks(picture: _Picture, lane: Lane) -> None:
     low = picture.lane(lane.name, f"{sum(lane.counts):,}", 14)
     for x, count, part in _places(picture, lane):
         radius = min(5.0, 2 + math.log2(count) / 2)
-        tip = f"{count} {lane.name} at {_clock(part)}"
+        tip = f"{count} {visible(lane.name)} at {_clock(part)}"
         picture.shapes.append(Circle(x, low - 6, round(radius, 1), "error", tip))
 
 
@@ -230,6 +231,8 @@ def growth_charts(curves: Sequence[Curve], seconds: float, width: float) -> list
     return charts
 
 
-def _clipped(text: str, width: float) -> str:
-    most = int(width / 6.2)
+def _clipped(text: str, room: float) -> str:
+    """Return a label that fits in `room` pixels."""
+    most = max(2, int(room / 6.2))
+    text = visible(text)
     return text if len(text) <= most else text[: most - 1] + "…"
