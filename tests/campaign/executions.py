@@ -8,6 +8,7 @@ time, or never, or partly.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
@@ -150,50 +151,83 @@ class _Search:
         return state if shown(state, call) == call.messages else None
 
 
-def mutated(random: Random, recording: Recording) -> Recording:
-    """Return a recording with one change that a broken history could make.
+class _Mutation:
+    """A recording that is changed."""
 
-    The change drops, doubles, swaps, brings back or hides messages; sometimes nothing is changed.
-    """
-    final = list(recording.final["s"])
-    operations = list(recording.operations)
-    added = [text for one in operations if one.kind == "add" for text in one.messages]
-    places = [
-        place
-        for place, one in enumerate(operations)
-        if one.kind in ("read", "last") and one.messages
-    ]
-    change = random.choice(["drop", "double", "swap", "swap here", "back", "hide", "empty", "cut"])
-    if change == "drop" and added:
-        gone = random.choice(added)
-        final = [text for text in final if text != gone]
-        for place in places:
-            kept = tuple(text for text in operations[place].messages if text != gone)
-            operations[place] = replace(operations[place], messages=kept)
-    elif change == "double" and final:
-        final.insert(random.randrange(len(final) + 1), random.choice(final))
-    elif change in ("swap", "swap here") and len(final) > 1:
-        number = random.randrange(len(final) - 1)
-        other = {final[number]: final[number + 1], final[number + 1]: final[number]}
-        final = [other.get(text, text) for text in final]
-        for place in places if change == "swap" else ():
-            texts = operations[place].messages
-            if other.keys() <= set(texts):
-                swapped = tuple(other.get(text, text) for text in texts)
-                operations[place] = replace(operations[place], messages=swapped)
-    elif change == "back":
-        missing = [text for text in added if text not in final]
-        if missing:
-            final.insert(random.randrange(len(final) + 1), random.choice(missing))
-    elif change in ("hide", "empty") and places:
-        place = random.choice(places)
-        texts = operations[place].messages
-        number = random.randrange(len(texts))
-        kept = texts[:number] + texts[number + 1 :] if change == "hide" else ()
-        operations[place] = replace(operations[place], messages=kept)
-    elif change == "cut" and final:
-        del final[random.randrange(len(final))]
-    return replace(recording, operations=tuple(operations), final={"s": tuple(final)})
+    def __init__(self, random: Random, recording: Recording) -> None:
+        self.random = random
+        self.final = list(recording.final["s"])
+        self.operations = list(recording.operations)
+        self.added = [text for one in self.operations if one.kind == "add" for text in one.messages]
+        self.reads = [
+            place
+            for place, one in enumerate(self.operations)
+            if one.kind in ("read", "last") and one.messages
+        ]
+
+    def show(self, place: int, messages: Iterable[str]) -> None:
+        """Let a read show other messages."""
+        self.operations[place] = replace(self.operations[place], messages=tuple(messages))
+
+    def drop(self) -> None:
+        """Remove a message everywhere."""
+        gone = self.random.choice(self.added or [""])
+        self.final = [text for text in self.final if text != gone]
+        for place in self.reads:
+            self.show(place, (text for text in self.operations[place].messages if text != gone))
+
+    def cut(self) -> None:
+        """Remove a message from the final read."""
+        if self.final:
+            del self.final[self.random.randrange(len(self.final))]
+
+    def double(self) -> None:
+        """Store a message twice."""
+        self._insert(self.final)
+
+    def bring_back(self) -> None:
+        """Store a message that is not there at the end."""
+        self._insert([text for text in self.added if text not in self.final])
+
+    def _insert(self, choices: list[str]) -> None:
+        if choices:
+            place = self.random.randrange(len(self.final) + 1)
+            self.final.insert(place, self.random.choice(choices))
+
+    def swap(self) -> None:
+        """Swap two messages in the final read, and sometimes in all reads."""
+        if len(self.final) < 2:
+            return
+        number = self.random.randrange(len(self.final) - 1)
+        one, other = self.final[number : number + 2]
+        swapped = {one: other, other: one}
+        self.final = [swapped.get(text, text) for text in self.final]
+        for place in self.reads if self.random.random() < 0.5 else ():
+            texts = self.operations[place].messages
+            if swapped.keys() <= set(texts):
+                self.show(place, (swapped.get(text, text) for text in texts))
+
+    def hide(self) -> None:
+        """Remove a message from one read."""
+        if self.reads:
+            place = self.random.choice(self.reads)
+            texts = list(self.operations[place].messages)
+            del texts[self.random.randrange(len(texts))]
+            self.show(place, texts)
+
+    def empty(self) -> None:
+        """Let a read show nothing."""
+        if self.reads:
+            self.show(self.random.choice(self.reads), ())
+
+
+def mutated(random: Random, recording: Recording) -> Recording:
+    """Return a recording with one change that a broken history could make, or with none."""
+    one = _Mutation(random, recording)
+    random.choice(
+        [one.drop, one.cut, one.double, one.bring_back, one.swap, one.swap, one.hide, one.empty]
+    )()
+    return replace(recording, operations=tuple(one.operations), final={"s": tuple(one.final)})
 
 
 def consumption(random: Random) -> Recording:

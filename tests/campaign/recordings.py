@@ -78,7 +78,7 @@ def recorded(
     samples: tuple[Sample, ...] = (),
     exits: tuple[Exit, ...] = (),
 ) -> Recording:
-    """Return a recording. `final` is what session `s` holds at the end; None if nobody read it."""
+    """Return a recording. `final` is what session `s` holds at the end; None if it was not read."""
     return Recording(
         meta=Meta(lacks=lacks or {}),
         operations=tuple(sorted(operations, key=lambda one: (one.began, one.ended))),

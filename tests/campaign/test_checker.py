@@ -1,4 +1,4 @@
-"""What the checker finds in recordings that are written by hand, right ones and wrong ones."""
+"""The defects that the checker finds in recordings written by hand, right ones and wrong ones."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ RIGHT = {
     ),
     "a slow call within the tolerance": recorded(add(1, 7.9, "a", limit_seconds=5.0), final="a"),
     "a call without a limit": recorded(add(1, 700, "a"), final="a"),
-    "a call that nobody saw the end of": recorded(
+    "a call without an end": recorded(
         add(1, 70, "a", limit_seconds=5.0, error=OperationError(NO_END)), final="a"
     ),
     "processes that ended": recorded(exits=(Exit("p", 9, 0),)),
@@ -178,20 +178,20 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
     ),
     (
         recorded(add(1, 2, "a b"), final="b a"),
-        [("order_in_batch", "'b' stands before 'a', which is before it in the batch")],
+        [("order_in_batch", "'b' comes before 'a', which is before it in the batch")],
     ),
     (
         recorded(
             add(1, 2, "a b c", error=UNKNOWN), read(3, 4, "c a"), clear(5, 6), read(7, 8), final=""
         ),
-        [("order_in_batch", "'c' stands before 'a', which is before it in the batch")],
+        [("order_in_batch", "'c' comes before 'a', which is before it in the batch")],
     ),
     (
         recorded(*A_B, final="b a"),
         [
             (
                 "order_of_writer",
-                "'b' stands before 'a', which was acknowledged to the same client before",
+                "'b' comes before 'a', which was acknowledged to the same client before",
             )
         ],
     ),
@@ -200,7 +200,7 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
         [
             (
                 "order_of_writer",
-                "'b' stands before 'a', which was acknowledged to the same client before",
+                "'b' comes before 'a', which was acknowledged to the same client before",
             )
         ],
     ),
@@ -209,7 +209,7 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
         [
             (
                 "order_in_real_time",
-                "'b' stands before 'a', which was acknowledged to another client before",
+                "'b' comes before 'a', which was acknowledged to another client before",
             )
         ],
     ),
@@ -218,7 +218,7 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
         [
             (
                 "order_in_real_time",
-                "'b' stands before 'a', which was acknowledged to another client before",
+                "'b' comes before 'a', which was acknowledged to another client before",
             )
         ],
     ),
@@ -286,7 +286,7 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
             read(6, 7, "a b"),
             final="a b",
         ),
-        [("wrong_read", "'b' stands before 'a', unlike elsewhere")],
+        [("wrong_read", "'b' comes before 'a', unlike elsewhere")],
     ),
     (
         recorded(add(1, 2, "a", error=UNKNOWN), read(3, 4, "a"), final=""),
@@ -340,7 +340,7 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
         recorded(add(1, 2, "a b"), consume(3, 4, error=UNKNOWN), consume(5, 6, "b"), final="a b"),
         [("skipped", "'a' was never delivered, but 'b' was")],
     ),
-    (  # Nobody reads the session but its consumer.
+    (  # Only the consumer reads the session.
         recorded(*A_B, consume(5, 6, "b")),
         [("skipped", "'a' was never delivered, but 'b' was")],
     ),

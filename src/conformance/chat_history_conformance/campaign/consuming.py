@@ -27,7 +27,7 @@ class _Deliveries:
     Attributes:
         returned: the calls that returned, in the order of their ends.
         first: the earliest beginning of a call that delivered the message, or may have.
-        open_since: the beginning of the first call whose end nobody saw: it may have delivered
+        open_since: the beginning of the first call without an end: it may have delivered
             anything.
     """
 

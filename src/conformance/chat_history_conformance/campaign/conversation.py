@@ -20,8 +20,8 @@ from chat_history_conformance.campaign.verdict import Defect, DefectKind
 __all__ = ["Clears", "Conversation", "Look", "Message", "conversations"]
 
 Claim = Literal["acknowledged", "confirmed", "unknown", "denied"]
-"""What the end of its add says about a message: stored because the call returned; stored although
-the call raised; nothing; not stored."""
+"""The outcome of a message by the end of its add: stored because the call returned; stored although
+the call raised; unknown; not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Message:
 
     @property
     def promised(self) -> bool:
-        """Whether the end of its add says that it is stored."""
+        """True if the end of its add says that it is stored."""
         return self.claim in ("acknowledged", "confirmed")
 
 
@@ -159,7 +159,7 @@ def conversations(recording: Recording) -> list[Conversation]:
     """Return the sessions of a recording.
 
     Raises:
-        ValueError: if one text is added twice. Then its copies cannot be told apart.
+        ValueError: if one text is added twice. Then its copies look alike.
     """
     found: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in recording.operations:
@@ -207,7 +207,7 @@ def _messages(operations: Iterable[Operation]) -> dict[str, Message]:
             if text in messages:
                 raise ValueError(
                     f"{text!r} is added twice to session {add.session!r}. Give each message of a "
-                    "campaign a text of its own."
+                    "campaign another text."
                 )
             claim = _claim(add, index)
             ended = add.ended if claim in ("acknowledged", "confirmed") else math.inf

@@ -34,7 +34,7 @@ class Epoch:
 
     @property
     def rank(self) -> tuple[bool, int, int]:
-        """How much speaks for this order if another one contradicts it."""
+        """The weight of this order if another one contradicts it."""
         return self.final, len(self.looks), len(self.messages)
 
 
@@ -147,17 +147,19 @@ def _joined(epoch: Epoch, piece: Epoch, places: Mapping[str, tuple[Epoch, int]])
         if text in places and places[text][0] is epoch
     )
     start = places[piece.messages[number]][1] - number
-    if start >= 0:
-        first, second, offset = epoch, piece, start
-    else:
-        first, second, offset = piece, epoch, -start
-    if offset and not second.open_start:
-        return None
+    return _shifted(epoch, piece, start) if start >= 0 else _shifted(piece, epoch, -start)
+
+
+def _shifted(first: Epoch, second: Epoch, offset: int) -> Epoch | None:
+    """Return two epochs as one in which the second begins `offset` messages after the first."""
     common = min(len(first.messages) - offset, len(second.messages))
-    if first.messages[offset : offset + common] != second.messages[:common]:
-        return None
     rest = second.messages[common:]
-    if (rest and first.final) or (second.final and offset + common < len(first.messages)):
+    if (
+        (offset and not second.open_start)
+        or first.messages[offset : offset + common] != second.messages[:common]
+        or (rest and first.final)
+        or (second.final and offset + common < len(first.messages))
+    ):
         return None
     return Epoch(
         first.messages + rest if rest else first.messages,

@@ -24,7 +24,7 @@ _MIN_SAMPLES = 3 * _WINDOWS
 
 @dataclass(frozen=True)
 class Growth:
-    """What a process may hold more of, and how much more is growth.
+    """A rule for the growth of a process.
 
     The first third of the samples of a process is its warm-up. The rest is cut into four windows.
     A process grows if the median of each window is above that of the window before, and the last is
@@ -68,7 +68,7 @@ def _over_limit(operations: Iterable[Operation], exits: set[str]) -> Iterator[De
             did = f"raised {call.error.type}"
             if call.error.type == NO_END:
                 if call.process not in exits:
-                    continue  # Nobody knows when the process ended.
+                    continue  # The end of the process is not known.
                 did = "had not ended"
         text = f"{call.kind} {did} after {took:.1f} s; its limit is {call.limit_seconds:g} s"
         yield Defect("over_limit", call.session, text, (call,), call.ended)

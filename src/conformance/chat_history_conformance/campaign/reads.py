@@ -43,7 +43,7 @@ class _Order:
         self.reported: set[tuple[Operation, Operation]] = set()
 
     def judge(self, messages: Sequence[str], look: Look) -> bool:
-        """Report what is wrong with the order of messages. Return whether something is."""
+        """Report a wrong order of messages. Return whether it is wrong."""
         all_messages, latest = self.conversation.messages, self.conversation.latest
         wrong = False
         last_of: dict[int, Message] = {}
@@ -69,7 +69,7 @@ class _Order:
         self.reported.add((first.add, second.add))
         self.conversation.report(
             kind,
-            f"{quoted([second.text])} stands before {quoted([first.text])}, which {_SAYINGS[kind]}",
+            f"{quoted([second.text])} comes before {quoted([first.text])}, which {_SAYINGS[kind]}",
             [first.add, second.add, look.operation],
             look.operation.ended,
         )
@@ -104,20 +104,32 @@ def _contradiction(
     counts = Counter(id(epochs.places[text][0]) for text in known)
     [(common, _)] = counts.most_common(1)
     epoch = next(one for one in epochs.all if id(one) == common)
-    here = [(epochs.places[text][1], text) for text in known if epochs.places[text][0] is epoch]
-    last = max(place for place, _ in here)
-    other = _showing(epoch, last)
-    for (place, text), (next_place, next_text) in pairwise(here):
-        if next_place < place:
-            return f"{quoted([text])} stands before {quoted([next_text])}, unlike elsewhere", other
-    first = 0 if look.shape != "newest" and not conversation.undone else here[0][0]
+    is_front = look.shape != "newest" and not conversation.undone
+    return _saying(epochs, epoch, look, is_front)
+
+
+def _saying(epochs: Epochs, epoch: Epoch, look: Look, is_front: bool) -> tuple[str, Look]:
+    own = [epochs.places[text] for text in look.messages if text in epochs.places]
+    here = [place for one, place in own if one is epoch]
+    last = max(here)
+    holes = _holes(epoch, look, 0 if is_front else here[0], last)
+    swapped = next((pair for pair in pairwise(here) if pair[1] < pair[0]), None)
+    if swapped:
+        one, other = (quoted([epoch.messages[place]]) for place in swapped)
+        said = f"{one} comes before {other}, unlike elsewhere"
+    elif holes:
+        said = f"the read shows {quoted([epoch.messages[last]])} but not {quoted(holes)} before it"
+    else:
+        places = {text: epochs.places.get(text, (None, 0))[0] for text in look.messages}
+        strange = [text for text, place in places.items() if place is not epoch]
+        said = f"no other read shows {quoted(strange)} next to {quoted([epoch.messages[here[0]]])}"
+    return said, _showing(epoch, last)
+
+
+def _holes(epoch: Epoch, look: Look, first: int, last: int) -> list[str]:
+    """Return the messages from one position of an epoch to another that a read does not show."""
     shown = set(look.messages)
-    holes = [text for text in epoch.messages[first:last] if text not in shown]
-    if holes:
-        after = epoch.messages[last]
-        return f"the read shows {quoted([after])} but not {quoted(holes)} before it", other
-    strange = [text for text in look.messages if epochs.places.get(text, (None,))[0] is not epoch]
-    return f"no other read shows {quoted(strange)} next to {quoted([here[0][1]])}", other
+    return [text for text in epoch.messages[first:last] if text not in shown]
 
 
 def _showing(epoch: Epoch, place: int) -> Look:
@@ -306,7 +318,7 @@ def _judge_across(
 def _removed(
     conversation: Conversation, item: _Item, high: float, epoch: Epoch | None = None
 ) -> bool:
-    """Return whether an item may be gone, or stands before the first message that is known."""
+    """Return whether an item may be gone, or comes before the first message that is known."""
     if conversation.undone:
         return True
     if epoch and epoch.open_start:

@@ -131,7 +131,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process held at one time."""
+    """The resources of a process at one time."""
 
     process: str
     at: float
@@ -159,7 +159,7 @@ class Final:
 
 @dataclass(frozen=True)
 class Meta:
-    """What the campaign was: the same for all its processes.
+    """The facts about a campaign.
 
     Attributes:
         server: the kind of server and its version, for a reader.
@@ -251,7 +251,7 @@ class Writer:
 
 
 def write(recording: Recording, path: Path) -> None:
-    """Write a whole recording to one file, in place of what was there."""
+    """Write a whole recording to one file. An existing file is replaced."""
     path.write_text("".join(map(_line, _records(recording))), encoding="ascii")
 
 
@@ -263,7 +263,7 @@ def read(paths: Iterable[Path]) -> Recording:
     of a file may be cut off, because a process may be killed while it writes.
 
     Raises:
-        RecordingError: if a line is no record. The message names the file, the line and the place.
+        RecordingError: if a line cannot be read. The message names the file, line and place.
     """
     found: dict[str, list[Any]] = {name: [] for name in _KINDS}
     validators = {name: validation.validator(kind) for name, kind in _KINDS.items()}

@@ -46,7 +46,7 @@ _CONFIG: Mapping[str, bool] = {
 
 @dataclass(frozen=True)
 class Campaign:
-    """The campaign: what was disturbed, and how to run it again."""
+    """The backend and its server, and the command that runs the campaign again."""
 
     __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
 
@@ -65,7 +65,7 @@ class Campaign:
     date: str
     """When it started, in ISO 8601."""
     seconds: float
-    """How long it took, in seconds."""
+    """The duration in seconds."""
     lacks: Mapping[str, str]
     """The capabilities that the declaration says the backend lacks, with the reasons."""
     versions: Mapping[str, str]
@@ -99,7 +99,7 @@ class Example:
     session: str
     """The session. Empty if the defect is about a process."""
     text: str
-    """What is wrong, in one sentence."""
+    """The defect in one sentence."""
     at: float
     """When it showed."""
     steps: tuple[Step, ...]
@@ -117,16 +117,16 @@ class Class:
     name: str
     """A short name of the kind for a reader."""
     meaning: str
-    """What a defect of this kind is."""
+    """The meaning of this kind."""
     count: int
-    """How many defects were found."""
+    """The number of defects."""
     examples: tuple[Example, ...]
     """The first of them, at most 20."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """How long calls took, in seconds."""
+    """The durations of calls in seconds."""
 
     __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
 
@@ -147,9 +147,9 @@ class Call:
     __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
 
     kind: Literal["add", "clear", "read", "last", "consume"]
-    """What the calls did."""
+    """The kind of calls."""
     mode: Literal["sync", "async"]
-    """How they were called."""
+    """The mode of the calls."""
     returned: Latency | None
     """The calls that returned. Null if none did."""
     raised: Latency | None
@@ -163,7 +163,7 @@ class Shown:
     __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
 
     name: str
-    """What was done."""
+    """The name of the fault."""
     member: str
     """The member of the server that it was done to."""
     began: float
@@ -176,7 +176,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Lane:
-    """How often something happened in each part of the campaign."""
+    """The number of events in each part of the campaign."""
 
     __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
 
@@ -208,14 +208,14 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a process held over time."""
+    """A resource of a process over time."""
 
     __pydantic_config__: ClassVar[Mapping[str, bool]] = _CONFIG
 
     process: str
     """The process."""
     what: Literal["threads", "descriptors", "memory"]
-    """What was counted; memory is in bytes."""
+    """The resource; memory is in bytes."""
     points: tuple[tuple[float, float], ...]
     """Times and values."""
 
@@ -230,9 +230,9 @@ class Result:
     schema: Literal["chat-history-conformance/campaign/1"]
     """The name and version of this schema."""
     campaign: Campaign
-    """What was disturbed, and how to run it again."""
+    """The backend, its server and the command."""
     clean: bool
-    """Whether no defect was found."""
+    """True if no defect was found."""
     operations: Mapping[str, int]
     """The number of calls by kind."""
     acknowledged_calls: int
@@ -244,11 +244,11 @@ class Result:
     classes: tuple[Class, ...]
     """The defects by kind."""
     calls: tuple[Call, ...]
-    """How long the calls took."""
+    """The durations of the calls."""
     timeline: Timeline
     """The campaign over time."""
     growth: tuple[Curve, ...]
-    """What the processes held over time."""
+    """The resources of the processes over time."""
 
 
 _NAMES = {

@@ -1,7 +1,7 @@
 """The first pass over a session: what the reads and the consuming reads show, message by message.
 
-It reports messages that nobody added, that came back after a clear, that are stored twice, or that
-an error calls not stored. It removes them, so that they do not make later passes report more.
+It reports messages that no client added, that came back after a clear, that are stored twice, or
+that an error calls not stored. It removes them, so that later passes do not report them again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Inspector:
         self._first_sight(look.messages, look.ended, look.operation)
 
     def consume(self, call: Operation) -> Operation:
-        """Inspect what a consuming read delivered, and return it without what is wrong with it."""
+        """Inspect a consuming read, and return it without the messages that are reported."""
         if call.error:
             return call
         messages = self._without_foreign(call.messages, call.ended, call)
@@ -199,7 +199,7 @@ class _Inspector:
 
 
 def inspect_sightings(conversation: Conversation, elsewhere: Mapping[str, str]) -> None:
-    """Report and remove what is wrong with single messages of the reads of one session.
+    """Report and remove single messages that the reads of one session should not show.
 
     Args:
         conversation: The session. Its reads and its `latest` times change.

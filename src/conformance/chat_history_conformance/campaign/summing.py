@@ -1,4 +1,4 @@
-"""What a reader wants to know of a recording: counts, times and examples."""
+"""The counts, times and examples that a reader wants to see of a recording."""
 
 from __future__ import annotations
 

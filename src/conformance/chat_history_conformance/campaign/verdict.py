@@ -36,18 +36,21 @@ MEANINGS: Mapping[DefectKind, tuple[str, str]] = {
     "order_in_batch": ("order in a batch", "The messages of one add are stored in another order."),
     "order_of_writer": (
         "order of a writer",
-        "A client's message stands before one whose add had returned to the same client earlier.",
+        "A client's message comes before one whose add had returned to the same client earlier.",
     ),
     "order_in_real_time": (
         "order in real time",
-        "A message stands before one whose add had returned to another client earlier.",
+        "A message comes before one whose add had returned to another client earlier.",
     ),
     "wrong_read": (
         "wrong read",
         "No order of the overlapping calls explains what a read returned.",
     ),
     "came_back": ("came back", "A message is there again after a clear that removed it."),
-    "foreign": ("foreign", "A message that nobody added, or that was seen before its add began."),
+    "foreign": (
+        "foreign",
+        "A message that no client added, or that was seen before its add began.",
+    ),
     "skipped": ("skipped", "Consuming reads passed over a message and never delivered it."),
     "out_of_order": (
         "consumed out of order",
@@ -71,7 +74,7 @@ class Defect:
 
     Attributes:
         session: the session; empty if the defect is about a process.
-        text: what is wrong, in one sentence without a full stop.
+        text: the defect in one sentence without a full stop.
         operations: the operations that prove it, in the order of their beginnings.
         at: when it showed, in seconds since the start of the campaign.
     """
@@ -85,7 +88,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a campaign did.
+    """The figures of a campaign.
 
     Attributes:
         operations: the number of calls by kind.
@@ -117,7 +120,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Whether no defect was found."""
+        """True if no defect was found."""
         return not self.defects
 
 
