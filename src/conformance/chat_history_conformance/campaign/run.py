@@ -39,7 +39,8 @@ LIMIT_SECONDS = 30.0
 """The limit of one call, as in the profile `ci`."""
 
 _PROBE_SECONDS = 90.0
-_WORKING_SECONDS = 60.0
+_WORKING_SECONDS = 120.0
+_RECOVERED_SECONDS = 30.0
 _FINAL_SECONDS = 600.0
 _SETTLE_SECONDS = 2.0
 
@@ -171,7 +172,7 @@ class _Campaign:
         )
         try:
             self._workers.start(processes)
-            self._workers.wait_until_working(_WORKING_SECONDS)
+            self._workers.wait_until_working(self._counts, _WORKING_SECONDS, self._stopping)
             self._cause(events, stage)
             if not events:
                 self._stopping.wait(self._options.duration_seconds)
@@ -257,6 +258,7 @@ class _Campaign:
             if failed:
                 self._trouble.append(failed)
                 return
+            self._workers.wait_until_working(self._counts, _RECOVERED_SECONDS, self._stopping)
 
     def _read_finally(self, stage: Stage, processes: Sequence[Process]) -> None:
         """Read all sessions in a fresh process, when the server is well."""

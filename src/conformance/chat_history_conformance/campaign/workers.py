@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +31,18 @@ class WorkerFailed(Exception):
 
 
 class Counts:
-    """The numbers of acknowledged messages and of errors so far, from the files of the clients."""
+    """The numbers of acknowledged messages and of errors so far, from the files of the clients.
+
+    Attributes:
+        acknowledged: The number of acknowledged messages.
+        errors: The number of calls that raised.
+        returned: The number of calls of each process that returned.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.acknowledged = 0
         self.errors = 0
+        self.returned: Counter[str] = Counter()
         self._directory = directory
         self._read: dict[Path, int] = {}
 
@@ -53,7 +61,9 @@ class Counts:
     def _count(self, operation: Mapping[str, Any]) -> None:
         if operation["error"] is not None:
             self.errors += 1
-        elif operation["kind"] == "add":
+            return
+        self.returned[operation["process"]] += 1
+        if operation["kind"] == "add":
             self.acknowledged += len(operation["messages"])
 
 
@@ -95,13 +105,22 @@ class Workers:
             self._workers.append(self._started(job, 1))
         self._watcher.start()
 
-    def wait_until_working(self, seconds: float) -> None:
-        """Wait until each process has recorded a call, or this time has passed."""
+    def wait_until_working(self, counts: Counts, seconds: float, stopping: threading.Event) -> None:
+        """Wait until a call of each process has returned.
+
+        Args:
+            counts: The counts of the campaign.
+            seconds: The longest time to wait.
+            stopping: Ends the wait if it is set.
+        """
         deadline = time.monotonic() + seconds
-        waiting = {Path(worker.job.records) for worker in self._workers}
-        while waiting and time.monotonic() < deadline:
-            waiting = {path for path in waiting if not path.exists() or not path.stat().st_size}
-            time.sleep(0.02)
+        counts.update()
+        before = counts.returned.copy()
+        while not stopping.wait(_LOOK_SECONDS) and time.monotonic() < deadline:
+            counts.update()
+            names = [worker.job.process for worker in self._workers]
+            if all(counts.returned[name] > before[name] for name in names):
+                return
 
     def stop(self) -> None:
         """Let all processes end, and record how they ended.
