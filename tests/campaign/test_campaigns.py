@@ -5,7 +5,12 @@ Each one starts a server and client processes, and disturbs the server for a mom
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +84,28 @@ def test_history_without_a_defect_is_clean(name: str, modes: set[str]) -> None:
 def test_defect_is_found(name: str, event: Event, kinds: set[str], options: dict[str, Any]) -> None:
     _, verdict = campaign(name, [event], **options)
     assert kinds <= {defect.kind for defect in verdict.defects}, verdict.counts
+
+
+def test_ctrl_c_reports_what_was_recorded_so_far(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "chat_history_conformance", "campaign", "--backend", "control"),
+        *("--import", broken.__file__, "--faults", "short-pause", "--sessions", "1"),
+        *("--output", str(tmp_path), "--keep"),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("1 of 30: pause the server for a moment, ")
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate(timeout=120)
+    assert running.returncode == 0, output + errors
+    assert "stopped after 1 of 30 events" in output
+    assert "no defect" in output
+    assert json.loads((tmp_path / "campaign.json").read_text("utf-8"))["acknowledged_messages"] > 0
+    assert "<html" in (tmp_path / "campaign.html").read_text("utf-8")
+    assert (tmp_path / "campaign.md").exists()
+
+    checked = [*command[:4], "--check", str(tmp_path / "campaign.jsonl")]
+    again = subprocess.run(checked, capture_output=True, text=True, check=True)
+    assert again.stdout == output.replace("stopped after 1 of 30 events\n", "")

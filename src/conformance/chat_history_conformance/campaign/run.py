@@ -175,7 +175,9 @@ class _Campaign:
             self._workers.wait_until_working(self._counts, _WORKING_SECONDS, self._stopping)
             self._cause(events, stage)
             if not events:
-                self._stopping.wait(self._options.duration_seconds)
+                began = self._now()
+                if self._stopping.wait(self._options.duration_seconds):
+                    self._stopped = f"stopped after {self._now() - began:.0f} s"
             self._stopping.wait(_SETTLE_SECONDS * self._options.calm)
         finally:
             self._say("stopping the clients")
