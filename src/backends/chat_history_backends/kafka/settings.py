@@ -55,9 +55,8 @@ class UnfitTopicError(KafkaHistoryError):
 
 @dataclass(frozen=True)
 class _Description:
-    """The facts about a topic that are not settings; None for what the brokers do not say."""
+    """Whether the user may write to a topic; None if the brokers do not say."""
 
-    replicas: int | None
     may_write: bool | None
     known_at: float
 
@@ -96,13 +95,6 @@ def _fault(call: Call, topic: Topic, described: _Description) -> tuple[int, str]
             "its topic is compacted, and accepts no record without a key. Set its cleanup.policy "
             "to delete",
         )
-    wanted = _number(settings, "min.insync.replicas")
-    if wanted is not None and described.replicas is not None and wanted > described.replicas:
-        return (
-            KafkaError.NOT_ENOUGH_REPLICAS,
-            f"its topic has {described.replicas} replicas, and min.insync.replicas is {wanted}. "
-            "Lower this setting of the topic, or give the topic more replicas",
-        )
     oldest = _number(settings, "message.timestamp.before.max.ms")
     by_broker = settings.get("message.timestamp.type") == "LogAppendTime"
     if oldest is not None and oldest < _SHORT_MS and not by_broker:
@@ -131,12 +123,9 @@ def _described(call: Call) -> _Description:
         topic = call.wait_for(asked, "look up the topic")
     except KafkaHistoryError:
         # This check has no answer. The producer will get one.
-        return _Description(None, None, time.monotonic())
+        return _Description(None, time.monotonic())
     allowed = topic.authorized_operations
-    found = _Description(
-        min((len(partition.replicas) for partition in topic.partitions), default=None),
-        AclOperation.WRITE in allowed if allowed else None,
-        time.monotonic(),
-    )
+    may_write = AclOperation.WRITE in allowed if allowed else None
+    found = _Description(may_write, time.monotonic())
     call.clients.descriptions[call.topic] = found
     return found

@@ -1,0 +1,119 @@
+"""Tests of adding on three brokers: each message is stored once, and errors are true."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+from langchain_core.messages import HumanMessage
+
+from chat_history_backends.kafka import DeliveryError, KafkaChatMessageHistory, KafkaHistoryError
+from chat_history_conformance.servers import launcher
+from chat_history_conformance.servers.server import Server
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Server]:
+    with launcher.start("kafka", "jvm:3", announce=print) as server:
+        yield server
+
+
+@pytest.fixture
+def session(cluster: Server) -> str:
+    """Create a topic with two replicas that both have to store each message."""
+    name = f"test-{uuid.uuid4().hex}"
+    settings = {"min.insync.replicas": "2"}
+    new = NewTopic(name, 1, replica_assignment=[[1, 2]], config=settings)
+    admin = AdminClient({"bootstrap.servers": cluster.address})
+    admin.create_topics([new])[name].result(30)
+    time.sleep(1)
+    return name
+
+
+def test_a_message_is_stored_once_while_others_run_out_of_time(
+    cluster: Server, session: str
+) -> None:
+    """A frozen follower delays the acknowledgements by about the limit of the calls.
+
+    The first calls run out of time and later ones do not. If a message that runs out of time made
+    the producer change its epoch, the later messages would be stored under both epochs.
+    """
+    history = KafkaChatMessageHistory(session, cluster.address, reads="replay", timeout_sec=30)
+    outcomes: dict[str, KafkaHistoryError | None] = {}
+
+    def add(text: str) -> None:
+        try:
+            history.add_messages([HumanMessage(text)], 5.0)
+            outcomes[text] = None
+        except KafkaHistoryError as error:
+            outcomes[text] = error
+
+    callers: list[threading.Thread] = []
+    follower = cluster.members[1]
+    history.add_messages([HumanMessage("first")], 30.0)
+    for _ in range(4):
+        follower.pause()
+        until = time.monotonic() + 5.6
+        while time.monotonic() < until:
+            callers.append(threading.Thread(target=add, args=(str(len(callers)),)))
+            callers[-1].start()
+            time.sleep(0.45)
+        follower.resume()
+        cluster.wait_until_healthy(60)
+        time.sleep(2)
+    for caller in callers:
+        caller.join()
+    time.sleep(2)
+    counts = Counter(str(message.content) for message in history.messages)
+    assert {text: count for text, count in counts.items() if count > 1} == {}
+    for text, error in outcomes.items():
+        if error is None:
+            assert counts[text] == 1
+        elif not error.outcome_unknown:
+            assert counts[text] == 0
+    assert any(error is None for error in outcomes.values())
+    history.close()
+
+
+def test_a_refusal_after_an_attempt_with_another_outcome_is_not_called_certain(
+    cluster: Server, session: str
+) -> None:
+    history = KafkaChatMessageHistory(session, cluster.address, reads="replay", timeout_sec=40)
+    history.add_messages([HumanMessage("first")], 30.0)
+    cluster.members[1].kill()
+    try:
+        caught: list[DeliveryError] = []
+
+        def add() -> None:
+            with pytest.raises(DeliveryError) as info:
+                history.add_messages([HumanMessage("y" * 3000)], 40.0)
+            caught.append(info.value)
+
+        caller = threading.Thread(target=add)
+        caller.start()
+        time.sleep(6)  # the message is sent again and again
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in {"max.message.bytes": "1500", "min.insync.replicas": "1"}.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, session, incremental_configs=entries)
+        admin = AdminClient({"bootstrap.servers": cluster.members[0].address})
+        admin.incremental_alter_configs([resource])[resource].result(20)
+        caller.join(45)
+        assert caught[0].outcome_unknown
+        assert caught[0].unconfirmed == (0,)
+    finally:
+        cluster.members[1].restart()
+    history.close()
