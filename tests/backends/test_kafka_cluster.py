@@ -9,17 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka import KafkaError
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from langchain_core.messages import HumanMessage
 
-from chat_history_backends.kafka import DeliveryError, KafkaChatMessageHistory, KafkaHistoryError
+from chat_history_backends.kafka import KafkaChatMessageHistory, KafkaHistoryError, clients
 from chat_history_conformance.servers import launcher
 from chat_history_conformance.servers.server import Server
 
@@ -87,33 +81,20 @@ def test_a_message_is_stored_once_while_others_run_out_of_time(
     history.close()
 
 
-def test_a_refusal_after_an_attempt_with_another_outcome_is_not_called_certain(
-    cluster: Server, session: str
-) -> None:
-    history = KafkaChatMessageHistory(session, cluster.address, reads="replay", timeout_sec=40)
-    history.add_messages([HumanMessage("first")], 30.0)
-    cluster.members[1].kill()
-    try:
-        caught: list[DeliveryError] = []
-
-        def add() -> None:
-            with pytest.raises(DeliveryError) as info:
-                history.add_messages([HumanMessage("y" * 3000)], 40.0)
-            caught.append(info.value)
-
-        caller = threading.Thread(target=add)
-        caller.start()
-        time.sleep(6)  # the message is sent again and again
-        entries = [
-            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-            for name, value in {"max.message.bytes": "1500", "min.insync.replicas": "1"}.items()
-        ]
-        resource = ConfigResource(ResourceType.TOPIC, session, incremental_configs=entries)
-        admin = AdminClient({"bootstrap.servers": cluster.members[0].address})
-        admin.incremental_alter_configs([resource])[resource].result(20)
-        caller.join(45)
-        assert caught[0].outcome_unknown
-        assert caught[0].unconfirmed == (0,)
-    finally:
-        cluster.members[1].restart()
-    history.close()
+def test_a_refusal_after_an_attempt_with_another_outcome_is_not_called_certain() -> None:
+    with launcher.start("kafka", "jvm", announce=print) as broker:
+        history = KafkaChatMessageHistory("s", broker.address, reads="replay", timeout_sec=60)
+        history.add_messages([HumanMessage("first")], 60.0)
+        with clients.lease(history, broker.address, {}) as shared:
+            sender = shared.sender
+            refusal = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+            broker.pause()
+            receipt = sender.send("s", ["{}"], time.monotonic() + 60)
+            assert sender._failure(receipt, refusal).is_sure
+            time.sleep(0.5)
+            broker.kill()
+            broker.restart()
+            receipt.wait(time.monotonic() + 60)
+            assert receipt.ok
+            assert not sender._failure(receipt, refusal).is_sure
+        history.close()

@@ -71,7 +71,7 @@ class Site:
         self.session = f"{self.prefix}s"
         self.address = server.address
         self.admin = AdminClient({"bootstrap.servers": server.address, **_config("admin", "a")})
-        # A client id of its own, so that the clients of another test are not shared.
+        # Its own client id, so that the clients of another test are not shared.
         self.config = _config("app", "b", **{"client.id": self.prefix})
 
     def grant(self, *rights: Right) -> None:
@@ -201,7 +201,7 @@ def test_without_the_right_to_read_settings_everything_else_works(site: Site) ->
         history.clear()
 
 
-def test_a_user_who_may_write_nothing_is_told_so_and_can_add_once_the_right_is_there(
+def test_a_user_who_may_write_nothing_gets_a_clear_error_and_can_add_once_the_right_is_there(
     site: Site,
 ) -> None:
     site.create_topic()

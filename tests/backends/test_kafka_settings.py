@@ -30,7 +30,7 @@ from chat_history_conformance.servers.server import Server
 
 
 class Place:
-    """A topic with settings of its own, and a history that uses it."""
+    """A topic with its own settings, and a history that uses it."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -58,7 +58,7 @@ class Place:
 
     def open(self, **arguments: Any) -> KafkaChatMessageHistory:
         return KafkaChatMessageHistory(
-            self.session, self.address, partition=1, reads="replay", **arguments
+            self.session, self.address, partition=1, reads="replay", timeout_sec=30, **arguments
         )
 
 
@@ -79,7 +79,7 @@ def _numbers(messages: list[BaseMessage]) -> list[int]:
 def test_many_small_messages_fit_into_a_topic_with_a_low_limit(place: Place, limit: int) -> None:
     place.create({"max.message.bytes": str(limit)})
     with place.open() as history:
-        history.add_messages(_long(200))
+        history.add_messages(_long(200), 30.0)
         assert _numbers(history.messages) == list(range(200))
 
 
@@ -89,7 +89,7 @@ def test_a_low_limit_and_a_compression_of_the_topic_go_together(
 ) -> None:
     place.create({"max.message.bytes": "20000", "compression.type": compression})
     with place.open() as history:
-        history.add_messages(_long(100))
+        history.add_messages(_long(100), 30.0)
         assert _numbers(history.messages) == list(range(100))
 
 
@@ -98,7 +98,7 @@ def test_a_limit_that_is_lowered_while_it_is_known_splits_the_next_batch(place: 
     with place.open() as history:
         history.add_messages(_long(1))
         place.set(max_message_bytes="20000")
-        history.add_messages(_long(200))
+        history.add_messages(_long(200), 30.0)
         assert _numbers(history.messages) == [0, *range(200)]
         with pytest.raises(ValueError, match=r"message 1 of the batch has .*nothing was stored"):
             history.add_messages(_long(1) + _long(1, 30_000))
@@ -181,7 +181,7 @@ def test_a_new_topic_does_not_depend_on_the_defaults_of_the_cluster() -> None:
     with launcher.start("kafka", "jvm", announce=print, properties=defaults) as server:
         place = Place(server.address)
         with place.open() as history:
-            history.add_messages(_long(100))
+            history.add_messages(_long(100), 30.0)
             history.add_messages(_long(1, 50_000))
             assert _numbers(history.messages) == [*range(100), 0]
             settings = place.settings()
@@ -218,12 +218,15 @@ def test_a_producer_whose_thread_ends_is_replaced(
 def test_an_exception_in_the_callback_of_one_batch_does_not_stop_the_others(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def fail() -> None:
+        raise RuntimeError("a callback")
+
     with place.open() as history:
         history.add_messages(_long(1))
         with clients.lease(history, place.address, {}) as shared:
             first = shared.sender
             receipt = first.send(place.session, ["{}"], time.monotonic() + 5)
-            receipt.when_done(lambda: 1 / 0)
+            receipt.when_done(fail)
             receipt.wait(time.monotonic() + 5)
             history.add_messages([HumanMessage("2")])
             assert shared.sender is first

@@ -30,8 +30,11 @@ logger = logging.getLogger(__name__)
 
 _IDLE_CONSUMERS = 4
 _WORKERS = 8
+_BATCH_BYTES = (65_536, 8_192)
+"""The sizes of the batches of producers. librdkafka does not split a batch for a topic whose limit
+is lower than the batch."""
 _ENDING_SENDERS = 3
-"""The most producers that have given up a message and wait for the end of the other calls."""
+"""The most producers with an expired call that wait for the end of their other calls."""
 
 _RESERVED = frozenset(
     {
@@ -152,35 +155,36 @@ class Clients:
         self._cursor_locks: weakref.WeakValueDictionary[str, threading.Lock] = (
             weakref.WeakValueDictionary()
         )
-        self._senders: dict[bool, Sender] = {}
+        self._senders: dict[int, Sender] = {}
         self._ending: set[Sender] = set()
         self._workers: ThreadPoolExecutor | None = None
         self.admin = AdminClient(self._config, logger=logger)
 
     @property
     def sender(self) -> Sender:
-        """The producer. A new one replaces a producer that has failed or given up a message."""
-        return self._current_sender(one_by_one=False)
+        """The producer. A new one replaces a producer that has failed or has an expired call."""
+        return self.sender_for(None)
 
-    @property
-    def one_by_one_sender(self) -> Sender:
-        """A producer that sends each message in a batch of its own, for topics with low limits."""
-        return self._current_sender(one_by_one=True)
+    def sender_for(self, limit: int | None) -> Sender:
+        """Return the producer for topics with a limit.
 
-    def _current_sender(self, *, one_by_one: bool) -> Sender:
+        Args:
+            limit: The most bytes that a batch may have; None for no limit. If not even the smallest
+                batch fits, each message is sent in a separate batch.
+        """
+        size = next((size for size in _BATCH_BYTES if limit is None or size <= limit), 0)
         with self._lock:
-            sender = self._senders.get(one_by_one)
+            sender = self._senders.get(size)
             if sender is not None and not sender.usable:
-                # One that has given up a message still takes others, which keeps their number low.
+                # One with an expired call still takes messages, which keeps the number of producers low.
                 self._ending = {old for old in self._ending if not old.has_ended}
                 if sender.is_over or len(self._ending) < _ENDING_SENDERS:
                     self._ending.add(sender)
                     sender = None
             if sender is None:
-                more = {"batch.num.messages": 1} if one_by_one else {}
-                sender = self._senders[one_by_one] = Sender(
-                    {**self._config, "logger": logger}, more
-                )
+                batches = {"batch.size": size} if size else {"batch.num.messages": 1}
+                sender = Sender({**self._config, "logger": logger}, batches)
+                self._senders[size] = sender
             return sender
 
     @property

@@ -18,17 +18,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from .errors import NOT_STORED
 
-__all__ = ["BATCH_BYTES", "Delivery", "Failure", "Receipt", "Sender"]
+__all__ = ["Delivery", "Failure", "Receipt", "Sender"]
 
-BATCH_BYTES = 65_536
-"""The largest batch of the producer, in bytes of its messages."""
 _SETTINGS: dict[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
     "linger.ms": 0,
-    # librdkafka does not split a batch for a topic whose limit is lower than that of the producer.
-    "batch.size": BATCH_BYTES,
-    # The next three keep the producer's epoch. The brokers recognize a repeated message by the
+    # These keep the producer's epoch. The brokers recognize a repeated message by the
     # epoch and the sequence number, so after a change of the epoch they store it again.
     # A message that expires in the producer changes the epoch. `Sender` has time limits instead.
     "message.timeout.ms": 0,
@@ -41,12 +37,12 @@ _SETTINGS: dict[str, Any] = {
 """The settings of the producer that its guarantees depend on."""
 
 _REPEATED = re.compile(r"(\S+) \[\d+\] beginning partition drain: drain before retrying")
-"""What librdkafka logs before it repeats a refused or unanswered request of a partition."""
+"""The line that librdkafka logs before it repeats a refused or unanswered request of a partition."""
 _LOGGED = {0: 50, 1: 50, 2: 50, 3: 40, 4: 30, 5: 20, 6: 20, 7: 10}
 """The level of the `logging` module for each level of librdkafka."""
 _SERVE_SECONDS = 0.1
 _END_SECONDS = 2.0
-"""How long the end of a producer may take."""
+"""The longest time that the end of a producer may take."""
 
 
 class Delivery(Enum):
@@ -58,7 +54,7 @@ class Delivery(Enum):
 
 @dataclass(frozen=True)
 class Failure:
-    """The outcome of a message that was refused or given up.
+    """The outcome of a message that was refused or dropped.
 
     Attributes:
         error: The reason.
@@ -142,7 +138,7 @@ class Sender:
     those of others too, and the others would wait.
 
     The producer repeats a message without a limit, always with the same epoch and sequence number,
-    so the brokers store it once. It has to end when the first call gives up a message. It takes no
+    so the brokers store it once. It has to end when the first call has run out of time. It takes no
     more messages then. When the other calls that use it have ended too, it drops all messages that
     are left and ends. Nothing that it knows is sent after that.
 
@@ -158,14 +154,14 @@ class Sender:
 
     def __init__(self, config: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> None:
         settings = {**config, **_SETTINGS, **(more or {})}
-        # Only the log shows that a request was repeated. `_Log` drops the lines nobody asked for.
+        # Only the log shows that a request was repeated. `_Log` drops the other lines.
         settings["logger"] = _Log(config.get("logger"), int(config.get("log_level", 6)), self)
         settings["debug"] = ",".join(filter(None, [str(config.get("debug", "")), "eos"]))
         settings["log_level"] = 7
         self.broken = False
         self.cause: KafkaError | None = None
         self._answered = False
-        self._given_up = False
+        self._has_expired = False
         self._is_over = False
         self._open: set[Receipt] = set()
         self._sending = threading.Lock()
@@ -181,7 +177,7 @@ class Sender:
     @property
     def usable(self) -> bool:
         """False if new messages need another sender."""
-        return not (self.broken or self._given_up or self._is_over or self._stopped)
+        return not (self.broken or self._has_expired or self._is_over or self._stopped)
 
     @property
     def has_ended(self) -> bool:
@@ -205,7 +201,7 @@ class Sender:
         Args:
             topic: The name of the topic.
             values: The texts of the messages; None for a record without a value.
-            deadline: The time of `time.monotonic()` at which the call gives up.
+            deadline: The time of `time.monotonic()` at which the call ends.
             headers: The headers of each record.
         """
         receipt = Receipt(len(values), topic, deadline)
@@ -285,11 +281,11 @@ class Sender:
                 self._open.discard(receipt)
 
     def expire(self) -> None:
-        """Give up the messages of calls whose time is over."""
+        """End this sender if the time of a call is over."""
         with self._keeping:
             now = time.monotonic()
             if any(now >= receipt.deadline for receipt in self._open):
-                self._given_up = True
+                self._has_expired = True
                 self._work.set()
 
     def note_log(self, facility: str, text: str) -> None:
@@ -307,7 +303,7 @@ class Sender:
                 self._work.wait()
                 self._poll(_SERVE_SECONDS)
                 self.expire()
-                if (self._given_up or self.broken) and not self._has_live_calls():
+                if (self._has_expired or self.broken) and not self._has_live_calls():
                     return
                 if not len(self.producer):
                     self._work.clear()

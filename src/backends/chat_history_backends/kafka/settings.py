@@ -55,7 +55,7 @@ class UnfitTopicError(KafkaHistoryError):
 
 @dataclass(frozen=True)
 class _Description:
-    """Whether the user may write to a topic; None if the brokers do not say."""
+    """The right to write to a topic; None if the brokers do not report it."""
 
     may_write: bool | None
     known_at: float

@@ -12,7 +12,7 @@ from .call import ADMIN_SECONDS, RETRY_SECONDS, Call
 from .errors import GONE, DeliveryError, DeliveryTimeoutError, KafkaHistoryError
 from .records import DISCARD_HEADER
 from .rights import missing_right
-from .sender import BATCH_BYTES, Delivery, Failure, Receipt
+from .sender import Delivery, Failure, Receipt
 from .settings import check_fit
 from .topics import Topic, count_partitions, find, forget, forget_if_gone
 
@@ -22,6 +22,8 @@ _DOUBTFUL_SECONDS = 0.5
 """The time to wait for an acknowledgement before checking that the topic still exists."""
 _OVERHEAD_BYTES = 200
 """Room for the header of a record, and for that of a batch of records."""
+_TIMED_OUT = (KafkaError._TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+"""The errors of messages that were dropped because the time of their call was over."""
 _LISTED = 20
 """The most positions in a batch that an error lists."""
 
@@ -80,9 +82,11 @@ class Adding:
             late = KafkaError(KafkaError._TIMED_OUT, "the time was over before it was sent")
             refused = [Failure(late, True) if o is Delivery.PENDING else o for o in self._outcomes]
             check_delivered(call, refused)
-        small = limit is not None and limit < BATCH_BYTES + _OVERHEAD_BYTES
-        clients = call.clients
-        self._sender = clients.one_by_one_sender if small or self._one_by_one else clients.sender
+        if self._one_by_one:
+            limit = 0
+        elif limit is not None:
+            limit -= _OVERHEAD_BYTES
+        self._sender = call.clients.sender_for(limit)
         self._positions = positions
         self.receipt = self._sender.send(
             call.topic, [self._texts[i] for i in positions], call.deadline, self._headers
@@ -188,7 +192,8 @@ def check_delivered(call: Call, outcomes: Sequence[Failure | Delivery]) -> None:
     unknown = pending or not all(failure.is_sure for failure in failures)
     late = KafkaError(KafkaError._TIMED_OUT, "no acknowledgement")
     error = failures[0].error if failures else late
-    cause = f" within {call.limit_seconds:g} s" if pending else f": {error.str()}"
+    timed_out = pending or error.code() in _TIMED_OUT
+    cause = f" within {call.limit_seconds:g} s" if timed_out else f": {error.str()}"
     listed = ", ".join(map(str, unconfirmed[:_LISTED])) + ", ..." * (len(unconfirmed) > _LISTED)
     advice = (
         "The outcome of the others is unknown: they may be stored, or arrive a few seconds "
@@ -196,7 +201,7 @@ def check_delivered(call: Call, outcomes: Sequence[Failure | Delivery]) -> None:
         if unknown
         else "The others are not stored, and can be added again"
     )
-    kind = DeliveryTimeoutError if pending else DeliveryError
+    kind = DeliveryTimeoutError if timed_out else DeliveryError
     raise kind(
         error,
         f"{len(unconfirmed)} of {len(outcomes)} messages of {call.session} were not acknowledged "
