@@ -176,7 +176,7 @@ class Clients:
         with self._lock:
             sender = self._senders.get(size)
             if sender is not None and not sender.usable:
-                # One with an expired call still takes messages, which keeps the number of producers low.
+                # One with an expired call still takes messages if there are too many already.
                 self._ending = {old for old in self._ending if not old.has_ended}
                 if sender.is_over or len(self._ending) < _ENDING_SENDERS:
                     self._ending.add(sender)

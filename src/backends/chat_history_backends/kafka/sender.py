@@ -37,7 +37,7 @@ _SETTINGS: dict[str, Any] = {
 """The settings of the producer that its guarantees depend on."""
 
 _REPEATED = re.compile(r"(\S+) \[\d+\] beginning partition drain: drain before retrying")
-"""The line that librdkafka logs before it repeats a refused or unanswered request of a partition."""
+"""The line that librdkafka logs before it repeats a request of a partition."""
 _LOGGED = {0: 50, 1: 50, 2: 50, 3: 40, 4: 30, 5: 20, 6: 20, 7: 10}
 """The level of the `logging` module for each level of librdkafka."""
 _SERVE_SECONDS = 0.1
