@@ -469,8 +469,9 @@ def _too_busy(history: ElasticsearchChatMessageHistory) -> ApiError:
     node = history.client.transport.node_pool.get().config
     headers = HttpHeaders({"x-elastic-product": "Elasticsearch"})
     meta = ApiResponseMeta(429, "1.1", headers, 0.0, node)
-    why = {"type": "es_rejected_execution_exception", "reason": "rejected execution"}
-    return ApiError(why["type"], meta, {"error": why, "status": 429})
+    kind = "es_rejected_execution_exception"
+    why = {"type": kind, "reason": "rejected execution", "root_cause": []}
+    return ApiError(kind, meta, {"error": why, "status": 429})
 
 
 def test_a_large_request_is_split_for_a_server_without_room(

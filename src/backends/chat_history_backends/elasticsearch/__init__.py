@@ -13,6 +13,7 @@ Modules:
     confirming: Verifying that messages are stored if an answer does not prove it.
     index, fitness, trial: The properties of an index, its creation, and whether it is fit.
     clients: The settings of clients.
+    copying: Copying an index in the order of its conversations.
     errors: The errors.
 """
 
@@ -26,6 +27,7 @@ except ImportError as error:
 
 from .async_history import AsyncElasticsearchChatMessageHistory
 from .clients import AsyncPreviousMajorNode, PreviousMajorNode
+from .copying import CopyReport, copy_index
 from .errors import (
     DeliveryError,
     ElasticsearchHistoryError,
@@ -41,6 +43,7 @@ from .history import ElasticsearchChatMessageHistory
 __all__ = [
     "AsyncElasticsearchChatMessageHistory",
     "AsyncPreviousMajorNode",
+    "CopyReport",
     "DeliveryError",
     "ElasticsearchChatMessageHistory",
     "ElasticsearchHistoryError",
@@ -51,4 +54,5 @@ __all__ = [
     "UnavailableError",
     "UnfitIndexError",
     "UnreachableError",
+    "copy_index",
 ]

@@ -20,6 +20,7 @@ from .calls import Call
 from .confirming import confirm
 from .errors import (
     DeliveryError,
+    ForeignAnswerError,
     OutdatedError,
     UnavailableDeliveryError,
     UnavailableError,
@@ -74,7 +75,8 @@ def add(
                 known = yield from prove(session.index, known)
             refused = yield from store.send(part, known)
         except (ApiError, TransportError) as error:
-            if call.uncertain or not isinstance(error, ApiError):
+            foreign = isinstance(error, ForeignAnswerError)
+            if call.uncertain or foreign or not isinstance(error, ApiError):
                 if store.stored and not call.uncertain:
                     yield from store.take_back()
                 call.unconfirmed = store.unconfirmed(total)

@@ -15,7 +15,9 @@ from elasticsearch import ApiError
 from .errors import ForeignAnswerError, UnavailableError, error_of
 from .requests import Request
 
-__all__ = ["check_answer", "checked_error"]
+__all__ = ["check_answer", "checked_error", "has_header"]
+
+_FORBIDDEN = "security_exception"
 
 _REMEDY = "Check the address, and the proxies and gateways between this machine and Elasticsearch"
 
@@ -28,7 +30,7 @@ def check_answer(request: Request, answer: Any) -> None:
         UnavailableError: Elasticsearch has answered only in part.
     """
     meta, body = answer.meta, answer.body
-    if not _has_header(meta):
+    if not has_header(meta):
         raise _foreign(meta, body, "without the header X-Elastic-Product")
     problem = None if meta.status == 200 else "with a status that Elasticsearch does not use here"
     if problem is None and not isinstance(body, Mapping):
@@ -53,11 +55,14 @@ def checked_error(request: Request, error: Exception) -> Exception:
     if meta.status == 413 and not body and "content-type" not in meta.headers:
         # Elasticsearch refuses a large request before it reads it, and sends nothing else.
         return error
-    if not _has_header(meta):
-        return _foreign(meta, body, "without the header X-Elastic-Product")
     why = error_of(body)
-    if not isinstance(why.get("type"), str) or body.get("status", meta.status) != meta.status:
+    whole = isinstance(why.get("type"), str) and isinstance(why.get("root_cause"), list)
+    if not whole or not isinstance(body, Mapping) or body.get("status") != meta.status:
         return _foreign(meta, body, "without the description of an error of Elasticsearch")
+    # Elasticsearch leaves the header out of some errors. An answer that says that something is
+    # missing, or not permitted, must have it.
+    if not has_header(meta) and (meta.status in (401, 404) or why["type"] == _FORBIDDEN):
+        return _foreign(meta, body, "without the header X-Elastic-Product")
     if why["type"] == "index_not_found_exception" and not _names_index(request, why):
         return _foreign(meta, body, "that names another index")
     if meta.status == 429 or meta.status >= 500:
@@ -71,7 +76,8 @@ def _names_index(request: Request, why: Mapping[str, Any]) -> bool:
     return asked is None or asked in (why.get("index"), why.get("resource.id"))
 
 
-def _has_header(meta: ApiResponseMeta) -> bool:
+def has_header(meta: ApiResponseMeta) -> bool:
+    """Return whether an answer has the header of Elasticsearch."""
     return bool(meta.headers.get("x-elastic-product") == "Elasticsearch")
 
 

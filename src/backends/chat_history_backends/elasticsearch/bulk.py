@@ -7,7 +7,7 @@ from typing import Any
 
 from elastic_transport import ApiResponseMeta
 
-from .errors import OutdatedError, RefusedError, UnavailableError, is_full_disk
+from .errors import BLOCKED, OutdatedError, RefusedError, UnavailableError, is_full_disk
 from .index import UNMAPPED, Index, is_missing_mapping
 from .requests import Pause, Request, Steps
 from .session import Hit
@@ -107,6 +107,8 @@ def item_reason(error: Mapping[str, Any]) -> str:
     text = str(error.get("reason")).partition(" Preview of field's value")[0]
     if is_full_disk(error):
         text += ". Free space on the disk, or remove index.blocks.read_only_allow_delete"
+    elif error.get("type") == "cluster_block_exception" and "FORBIDDEN" in text:
+        text += f" {BLOCKED}"
     if "Not enough active copies" in text:
         text += (
             ". The index waits for more copies of a shard than there are now: start the missing "

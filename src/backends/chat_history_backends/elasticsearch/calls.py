@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from elastic_transport import TlsError
 from elasticsearch import ApiError, ConnectionError, ConnectionTimeout, TransportError
 
-from .answers import checked_error
+from .answers import checked_error, has_header
 from .errors import (
     DeliveryError,
     ElasticsearchHistoryError,
@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _UNKNOWN = ". The outcome is unknown: it may have been done all the same"
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+_NOT_STARTED = ("cluster_block_exception", "master_not_discovered_exception")
 _NOT_CONNECTED = (
     "NewConnectionError",
     "ConnectTimeoutError",
@@ -105,6 +106,7 @@ class Attempts:
     patient: bool
     nodes: int
     count: int = 0
+    answered: Exception | None = None
 
     def seconds(self) -> float:
         """Return the time limit of the next attempt.
@@ -126,6 +128,10 @@ class Attempts:
         error = checked_error(self.request, error)
         if self.request.writes and not _is_certain(error):
             self.call.uncertain = True
+        if isinstance(error, ApiError):
+            self.answered = error
+        elif isinstance(error, ConnectionTimeout) and self.answered is not None:
+            error = self.answered  # it says more, and the time is up now
         if not self.patient or not self._may_repeat(error):
             return error, None
         pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self.count - 1), _LONGEST_PAUSE_SECONDS)
@@ -155,10 +161,8 @@ def _is_certain(error: Exception) -> bool:
     if isinstance(error, ForeignAnswerError):
         return False
     if isinstance(error, ApiError):
-        return error.status_code < 500 or error_type(error) in (
-            "cluster_block_exception",
-            "master_not_discovered_exception",
-        )
+        refused = error.status_code < 500 or error_type(error) in _NOT_STARTED
+        return refused and (has_header(error.meta) or error.status_code == 413)
     if isinstance(error, TlsError):
         return True
     causes: list[BaseException | None] = [error.__cause__, *getattr(error, "errors", ())]

@@ -11,6 +11,7 @@ from elastic_transport import ApiResponseMeta
 from elasticsearch import ApiError, ConnectionError, ConnectionTimeout
 
 __all__ = [
+    "BLOCKED",
     "DeliveryError",
     "ElasticsearchHistoryError",
     "ForeignAnswerError",
@@ -27,6 +28,8 @@ __all__ = [
     "is_missing_index",
     "reason",
 ]
+
+BLOCKED = "A setting blocks the index: remove the setting of index.blocks that this names"
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +133,10 @@ def is_forbidden(error: ApiError) -> bool:
 
 
 def is_full_disk(error: Mapping[str, Any]) -> bool:
-    """Return whether the index permits only deletions, as it does when the disk is full."""
+    """Return whether the server has blocked the index because its disk is full.
+
+    The block also refuses to delete documents. Only the whole index can be deleted.
+    """
     return error.get("type") == "cluster_block_exception" and (
         "read-only-allow-delete" in str(error.get("reason"))
     )
@@ -149,11 +155,11 @@ def reason(error: ApiError) -> str:
     why = error_of(error.body)
     if is_full_disk(why):
         return (
-            f"the index permits only deletions ({why.get('reason')}). Free space on the disk, or "
+            f"the disk of the server is full ({why.get('reason')}). Free space on the disk, or "
             "remove the setting index.blocks.read_only_allow_delete"
         )
     if why.get("type") == "cluster_block_exception" and error.status_code == 403:
-        return f"a setting blocks the index ({why.get('reason')}). Remove the setting index.blocks"
+        return f"{why.get('reason')} {BLOCKED}"
     if error.status_code == 403:
         return f"it is not permitted ({text}). Ask for the privilege that this names"
     if error.status_code == 413:

@@ -115,10 +115,11 @@ def _mapping_problems(mapping: Mapping[str, Any]) -> Iterator[str]:
     kept = not _is_false(source.get("enabled")) and source.get("mode", "stored") == "stored"
     if not kept or source.get("excludes") or source.get("includes"):
         yield "its mapping does not keep the whole _source"
-    for name in _FIELDS:
-        if name in mapping.get("runtime", {}):
-            yield f"its mapping has a runtime field {name}, which hides the stored field"
     fields = mapping.get("properties", {})
+    for name, runtime in mapping.get("runtime", {}).items():
+        # With "dynamic": "runtime", the server itself makes runtime fields of unmapped ones.
+        if name in _FIELDS and (name in fields or name == "session_id" or "script" in runtime):
+            yield f"its mapping has a runtime field {name}, which hides the stored field"
     for path, field in _all_fields(fields):
         copies = field.get("copy_to", [])
         copies = [copies] if isinstance(copies, str) else copies

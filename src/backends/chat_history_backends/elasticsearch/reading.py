@@ -14,7 +14,7 @@ from .pages import KEEP_ALIVE, Pages
 from .requests import Request, Steps, Work
 from .session import Hit, Session, expired, on_current_index
 
-__all__ = ["conversation", "read"]
+__all__ = ["conversation", "merge", "read"]
 
 _ATTEMPTS = 5
 
@@ -68,6 +68,7 @@ def _ordered(
     hits: list[Hit] = []
     while last is None or len(hits) < last:
         page = yield from pages.next(None if last is None else last - len(hits))
+        session.check_owner(page)
         hits += page
         if pages.ended or len(hits) == pages.total:
             break
@@ -91,7 +92,7 @@ def _merged(
         session, known, session.query(filter=[routed], must_not=[gone]), last
     )
     foreign = yield from _foreign(session, known, session.query(must_not=[routed, gone]), last)
-    return _merge(ours, foreign, last), complete
+    return merge(ours, foreign, last), complete
 
 
 def _foreign(
@@ -106,12 +107,14 @@ def _foreign(
     search = {"query": query, "sort": [{"created_at": order}]}
     pages = Pages(session.index, known, search, pit=opened.body["id"])
     while not pages.ended and (last is None or len(hits) < last):
-        hits += yield from pages.next(None if last is None else last - len(hits))
+        page = yield from pages.next(None if last is None else last - len(hits))
+        session.check_owner(page)
+        hits += page
     yield Request("close_point_in_time", {"id": pages.pit})
     return hits if last is None else hits[::-1]
 
 
-def _merge(ours: list[Hit], foreign: list[Hit], last: int | None) -> list[Hit]:
+def merge(ours: list[Hit], foreign: list[Hit], last: int | None) -> list[Hit]:
     """Merge two ordered lists by time, from the end. Each keeps its own order."""
     merged: list[Hit] = []
     ours, foreign = list(ours), list(foreign)

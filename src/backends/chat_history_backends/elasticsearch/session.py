@@ -27,6 +27,7 @@ from elasticsearch import BadRequestError, NotFoundError
 
 from ..session_ids import ENCODED_PREFIX, encoded_id
 from .errors import OutdatedError, is_missing_index
+from .fitness import unfit
 from .index import Index, IndexProperties
 from .requests import Pause, Steps
 
@@ -91,6 +92,22 @@ class Session:
         """Return the documents after the last marker, and whether there was a marker."""
         markers = [number for number, hit in enumerate(hits) if self.is_marker(hit)]
         return list(hits[markers[-1] + 1 :] if markers else hits), bool(markers)
+
+    def check_owner(self, hits: Iterable[Hit]) -> None:
+        """Check that documents belong to the session.
+
+        Raises:
+            UnfitIndexError: One does not, for example because a runtime field hides `session_id`.
+        """
+        for hit in hits:
+            found = hit["_source"].get("session_id")
+            keys = {self.key, self.marker_key}
+            if not keys.intersection(found if isinstance(found, list) else [found]):
+                raise unfit(
+                    self.index.name,
+                    "a search for a session has returned a document of another session",
+                    "look for runtime fields and other changes of its mapping",
+                )
 
     def has_marker(self, hits: Iterable[Hit]) -> bool:
         """Return whether one of the documents is a marker."""

@@ -15,7 +15,7 @@ from typing import Any
 from elasticsearch import AuthorizationException
 
 from ..session_ids import ENCODED_PREFIX
-from .bulk import MAPPED_ONLY, bulk_request, deletions, is_temporary, refusal
+from .bulk import MAPPED_ONLY, bulk_request, deletions, is_temporary, item_reason, refusal
 from .errors import is_forbidden
 from .fitness import unfit
 from .index import Index, IndexProperties, is_missing_mapping
@@ -30,7 +30,8 @@ def prove(index: Index, known: IndexProperties) -> Steps[IndexProperties]:
     """Store two documents in the index, read one of them, delete both; return its properties.
 
     Raises:
-        UnfitIndexError: The read did not return exactly the document that was stored.
+        UnfitIndexError: The index refuses a document, or the read did not return exactly the one
+            that was stored.
         RefusedError: The server refused one of them.
     """
     problem: str | None = None
@@ -92,6 +93,13 @@ def _write(
             return True
         if is_missing_mapping(refused[0]["error"]):
             return False
+        if refused[0]["status"] == 400:
+            raise unfit(
+                index.name,
+                f"it refuses a document that was sent to it for a trial: "
+                f"{item_reason(refused[0]['error'])}",
+                "change its mapping, or name an index that does not exist yet",
+            )
         if not is_temporary(refused[0]) or not (yield Pause(0.2)):
             raise refusal(refused[0], answer.meta, answer.body)
 
