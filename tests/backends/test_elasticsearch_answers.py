@@ -340,8 +340,9 @@ def test_a_missing_index_is_believed_only_if_its_examination_says_so(
 @pytest.mark.parametrize(
     "answer",
     [FOREIGN[name] for name in ("200 with HTML", "200 with the header and an empty object")]
-    + [FOREIGN[name] for name in ("404 with HTML", "403 with HTML", "302")],
-    ids=["200", "header", "404", "403", "302"],
+    + [FOREIGN[name] for name in ("404 with HTML", "403 with HTML")]
+    + [Forged(302, location="/login"), Forged(307, location="/login", product=True)],
+    ids=["200", "header", "404", "403", "302", "307"],
 )
 def test_the_async_class_does_not_believe_a_gateway_either(
     gateway: Gateway, index: str, answer: Forged
@@ -352,7 +353,9 @@ def test_the_async_class_does_not_believe_a_gateway_either(
         ) as history:
             gateway.forge = lambda method, path: None
             await history.aadd_messages([HumanMessage("old")])
-            gateway.forge = lambda method, path: answer
+            # The asynchronous client follows a redirection.
+            login = Forged(200, _HTML, "text/html", product=answer.product)
+            gateway.forge = lambda method, path: login if path == "/login" else answer
             for call in (
                 history.aget_messages,
                 lambda: history.alast_messages(1),
@@ -361,7 +364,7 @@ def test_the_async_class_does_not_believe_a_gateway_either(
             ):
                 with pytest.raises(ForeignAnswerError) as caught:
                     await call()
-                _check(caught.value, answer)
+                _check(caught.value, login if answer.location else answer)
             gateway.forge = lambda method, path: None
             assert _contents(await history.aget_messages()) == ["old"]
 
