@@ -51,7 +51,7 @@ def gateway(elasticsearch: Server) -> Iterator[Gateway]:
 
 @pytest.fixture
 def opened(gateway: Gateway, index: str) -> Iterator[Opened]:
-    """Open histories through the gateway, each with a client of its own."""
+    """Open histories through the gateway, each with a separate client."""
     histories: list[History] = []
 
     def open_history(**arguments: Any) -> History:

@@ -26,7 +26,7 @@ _KEYWORD = {"type": "keyword"}
 
 @pytest.fixture
 def opened(elasticsearch: Server) -> Iterator[Opened]:
-    """Open histories, each with a client of its own, so that none knows an index already."""
+    """Open histories, each with a separate client, so that none knows an index already."""
     histories: list[ElasticsearchChatMessageHistory] = []
 
     def open_history(
@@ -57,7 +57,7 @@ def _set(**settings: Any) -> dict[str, Any]:
 UNFIT: dict[str, dict[str, Any]] = {
     "nothing is mapped": {"mappings": {"enabled": False}},
     "nothing is mapped, as text": {"mappings": {"enabled": "false"}},
-    "the root is switched off beside fields": {
+    "the root is switched off next to fields": {
         "mappings": {"enabled": False, "properties": {"other": _KEYWORD}}
     },
     "no source": {"mappings": {"_source": {"enabled": False}, "properties": dict(MAPPING)}},

@@ -78,7 +78,7 @@ class Call:
 
     @property
     def outcome_unknown(self) -> bool:
-        """Whether something may have been written."""
+        """True if the call may have written something."""
         return self.wrote or self.uncertain
 
 
@@ -123,7 +123,7 @@ class Attempts:
             self.call.wrote |= any("error" not in result for result in results)
 
     def failed(self, error: Exception) -> tuple[Exception, float | None]:
-        """Return the error of an attempt, and the pause before the next; None to give up."""
+        """Return the error of an attempt, and the pause before the next; None if it was the last."""
         self.count += 1
         error = checked_error(self.request, error)
         if self.request.writes and not _is_certain(error):

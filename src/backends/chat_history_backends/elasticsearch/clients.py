@@ -173,7 +173,7 @@ def limit_of(client: Any) -> float:
 
 
 _STEPS = 20
-"""How many different time limits a request may have: a twentieth of the limit of the call, two
+"""The number of time limits that a request may have: a twentieth of the limit of the call, two
 twentieths, and so on."""
 
 _LIMITED: WeakKeyDictionary[Any, dict[float, Any]] = WeakKeyDictionary()

@@ -37,7 +37,7 @@ _PAGE = 100
 
 @dataclass(frozen=True)
 class CopyReport:
-    """What was copied.
+    """The result of a copy.
 
     Attributes:
         documents: The number of documents that were copied.

@@ -1,4 +1,4 @@
-"""Whether an index can keep sessions: a check of its aliases, settings and mapping.
+"""Check the aliases, settings and mapping of an index: it must keep sessions.
 
 An index is refused if one of them hides, drops, changes or filters what is stored. What this module
 does not know is found by a trial: see `trial`.

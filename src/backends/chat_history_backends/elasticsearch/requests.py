@@ -44,7 +44,7 @@ class Request:
 
     @property
     def writes(self) -> bool:
-        """Whether it writes something that a user can see."""
+        """True if it writes something that a user can see."""
         return self.api == "bulk" and self.counts
 
     def send(self, client: Any, seconds: float) -> Any:
@@ -52,7 +52,7 @@ class Request:
 
         Args:
             client: The client.
-            seconds: The time limit of the client. The server gives up before, and says why.
+            seconds: The time limit of the client. The server answers before, with a reason.
         """
         arguments = dict(self.arguments)
         if self.api in _WAITING and not math.isinf(seconds):

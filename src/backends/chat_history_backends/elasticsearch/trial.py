@@ -107,5 +107,5 @@ def _write(
 def _remove(index: Index, sessions: list[Session]) -> Steps[None]:
     hits = [{"_id": f"{s.routing}-trial", "_routing": s.routing} for s in sessions]
     names = [("delete", str(hit["_id"])) for hit in hits]
-    # If this is refused, the documents stay in sessions that nobody reads.
+    # If this is refused, the documents stay, in sessions that no user has.
     yield bulk_request(index, deletions(hits), names, trial=True)
