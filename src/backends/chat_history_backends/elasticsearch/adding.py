@@ -17,7 +17,7 @@ from langchain_core.messages import BaseMessage
 from ..codec import encode_batch
 from .bulk import MAPPED_ONLY, bulk_request, deletions, is_temporary, item_reason, write
 from .calls import Call
-from .confirming import confirm
+from .confirming import Findings, confirm
 from .errors import (
     DeliveryError,
     ForeignAnswerError,
@@ -39,6 +39,9 @@ LARGEST_REQUEST_BYTES = 95 * 1024 * 1024
 `http.max_content_length`."""
 _LARGE_REQUEST_BYTES = 1024 * 1024
 _PAUSE_SECONDS = 0.2
+
+Item = Mapping[str, Any]
+"""The result of one operation of a bulk request."""
 
 
 def add(
@@ -133,32 +136,31 @@ class _Store:
     ) -> Steps[Refusal | None]:
         """Note which messages are stored, and return why the server refused others, if it did."""
         items = [item["create"] for item in answer.body["items"]]
-        doubtful = [number for number, item in enumerate(items) if _is_doubtful(item)]
-        missing: Sequence[int] = ()
-        if doubtful:
-            # An earlier attempt may have stored these, and its answer was lost.
-            documents = {items[n]["_id"]: json.loads(lines[2 * n + 1]) for n in doubtful}
-            found = yield from confirm(self._session, known, documents, self._call)
-            if found.foreign:
-                item = next(item for item in items if item["_id"] in found.foreign)
-                return _refusal_of(item, answer)
-            missing = [n for n in doubtful if items[n]["_id"] in found.missing]
-        refused = {n: item for n, item in enumerate(items) if _is_refused(item)}
-        again = sorted({*refused, *missing})
-        self.stored += [item["_id"] for n, item in enumerate(items) if n not in again]
+        found = yield from self._verify(items, lines, known)
+        stored, again, final = _sorted_out(items, found)
+        self.stored += stored
         if self._session.index.moved(known, items):
             yield from self._examine_again()
-        if not again:
-            return None
-        final = [item for item in refused.values() if not _may_succeed(item)]
         if final:
             return _refusal_of(final[0], answer)
-        unmapped = any(is_missing_mapping(item["error"]) for item in refused.values())
+        if not again:
+            return None
+        refused = [items[number] for number in again if _is_refused(items[number])]
+        unmapped = any(is_missing_mapping(item["error"]) for item in refused)
         if not (yield Pause(0.0 if unmapped else _PAUSE_SECONDS)):
-            if any(map(_may_be_stored, refused.values())):
-                self._call.uncertain = True
+            self._call.uncertain |= any(map(_may_be_stored, refused))
             return _refusal_of(items[again[0]], answer)
         return (yield from self._send_again(lines, again[0], unmapped))
+
+    def _verify(
+        self, items: Sequence[Mapping[str, Any]], lines: Sequence[str], known: IndexProperties
+    ) -> Steps[Findings]:
+        """Verify messages that an earlier attempt may have stored, whose answer was lost."""
+        doubtful = [number for number, item in enumerate(items) if _is_doubtful(item)]
+        if not doubtful:
+            return Findings((), ())
+        documents = {items[n]["_id"]: json.loads(lines[2 * n + 1]) for n in doubtful}
+        return (yield from confirm(self._session, known, documents, self._call))
 
     def _examine_again(self) -> Steps[None]:
         """Examine the index to which the name points now, and in which messages are stored."""
@@ -253,6 +255,26 @@ def _is_doubtful(item: Mapping[str, Any]) -> bool:
 
 def _is_refused(item: Mapping[str, Any]) -> bool:
     return "error" in item and item["status"] != 409
+
+
+def _sorted_out(items: Sequence[Item], found: Findings) -> tuple[list[str], list[int], list[Item]]:
+    """Sort the results of a request.
+
+    Returns:
+        The `_id` of each message that is stored, the positions in the request of those to send
+        again, and the results of those that will not be accepted.
+    """
+    stored: list[str] = []
+    again: list[int] = []
+    final: list[Item] = []
+    for number, item in enumerate(items):
+        if item["_id"] in found.foreign or (_is_refused(item) and not _may_succeed(item)):
+            final.append(item)
+        elif item["_id"] in found.missing or _is_refused(item):
+            again.append(number)
+        else:
+            stored.append(item["_id"])
+    return stored, again, final
 
 
 def _may_succeed(item: Mapping[str, Any]) -> bool:

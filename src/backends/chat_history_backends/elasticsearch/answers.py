@@ -17,8 +17,6 @@ from .requests import Request
 
 __all__ = ["check_answer", "checked_error", "has_header"]
 
-_FORBIDDEN = "security_exception"
-
 _REMEDY = "Check the address, and the proxies and gateways between this machine and Elasticsearch"
 
 
@@ -56,19 +54,28 @@ def checked_error(request: Request, error: Exception) -> Exception:
         # Elasticsearch refuses a large request before it reads it, and sends nothing else.
         return error
     why = error_of(body)
-    whole = isinstance(why.get("type"), str) and isinstance(why.get("root_cause"), list)
-    if not whole or not isinstance(body, Mapping) or body.get("status") != meta.status:
-        return _foreign(meta, body, "without the description of an error of Elasticsearch")
-    # Elasticsearch leaves the header out of some errors. An answer that says that something is
-    # missing, or not permitted, must have it.
-    if not has_header(meta) and (meta.status in (401, 404) or why["type"] == _FORBIDDEN):
-        return _foreign(meta, body, "without the header X-Elastic-Product")
-    if why["type"] == "index_not_found_exception" and not _names_index(request, why):
-        return _foreign(meta, body, "that names another index")
+    if problem := _error_problem(request, meta, body, why):
+        return _foreign(meta, body, problem)
     if meta.status == 429 or meta.status >= 500:
         text = f"{why['type']}: {why.get('reason')}"
         return UnavailableError(text, meta, body)
     return error
+
+
+def _error_problem(
+    request: Request, meta: ApiResponseMeta, body: Any, why: Mapping[str, Any]
+) -> str | None:
+    """Return why Elasticsearch does not describe an error in this way, or None."""
+    whole = isinstance(why.get("type"), str) and isinstance(why.get("root_cause"), list)
+    if not whole or body.get("status") != meta.status:
+        return "without the description of an error of Elasticsearch"
+    # Elasticsearch leaves the header out of some errors, such as those of missing privileges. An
+    # answer that says that something is missing must have it.
+    if not has_header(meta) and meta.status == 404:
+        return "without the header X-Elastic-Product"
+    if why["type"] == "index_not_found_exception" and not _names_index(request, why):
+        return "that names another index"
+    return None
 
 
 def _names_index(request: Request, why: Mapping[str, Any]) -> bool:
@@ -85,7 +92,7 @@ def _foreign(meta: ApiResponseMeta, body: object, problem: str) -> ForeignAnswer
     status = f"status {meta.status}" if meta.status else "an unknown status"
     text = f"an answer came that is not from Elasticsearch: {status}, {problem}"
     if meta.status == 401:
-        text += ". Check the credentials: the answer asks for some"
+        text += ". It does not accept the credentials: check them"
     return ForeignAnswerError(f"{text}. {_REMEDY}", meta, body)
 
 
@@ -153,14 +160,9 @@ def _search(request: Request, body: Mapping[str, Any]) -> str | None:
 
 def _hits_problem(request: Request, body: Mapping[str, Any], hits: list[Any]) -> str | None:
     arguments = request.arguments
-    needed = [name for name in ("sort", "source") if arguments.get(name, True) is not False]
     for hit in hits:
-        if not isinstance(hit, Mapping) or not isinstance(hit.get("_id"), str):
-            return "with results without an id"
-        if "sort" in arguments and not isinstance(hit.get("sort"), list):
-            return "with results that are not sorted"
-        if "source" in needed and not isinstance(hit.get("_source"), Mapping):
-            return "with results without a document"
+        if problem := _hit_problem(arguments, hit):
+            return problem
     if len(hits) > arguments["size"]:
         return "with more results than asked for"
     if arguments.get("track_total_hits") is True:
@@ -172,6 +174,17 @@ def _hits_problem(request: Request, body: Mapping[str, Any], hits: list[Any]) ->
             return "with another number of results than it says"
     if "pit" in arguments and not isinstance(body.get("pit_id"), str):
         return "without a point in time"
+    return None
+
+
+def _hit_problem(arguments: Mapping[str, Any], hit: Any) -> str | None:
+    names = ("_id", "_index")
+    if not isinstance(hit, Mapping) or not all(isinstance(hit.get(name), str) for name in names):
+        return "with results without an id"
+    if "sort" in arguments and not isinstance(hit.get("sort"), list):
+        return "with results that are not sorted"
+    if arguments.get("source") is not False and not isinstance(hit.get("_source"), Mapping):
+        return "with results without a document"
     return None
 
 

@@ -20,7 +20,6 @@ from .errors import (
     ElasticsearchHistoryError,
     ForeignAnswerError,
     RefusedError,
-    UnavailableDeliveryError,
     UnavailableError,
     UnreachableError,
     error_of,
@@ -123,7 +122,7 @@ class Attempts:
             self.call.wrote |= any("error" not in result for result in results)
 
     def failed(self, error: Exception) -> tuple[Exception, float | None]:
-        """Return the error of an attempt, and the pause before the next; None if it was the last."""
+        """Return the error of an attempt, and the pause before the next; None after the last."""
         self.count += 1
         error = checked_error(self.request, error)
         if self.request.writes and not _is_certain(error):
@@ -162,7 +161,7 @@ def _is_certain(error: Exception) -> bool:
         return False
     if isinstance(error, ApiError):
         refused = error.status_code < 500 or error_type(error) in _NOT_STARTED
-        return refused and (has_header(error.meta) or error.status_code == 413)
+        return refused and (has_header(error.meta) or error.status_code in (401, 403, 413))
     if isinstance(error, TlsError):
         return True
     causes: list[BaseException | None] = [error.__cause__, *getattr(error, "errors", ())]
@@ -212,36 +211,36 @@ def explained(steps: Steps[T], action: str, target: str, call: Call, *, writes: 
 
 def _explain(error: Exception, start: str, call: Call, writes: bool) -> ElasticsearchHistoryError:
     unknown = writes and call.outcome_unknown
+    end = _UNKNOWN if unknown else ""
     problem: ElasticsearchHistoryError
     if isinstance(error, DeliveryError):
         unknown = error.left > 0 or error.outcome_unknown
-        kind = type(error)
         end = _UNKNOWN if unknown and not error.left else ""
-        problem = kind(f"{start}{error}{end}", error.meta, error.body, error.left)
+        problem = type(error)(f"{start}{error}{end}", error.meta, error.body, error.left)
     elif isinstance(error, ApiError):
         refused: type[RefusedError] = RefusedError
-        for special in (ForeignAnswerError, UnavailableError, UnavailableDeliveryError):
+        for special in (ForeignAnswerError, UnavailableError):
             if isinstance(error, special):
                 refused = special
-        end = _UNKNOWN if unknown else ""
         problem = refused(f"{start}{reason(error)}{end}", error.meta, error.body)
     elif isinstance(error, TransportError):
-        remedy = "check that a server runs there and that the address is right"
-        if isinstance(error, TlsError):
-            remedy = "set ca_certs in config to the authority of its certificate"
-        elif isinstance(error, ConnectionTimeout):
-            remedy = (
-                f"no answer came within {call.limit_seconds:g} seconds. Check the load and the "
-                "health of the cluster"
-            )
-        if unknown:
-            remedy += _UNKNOWN
-        elif writes:
-            remedy += ". Nothing was written"
-        problem = UnreachableError(f"{start}{error.message}: {remedy}", error.errors)
+        end = end or (". Nothing was written" if writes else "")
+        text = f"{start}{error.message}: {_remedy(error, call)}{end}"
+        problem = UnreachableError(text, error.errors)
     else:
         assert isinstance(error, ElasticsearchHistoryError)
-        problem = type(error)(f"{start}{error}{_UNKNOWN if unknown else ''}")
+        problem = type(error)(f"{start}{error}{end}")
     problem.outcome_unknown = unknown
     problem.unconfirmed = call.unconfirmed
     return problem
+
+
+def _remedy(error: TransportError, call: Call) -> str:
+    if isinstance(error, TlsError):
+        return "set ca_certs in config to the authority of its certificate"
+    if isinstance(error, ConnectionTimeout):
+        return (
+            f"no answer came within {call.limit_seconds:g} seconds. Check the load and the health "
+            "of the cluster"
+        )
+    return "check that a server runs there and that the address is right"

@@ -120,6 +120,10 @@ def _mapping_problems(mapping: Mapping[str, Any]) -> Iterator[str]:
         # With "dynamic": "runtime", the server itself makes runtime fields of unmapped ones.
         if name in _FIELDS and (name in fields or name == "session_id" or "script" in runtime):
             yield f"its mapping has a runtime field {name}, which hides the stored field"
+    yield from _field_problems(fields)
+
+
+def _field_problems(fields: Mapping[str, Any]) -> Iterator[str]:
     for path, field in _all_fields(fields):
         copies = field.get("copy_to", [])
         copies = [copies] if isinstance(copies, str) else copies

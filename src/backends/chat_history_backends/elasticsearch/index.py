@@ -145,11 +145,7 @@ class Index:
             if created and known.certain:
                 known = self.note(known, proven=True)  # its mapping is ours
         if not known.certain:
-            try:
-                yield from self._create()
-            except AuthorizationException as error:
-                if not is_forbidden(error):
-                    raise
+            yield from self._create_if_permitted()
             known = self.note(known, certain=True)
         if expiring and not known.expiring:
             field = {"expires_at": MAPPING["expires_at"]}
@@ -203,6 +199,13 @@ class Index:
         except BadRequestError as error:
             # It has a mapping now, which is examined next.
             if error_type(error) not in ("illegal_argument_exception", "mapper_exception"):
+                raise
+
+    def _create_if_permitted(self) -> Steps[None]:
+        try:
+            yield from self._create()
+        except AuthorizationException as error:
+            if not is_forbidden(error):
                 raise
 
     def _create(self) -> Steps[bool]:
