@@ -36,12 +36,13 @@ def cluster() -> Iterator[Server]:
         assert list(Path(directory).iterdir()) == []
         assert isinstance(server, Cluster)
         if isinstance(server._network, Namespaces):
-            assert server._network.device not in {name for _, name in socket.if_nameindex()}
+            device = server._network.device
+            assert device not in {name for _, name in socket.if_nameindex()}
 
 
 @pytest.fixture
 def session(cluster: Server) -> str:
-    """Return a session with an index of its own, of a healthy cluster."""
+    """Return a session with its own index, of a healthy cluster."""
     cluster.wait_until_healthy(HEALTHY_SECONDS)
     name = f"session-{uuid.uuid4().hex}"
     request(cluster.members[0], "PUT", f"/{name}", {"settings": {"number_of_shards": 1}})

@@ -33,7 +33,8 @@ def cluster() -> Iterator[Server]:
         assert list(Path(directory).iterdir()) == []
         assert isinstance(server, Cluster)
         if isinstance(server._network, Namespaces):
-            assert server._network.device not in {name for _, name in socket.if_nameindex()}
+            device = server._network.device
+            assert device not in {name for _, name in socket.if_nameindex()}
 
 
 @pytest.fixture
@@ -101,7 +102,9 @@ def test_another_member_leads_if_the_leader_ends(cluster: Server, topic: str, en
     getattr(leader, end)()
     assert leader.state == "down"
     assert f"member {leader.name}: its process ended" in cluster.ended()
-    until(lambda: holder(cluster, "leader", topic) not in ("", leader.name), "nobody else leads")
+    until(
+        lambda: holder(cluster, "leader", topic) not in ("", leader.name), "no other member leads"
+    )
     assert acknowledged(others(cluster, leader), topic)
     with pytest.raises(ServerError, match=rf"not healthy: .*member {leader.name}: its process"):
         cluster.wait_until_healthy(0.5)
@@ -130,7 +133,7 @@ def test_a_role_of_a_member_that_does_not_answer_is_an_error(cluster: Server, to
         cluster.holder("controller", topic)
     with pytest.raises(ServerError, match=f"not healthy: member {controller.name} is paused"):
         cluster.wait_until_healthy(0.5)
-    until(lambda: holder(cluster, "controller", topic) != "", "nobody else is elected")
+    until(lambda: holder(cluster, "controller", topic) != "", "no other member is elected")
     controller.resume()
     with pytest.raises(Unsupported, match="its roles are leader, coordinator, controller"):
         cluster.holder("master", topic)
@@ -145,7 +148,9 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing(cluster: Server, topic: s
     error = error_of_write(leader.address, topic, 3)
     assert error is not None
     assert leader.state == "up"
-    until(lambda: holder(cluster, "leader", topic) not in ("", leader.name), "nobody else leads")
+    until(
+        lambda: holder(cluster, "leader", topic) not in ("", leader.name), "no other member leads"
+    )
     until(lambda: acknowledged(others(cluster, leader), topic), "the majority takes no records")
     with pytest.raises(ServerError, match=f"not healthy: member {leader.name} is cut off"):
         cluster.wait_until_healthy(0.5)
@@ -197,5 +202,5 @@ def test_a_refused_move_is_an_error(cluster: Server, topic: str) -> None:
     [("", 0), ("a", 97 % 50), ("polygenelubricants", 0), ("hello", 99162322 % 50), ("ü🙂", 37)],
 )
 def test_groups_are_hashed_as_in_java(group: str, expected: int) -> None:
-    # "polygenelubricants" has the least integer as its hash, whose absolute value is no integer.
+    # "polygenelubricants" has the least integer as its hash, whose absolute value is not an integer.
     assert group_partition(group, 50) == expected

@@ -93,7 +93,8 @@ OPTIONS = (
     ),
     Option(
         "server",
-        "Choose the server that a backend needs: an address, container, jvm or mock. auto takes "
+        "Choose the server that a backend needs: an address, container, jvm, jvm:3 (a cluster of "
+        "three nodes) or mock. auto takes "
         "the address in HISTORY_KAFKA or HISTORY_ELASTICSEARCH, else container, else jvm. KIND= "
         "limits the choice to one kind of server: kafka=broker:9092. Repeatable. Default: auto.",
         kind="list",

@@ -59,7 +59,7 @@ BROKER = {
 MEMBER = {
     "offsets.topic.num.partitions": "3",
     "unclean.leader.election.enable": "false",
-    # A follower that stands still leaves the replicas in sync after this time.
+    # A follower that no longer fetches leaves the replicas in sync after this time.
     "replica.lag.time.max.ms": "4000",
 }
 """Further settings of a member of a cluster, in which faults show after seconds."""

@@ -10,6 +10,7 @@ the run ends. On Linux without root, a proxy is between the members.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -120,7 +121,7 @@ class Loopback(Network):
 
 
 class Namespaces(Network):
-    """Members in network namespaces of their own, connected by a bridge.
+    """Members in separate network namespaces, connected by a bridge.
 
     Args:
         keepers: The keepers of the members, which have started nothing yet.
@@ -166,6 +167,8 @@ class Namespaces(Network):
         self._lead(other, one, _ethernet(one))
 
     def stop(self) -> None:
+        with contextlib.suppress(ServerError):  # it may be gone with its namespace already
+            _outside(self._ip, f"link delete {self.device}")
         self._hub.stop()
 
     def _build(self) -> None:

@@ -109,7 +109,7 @@ class Proxy:
         return 0
 
     def _member(self, process: str) -> int:
-        """Return the member to which a process belongs; 0 if it is no server."""
+        """Return the member to which a process belongs; 0 if it is not part of one."""
         group = _fields(process)[2:3]
         parent = _fields(f"/proc/{group[0]}")[1:2] if group else []
         keepers: list[int] = self._known["keepers"]

@@ -39,7 +39,7 @@ class Member(Protocol):
 
     @property
     def state(self) -> State:
-        """Whether it runs, is paused, or has ended."""
+        """The state: it runs, is paused, or has ended."""
 
     def pause(self) -> None:
         """Make it keep its connections and answer nothing until `resume`."""
