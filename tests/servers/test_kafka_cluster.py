@@ -202,5 +202,5 @@ def test_a_refused_move_is_an_error(cluster: Server, topic: str) -> None:
     [("", 0), ("a", 97 % 50), ("polygenelubricants", 0), ("hello", 99162322 % 50), ("ü🙂", 37)],
 )
 def test_groups_are_hashed_as_in_java(group: str, expected: int) -> None:
-    # "polygenelubricants" has the least integer as its hash, whose absolute value is not an integer.
+    # The hash of "polygenelubricants" is the least integer, whose absolute value is too large.
     assert group_partition(group, 50) == expected
