@@ -46,7 +46,7 @@ def session(cluster: Server) -> str:
     cluster.wait_until_healthy(HEALTHY_SECONDS)
     name = f"session-{uuid.uuid4().hex}"
     request(cluster.members[0], "PUT", f"/{name}", {"settings": {"number_of_shards": 1}})
-    assert stored(cluster.members[0], name)
+    until(lambda: stored(cluster.members[0], name), "it stores nothing")
     cluster.wait_until_healthy(HEALTHY_SECONDS)
     return name
 
@@ -58,7 +58,7 @@ def request(member: Member, method: str, path: str, body: object = None) -> Any:
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(asked, timeout=5) as answer:
+    with urllib.request.urlopen(asked, timeout=30) as answer:
         return json.load(answer)
 
 
