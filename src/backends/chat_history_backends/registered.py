@@ -16,6 +16,7 @@ from chat_history_backends.benchmarks.floors.sqlite import SQLiteFloor
 from chat_history_conformance import history_backend, servers
 
 from .arguments import check_ttl
+from .interference import ELASTICSEARCH, ELASTICSEARCH_INDEX, KAFKA
 from .memory import SHARED_STORE, MemoryChatMessageHistory
 from .sqlite import SQLiteChatMessageHistory
 
@@ -167,6 +168,7 @@ def _kafka_floor(session_id: str) -> KafkaFloor:
     with_ttl=_kafka_with_ttl,
     corrupt=_corrupt_kafka,
     remove=_remove_from_kafka,
+    interference=KAFKA,
     floor=_kafka_floor,
     peers={"langchain-community": peers.kafka},
 )
@@ -182,6 +184,7 @@ def kafka(session_id: str) -> KafkaChatMessageHistory:
     with_ttl=_kafka_consuming_with_ttl,
     corrupt=_corrupt_kafka,
     remove=_remove_from_kafka,
+    interference=KAFKA,
     floor=_kafka_floor,
     peers={"langchain-community": peers.kafka},
 )
@@ -190,7 +193,7 @@ def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
     return _on_kafka(session_id)
 
 
-_INDEX = "chat-history-conformance"
+_INDEX = ELASTICSEARCH_INDEX
 
 
 def _on_elasticsearch(
@@ -261,6 +264,7 @@ def _elasticsearch_floor(session_id: str) -> ElasticsearchFloor:
     with_ttl=_on_elasticsearch,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
+    interference=ELASTICSEARCH,
     floor=_elasticsearch_floor,
     peers={"langchain-elasticsearch": peers.ElasticsearchPeer},
 )
@@ -276,6 +280,7 @@ def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
     with_ttl=_on_elasticsearch_async,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
+    interference=ELASTICSEARCH,
     floor=_elasticsearch_floor,
     peers={"langchain-elasticsearch": peers.ElasticsearchPeer},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from langchain_core.messages import HumanMessage
 
 from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
@@ -15,6 +17,8 @@ from chat_history_conformance.diagnosis.script_claims import (
     refused_or_at_least,
     was_refused,
 )
+from chat_history_conformance.diagnosis.script_helpers import more_than, open_files, open_threads
+from chat_history_conformance.diagnosis.script_outcomes import any_raised, any_undocumented
 from chat_history_conformance.diagnosis.script_traffic import (
     short_reads,
     skipped,
@@ -29,8 +33,9 @@ from chat_history_conformance.execution.fault_steps import (
     expect_acknowledged,
     read_when_back,
 )
-from chat_history_conformance.execution.session import Session
-from chat_history_conformance.execution.traffic import adds, reads, rest, settled, traffic
+from chat_history_conformance.execution.outcome_steps import Adds
+from chat_history_conformance.execution.session import Handle, Session
+from chat_history_conformance.execution.traffic import Stream, adds, reads, rest, settled, traffic
 
 _ADD_MESSAGES = (
     "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds a list of messages; "
@@ -567,3 +572,225 @@ def a_bounded_read_of_a_paused_server_ends_in_time(s: Session, _: None) -> None:
             "paused server without an error",
             returned=[show(got)],
         )
+
+
+_WAITING_READS = 64
+_WAITING_ADDS = 16
+_SPARE = 10
+"""Threads or files that may be open after many calls, in addition to those before."""
+_SHORT_SECONDS = 0.5
+_QUICK_SECONDS = 1.5
+"""The time of a restart up to which calls are expected to wait for the server."""
+
+
+def _offered_reads(s: Session, handle: Handle, pause: float) -> list[Stream]:
+    """Return a stream for each way to read that moves no position."""
+    bounds = {"last_messages": (100,), "messages_from_beginning": (100, None)}
+    names = s.offered(tuple(bounds))
+    return [
+        reads(handle, pause=pause),
+        *(reads(handle, name, *bounds[name], pause=pause) for name in names),
+    ]
+
+
+@contract(
+    "faults.error_class",
+    level="should",
+    since="0.2",
+    rule="Each error that a call raises because the server is paused, killed, shut down or "
+    "starting is a ConnectionError, a TimeoutError, or one of the classes that the declaration lists in "
+    "`server_errors=`. This holds for adds and for each read, also if many calls wait.",
+    source="convention: an application catches the errors of a server that is away by their "
+    "class; Python has ConnectionError and TimeoutError for them",
+    cause="An answer that the code does not expect raises a KeyError or an AttributeError. Or the "
+    "client's own error class is passed on for some error codes.",
+    remedy="Raise your own class, derived from ConnectionError, for each error of the client "
+    "that means `no answer`. Or list the client's classes in `server_errors=`.",
+    seen="chat-history-conformance 0.1.0, kafka/log.py: 63 of 64 reads of a broker that stalls "
+    "raise KafkaHistoryError, which is not a ConnectionError",
+    needs=("faults", "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def errors_during_a_fault_have_a_documented_class(s: Session, _: None) -> None:
+    handles = [s.open() for _ in range(4)]
+    add_kept(s, handles[0], "first")
+    for handle in handles:
+        handle.reads_back()
+    streams = [adds(handle, handle.name, pause=0.1) for handle in handles[:2]]
+    for handle in handles:
+        streams += [one for _ in range(6) for one in _offered_reads(s, handle, 0.1)[:1]]
+        streams += _offered_reads(s, handle, 0.1)[1:]
+    classes = [ConnectionError, TimeoutError, *s.subject.backend.server_errors]
+    with traffic(s, streams) as seen:
+        s.server.pause()
+        s.sleep(3.0)
+        s.server.resume()
+        s.sleep(0.3)
+        for end in (s.server.kill, s.server.shut_down):
+            end()
+            s.sleep(0.7)
+            s.server.restart()
+            s.sleep(0.3)
+    for stream in streams:
+        name = stream.phrase.invocation.name
+        seen.claim_none(any_undocumented, name, classes, seen.seen[stream])
+
+
+@contract(
+    "faults.errors_are_true",
+    since="0.2",
+    rule="If an add raises because the server is paused or killed, what its error says is true, "
+    "also after the server is back. With `outcome_unknown=False`, no message of the batch is "
+    "stored, or, if the error has `unconfirmed`, none at these positions. Messages at other "
+    "positions than `unconfirmed` are stored.",
+    source="convention: `outcome_unknown` and `unconfirmed` of errors, described in "
+    "docs/adopting.md; a caller repeats an add that is surely not stored",
+    cause="A missing answer is taken for a missing message. But the request may wait in the "
+    "server's socket, and is carried out when the server goes on.",
+    remedy="Say `outcome_unknown=False` only if the request was never sent, and no client will "
+    "send it later.",
+    seen="convention: a batch that is added again because its error said `not stored` is doubled",
+    needs=("faults", "durable"),
+    modes=(SYNC, ASYNC),
+)
+def errors_of_adds_during_a_fault_say_the_truth(s: Session, _: None) -> None:
+    a, batches = s.open(), Adds(s)
+    batches.add(a, "m0")
+    a.reads_back()
+    s.server.pause()
+    batches.attempt(a, "m1a", "m1b", "m1c")
+    s.server.resume()
+    batches.check(a, read_when_back(s, a))
+    s.server.kill()
+    batches.attempt(a, "m2a", "m2b", "m2c")
+    s.server.restart()
+    batches.check(a, read_when_back(s, a))
+    batches.add_when_back(a, "m3")
+    s.sleep(0.5)
+    batches.check(a, a.read())
+
+
+@contract(
+    "faults.short_stall_is_waited_for",
+    level="should",
+    since="0.2",
+    rule=f"The server stalls for {_SHORT_SECONDS:g} s, several times, while messages are added and "
+    "read. No call raises.",
+    source="convention: a pause of the garbage collector or of a virtual machine is not an "
+    "outage, and the limit of a call is much longer",
+    cause="The client's time limit for one attempt is shorter than the stall, and there is no "
+    "second attempt. Or an error that passes by itself is raised at once.",
+    remedy="Repeat what can be repeated until the time limit of the call is over.",
+    seen="chat-history-conformance 0.1.0, kafka/log.py _COMING: a list of error codes by hand, "
+    "without _TIMED_OUT_QUEUE and OFFSET_NOT_AVAILABLE",
+    needs=("faults", "shared", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def a_short_stall_of_the_server_is_waited_for(s: Session, _: None) -> None:
+    a, b = s.open(), s.open()
+    add_kept(s, a, "first")
+    b.reads_back()
+    streams = [adds(a, "m", pause=0.1), *_offered_reads(s, b, 0.1)]
+    with traffic(s, streams) as seen:
+        for seconds in (0.2, 0.37, 0.61):
+            s.sleep(seconds)
+            s.server.pause()
+            s.sleep(_SHORT_SECONDS)
+            s.server.resume()
+        s.sleep(0.3)
+    for stream in streams:
+        seen.claim_none(any_raised, stream.phrase.invocation.name, seen.seen[stream])
+    came = settled(s, b)
+    seen.claim_none(wrong_conversation, ["first"], seen.lanes("add_messages"), came)
+
+
+@contract(
+    "faults.quick_restart_is_waited_for",
+    level="should",
+    since="0.2",
+    rule=f"The server is shut down and started again within {_QUICK_SECONDS:g} s while messages "
+    "are read: no read raises, also if the server answers at first that it is not ready yet. If the "
+    "restart takes longer, each error is a ConnectionError, a TimeoutError, or one of "
+    "`server_errors=`.",
+    source="convention: servers are updated while applications run, and a server that says `not "
+    "yet` asks for another attempt",
+    cause="A refused connection, or the answer `busy`, is raised at once.",
+    remedy="Repeat the attempt, with short pauses, until the time limit of the call is over.",
+    seen="chat-history-conformance 0.1.0, kafka/log.py: _ALL_BROKERS_DOWN and _DESTROY are raised "
+    "at once",
+    needs=("faults", "shared", "durable", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def a_quick_restart_of_the_server_is_waited_for(s: Session, _: None) -> None:
+    a, b = s.open(), s.open()
+    add_kept(s, a, "first", "second")
+    b.reads_back()
+    streams = [*_offered_reads(s, a, 0.0), *_offered_reads(s, b, 0.02)]
+    classes = [ConnectionError, TimeoutError, *s.subject.backend.server_errors]
+    longest = 0.0
+    with traffic(s, streams) as seen:
+        for _attempt in range(2):
+            began = time.monotonic()
+            s.server.shut_down()
+            s.server.restart()
+            longest = max(longest, time.monotonic() - began)
+            s.sleep(0.5)
+    for stream in streams:
+        name = stream.phrase.invocation.name
+        seen.claim_none(any_undocumented, name, classes, seen.seen[stream])
+        if longest <= _QUICK_SECONDS:
+            seen.claim_none(any_raised, name, seen.seen[stream])
+
+
+@contract(
+    "faults.many_waiting",
+    since="0.2",
+    rule=f"{_WAITING_READS} reads and {_WAITING_ADDS} adds wait for a paused server at the same "
+    "time. Each of them ends within the limit of one operation, as if it waited alone. When the "
+    "server goes on, the history works: messages whose add returned are stored once and in order, "
+    "messages whose add raised at most once. Afterwards no more threads and files are open than "
+    "before.",
+    source="convention: the time limit of a call counts from the call, however many others wait",
+    cause="Calls wait in the queue of a small pool or for a lock before their time limit begins. "
+    "Or each call that fails leaves a client, a thread or a connection open.",
+    remedy="Set the deadline at the call, and count all waiting. Close what a failed call used.",
+    seen="chat-history-conformance 0.1.0, kafka/history.py aadd_messages: encoding waits in a "
+    "pool of 8 threads, behind 64 reads, before the deadline is set",
+    needs=("faults", "shared", "threads"),
+    modes=(SYNC, ASYNC),
+)
+def many_calls_that_wait_end_within_their_limit(s: Session, _: None) -> None:
+    handles = [s.open() for _ in range(8)]
+    add_kept(s, handles[0], "first")
+    for handle in handles:
+        handle.reads_back()
+    with traffic(s, _many(handles, "warm")):  # pools of threads may grow once
+        s.server.pause()
+        s.sleep(1.5)
+        s.server.resume()
+    handles[0].clear()
+    counts = {"threads": open_threads, "files": open_files}
+    before = {name: s.do(count, as_=name) for name, count in counts.items()}
+    with traffic(s, _many(handles, "m")) as seen:
+        s.server.pause()
+        s.sleep(s.subject.limit + 1.0)
+        s.server.resume()
+        s.sleep(0.5)
+    came = settled(s, handles[0])
+    seen.claim_none(wrong_conversation, [], seen.lanes("add_messages"), came)
+    for name, count in counts.items():
+        more = s.do(more_than, before[name], count, _SPARE, as_="more")
+        s.check(
+            below,
+            more,
+            _SPARE,
+            kind="other",
+            summary=f"calls that waited for a paused server left {more.value} {name} open",
+        )
+
+
+def _many(handles: list[Handle], stem: str) -> list[Stream]:
+    streams = [reads(handles[number % 8], pause=0.3) for number in range(_WAITING_READS)]
+    return streams + [
+        adds(handles[number % 8], f"{stem}{number}.", pause=0.3) for number in range(_WAITING_ADDS)
+    ]

@@ -12,12 +12,13 @@ from chat_history_conformance.diagnosis.script_helpers import kept, unsure
 from chat_history_conformance.diagnosis.script_traffic import Problem, shown
 
 __all__ = [
+    "any_raised",
+    "any_undocumented",
     "consumed_by",
     "delivered",
     "denied",
     "expect_not_stored",
     "forget_added",
-    "is_documented",
     "outcome_of",
     "repeat_nothing",
     "skip_nothing",
@@ -60,11 +61,6 @@ def expect_not_stored(returned: Iterable[Any], otherwise: str) -> None:
     if set(came) & set(denied):
         print("not stored, as errors said:", *denied, "returned:", *came, sep="\n  ")
         sys.exit(otherwise)
-
-
-def is_documented(error: BaseException | None, classes: list[type[BaseException]]) -> bool:
-    """Return whether the call did not raise, or its error is of one of the classes."""
-    return error is None or isinstance(error, tuple(classes))
 
 
 # -- consuming reads -----------------------------------------------------------------------------
@@ -133,4 +129,26 @@ def wrong_consumption(
         return "reordered", "consuming reads did not go on where the ones before them ended"
     if not repeat_nothing(reads):
         return "duplicated", "consuming reads delivered messages again that a read had returned"
+    return None
+
+
+# -- errors of repeated calls --------------------------------------------------------------------
+
+
+def any_undocumented(name: str, classes: list[type[BaseException]], lane: Iterable[Any]) -> Problem:
+    """Check that each error of a repeated call is of one of the classes."""
+    for seen in lane:
+        if seen.error is not None and not isinstance(seen.error, tuple(classes)):
+            wanted = ", ".join(one.__name__ for one in classes)
+            found = f"{type(seen.error).__name__} instead of one of {wanted}"
+            return "wrong_error", f"`{name}` raises {found}: {seen.error}"[:300]
+    return None
+
+
+def any_raised(name: str, lane: Iterable[Any]) -> Problem:
+    """Check that no repeated call raised."""
+    errors = [seen.error for seen in lane if seen.error is not None]
+    if errors:
+        first = f"{type(errors[0]).__name__}: {errors[0]}"
+        return "other", f"`{name}` raises at once instead of waiting: {first}"[:300]
     return None

@@ -8,7 +8,8 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
@@ -18,7 +19,11 @@ from chat_history_backends.codec import decode_batch, encode_batch
 
 __all__ = ["ServedChatMessageHistory", "ServedError", "countdown", "pause"]
 
+T = TypeVar("T")
+
 _LEAST_SECONDS = 0.5
+_THREADS = ThreadPoolExecutor(128, "served")
+"""Threads of asynchronous calls: so many that no call has to wait for another one to end."""
 _RETRY_SECONDS = 0.05
 
 
@@ -136,35 +141,31 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
 
     async def aget_messages(self) -> list[BaseMessage]:
         """Return `messages`, read in a thread."""
-        return await asyncio.to_thread(lambda: self.messages)
+        return await _in_thread(lambda: self.messages)
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Run `add_messages` in a thread."""
-        await asyncio.to_thread(self.add_messages, messages)
+        await _in_thread(self.add_messages, messages)
 
     async def aclear(self) -> None:
         """Run `clear` in a thread."""
-        await asyncio.to_thread(self.clear)
+        await _in_thread(self.clear)
 
     async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
         """Run `last_messages` in a thread."""
-        return await asyncio.to_thread(self.last_messages, max_message_count)
+        return await _in_thread(self.last_messages, max_message_count)
 
     async def amessages_from_beginning(
         self, max_message_count: int | None = None, max_time_sec: float | None = None
     ) -> list[BaseMessage]:
         """Run `messages_from_beginning` in a thread."""
-        return await asyncio.to_thread(
-            self.messages_from_beginning, max_message_count, max_time_sec
-        )
+        return await _in_thread(self.messages_from_beginning, max_message_count, max_time_sec)
 
     async def amessages_from_last_consumed(
         self, max_message_count: int | None = None, max_time_sec: float | None = None
     ) -> list[BaseMessage]:
         """Run `messages_from_last_consumed` in a thread."""
-        return await asyncio.to_thread(
-            self.messages_from_last_consumed, max_message_count, max_time_sec
-        )
+        return await _in_thread(self.messages_from_last_consumed, max_message_count, max_time_sec)
 
     def _consume(
         self, start: int, records: Sequence[tuple[int, str]], messages: list[BaseMessage]
@@ -277,6 +278,10 @@ class ServedChatMessageHistory(BaseChatMessageHistory):
             received += part
         answer: dict[str, Any] = json.loads(received)
         return answer
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, function, *arguments)
 
 
 def countdown(seconds: float | None) -> Callable[[], float | None]:
