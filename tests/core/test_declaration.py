@@ -108,6 +108,31 @@ def test_unknown_ttl_granularity_is_refused() -> None:
     assert "ttl_granularity='batch'" in refusal(ttl_granularity="batch")
 
 
+@pytest.mark.parametrize(
+    ("interference", "text"),
+    [
+        (["a block"], "interference=['a block'] is not a dict"),
+        ({"a block": "block_writes"}, "'block_writes' for 'a block', which cannot be called"),
+        ({"": factory}, "interference= has the name ''"),
+        ({3: factory}, "interference= has the name 3"),
+    ],
+)
+def test_wrong_interference_is_refused_with_an_example(interference: Any, text: str) -> None:
+    refused = refusal(interference=interference)
+    assert text in refused
+    assert '{"an open transaction": open_transaction}' in refused
+    history_backend("mine", interference=interference)(factory)
+    with pytest.raises(DeclarationError):
+        resolve("mine").check(IDS)
+
+
+def test_interference_is_copied() -> None:
+    declared = {"a block": factory}
+    history_backend("mine", interference=declared)(factory)
+    declared.clear()
+    assert list(resolve("mine").interference) == ["a block"]
+
+
 def test_two_declarations_of_one_name_are_refused_with_both_places() -> None:
     def other(session_id: str) -> Any: ...
 

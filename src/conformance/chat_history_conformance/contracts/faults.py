@@ -598,8 +598,8 @@ def _offered_reads(s: Session, handle: Handle, pause: float) -> list[Stream]:
     level="should",
     since="0.2",
     rule="Each error that a call raises because the server is paused, killed, shut down or "
-    "starting is a ConnectionError, a TimeoutError, or one of the classes that the declaration lists in "
-    "`server_errors=`. This holds for adds and for each read, also if many calls wait.",
+    "starting is a ConnectionError, a TimeoutError, or one of the classes that the declaration "
+    "lists in `server_errors=`. This holds for adds and for each read, also if many calls wait.",
     source="convention: an application catches the errors of a server that is away by their "
     "class; Python has ConnectionError and TimeoutError for them",
     cause="An answer that the code does not expect raises a KeyError or an AttributeError. Or the "
@@ -709,8 +709,8 @@ def a_short_stall_of_the_server_is_waited_for(s: Session, _: None) -> None:
     level="should",
     since="0.2",
     rule=f"The server is shut down and started again within {_QUICK_SECONDS:g} s while messages "
-    "are read: no read raises, also if the server answers at first that it is not ready yet. If the "
-    "restart takes longer, each error is a ConnectionError, a TimeoutError, or one of "
+    "are read: no read raises, also if the server answers at first that it is not ready yet. If "
+    "the restart takes longer, each error is a ConnectionError, a TimeoutError, or one of "
     "`server_errors=`.",
     source="convention: servers are updated while applications run, and a server that says `not "
     "yet` asks for another attempt",

@@ -5,7 +5,7 @@ server commits a request to the file before it acknowledges it, so killing the p
 acknowledged request. The exception is a request with `lazily`, which is acknowledged first.
 
 Another user of the server can disturb a session with the request `disturb`, until it ends that or
-the server ends. For a moment after its start the server is busy and carries out nothing.
+the server ends. For a moment after a restart the server is busy and carries out nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Handler", "Service", "Store"]
 
 _LAZY_SECONDS = 0.5
 _BUSY_SECONDS = 0.15
-"""Time for which the server is busy after its start."""
+"""Time for which the server is busy after a restart."""
 
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -173,8 +173,9 @@ class Service(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
     def __init__(self, port: int, file: str) -> None:
+        again = os.path.exists(file)
         self.store = Store(file)
-        self.busy_until = time.monotonic() + _BUSY_SECONDS
+        self.busy_until = time.monotonic() + (_BUSY_SECONDS if again else 0.0)
         super().__init__(("127.0.0.1", port), Handler)
 
 
