@@ -110,7 +110,7 @@ def _consumer(client: Client, name: str, rng: random.Random) -> Iterator[Request
             "consume",
             "messages_from_last_consumed",
             session,
-            (count, _READ_SECONDS if count else None),
+            (count, _READ_SECONDS),
             (),
             count,
             rng.random() < 0.03,
