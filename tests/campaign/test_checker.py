@@ -323,6 +323,35 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
         recorded(add(1, 2, "a"), clear(3, 4), consume(5, 6, "a"), final=""),
         [("came_back", "'a' was stored before a clear and is there after it")],
     ),
+    (  # The clear is undone. The messages that came back are not missing in any read.
+        recorded(
+            add(1, 2, "a"),
+            clear(3, 4, error=DENIED),
+            add(5, 6, "b", error=UNKNOWN),
+            clear(7, 8),
+            add(9, 10, "c", by="v"),
+            read(11, 12, "a b c"),
+            final="a b c",
+        ),
+        [("came_back", "'a' was stored before a clear and is there after it")],
+    ),
+    (  # A clear that was refused long before does not explain it.
+        recorded(
+            add(1, 2, "a"),
+            clear(3, 4, error=DENIED),
+            read(5, 6, "a"),
+            read(7, 8),
+            clear(9, 10),
+            final="",
+        ),
+        [
+            (
+                "wrong_read",
+                "the read is empty although 'a' was stored before it began, and no clear explains "
+                "it",
+            )
+        ],
+    ),
     (recorded(add(1, 2, "a"), final="a z"), [("foreign", "'z' was never added")]),
     (
         recorded(add(5, 6, "a"), read(1, 2, "a"), final="a"),

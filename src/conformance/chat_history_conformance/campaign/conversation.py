@@ -85,6 +85,11 @@ class Clears:
         """Return whether a clear may have taken effect between `low` and `high`."""
         return low <= high and self.latest_end(high) >= low
 
+    def during(self, low: float, high: float) -> Operation | None:
+        """Return a clear whose call overlaps the time between `low` and `high`."""
+        overlapping = (one for one in self.operations if one.began <= high and one.ended >= low)
+        return next(overlapping, None) if low <= high else None
+
     def done_before(self, time: float) -> float:
         """Return when the last clear began that had returned before `time`."""
         number = bisect_left(self._done_ends, time)

@@ -39,8 +39,9 @@ def judge_ending(conversation: Conversation) -> None:
         if not after_kept and conversation.clears.between(there, high):
             continue
         gone.append(text)
-        if not after_kept and conversation.denied.between(there, high):
-            denied[_denied_clear(conversation, there)].append(text)
+        clear = None if after_kept else conversation.denied.during(there, high)
+        if clear:
+            denied[clear].append(text)
         else:
             _report(conversation, message, seen.get(text))
     for clear, texts in denied.items():
@@ -66,14 +67,6 @@ def _last_seen(conversation: Conversation, missing: set[str]) -> dict[str, Opera
             for text in missing.intersection(messages):
                 seen.setdefault(text, operation)
     return seen
-
-
-def _denied_clear(conversation: Conversation, there: float) -> Operation:
-    return next(
-        clear
-        for clear in reversed(conversation.denied.operations)
-        if clear.error or clear.ended >= there
-    )
 
 
 def _report(conversation: Conversation, message: Message, seen: Operation | None) -> None:

@@ -345,9 +345,8 @@ def _judge_empty(conversation: Conversation, epochs: Epochs, items: list[_Item])
 
 def _report_missing(conversation: Conversation, item: _Item, look: Look, high: float) -> None:
     state = "is empty" if not look.messages else f"shows {quoted([look.messages[0]])}"
-    if conversation.denied.between(item.until, high):
-        clear = conversation.denied.operations[-1]
-        assert clear.error
+    clear = conversation.denied.during(item.until, high)
+    if clear and clear.error:
         conversation.report(
             "wrong_claim",
             f"{clear.error.type} says that nothing was removed, but a read {state} after "

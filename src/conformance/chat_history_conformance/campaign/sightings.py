@@ -47,6 +47,7 @@ class _Inspector:
         self.in_flight: set[str] = set()
         self.fronts = _Fronts(conversation, _longest(conversation))
         self.reported: set[tuple[str, str]] = set()
+        self.came_back: set[str] = set()
         self.denied: defaultdict[Operation, dict[str, Operation]] = defaultdict(dict)
 
     def look(self, look: Look) -> None:
@@ -155,6 +156,7 @@ class _Inspector:
         if min(map(latest.__getitem__, messages), default=math.inf) >= cleared:
             return messages
         back = {text for text in messages if latest[text] < cleared}
+        self.came_back |= back
         for text in messages:
             if text in back and self._is_new("came_back", text):
                 self._report_back(text, began, operation)
@@ -214,7 +216,7 @@ def inspect_sightings(conversation: Conversation, elsewhere: Mapping[str, str]) 
         else:
             consumes.append(inspector.consume(call))
     conversation.consumes = sorted(consumes, key=lambda one: (one.began, one.ended))
-    conversation.excuse(conversation.doubled)
+    conversation.excuse(conversation.doubled | inspector.came_back)
     inspector.report_denied()
     _report_too_many(conversation)
 
