@@ -215,14 +215,18 @@ class ReferenceHistory(BaseChatMessageHistory):
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> list[BaseMessage]:
         """Async twin of :meth:`messages_from_beginning`."""
-        return await self._in_thread(self.messages_from_beginning, max_message_count, max_time_sec)
+        count, seconds = check_bounds(max_message_count, max_time_sec)
+        return await self._in_thread(
+            self.messages_from_beginning, count, seconds, limit_seconds=seconds
+        )
 
     async def amessages_from_last_consumed(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> list[BaseMessage]:
         """Async twin of :meth:`messages_from_last_consumed`."""
+        count, seconds = check_bounds(max_message_count, max_time_sec)
         return await self._in_thread(
-            self.messages_from_last_consumed, max_message_count, max_time_sec
+            self.messages_from_last_consumed, count, seconds, limit_seconds=seconds
         )
 
     async def amessages_from_latest(
@@ -239,7 +243,17 @@ class ReferenceHistory(BaseChatMessageHistory):
             await asyncio.sleep(pause)
         return await self._in_thread(lambda: self._consume(count, None, after=start))
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def _in_thread(
+        self, function: Callable[..., T], *arguments: Any, limit_seconds: float | None = None
+    ) -> T:
+        """Run a function in a thread.
+
+        Args:
+            function: The function.
+            arguments: Its arguments.
+            limit_seconds: How long it may take; None for the limit of the store. A store that
+                enforces its limits counts the time that the function waits for a thread.
+        """
         return await asyncio.to_thread(function, *arguments)
 
     def _pauses(self, start: int, count: int | None, deadline: float | None) -> Iterator[float]:

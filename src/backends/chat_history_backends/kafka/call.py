@@ -66,7 +66,9 @@ class Call:
         self.topic = topic
         self.limit_seconds = limit_seconds
         self._caller_chose_limit = caller_chose_limit
-        self.deadline = (time.monotonic() if began is None else began) + limit_seconds
+        self.began = time.monotonic() if began is None else began
+        """The time of `time.monotonic()` at which the call was made."""
+        self.deadline = self.began + limit_seconds
         """The time of `time.monotonic()` at which the call has to end."""
         self.session = f"session {session!r}"
         """The session, as errors name it."""

@@ -17,22 +17,25 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from .sender import Sender
 
-__all__ = ["Clients", "CursorConsumer", "check_config", "lease", "leave", "sharing_key"]
+__all__ = ["Clients", "CursorConsumer", "Pool", "check_config", "lease", "leave", "sharing_key"]
 
 logger = logging.getLogger(__name__)
 
 _IDLE_CONSUMERS = 4
-_WORKERS = 8
 _BATCH_BYTES = (65_536, 8_192)
 """The sizes of the batches of producers. librdkafka does not split a batch for a topic whose limit
 is lower than the batch."""
+Pool = Literal["read", "add", "clear", "encode"]
+"""A kind of work that has its own threads."""
+_WORKERS: Mapping[Pool, int] = {"read": 8, "add": 8, "clear": 4, "encode": 2}
+"""The most threads of each kind."""
 _ENDING_SENDERS = 3
 """The most producers with an expired call that wait for the end of their other calls."""
 
@@ -157,7 +160,7 @@ class Clients:
         )
         self._senders: dict[int, Sender] = {}
         self._ending: set[Sender] = set()
-        self._workers: ThreadPoolExecutor | None = None
+        self._pools: dict[Pool, ThreadPoolExecutor] = {}
         self.admin = AdminClient(self._config, logger=logger)
 
     @property
@@ -187,13 +190,15 @@ class Clients:
                 self._senders[size] = sender
             return sender
 
-    @property
-    def workers(self) -> ThreadPoolExecutor:
-        """Threads for work that has no asynchronous form: reading and decoding."""
+    def threads(self, pool: Pool) -> ThreadPoolExecutor:
+        """Return the threads for one kind of work that has no asynchronous form.
+
+        Each kind has its own threads, so that calls of one kind that wait do not delay another.
+        """
         with self._lock:
-            if self._workers is None:
-                self._workers = ThreadPoolExecutor(_WORKERS, "kafka-chat-history")
-            return self._workers
+            if pool not in self._pools:
+                self._pools[pool] = ThreadPoolExecutor(_WORKERS[pool], f"kafka-chat-history-{pool}")
+            return self._pools[pool]
 
     @contextlib.contextmanager
     def consumer(self) -> Iterator[Consumer]:
@@ -314,8 +319,8 @@ class Clients:
 
     def close(self) -> None:
         """Close all clients; no call may be using them."""
-        if self._workers is not None:
-            self._workers.shutdown(wait=False)
+        for threads in self._pools.values():
+            threads.shutdown(wait=False)
         for sender in (*self._senders.values(), *self._ending):
             sender.stop()
         for consumer in list(self._consumers):

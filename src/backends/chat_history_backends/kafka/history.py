@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 from langchain_core.messages import BaseMessage
 
@@ -16,11 +17,12 @@ from ..arguments import check_seconds
 from ..base import ReferenceHistory
 from ..closeable import Closeable
 from ..codec import encode_batch
+from . import clearing, reading, topics, writing
 from . import clients as shared
-from . import reading, topics, writing
 from .call import Call
-from .clients import Clients
+from .clients import Clients, Pool
 from .consuming import consume, has_unread
+from .errors import UnreachableError
 from .names import topic_name
 from .sender import Receipt
 from .settings import new_topic_settings
@@ -40,6 +42,10 @@ DEFAULT_TTL_MS = 604_800_000
 DEFAULT_REPLICATION_FACTOR = 1
 DEFAULT_PARTITION = 3
 _READ = "read the messages"
+_QUEUE_SECONDS = 0.2
+"""How long a call whose limit is shorter than that may wait for a thread."""
+_began: contextvars.ContextVar[float | None] = contextvars.ContextVar("_began", default=None)
+"""The time of `time.monotonic()` at which the asynchronous call was made that runs in a thread."""
 _SHORT_SECONDS = 1.0
 """The limit below which a late read is blamed on the caller's limit and not on the brokers."""
 
@@ -194,8 +200,10 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
                 whether they may be stored all the same.
         """
         seconds = check_seconds("flush_timeout_seconds", flush_timeout_seconds)
+        began = time.monotonic()
         if texts := encode_batch(messages):
-            self._append(texts, seconds)
+            with self._call(seconds, began=began) as call:
+                Adding(call, texts, self._existing_topic).carry_out()
 
     async def aadd_messages(
         self, messages: Sequence[BaseMessage], flush_timeout_seconds: float = 5.0
@@ -206,16 +214,19 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         """
         seconds = check_seconds("flush_timeout_seconds", flush_timeout_seconds)
         with self._call(seconds) as call:
-            if texts := await self._in_thread(encode_batch, messages):
-                adding = Adding(call, texts, self._existing_topic)
-                await self._in_thread(adding.start)
-                while not adding.is_over:
-                    await _wait(adding.receipt, adding.until)
-                    if adding.receipt.ok:
-                        adding.go_on()
-                    else:
-                        await self._in_thread(adding.go_on)
-                adding.finish()
+            texts = await self._in_pool("encode", call, lambda: encode_batch(messages))
+            if not texts:
+                return
+            adding = Adding(call, texts, self._existing_topic)
+            await self._in_pool("add", call, adding.start)
+            while not adding.is_over:
+                await _wait(adding.receipt, adding.until)
+                if adding.receipt.ok or call.is_late:
+                    adding.go_on()  # it only takes the outcomes
+                    continue
+                with contextlib.suppress(UnreachableError):  # it waited until the time was up
+                    await self._in_pool("add", call, adding.go_on)
+            adding.finish()
 
     def clear(self) -> None:
         """Delete the session's messages, for every handle; the topic and its retention stay.
@@ -227,11 +238,11 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
             KafkaHistoryError: The brokers refuse it; the text says what to do.
         """
         with self._call() as call:
-            writing.clear(call)
+            clearing.clear(call)
 
     async def aclear(self) -> None:
         """Async twin of :meth:`clear`."""
-        await self._in_thread(self.clear)
+        await self._in_thread(self.clear, pool="clear")
 
     def close(self) -> None:
         """Stop using the clients. The last history that is closed ends their threads."""
@@ -255,13 +266,13 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         with self._call() as call:
             topic = topics.find(call)
             if topic is not None:
-                _carry_out(writing.mark_discarded(call, topic, position))
+                writing.mark_discarded(call, topic, position).carry_out()
 
     # The storage operations of `ReferenceHistory`.
 
-    def _append(self, texts: Sequence[str], seconds: float = 5.0) -> None:
-        with self._call(seconds) as call:
-            _carry_out(Adding(call, texts, self._existing_topic))
+    def _append(self, texts: Sequence[str]) -> None:
+        with self._call() as call:
+            Adding(call, texts, self._existing_topic).carry_out()
 
     def _existing_topic(self, call: Call) -> Topic:
         """Return the topic of the session, and create it first if it does not exist."""
@@ -325,7 +336,11 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
 
     @contextlib.contextmanager
     def _call(
-        self, seconds: float | None = None, *, caller_chose_limit: bool = False
+        self,
+        seconds: float | None = None,
+        *,
+        began: float | None = None,
+        caller_chose_limit: bool = False,
     ) -> Iterator[Call]:
         limit = self._timeout_sec if seconds is None else min(seconds, self._timeout_sec)
         with self._clients() as clients:
@@ -335,22 +350,40 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
                 self.session_id,
                 self.bootstrap_servers,
                 limit,
+                began=_began.get() if began is None else began,
                 caller_chose_limit=caller_chose_limit,
             )
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        with self._clients() as clients:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(clients.workers, function, *arguments)
+    async def _in_thread(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        limit_seconds: float | None = None,
+        pool: Pool = "read",
+    ) -> T:
+        with self._call(limit_seconds) as call:
+            return await self._in_pool(pool, call, lambda: function(*arguments))
 
+    async def _in_pool(self, pool: Pool, call: Call, function: Callable[[], T]) -> T:
+        """Run a part of a call in a thread. The time in the queue counts for its limit.
 
-def _carry_out(adding: Adding) -> None:
-    """Add a batch, and wait in this thread until it is stored."""
-    adding.start()
-    while not adding.is_over:
-        adding.receipt.wait(adding.until)
-        adding.go_on()
-    adding.finish()
+        Raises:
+            UnreachableError: No thread was free in time; the part was not run.
+        """
+        context = contextvars.copy_context()
+        context.run(_began.set, call.began)
+        running = call.clients.threads(pool).submit(context.run, function)
+        waiting = asyncio.wrap_future(running)
+        try:
+            await asyncio.wait([waiting], timeout=call.left_seconds + _QUEUE_SECONDS)
+        except asyncio.CancelledError:
+            running.cancel()  # if it has begun, it goes on
+            raise
+        if not waiting.done() and running.cancel():
+            raise call.unreachable(
+                "begin the call", KafkaError(KafkaError._TIMED_OUT_QUEUE, "other calls are waiting")
+            )
+        return await waiting
 
 
 async def _wait(receipt: Receipt, deadline: float) -> None:

@@ -78,6 +78,7 @@ class Receipt:
     Attributes:
         outcomes: The outcome of each message.
         repeated: True if a request with one of these messages may have been sent more than once.
+        end: The offset after the last message that was stored; 0 if none was.
     """
 
     def __init__(self, count: int, topic: str = "", deadline: float = math.inf) -> None:
@@ -85,6 +86,7 @@ class Receipt:
         self.topic = topic
         self.deadline = deadline
         self.repeated = False
+        self.end = 0
         self._left = count
         self._counting = threading.Lock()
         self._done = threading.Event()
@@ -195,14 +197,16 @@ class Sender:
         values: Sequence[str | None],
         deadline: float,
         headers: list[tuple[str, bytes]] | None = None,
+        partition: int = 0,
     ) -> Receipt:
-        """Send messages to partition 0, in order, with no message of another caller between them.
+        """Send messages to one partition, in order, with no message of another caller between them.
 
         Args:
             topic: The name of the topic.
             values: The texts of the messages; None for a record without a value.
             deadline: The time of `time.monotonic()` at which the call ends.
             headers: The headers of each record.
+            partition: The partition.
         """
         receipt = Receipt(len(values), topic, deadline)
         # An explicit empty list costs a conversion for each message.
@@ -220,7 +224,7 @@ class Sender:
                     while True:
                         try:
                             self.producer.produce(
-                                topic, value, partition=0, on_delivery=report, **more
+                                topic, value, partition=partition, on_delivery=report, **more
                             )
                             break
                         except BufferError:
@@ -260,6 +264,7 @@ class Sender:
             )
         if error is None:
             self._answered = True
+            receipt.end = max(receipt.end, (message.offset() or 0) + 1)
         self._conclude(receipt, index, None if error is None else self._failure(receipt, error))
 
     def _failure(self, receipt: Receipt, error: KafkaError) -> Failure:

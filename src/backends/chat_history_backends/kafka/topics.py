@@ -24,7 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from .call import ADMIN_SECONDS, RETRY_SECONDS, Call
-from .errors import GONE, KafkaHistoryError, UnreachableError, is_refusal
+from .errors import KafkaHistoryError, UnreachableError, is_refusal
 from .log_state import LogState
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "create",
     "find",
     "forget",
-    "forget_if_gone",
     "with_topic",
 ]
 
@@ -300,14 +299,6 @@ def forget(call: Call) -> None:
     """Look the topic up again when it is next needed."""
     call.clients.topics.pop(call.topic, None)
     call.clients.descriptions.pop(call.topic, None)
-
-
-def forget_if_gone(call: Call, error: KafkaError) -> bool:
-    """Return whether an error means that the topic does not exist, and forget the topic if so."""
-    gone = error.code() in GONE
-    if gone:
-        forget(call)
-    return gone
 
 
 def count_partitions(call: Call, client: Consumer | AdminClient) -> int | None:

@@ -1,4 +1,4 @@
-"""Changes to the topic of a session: add messages, mark a record as discarded, clear."""
+"""Additions to the topic of a session: messages, and the mark of a discarded record."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
+from confluent_kafka import KafkaError
 
-from .call import ADMIN_SECONDS, RETRY_SECONDS, Call
+from .call import RETRY_SECONDS, Call
 from .errors import GONE, DeliveryError, DeliveryTimeoutError, KafkaHistoryError
 from .records import DISCARD_HEADER
 from .rights import missing_right
 from .sender import Delivery, Failure, Receipt
 from .settings import check_fit
-from .topics import Topic, count_partitions, find, forget, forget_if_gone
+from .topics import Topic, find, forget
 
-__all__ = ["Adding", "check_delivered", "check_sizes", "clear", "mark_discarded"]
+__all__ = ["Adding", "check_delivered", "check_sizes", "mark_discarded"]
 
 _DOUBTFUL_SECONDS = 0.5
 """The time to wait for an acknowledgement before checking that the topic still exists."""
@@ -39,10 +39,12 @@ class Adding:
         texts: The messages as JSON.
         topic: Returns the topic, and creates it if it does not exist.
         headers: The headers of each record.
+        partition: The partition to write to.
 
     Attributes:
         receipt: The acknowledgements to wait for.
         until: The time of `time.monotonic()` until which to wait for them.
+        end: The offset after the last message that was stored; 0 if none was.
         is_over: True if there is nothing left to wait for.
     """
 
@@ -55,8 +57,11 @@ class Adding:
         texts: Sequence[str | None],
         topic: Callable[[Call], Topic],
         headers: list[tuple[str, bytes]] | None = None,
+        partition: int = 0,
     ) -> None:
         self.is_over = False
+        self.end = 0
+        self._partition = partition
         self._call = call
         self._texts = texts
         self._topic = topic
@@ -89,8 +94,13 @@ class Adding:
         self._sender = call.clients.sender_for(limit)
         self._positions = positions
         self.receipt = self._sender.send(
-            call.topic, [self._texts[i] for i in positions], call.deadline, self._headers
+            call.topic,
+            [self._texts[i] for i in positions],
+            call.deadline,
+            self._headers,
+            self._partition,
         )
+        self._log = topic.log
         self.until = min(call.deadline, time.monotonic() + _DOUBTFUL_SECONDS)
 
     def go_on(self) -> None:
@@ -98,6 +108,8 @@ class Adding:
         receipt = self.receipt
         for position, outcome in zip(self._positions, list(receipt.outcomes), strict=True):
             self._outcomes[position] = outcome
+        self.end = max(self.end, receipt.end)
+        self._log.saw_end(self._partition, self.end)
         if receipt.done:
             rest = [i for i, o in enumerate(self._outcomes) if o is not Delivery.STORED]
             self.is_over = not rest or self._call.is_late or not self._send_again(rest)
@@ -136,6 +148,18 @@ class Adding:
             if len(rest) == len(self._texts) and all(f.is_sure for f in failures):
                 raise  # it says better why nothing is stored
         return False
+
+    def carry_out(self) -> None:
+        """Add the batch, and wait in this thread until it is stored."""
+        self.start()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait in this thread until the batch, which was started, is stored."""
+        while not self.is_over:
+            self.receipt.wait(self.until)
+            self.go_on()
+        self.finish()
 
     def finish(self) -> None:
         """Raise an error unless every message was acknowledged."""
@@ -226,43 +250,3 @@ def _remedy(call: Call, error: KafkaError) -> str:
     if error.code() == KafkaError.INVALID_RECORD:
         return ". Set the topic's cleanup.policy to delete"
     return missing_right("add the messages", error, call.topic)
-
-
-def clear(call: Call) -> None:
-    """Delete all records, up to the current ends of the partitions.
-
-    Raises:
-        KafkaHistoryError: The topic is compacted, or the brokers refused for another reason.
-    """
-    found = find(call)
-    if found is None:
-        return
-    waiting = [TopicPartition(call.topic, p, OFFSET_END) for p in range(found.partitions)]
-    while waiting:
-        # librdkafka 2.16 may follow a null pointer while it looks for the leaders of a topic that
-        # this client has not seen. So let the client look the topic up first.
-        if count_partitions(call, call.clients.admin) is None:
-            return
-        asked = call.clients.admin.delete_records(
-            waiting, operation_timeout=call.left_seconds, request_timeout=ADMIN_SECONDS
-        )
-        waiting = []
-        for place, future in asked.items():
-            try:
-                call.wait_for(future, "clear the messages")
-            except KafkaHistoryError as error:
-                if forget_if_gone(call, error.error):
-                    return
-                if error.error.code() == KafkaError.POLICY_VIOLATION:
-                    raise _compacted(call, error.error) from error
-                # A new topic may have no leaders yet.
-                call.pause_or_raise(error)
-                waiting.append(TopicPartition(call.topic, place.partition, OFFSET_END))
-
-
-def _compacted(call: Call, error: KafkaError) -> KafkaHistoryError:
-    return KafkaHistoryError(
-        error,
-        f"{call.session} cannot be cleared on {call.brokers}: its topic is compacted, and Kafka "
-        "deletes no records of such a topic. Set its cleanup.policy to delete",
-    )

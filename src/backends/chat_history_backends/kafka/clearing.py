@@ -1,0 +1,123 @@
+"""Clear a session: add a marker behind its messages, then delete the records up to the marker.
+
+Brokers write down where a log starts once a minute, so a crash undoes a deletion of records. It
+does not undo a record that was acknowledged. So readers leave out all records before the newest
+marker of a partition, whether they are deleted or not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from .call import ADMIN_SECONDS, Call
+from .errors import DeliveryError, KafkaHistoryError, UnreachableError, is_refusal
+from .records import CLEAR_HEADER
+from .rights import missing_right
+from .topics import Topic, TopicChanged, bounds, count_partitions, find, with_topic
+from .writing import Adding
+
+__all__ = ["clear"]
+
+logger = logging.getLogger(__name__)
+
+_ACTION = "clear the messages"
+
+
+def clear(call: Call) -> None:
+    """Clear the session. It is done as soon as the markers are acknowledged.
+
+    Raises:
+        UnreachableError: The brokers did not acknowledge a marker in time.
+        KafkaHistoryError: The topic accepts no marker, or this user may not delete records.
+    """
+    with_topic(call, _ACTION, partial(_clear, call), None)
+
+
+def _clear(call: Call, topic: Topic) -> None:
+    # Other partitions than the first have messages only if langchain-community wrote them.
+    others = bounds(call, topic) if topic.partitions > 1 else {}
+    partitions = [0, *(p for p, (first, end) in sorted(others.items()) if p and first < end)]
+    markers = {
+        p: Adding(call, [None], partial(_still_there, topic), [(CLEAR_HEADER, b"1")], p)
+        for p in partitions
+    }
+    started = False
+    try:
+        for marker in markers.values():
+            marker.start()
+            started = True
+        for marker in markers.values():
+            marker.wait()
+    except DeliveryError as error:
+        raise _unmarked(call, error) from error
+    except KafkaHistoryError as error:
+        error.outcome_unknown |= started
+        raise
+    for p, marker in markers.items():
+        topic.log.saw_marker(p, marker.end - 1)
+    _delete(call, {p: marker.end for p, marker in markers.items()})
+
+
+def _still_there(topic: Topic, call: Call) -> Topic:
+    """Return the topic, which must not be created again only to be cleared."""
+    found = find(call)
+    if found is None or found.identity != topic.identity:
+        raise TopicChanged(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    return found
+
+
+def _unmarked(call: Call, error: DeliveryError) -> KafkaHistoryError:
+    outcome = (
+        "They may be cleared, or become cleared within the next seconds. Clear again"
+        if error.outcome_unknown
+        else "They are not cleared"
+    )
+    kind = UnreachableError if isinstance(error, ConnectionError) else KafkaHistoryError
+    return kind(
+        error.error,
+        f"could not {_ACTION} of {call.session}: {call.brokers} did not acknowledge that they are "
+        f"cleared within {call.limit_seconds:g} s ({error.error.str()}). {outcome}"
+        f"{missing_right('add the messages', error.error, call.topic)}",
+        outcome_unknown=error.outcome_unknown,
+    )
+
+
+def _delete(call: Call, ends: Mapping[int, int]) -> None:
+    """Delete the records of a cleared session, which no reader of this package returns any more."""
+    while ends:
+        # librdkafka 2.16 may follow a null pointer while it looks for the leaders of a topic that
+        # this client has not seen. So let the client look the topic up first.
+        if count_partitions(call, call.clients.admin) is None:
+            return
+        asked = call.clients.admin.delete_records(
+            [TopicPartition(call.topic, p, end) for p, end in ends.items()],
+            operation_timeout=call.left_seconds,
+            request_timeout=ADMIN_SECONDS,
+        )
+        failed: dict[int, int] = {}
+        for place, future in asked.items():
+            try:
+                call.wait_for(future, _ACTION)
+            except KafkaHistoryError as error:
+                failed[place.partition] = ends[place.partition]
+                if is_refusal(error.error):
+                    raise _not_deleted(call, error.error) from error
+                if call.is_late:
+                    logger.warning("%s", _not_deleted(call, error.error))
+                    return
+                call.pause_or_raise(error)
+        ends = failed
+
+
+def _not_deleted(call: Call, error: KafkaError) -> KafkaHistoryError:
+    return KafkaHistoryError(
+        error,
+        f"{call.session} is cleared for all readers of this class, but {call.brokers} did not "
+        f"delete the records ({error.str()}). They stay on disk, and langchain-community's class "
+        f"still reads them. Clear again{missing_right(_ACTION, error, call.topic)}",
+        outcome_unknown=True,
+    )
