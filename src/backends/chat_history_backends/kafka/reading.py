@@ -166,7 +166,7 @@ class _Scan:
         end = self.ends[p]
         if offset < end:  # a record stored after the read began is left for the next read
             self._take_record(p, offset, record)
-        if offset + 1 >= end:
+        if offset + 1 >= end and p in self.ends:
             self._finish(p, end)
         return True
 
