@@ -26,8 +26,8 @@ from .topics import Offsets, Topic
 
 __all__ = ["exclusive", "move", "offsets"]
 
-_LEAST_MOVE_SECONDS = 0.4
-"""Minimum time to move the cursor, however late the call is."""
+_LEAST_SECONDS = 0.4
+"""Minimum time to read or move the cursor, however late the call is."""
 _POLL_SECONDS = 0.001, 0.05
 """Shortest and longest wait between two looks for the outcome of a commit.
 
@@ -58,6 +58,8 @@ def offsets(call: Call, topic: Topic) -> dict[int, int]:
     # The admin client has list_consumer_group_offsets for this. But in librdkafka 2.16 that call
     # ends the process if the coordinator of the group moves or shuts down.
     action = "read the cursor"
+    # A new consumer needs a moment to find the coordinator, and a bounded read may have less time.
+    call.allow(_LEAST_SECONDS)
     asked = [TopicPartition(call.topic, p) for p in range(topic.partitions)]
     while True:
         with call.clients.cursor(call.topic) as cursor:
@@ -85,7 +87,7 @@ def move(call: Call, to: Offsets, messages: Sequence[BaseMessage]) -> None:
             is a member of the group and owns its offsets.
     """
     # The messages were read in time and may be returned, even if the time is up by now.
-    call.allow(_LEAST_MOVE_SECONDS)
+    call.allow(_LEAST_SECONDS)
     places = [TopicPartition(call.topic, p, offset) for p, offset in sorted(to.items())]
     may_be_moved = False
     while True:
