@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from langchain_core.messages import HumanMessage
 
-from chat_history_conformance import servers
+from chat_history_conformance import faulty, servers
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration.backend import Backend
@@ -19,7 +19,7 @@ from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.execution import engine, fault_steps, outage
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
-from chat_history_conformance.faulty import served
+from chat_history_conformance.faulty import selftest, served
 from chat_history_conformance.results.model import ContractResult
 from chat_history_conformance.servers.server import Server
 
@@ -311,3 +311,54 @@ def test_a_hung_call_is_a_finding_whose_script_ends(judge: Judge, server: Server
     assert result.finding is not None
     assert result.finding.kind == "hung"
     assert "end_after(" in result.finding.reproducer
+
+
+# -- members of a cluster ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["pause", "kill", "shut_down", "cut_off"])
+def test_a_cluster_is_healthy_after_every_contract(fault: outage.MemberFault) -> None:
+    with served.serving(clustered=True) as cluster:
+        subject = Subject(
+            served.CLUSTERED_BACKEND,
+            limit=served.CLUSTERED_LIMIT,
+            server=cluster,
+            owned=True,
+            faults=True,
+        )
+
+        def leaves_it_broken(s: Session, _: None) -> None:
+            leader = cluster.holder("leader", "any")
+            s.server.disturb(fault, "leader", "{nonce}-1")
+            assert cluster.holder("leader", "any") is not leader
+            s.open().add([HumanMessage("m0")])
+
+        try:
+            result = engine.run(contract(leaves_it_broken), subject, "sync", PROFILE, 0)
+        finally:
+            subject.stop()
+        assert (result.outcome, result.reason) == ("passed", None)
+        assert {member.state for member in cluster.members} == {"up"}
+        cluster.wait_until_healthy(0.0)
+
+
+def test_contracts_about_clusters_need_several_members(server: Server) -> None:
+    subject = Subject(served.BACKEND, limit=PROFILE.limit, server=server, owned=True, faults=True)
+    about = catalogue.load()["cluster.leader_fails"]
+    try:
+        reason = engine.why_not_applicable(about, subject, "sync")
+    finally:
+        subject.stop()
+    assert reason is not None
+    assert "jvm:3" in reason
+
+
+def test_a_process_that_dies_during_repeated_calls_is_a_finding() -> None:
+    history = faulty.load()["faults.dies_of_lost_connections"]
+    about = catalogue.load()[history.breaks]
+    found = [
+        result.finding
+        for result in selftest.results_on(history.backend, [about], profile=PROFILE, seed=0)
+    ]
+    assert {finding and finding.kind for finding in found} == {"crashed"}
+    assert all(finding and "SIGSEGV" in finding.summary for finding in found)

@@ -33,12 +33,41 @@ def finding_of(identifier: str) -> Finding:
     contract = catalogue.load()[history.breaks]
     seen = []
     for result in selftest.results_on(
-        history.backend, [contract], profile=PROFILES["quick"], seed=0
+        history.backend,
+        [contract],
+        profile=PROFILES["quick"],
+        seed=0,
+        clustered=history.control == served.CLUSTERED,
     ):
         seen.append(f"{result.label}: {result.outcome}, {result.reason}")
         if result.finding is not None and result.finding.kind == history.kind:
             return result.finding
     pytest.fail(f"{identifier} is not caught as {history.kind}:\n" + "\n".join(seen))
+
+
+def grant(request: str, server: Server) -> None:
+    """Do to a server what a script asks for."""
+    if request == "heal the server":
+        for member in server.members:
+            server.reconnect(member)
+            if member.state == "paused":
+                member.resume()
+            elif member.state == "down":
+                member.restart()
+        server.wait_until_healthy(60)
+    elif whole := re.fullmatch(r"(.+) the server", request):
+        getattr(server, whole[1].replace(" ", "_"))()
+    else:
+        asked = re.fullmatch(r"(.+?) (?:the (\w+) of (\S+)|member (\w+) of the cluster)", request)
+        assert asked, request
+        if asked[2]:
+            member = server.holder(asked[2], asked[3])
+        else:
+            member = next(one for one in server.members if one.name == asked[4])
+        if asked[1] == "cut off":
+            server.cut_off(member)
+        else:
+            getattr(member, asked[1].replace(" ", "_"))()
 
 
 def run_with_a_server(script: Path, server: Server) -> tuple[int, str]:
@@ -61,10 +90,10 @@ def run_with_a_server(script: Path, server: Server) -> tuple[int, str]:
     output = ""
     while character := process.stdout.read(1):
         output += character
-        asked = re.search(r"Please (\w+) the server at (\S+), then press Enter: $", output)
+        asked = re.search(r"Please (.+) at (\S+), then press Enter: $", output)
         if asked:
             assert asked[2] == server.address
-            getattr(server, asked[1])()
+            grant(asked[1], server)
             print(file=process.stdin, flush=True)
             output = ""
     _, errors = process.communicate(timeout=120)
@@ -78,8 +107,9 @@ def test_a_broken_history_is_caught_and_its_script_shows_the_defect(
     finding = finding_of(identifier)
     script = tmp_path / "reproducer.py"
     script.write_text(finding.reproducer, encoding="utf-8")
-    if BROKEN[identifier].control == served.SERVED:
-        with served.serving() as server:
+    control = BROKEN[identifier].control
+    if control in (served.SERVED, served.CLUSTERED):
+        with served.serving(clustered=control == served.CLUSTERED) as server:
             status, errors = run_with_a_server(script, server)
     else:
         run = subprocess.run(
