@@ -47,9 +47,11 @@ def test_repeated_calls_go_on_after_an_error() -> None:
     async def reads() -> list[BaseMessage]:
         return messages("m0")
 
-    repeated = Repeating([calls(0.0, fails)], [calls(0.0, reads)], asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+    repeated = Repeating([calls(0.0, fails)], [calls(0.0, reads)], loop)
     time.sleep(0.2)
     failing, reading = repeated.end(5)
+    loop.close()
     assert len(failing) > 1
     assert all(isinstance(one.error, ValueError) for one in failing)
     assert {one.texts for one in reading} == {("m0",)}
@@ -107,7 +109,9 @@ def test_a_read_has_all_that_was_acknowledged_before_it_began() -> None:
     lanes = [[seen("a0", ended=1.0), seen("a1", ended=3.0), seen("a2", error=ValueError())]]
 
     def problem(*texts: str, began: float, error: Any = None) -> str | None:
-        found = claims.wrong_reads([], lanes, [seen(*texts, began=began, error=error)], ["other"])
+        found: tuple[str, str] | None = claims.wrong_reads(
+            [], lanes, [seen(*texts, began=began, error=error)], ["other"]
+        )
         return found and found[0]
 
     assert problem("a0", began=2.0) is None
@@ -121,7 +125,9 @@ def test_a_read_has_all_that_was_acknowledged_before_it_began() -> None:
 
 def test_a_read_of_a_fixed_conversation_raises_or_is_whole() -> None:
     def problem(*texts: str, error: Any = None) -> str | None:
-        found = claims.short_reads("messages", ["m0", "m1"], [seen(*texts, error=error)])
+        found: tuple[str, str] | None = claims.short_reads(
+            "messages", ["m0", "m1"], [seen(*texts, error=error)]
+        )
         return found and found[0]
 
     assert problem("m0", "m1") is None

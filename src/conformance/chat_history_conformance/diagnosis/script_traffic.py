@@ -13,6 +13,7 @@ from chat_history_conformance.diagnosis.script_claims import contents
 __all__ = [
     "Problem",
     "acknowledged",
+    "no_problem",
     "short_reads",
     "skipped",
     "too_long",
@@ -23,6 +24,11 @@ __all__ = [
 ]
 
 Problem: Any = tuple[str, str] | None
+
+
+def no_problem(found: Problem) -> bool:
+    """Return whether a claim of this module found nothing wrong."""
+    return found is None
 
 
 def acknowledged(lanes: Iterable[Sequence[Any]]) -> list[str]:

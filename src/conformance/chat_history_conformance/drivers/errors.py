@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 SAYS = ("outcome_unknown", "unconfirmed", "messages")
-"""Attributes by which an error of a history tells the outcome of the call."""
+"""Attributes by which an error of a history shows the outcome of the call."""
 
 
 class Hung(Exception):
@@ -32,7 +32,7 @@ class RemoteError(Exception):
         type_name: The name of its class.
         text: Its message.
         server: Whether it means that the server cannot be reached.
-        said: Its attributes among `SAYS`, which tell the outcome of the call.
+        said: Its attributes among `SAYS`, which show the outcome of the call.
     """
 
     def __init__(

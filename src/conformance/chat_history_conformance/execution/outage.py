@@ -106,9 +106,9 @@ class Outage:
         except (ServerError, Unsupported) as error:
             raise ServerFailure(str(error)) from error
         words = fault.replace("_", " ")
-        whose = f"the {role} of {{}}"
-        shown = whose.format(session.replace("{nonce}", "session"))
-        request = fill(f"f'{words} {whose}'", fill("{{{}}}", id_source(session)))
+        whose = f"the {role} of "
+        shown = whose + session.replace("{nonce}", "session")
+        request = fill("{} + {}", source(f"{words} {whose}"), id_source(session))
         self._do(fault, member, f"{_PAST[fault]}: {shown} (member {member.name})", request)
 
     def disturb_member(self, fault: MemberFault, name: str) -> None:

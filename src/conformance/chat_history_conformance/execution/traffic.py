@@ -18,7 +18,7 @@ from chat_history_conformance.diagnosis.script_helpers import (
     rest_of,
     wait,
 )
-from chat_history_conformance.diagnosis.script_traffic import Problem, too_long
+from chat_history_conformance.diagnosis.script_traffic import Problem, no_problem, too_long
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers import repeating
 from chat_history_conformance.drivers.calls import Call, Repeated
@@ -191,7 +191,7 @@ def claim_none(
     if found is None:
         return
     kind, summary = found
-    made = fill("{} is None", call(problem, *map(source, arguments)))
+    made = call(no_problem, call(problem, *map(source, arguments)))
     code = call(claim, made, source(summary))
     s.steps.append(Step("", elsewhere(code) if in_second_process else code))
     s.fail(cast(Kind, kind), summary)

@@ -537,7 +537,7 @@ class PendingSentAsNew(_Served):
     control="served",
 )
 class BatchInPieces(_Impatient):
-    """Sends each message of a batch in a request of its own."""
+    """Sends each message of a batch in a separate request."""
 
     def _append(self, texts: Sequence[str]) -> None:
         for text in texts:
