@@ -141,7 +141,7 @@ def consuming_reads_survive_the_loss_of_a_coordinator(s: Session, _: None) -> No
     f"add, read and consume. The process that uses the history survives. {_PROMISES} Consuming "
     "reads skip nothing.",
     source=f"{_STORED}; servers are updated while applications run",
-    cause="The client stops using a cluster when one member is away. Or it keeps the addresses that it found "
+    cause="The client fails when one member is away. Or it keeps the addresses that it found "
     "first, and after the last restart none of them is right.",
     remedy="Repeat retriable errors within the time limit, on the other members too. Learn the "
     "members of the cluster again after an error.",
