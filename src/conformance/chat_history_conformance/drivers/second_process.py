@@ -147,6 +147,9 @@ class SecondProcess:
     def _loss(self) -> SecondProcessLost:
         """Describe the end of the process: it crashed, unless somebody ended it."""
         status = self._process.wait()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # closing flushes requests that nothing reads any more
+            self._process.stdin.close()
         name = _signal_name(status)
         was_ended, self._was_ended = self._was_ended, True  # a crash is reported once
         if was_ended or name in _ENDED_BY_OTHERS:
