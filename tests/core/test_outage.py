@@ -330,6 +330,9 @@ def test_a_cluster_is_healthy_after_every_contract(fault: outage.MemberFault) ->
         def leaves_it_broken(s: Session, _: None) -> None:
             leader = cluster.holder("leader", "any")
             s.server.disturb(fault, "leader", "{nonce}-1")
+            deadline = time.monotonic() + 30
+            while cluster.holder("leader", "any") is leader and time.monotonic() < deadline:
+                time.sleep(0.1)  # another member has to take over first
             assert cluster.holder("leader", "any") is not leader
             s.open().add([HumanMessage("m0")])
 
