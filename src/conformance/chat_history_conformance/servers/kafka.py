@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chat_history_conformance.servers import ServerError
+from chat_history_conformance.servers import ServerError, kafka_requests
 from chat_history_conformance.servers.kind import (
     Control,
     Kind,
@@ -29,7 +28,6 @@ __all__ = [
     "MEMBER",
     "Kafka",
     "Mock",
-    "check_port",
 ]
 
 BROKER = {
@@ -217,7 +215,7 @@ class Kafka(Kind):
         from confluent_kafka import KafkaError, KafkaException
         from confluent_kafka.admin import AdminClient
 
-        check_port(address, seconds)
+        kafka_requests.check_port(address, seconds)
         failures: list[KafkaError] = []
         own: dict[str, Any] = {
             "bootstrap.servers": address,
@@ -289,28 +287,6 @@ _FATAL = {
 }
 """Messages for errors that waiting does not change, by the client's error code. The message of the
 client may contain a user name."""
-
-
-def check_port(address: str, seconds: float) -> None:
-    """Check that something listens, because the client prints an error if nothing does.
-
-    Args:
-        address: `host:port`; several are separated by commas, and one of them is enough.
-        seconds: How long to wait for each of them.
-
-    Raises:
-        NotReady: Nothing listens there.
-    """
-    reasons = []
-    for one in address.split(","):
-        host, _, port = one.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
-        except OSError as error:
-            reasons.append(f"{one}: {error.strerror or error}")
-        else:
-            return
-    raise NotReady(f"it cannot be reached ({'; '.join(reasons)})")
 
 
 def _prepare(directory: Path, cluster: str, properties: Mapping[str, str]) -> Path:

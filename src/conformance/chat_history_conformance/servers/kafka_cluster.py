@@ -105,9 +105,7 @@ class KafkaControl(Control):
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
-        from chat_history_conformance.servers.kafka import check_port
-
-        check_port(address, seconds)
+        kafka_requests.check_port(address, seconds)
         settings: dict[str, Any] = {"bootstrap.servers": address, "log_level": 0}
         try:
             metadata = AdminClient({**self._config, **settings}).list_topics(timeout=seconds)

@@ -1,6 +1,6 @@
-"""A request to Kafka that its client library does not offer: to move replicas to other brokers.
+"""Requests to Kafka brokers without its client library: is the port open, and move replicas.
 
-It is sent in version 0, which brokers since 2.4 understand.
+AlterPartitionReassignments is sent in version 0, which brokers since 2.4 understand.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 
 from chat_history_conformance.servers import ServerError
+from chat_history_conformance.servers.kind import NotReady
 
 __all__ = [
     "Fields",
+    "check_port",
     "exchange",
     "move_replicas",
 ]
@@ -166,3 +168,25 @@ def _string(text: str) -> bytes:
 
 def _array(items: Sequence[bytes]) -> bytes:
     return _length(len(items)) + b"".join(items)
+
+
+def check_port(address: str, seconds: float) -> None:
+    """Check that something listens, because the client prints an error if nothing does.
+
+    Args:
+        address: `host:port`; several are separated by commas, and one of them is enough.
+        seconds: How long to wait for each of them.
+
+    Raises:
+        NotReady: Nothing listens there.
+    """
+    reasons = []
+    for one in address.split(","):
+        host, _, port = one.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+        except OSError as error:
+            reasons.append(f"{one}: {error.strerror or error}")
+        else:
+            return
+    raise NotReady(f"it cannot be reached ({'; '.join(reasons)})")
