@@ -16,9 +16,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "server",
         help="run a server in the foreground",
         description="Run a server in the foreground. Prints its address; Ctrl-C stops it.",
-        epilog="examples: history-conformance server kafka --port 9092\n"
-        "          history-conformance server kafka --nodes 3",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: history-conformance server kafka --nodes 3",
     )
     parser.add_argument("kind", choices=KINDS, help="the kind of server")
     parser.add_argument(
