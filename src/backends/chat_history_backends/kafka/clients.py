@@ -109,15 +109,6 @@ class CursorConsumer:
         self.outcomes.put(error or (failed[0] if failed else None))
 
 
-class _Asker:
-    """A consumer that several calls use at once. The last of them closes it if it is old."""
-
-    def __init__(self, consumer: Consumer) -> None:
-        self.consumer = consumer
-        self.users = 0
-        self.is_old = False
-
-
 class Clients:
     """A producer, an admin client and a few consumers for one cluster.
 
@@ -151,8 +142,7 @@ class Clients:
         self._config = {**_COMMON, **config, "bootstrap.servers": bootstrap_servers}
         self._config["error_cb"] = self._note_trouble
         self._lock = threading.RLock()
-        self._idle: list[Consumer] = []
-        self._asker: _Asker | None = None
+        self._idle: dict[str, list[Consumer]] = {}
         self._cursors: dict[str, CursorConsumer] = {}
         self._consumers: set[Consumer] = set()
         self._cursor_locks: weakref.WeakValueDictionary[str, threading.Lock] = (
@@ -203,48 +193,33 @@ class Clients:
     @contextlib.contextmanager
     def consumer(self) -> Iterator[Consumer]:
         """Lend a consumer without an assignment to one read, which has it to itself."""
-        with self._lock:
-            consumer = self._idle.pop() if self._idle else None
-        if consumer is None:
-            consumer = self._new_consumer()
-        with self._closed_on_error(consumer):
+        with self._lent("read_committed") as consumer:
             yield consumer
             consumer.unassign()
-        with self._lock:
-            keep = len(self._idle) < _IDLE_CONSUMERS
-            if keep:
-                self._idle.append(consumer)
-        if not keep:
-            self._close_consumer(consumer)
+
+    def asker(self) -> contextlib.AbstractContextManager[Consumer]:
+        """Lend a consumer that a call asks for topics and offsets. It does not assign it.
+
+        It reports the ends of the log itself, also behind an open transaction. Calls do not share
+        it, because the client answers one question after another while a broker is silent.
+        """
+        return self._lent("read_uncommitted")
 
     @contextlib.contextmanager
-    def asker(self) -> Iterator[Consumer]:
-        """Lend the consumer that all calls ask for topics and offsets. Nobody assigns it.
-
-        It reports the ends of the log itself, also behind an open transaction. If a call fails, a
-        new consumer takes its place.
-        """
+    def _lent(self, isolation: str) -> Iterator[Consumer]:
         with self._lock:
-            asker = self._asker
-            if asker is None:
-                asker = self._asker = _Asker(self._new_consumer(isolation="read_uncommitted"))
-            asker.users += 1
-        try:
-            yield asker.consumer
-        except KafkaException:
-            with self._lock:
-                asker.is_old = True
-                if self._asker is asker:
-                    self._asker = None
-            raise
-        finally:
-            with self._lock:
-                asker.users -= 1
-                unused = asker.is_old and not asker.users
-            if unused:
-                threading.Thread(
-                    target=self._close_consumer, args=[asker.consumer], daemon=True
-                ).start()
+            idle = self._idle.setdefault(isolation, [])
+            consumer = idle.pop() if idle else None
+        if consumer is None:
+            consumer = self._new_consumer(isolation=isolation)
+        with self._closed_on_error(consumer):
+            yield consumer
+        with self._lock:
+            keep = len(idle) < _IDLE_CONSUMERS
+            if keep:
+                idle.append(consumer)
+        if not keep:
+            self._close_consumer(consumer)
 
     @contextlib.contextmanager
     def cursor(self, topic: str) -> Iterator[CursorConsumer]:
@@ -329,7 +304,6 @@ class Clients:
         self._senders.clear()
         self._ending.clear()
         self._cursors.clear()
-        self._asker = None
         del self.admin
 
     def leak(self) -> None:

@@ -17,7 +17,7 @@ from .topics import Offsets, Topic, bounds
 __all__ = ["consume", "has_unread"]
 
 _CATCH_UP_SECONDS = 1.0
-"""How long a log may end before a committed offset."""
+"""The time for which a log may end before a committed offset."""
 _PAUSE_SECONDS = 0.05
 
 

@@ -43,7 +43,7 @@ DEFAULT_REPLICATION_FACTOR = 1
 DEFAULT_PARTITION = 3
 _READ = "read the messages"
 _QUEUE_SECONDS = 0.2
-"""How long a call whose limit is shorter than that may wait for a thread."""
+"""The time that a call may wait for a thread after its limit."""
 _began: contextvars.ContextVar[float | None] = contextvars.ContextVar("_began", default=None)
 """The time of `time.monotonic()` at which the asynchronous call was made that runs in a thread."""
 _SHORT_SECONDS = 1.0
@@ -71,9 +71,12 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
     by a minute moves the expiry by a minute. The brokers free the disk later.
 
     Guarantees: an add returns when all replicas in sync have every message (acks=all), and an
-    idempotent producer stores each message once. No call waits for ever. Readers of one position
-    that overlap get each message once within a process. In several processes, both may get the same
-    message, but none is lost. The brokers forget a position that was not used for
+    idempotent producer stores each message once. No call waits for ever. Consuming reads return
+    each message at least once, in order, and skip none. A read that raises has consumed nothing,
+    except for `UnconfirmedReadError`: the brokers did not confirm the new position, so the outcome
+    is unknown, and the error carries the messages. Readers of one position that overlap get each
+    message once within a process. In several processes, both may get the same message. A clear that
+    returned survives a crash of all brokers. The brokers forget a position that was not used for
     `offsets.retention.minutes` (a week by default); reading then starts from the beginning.
 
     Sharing: all histories of a process with the same servers and config share one producer and a
@@ -229,12 +232,15 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
             adding.finish()
 
     def clear(self) -> None:
-        """Delete the session's messages, for every handle; the topic and its retention stay.
+        """Remove the session's messages, for every handle; the topic and its retention stay.
 
-        This returns when the brokers have deleted them. Consuming reads continue with the messages
-        that are added next. Clearing an empty session, or one that was never written, does nothing.
+        This adds a marker, a record without a value. All readers leave out the records before it.
+        Then the brokers delete those records and the marker. Consuming reads continue with the
+        messages that are added next. Clearing a session that was never written does nothing.
 
         Raises:
+            UnreachableError: The marker was not acknowledged in time. If `outcome_unknown` is true,
+                the session may be cleared all the same.
             KafkaHistoryError: The brokers refuse it; the text says what to do.
         """
         with self._call() as call:

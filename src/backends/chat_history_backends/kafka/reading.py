@@ -34,8 +34,10 @@ __all__ = ["Read", "decoded", "discarded", "has_messages", "last", "read"]
 
 _CHUNK = 1000
 _ACTION = "read the messages"
-_PEEK_SECONDS = 0.1
-"""How long a question about open transactions may take."""
+_DECODE_SECONDS = 0.1
+"""Minimum time to decode messages, however late the call is."""
+_PEEK_SECONDS = 0.2
+"""The time limit of a question about open transactions."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,7 @@ def _look_for_transactions(call: Call, scan: _Scan, consumer: Consumer) -> None:
         return  # the read goes on until the time is up
     for place in stable:
         p = place.partition
-        if place.error is None and scan.reached[p] <= place.offset < scan.ends[p]:
+        if place.error is None and 0 <= place.offset < scan.ends[p]:
             scan.hidden = True
             scan.stall(p)
 
@@ -343,7 +345,9 @@ def decoded(
         records = select(skipped)
         try:
             values = enumerate(record.value() or b"" for record in records)
-            return decode_batch(values, deadline)[0]
+            # If the wait for the last record took all the time, there are messages to return.
+            least = time.monotonic() + _DECODE_SECONDS
+            return decode_batch(values, deadline and max(deadline, least))[0]
         except UndecodableRecordError as error:
             # Look for discarded records only now, so that other reads do not pay for it.
             skipped = discarded(call, topic)

@@ -401,10 +401,11 @@ def bounds(call: Call, topic: Topic) -> Bounds:
             error = KafkaError(
                 KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
             )
-            if _identity(call) != topic.identity:
-                raise TopicChanged(error)
             if call.is_late:
                 topic.log.ends.clear()  # if records were lost, the next call reads what is left
+                raise call.unreachable("find the ends", error)
+            if _identity(call) != topic.identity:
+                raise TopicChanged(error)
             check_unchanged(call, topic, asker, error)
             call.retry_or_raise("find the ends", error)
     for p, end in ends.items():
