@@ -100,7 +100,7 @@ def _create(admin: AdminClient, name: str, partitions: int = 1) -> None:
 @pytest.mark.parametrize("end", ["kill", "shut_down"])
 def test_no_read_of_a_dead_broker_returns(broker: Server, opened: Open, end: str) -> None:
     history, consuming = opened(reads="replay", timeout_sec=2), opened(timeout_sec=2)
-    history.add_messages(_numbered(5))
+    history.add_messages(_numbered(5), 30.0)
     assert len(history.messages) == 5
     assert len(consuming.messages_from_last_consumed(2)) == 2
     getattr(broker, end)()
@@ -129,7 +129,7 @@ def test_offsets_of_some_partitions_only_are_asked_for_again(
 ) -> None:
     _create(admin, session_id, 3)
     history = opened(reads="replay", timeout_sec=5)
-    history.add_messages(_numbered(3))
+    history.add_messages(_numbered(3), 30.0)
     asked = []
 
     class Partly:
@@ -159,7 +159,7 @@ def test_a_topic_that_one_broker_does_not_know_is_asked_of_the_controller(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
     history = opened(reads="replay", timeout_sec=5)
-    history.add_messages(_numbered(2))
+    history.add_messages(_numbered(2), 30.0)
     answers: list[bool] = []
 
     class Lagging:
@@ -186,7 +186,7 @@ def test_a_topic_that_one_broker_does_not_know_is_asked_of_the_controller(
 
 def test_an_end_before_a_known_one_is_an_error_once(opened: Open) -> None:
     history = opened(reads="replay", timeout_sec=1)
-    history.add_messages(_numbered(2))
+    history.add_messages(_numbered(2), 30.0)
     with history._call() as call:
         topic = topics.find(call)
         assert topic is not None
@@ -198,7 +198,7 @@ def test_an_end_before_a_known_one_is_an_error_once(opened: Open) -> None:
 
 def test_an_end_that_this_process_wrote_is_known(opened: Open) -> None:
     history = opened(reads="replay")
-    history.add_messages(_numbered(4))
+    history.add_messages(_numbered(4), 30.0)
     with history._call() as call:
         topic = topics.find(call)
         assert topic is not None
@@ -209,7 +209,7 @@ def test_added_partitions_are_read_soon(
     broker: Server, opened: Open, admin: AdminClient, session_id: str
 ) -> None:
     history = opened(reads="replay")
-    history.add_messages(_numbered(1))
+    history.add_messages(_numbered(1), 30.0)
     assert len(history.messages) == 1
     admin.create_partitions([NewPartitions(session_id, 3)])[session_id].result(20)
     time.sleep(0.5)
@@ -223,7 +223,7 @@ def test_records_that_vanish_under_a_read_make_it_start_again(
     opened: Open, admin: AdminClient, session_id: str
 ) -> None:
     history = opened(reads="replay")
-    history.add_messages(_numbered(6))
+    history.add_messages(_numbered(6), 30.0)
     bounds = topics.bounds
     seen: list[Any] = []
 
@@ -274,7 +274,7 @@ def test_calls_wait_for_a_broker_that_stalls_for_a_while(
     broker: Server, opened: Open, pause_seconds: float
 ) -> None:
     history, consuming = opened(reads="replay"), opened()
-    history.add_messages(_numbered(5))
+    history.add_messages(_numbered(5), 30.0)
     consuming.messages_from_last_consumed(1)
     calls: list[Callable[[], Any]] = [
         lambda: history.messages,
@@ -297,9 +297,9 @@ def test_a_read_whose_commit_gets_no_answer_carries_its_messages(
     broker: Server, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history = opened(timeout_sec=2)
-    history.add_messages(_numbered(5))
+    history.add_messages(_numbered(5), 30.0)
     assert len(history.messages) == 5
-    history.add_messages(_numbered(5, 5))
+    history.add_messages(_numbered(5, 5), 30.0)
     move = cursor.move
 
     def stalled(*arguments: Any) -> None:
@@ -317,7 +317,7 @@ def test_a_read_whose_commit_gets_no_answer_carries_its_messages(
     assert _contents(caught.value.messages) == _digits(5, 5)
     patient = opened(timeout_sec=30)
     assert _contents(patient.messages) in ([], _digits(5, 5))
-    patient.add_messages(_numbered(1, 10))
+    patient.add_messages(_numbered(1, 10), 30.0)
     assert _contents(patient.messages) == ["10"]
 
 
@@ -325,7 +325,7 @@ def test_a_read_that_cannot_reach_the_brokers_has_consumed_nothing(
     broker: Server, opened: Open
 ) -> None:
     history = opened(timeout_sec=1)
-    history.add_messages(_numbered(3))
+    history.add_messages(_numbered(3), 30.0)
     broker.pause()
     try:
         with pytest.raises(UnreachableError) as caught:
@@ -341,7 +341,7 @@ def test_a_process_that_reads_on_survives_orderly_restarts(broker: Server, opene
     history = opened(timeout_sec=2)
     survived = 0
     for number in range(4):
-        opened(timeout_sec=30).add_messages(_numbered(1, number))
+        opened(timeout_sec=30).add_messages(_numbered(1, number), 30.0)
         broker.shut_down()
         with pytest.raises(KafkaHistoryError):
             _ = history.messages
@@ -356,10 +356,10 @@ def test_a_process_that_reads_on_survives_orderly_restarts(broker: Server, opene
 
 def test_a_clear_that_returned_survives_a_kill(broker: Server, opened: Open) -> None:
     history, consuming = opened(reads="replay", timeout_sec=30), opened(timeout_sec=30)
-    history.add_messages(_numbered(8))
+    history.add_messages(_numbered(8), 30.0)
     assert len(consuming.messages_from_last_consumed(2)) == 2
     history.clear()
-    history.add_messages(_numbered(1, 100))
+    history.add_messages(_numbered(1, 100), 30.0)
     broker.kill()
     broker.restart()
     assert _contents(history.messages) == ["100"]
@@ -373,15 +373,15 @@ def test_messages_before_a_marker_are_cleared_even_if_their_records_are_there(
 ) -> None:
     monkeypatch.setattr(clearing, "_delete", lambda call, ends: None)
     history = opened(reads="replay")
-    history.add_messages(_numbered(8))
+    history.add_messages(_numbered(8), 30.0)
     opened().messages_from_last_consumed(2)
     history.clear()
     fresh = {"config": {"client.id": session_id}}  # clients that know nothing about the topic
     assert opened(**fresh).messages_from_beginning(3) == []
     assert opened(reads="replay", **fresh).messages == []
-    history.add_messages(_numbered(4, 100))
+    history.add_messages(_numbered(4, 100), 30.0)
     history.clear()
-    history.add_messages(_numbered(4, 200))
+    history.add_messages(_numbered(4, 200), 30.0)
     for arguments in ({}, fresh):
         replaying, consuming = opened(reads="replay", **arguments), opened(**arguments)
         assert _contents(replaying.messages) == _digits(4, 200)
@@ -408,16 +408,16 @@ def test_upstream_reads_a_topic_after_a_clear(
     broker: Server, opened: Open, session_id: str
 ) -> None:
     history = opened(reads="replay")
-    history.add_messages(_numbered(5))
+    history.add_messages(_numbered(5), 30.0)
     history.clear()
-    history.add_messages(_numbered(3, 5))
+    history.add_messages(_numbered(3, 5), 30.0)
     theirs = Upstream(session_id, broker.address)
     assert _contents(theirs.messages_from_beginning(3, 20)) == _digits(3, 5)
 
 
 def test_a_read_that_waits_does_not_count_markers(opened: Open) -> None:
     history = opened()
-    history.add_messages(_numbered(2))
+    history.add_messages(_numbered(2), 30.0)
 
     async def wait_and_clear() -> list[BaseMessage]:
         waiting = asyncio.ensure_future(history.amessages_from_latest(1, 10.0))
@@ -433,7 +433,7 @@ def test_a_read_that_waits_does_not_count_markers(opened: Open) -> None:
 
 def test_a_clear_that_was_not_acknowledged_is_an_error(broker: Server, opened: Open) -> None:
     history = opened(reads="replay", timeout_sec=1)
-    history.add_messages(_numbered(2))
+    history.add_messages(_numbered(2), 30.0)
     broker.pause()
     try:
         started = time.monotonic()
@@ -451,7 +451,7 @@ def test_a_clear_that_was_not_acknowledged_is_an_error(broker: Server, opened: O
 def test_adds_keep_their_limit_while_64_reads_wait(broker: Server, opened: Open) -> None:
     histories = [opened(f"limit-{uuid.uuid4().hex}", timeout_sec=30) for _ in range(4)]
     for history in histories:
-        history.add_messages(_numbered(1))
+        history.add_messages(_numbered(1), 30.0)
     impatient = [opened(h.session_id, reads="replay", timeout_sec=3) for h in histories]
 
     async def timed(call: Any) -> tuple[float, Any]:
@@ -489,13 +489,13 @@ def test_messages_behind_an_open_transaction_are_not_left_out(
     broker: Server, opened: Open, session_id: str
 ) -> None:
     history = opened(reads="replay", timeout_sec=1.5)
-    history.add_messages(_numbered(1))
+    history.add_messages(_numbered(1), 30.0)
     foreign = Producer({"bootstrap.servers": broker.address, "transactional.id": session_id})
     foreign.init_transactions(20)
     foreign.begin_transaction()
     foreign.produce(session_id, encode(HumanMessage("foreign")).encode(), partition=0)
     foreign.flush(20)
-    history.add_messages(_numbered(1, 1))
+    history.add_messages(_numbered(1, 1), 30.0)
     consuming = opened(timeout_sec=1.5)
     assert _contents(consuming.messages_from_beginning(5, 0.5)) == ["0"]
     reads: list[Callable[[], Any]] = [
@@ -520,7 +520,7 @@ def test_a_transaction_that_ends_in_time_only_delays_a_read(
     broker: Server, opened: Open, session_id: str
 ) -> None:
     history = opened(reads="replay")
-    history.add_messages(_numbered(1))
+    history.add_messages(_numbered(1), 30.0)
     foreign = Producer({"bootstrap.servers": broker.address, "transactional.id": session_id})
     foreign.init_transactions(20)
     foreign.begin_transaction()
@@ -549,7 +549,7 @@ def test_a_log_state_knows_only_connected_ranges() -> None:
 
 def test_a_topic_that_keeps_changing_is_an_error_in_the_end(opened: Open) -> None:
     history = opened(timeout_sec=1)
-    history.add_messages(_numbered(1))
+    history.add_messages(_numbered(1), 30.0)
 
     def change(topic: Any) -> None:
         raise TopicChanged(KafkaError(KafkaError._AUTO_OFFSET_RESET, "gone"))
