@@ -29,6 +29,7 @@ from chat_history_conformance.diagnosis.script_claims import contents, dump
 __all__ = [
     "Adding",
     "Elsewhere",
+    "add_at_last",
     "all_at_once",
     "answer_elsewhere",
     "attempted",
@@ -155,6 +156,21 @@ def read_while_refused(read: Callable[[], Any], seconds: float) -> Any:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.2)
+
+
+def add_at_last(add: Callable[[list[Any]], Any], stem: str, seconds: float) -> None:
+    """Add one message, each time with another number, until an add returns or the time is over."""
+    deadline, number = time.monotonic() + seconds, 0
+    while True:
+        try:
+            add([HumanMessage(f"{stem}.{number}")])
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            number += 1
+            time.sleep(0.2)
+        else:
+            return
 
 
 def rest_of(read: Callable[[], Any], seconds: float) -> list[Any]:

@@ -12,6 +12,7 @@ from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script_claims import is_sized
 from chat_history_conformance.diagnosis.script_helpers import (
+    add_at_last,
     claim,
     event_loop,
     read_while_refused,
@@ -28,7 +29,21 @@ from chat_history_conformance.execution.phrase import Phrase, elsewhere
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.results.model import Kind
 
-__all__ = ["Stream", "Traffic", "adds", "claim_none", "reads", "rest", "settled", "traffic"]
+__all__ = [
+    "TAKEOVER",
+    "Stream",
+    "Traffic",
+    "add_again",
+    "adds",
+    "claim_none",
+    "reads",
+    "rest",
+    "settled",
+    "traffic",
+]
+
+TAKEOVER = 3.0
+"""The multiple of the time limit of a call after which calls have to work again after a fault."""
 
 _WAIT = 2.0
 """The multiple of the time limit of a call that a script waits for the last calls."""
@@ -208,8 +223,30 @@ def _counted(lanes: Sequence[Sequence[Seen]]) -> str:
 
 
 def settled(s: Session, a: Handle) -> Ref:
-    """Read the whole conversation after the faults, and repeat the read while it raises."""
+    """Read the whole conversation after a fault, and repeat the read while it raises.
+
+    If the reads raise until `TAKEOVER` time limits of an operation have passed, that is a finding.
+    """
     return _final(s, a, "messages", (), read_while_refused)
+
+
+def add_again(s: Session, a: Handle, stem: str) -> None:
+    """Add one message after a fault, and repeat that with another number while it raises.
+
+    If the adds raise until `TAKEOVER` time limits of an operation have passed, that is a finding.
+    """
+    how, seconds = a.how, TAKEOVER * s.subject.limit
+    phrase = a.phrase("add_messages", (Ref("batch", []),), how)
+    each = fill("lambda batch: {}", phrase.code())
+    code = call(add_at_last, each, source(stem), source(seconds))
+    text = f"{phrase.text()} with {stem}.0, again with another number while it raises, for "
+    s.steps.append(Step(f"{text}{seconds:g} s at most", code))
+    s.carry_out(
+        phrase.invocation.name,
+        lambda: add_at_last(
+            lambda batch: a.host.call(Call(a.key, "add_messages", (batch,), how)), stem, seconds
+        ),
+    )
 
 
 def rest(s: Session, a: Handle, operation: str, *args: Any) -> Ref:
@@ -222,7 +259,7 @@ def _final(
 ) -> Ref:
     """Call `read` with a call of a handle and the time limit, in the process of the handle."""
     phrase, variable, how = a.phrase(operation, args, a.how), s.variable("got"), a.how
-    seconds = s.subject.limit
+    seconds = TAKEOVER * s.subject.limit
 
     def code() -> Code:
         bare = call(wait, phrase.bare()) if phrase.invocation.awaited else phrase.bare()
