@@ -166,6 +166,7 @@ def _add(history: KafkaChatMessageHistory) -> Any:
         (READ, True, lambda history: history.messages, "Read on the topic"),
         (READ_GROUP, True, lambda history: history.messages, "Read on the group"),
         (DELETE, True, lambda history: history.clear(), "Delete on the topic"),
+        (WRITE, True, lambda history: history.clear(), "Write on the topic"),
     ],
 )
 def test_a_missing_right_is_named_and_nothing_happens(

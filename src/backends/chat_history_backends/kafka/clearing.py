@@ -8,7 +8,7 @@ marker of a partition, whether they are deleted or not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -41,6 +41,9 @@ def _clear(call: Call, topic: Topic) -> None:
     # Other partitions than the first have messages only if langchain-community wrote them.
     others = bounds(call, topic) if topic.partitions > 1 else {}
     partitions = [0, *(p for p, (first, end) in sorted(others.items()) if p and first < end)]
+    if not topic.log.deletable:
+        _check_deletable(call, partitions)
+        topic.log.deletable = True
     markers = {
         p: Adding(call, [None], partial(_still_there, topic), [(CLEAR_HEADER, b"1")], p)
         for p in partitions
@@ -60,6 +63,16 @@ def _clear(call: Call, topic: Topic) -> None:
     for p, marker in markers.items():
         topic.log.saw_marker(p, marker.end - 1)
     _delete(call, {p: marker.end for p, marker in markers.items()})
+
+
+def _check_deletable(call: Call, partitions: Sequence[int]) -> None:
+    """Raise the error of a user who may not delete records, before anything is cleared.
+
+    Deleting the records before offset 0 deletes nothing, but the brokers check the right to do so.
+    """
+    for error in _request(call, dict.fromkeys(partitions, 0)).values():
+        if is_refusal(error.error):
+            raise error
 
 
 def _still_there(topic: Topic, call: Call) -> Topic:
@@ -89,28 +102,35 @@ def _unmarked(call: Call, error: DeliveryError) -> KafkaHistoryError:
 def _delete(call: Call, ends: Mapping[int, int]) -> None:
     """Delete the records of a cleared session, which no reader of this package returns any more."""
     while ends:
-        # librdkafka 2.16 may follow a null pointer while it looks for the leaders of a topic that
-        # this client has not seen. So let the client look the topic up first.
-        if count_partitions(call, call.clients.admin) is None:
-            return
-        asked = call.clients.admin.delete_records(
-            [TopicPartition(call.topic, p, end) for p, end in ends.items()],
-            operation_timeout=call.left_seconds,
-            request_timeout=ADMIN_SECONDS,
-        )
-        failed: dict[int, int] = {}
-        for place, future in asked.items():
-            try:
-                call.wait_for(future, _ACTION)
-            except KafkaHistoryError as error:
-                failed[place.partition] = ends[place.partition]
-                if is_refusal(error.error):
-                    raise _not_deleted(call, error.error) from error
-                if call.is_late:
-                    logger.warning("%s", _not_deleted(call, error.error))
-                    return
-                call.pause_or_raise(error)
-        ends = failed
+        failed = _request(call, ends)
+        for error in failed.values():
+            if is_refusal(error.error):
+                raise _not_deleted(call, error.error) from error
+            if call.is_late:
+                logger.warning("%s", _not_deleted(call, error.error))
+                return
+            call.pause_or_raise(error)
+        ends = {p: ends[p] for p in failed}
+
+
+def _request(call: Call, ends: Mapping[int, int]) -> dict[int, KafkaHistoryError]:
+    """Ask once to delete the records before the ends, and return why partitions failed."""
+    # librdkafka 2.16 may follow a null pointer while it looks for the leaders of a topic that this
+    # client has not seen. So let the client look the topic up first.
+    if count_partitions(call, call.clients.admin) is None:
+        return {}
+    asked = call.clients.admin.delete_records(
+        [TopicPartition(call.topic, p, end) for p, end in ends.items()],
+        operation_timeout=call.left_seconds,
+        request_timeout=ADMIN_SECONDS,
+    )
+    failed = {}
+    for place, future in asked.items():
+        try:
+            call.wait_for(future, _ACTION)
+        except KafkaHistoryError as error:
+            failed[place.partition] = error
+    return failed
 
 
 def _not_deleted(call: Call, error: KafkaError) -> KafkaHistoryError:

@@ -12,11 +12,13 @@ class LogState:
         ends: For each partition, the highest end that this process has seen. A broker that reports
             a lower one has not caught up, or records were lost.
         cleared: For each partition, the offset after the newest clear marker that was seen.
+        deletable: Whether the brokers have let this user delete records.
     """
 
     def __init__(self) -> None:
         self.ends: dict[int, int] = {}
         self.cleared: dict[int, int] = {}
+        self.deletable = False
         self._scanned: dict[int, tuple[int, int]] = {}
 
     def saw_end(self, partition: int, end: int) -> None:
