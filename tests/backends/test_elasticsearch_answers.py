@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from chat_history_backends.elasticsearch import (
     RefusedError,
     UnavailableError,
     UnfitIndexError,
+    UnreachableError,
 )
 from chat_history_conformance.servers.server import Server
 from tests.backends.forging_gateway import Forged, Gateway, gateway_to
@@ -382,3 +384,60 @@ def test_a_call_ends_at_its_limit_however_many_requests_it_repeats(
             call(history)
         assert time.monotonic() - began < 1.8
     assert len(gateway.asked) > 12
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_call_soon_stops_trying_nodes_that_never_answered_and_refuse(host: str) -> None:
+    addresses = [f"http://{host}:1", f"http://{host}:2"]
+    for limit in (10, 0.5):
+        with History("i", "s", es_url=addresses, timeout_sec=limit) as history:
+            for call in (*READS.values(), *WRITES.values()):
+                began = time.monotonic()
+                with pytest.raises(UnreachableError, match="the address is right") as caught:
+                    call(history)
+                assert min(limit, 2) / 2 - 0.2 < time.monotonic() - began < min(limit, 2) + 1.5
+                assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_the_async_class_soon_stops_trying_nodes_that_never_answered(host: str) -> None:
+    async def work() -> None:
+        async with AsyncElasticsearchChatMessageHistory(
+            "i", "s", es_url=f"http://{host}:1"
+        ) as history:
+            for call in (
+                history.aget_messages,
+                lambda: history.aadd_messages([HumanMessage("new")]),
+            ):
+                began = time.monotonic()
+                with pytest.raises(UnreachableError) as caught:
+                    await call()
+                assert 0.8 < time.monotonic() - began < 3.5
+                assert not caught.value.outcome_unknown
+
+    asyncio.run(work())
+
+
+def test_a_node_that_answered_once_gets_the_whole_time_limit_to_come_back() -> None:
+    def open_history() -> History:
+        return History("i", "s", es_url=stopping.address, timeout_sec=5)
+
+    with gateway_to("http://127.0.0.1:1") as stopping:
+        stopping.forge = lambda method, path: Forged(200, "{}")
+        with open_history() as history, pytest.raises(ForeignAnswerError):
+            _ = history.messages
+    with open_history() as history:  # another client of the same servers
+        began = time.monotonic()
+        with pytest.raises(UnreachableError):
+            _ = history.messages
+        assert time.monotonic() - began > 3.5
+
+
+def test_a_node_that_does_not_answer_gets_the_whole_time_limit() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        addresses = [f"http://127.0.0.1:{silent.getsockname()[1]}", "http://127.0.0.1:1"]
+        with History("i", "s", es_url=addresses, timeout_sec=5) as history:
+            began = time.monotonic()
+            with pytest.raises(UnreachableError):
+                _ = history.messages
+            assert time.monotonic() - began > 3.5

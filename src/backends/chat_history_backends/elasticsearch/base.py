@@ -13,7 +13,15 @@ from ..arguments import check_count, check_seconds, check_ttl
 from ..closeable import Closeable
 from . import adding, reading, removing
 from .calls import Call, Operation, explained
-from .clients import C, client_settings, identity_of, limit_of, servers_of, with_user_agent
+from .clients import (
+    C,
+    client_settings,
+    contact_of,
+    identity_of,
+    limit_of,
+    servers_of,
+    with_user_agent,
+)
 from .index import Index
 from .requests import Steps
 from .session import Session
@@ -85,7 +93,9 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
         self._servers = servers_of(self.client)
         own_limit = self._given is not None and timeout_sec is not None
         self._limit_seconds = seconds if own_limit else limit_of(self.client)
-        self._session = Session(Index(index, identity_of(self.client, self._settings)), session_id)
+        identity = identity_of(self.client, self._settings)
+        self._contact = contact_of(identity)
+        self._session = Session(Index(index, identity), session_id)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.index!r}, {self.session_id!r})"
@@ -141,7 +151,7 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
         """Return the operation of a call that begins now."""
         servers = ", ".join(self._servers)
         target = f"session {self.session_id!r} in index {self.index!r} on {servers}"
-        call = Call(self._limit_seconds)
+        call = Call(self._limit_seconds, self._contact)
         return Operation(explained(steps(call), action, target, call, writes=writes), call)
 
     def _create_index(self) -> Operation[None]:

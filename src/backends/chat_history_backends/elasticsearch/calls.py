@@ -29,7 +29,7 @@ from .errors import (
 )
 from .requests import Request, Steps
 
-__all__ = ["Attempts", "Call", "Operation", "explained", "no_connection", "no_time"]
+__all__ = ["Attempts", "Call", "Contact", "Operation", "explained", "no_connection", "no_time"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,13 @@ T = TypeVar("T")
 
 _UNKNOWN = ". The outcome is unknown: it may have been done all the same"
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+_FIRST_CONTACT_SECONDS = 2.0
+"""How long to try nodes that have never answered and refuse connections."""
 _NOT_STARTED = ("cluster_block_exception", "master_not_discovered_exception")
 _NOT_CONNECTED = (
     "NewConnectionError",
     "ConnectTimeoutError",
+    "NameResolutionError",
     "ClientConnectorError",
     "ConnectionRefusedError",
     "ConnectionTimeoutError",  # aiohttp's, of the connection
@@ -49,11 +52,24 @@ _NOT_CONNECTED = (
 
 
 @dataclass
+class Contact:
+    """What clients with the same servers and credentials know about these servers.
+
+    Attributes:
+        answered: Whether a node has ever answered.
+    """
+
+    answered: bool = False
+
+
+@dataclass
 class Call:
     """One call of a method of a history.
 
     Attributes:
         limit_seconds: The time limit of the whole call, from its start.
+        contact: Whether a node has ever answered.
+        began: The time of `time.monotonic()` at which it began.
         deadline: The time of `time.monotonic()` at which it ends.
         wrote: Whether a request that writes documents was carried out.
         uncertain: Whether a request that writes documents may have been carried out, although no
@@ -62,13 +78,16 @@ class Call:
     """
 
     limit_seconds: float
+    contact: Contact
+    began: float = field(init=False)
     deadline: float = field(init=False)
     wrote: bool = False
     uncertain: bool = False
     unconfirmed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        self.deadline = time.monotonic() + self.limit_seconds
+        self.began = time.monotonic()
+        self.deadline = self.began + self.limit_seconds
 
     @property
     def seconds_left(self) -> float:
@@ -105,6 +124,7 @@ class Attempts:
     patient: bool
     nodes: int
     count: int = 0
+    refused: int = 0
     answered: Exception | None = None
 
     def seconds(self) -> float:
@@ -116,7 +136,8 @@ class Attempts:
         return left / 2 if self.patient and self.count < min(self.nodes, 4) - 1 else left
 
     def succeeded(self, answer: Any) -> None:
-        """Note what the request has written."""
+        """Note that a node answered, and what the request has written."""
+        self.call.contact.answered = True
         if self.request.writes:
             results = [next(iter(item.values())) for item in answer.body["items"]]
             self.call.wrote |= any("error" not in result for result in results)
@@ -127,7 +148,9 @@ class Attempts:
         error = checked_error(self.request, error)
         if self.request.writes and not _is_certain(error):
             self.call.uncertain = True
+        self.refused += _is_not_connected(error) and not isinstance(error, ConnectionTimeout)
         if isinstance(error, ApiError):
+            self.call.contact.answered = True
             self.answered = error
         elif isinstance(error, ConnectionTimeout) and self.answered is not None:
             error = self.answered  # it says more, and the time is up now
@@ -135,7 +158,15 @@ class Attempts:
             return error, None
         pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self.count - 1), _LONGEST_PAUSE_SECONDS)
         pause *= random.uniform(0.5, 1.0)
-        return error, pause if pause < self.call.seconds_left else None
+        return error, pause if pause < self._seconds_left() else None
+
+    def _seconds_left(self) -> float:
+        """Return the seconds left for attempts: few if no node has ever answered or can now."""
+        left = self.call.seconds_left
+        all_refuse = self.refused == self.count >= self.nodes
+        if self.call.contact.answered or not all_refuse:
+            return left
+        return min(left, self.call.began + _FIRST_CONTACT_SECONDS - time.monotonic())
 
     def _may_repeat(self, error: Exception) -> bool:
         if isinstance(error, ForeignAnswerError):
@@ -164,10 +195,15 @@ def _is_certain(error: Exception) -> bool:
         return refused and (has_header(error.meta) or error.status_code in (401, 403, 413))
     if isinstance(error, TlsError):
         return True
+    return isinstance(error, _NotSent) or _is_not_connected(error)
+
+
+def _is_not_connected(error: Exception) -> bool:
+    """Return whether no connection was made."""
     causes: list[BaseException | None] = [error.__cause__, *getattr(error, "errors", ())]
-    return any(type(cause).__name__ in _NOT_CONNECTED for cause in causes) or isinstance(
-        error, _NotSent
-    )
+    causes.append(error.__context__)  # the asynchronous client names no cause
+    names = {base.__name__ for cause in causes for base in type(cause).__mro__}
+    return not names.isdisjoint(_NOT_CONNECTED)
 
 
 class _NotSent(ConnectionTimeout):

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from .calls import Call
+from .calls import Call, Contact
 from .index import ClientIdentity
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "C",
     "PreviousMajorNode",
     "client_settings",
+    "contact_of",
     "identity_of",
     "is_patient",
     "limit_of",
@@ -134,6 +135,16 @@ def identity_of(client: Any, settings: Mapping[str, Any]) -> object:
         return client.transport
     key = hash(repr(sorted(settings.items())))  # a hash, because the settings contain secrets
     return _IDENTITIES.setdefault(key, ClientIdentity())
+
+
+_CONTACTS: WeakKeyDictionary[object, Contact] = WeakKeyDictionary()
+"""What is known about servers, by client identity. An application opens a history for each turn of
+a chat. It must not give up early if a known server restarts at that time."""
+
+
+def contact_of(identity: object) -> Contact:
+    """Return what the clients of an identity know about their servers."""
+    return _CONTACTS.setdefault(identity, Contact())
 
 
 _NAMED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()

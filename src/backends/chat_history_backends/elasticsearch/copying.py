@@ -17,7 +17,7 @@ from elasticsearch import Elasticsearch
 
 from .bulk import bulk_request, refusal
 from .calls import Call, Operation, explained
-from .clients import identity_of, servers_of, with_user_agent
+from .clients import contact_of, identity_of, servers_of, with_user_agent
 from .driving import drive
 from .errors import ElasticsearchHistoryError
 from .index import ClientIdentity, Index, IndexProperties
@@ -120,11 +120,12 @@ class _Copy:
         self._client = client
         self._seconds = seconds
         identity = identity_of(client, {})
+        self._contact = contact_of(identity)
         self.source, self.target = Index(source, identity), Index(target, identity)
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out one part of the copy."""
-        call = Call(self._seconds)
+        call = Call(self._seconds, self._contact)
         where = f"index {self.source.name!r} to {self.target.name!r} on "
         where += ", ".join(servers_of(self._client))
         return drive(

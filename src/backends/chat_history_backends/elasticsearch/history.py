@@ -56,7 +56,8 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
         ttl_ms: Milliseconds until a message written by this handle expires; None for never.
         config: Further arguments for the client that the history creates: `ca_certs`,
             `max_retries`, ...
-        timeout_sec: Seconds after which a request of that client raises.
+        timeout_sec: Seconds after which a call raises; by default 10, or the limit of the client.
+            It raises after about 2 if no node has ever answered and all refuse connections.
 
     Raises:
         TypeError: An argument is of the wrong type.
