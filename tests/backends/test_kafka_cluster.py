@@ -81,6 +81,30 @@ def test_a_message_is_stored_once_while_others_run_out_of_time(
     history.close()
 
 
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+def test_the_broker_that_the_admin_client_asks_may_fail(cluster: Server, fault: str) -> None:
+    name = f"test-{uuid.uuid4().hex}"
+    history = KafkaChatMessageHistory(name, cluster.address, reads="replay", timeout_sec=20)
+    assert history.messages == []
+    with clients.lease(history, cluster.address, {}) as shared:
+        asked = shared.admin.list_topics(name, timeout=10).controller_id
+        others = [int(member.name) for member in cluster.members if int(member.name) != asked]
+        new = NewTopic(name, 1, replica_assignment=[others])
+        AdminClient({"bootstrap.servers": cluster.address}).create_topics([new])[name].result(30)
+        member = cluster.members[asked - 1]
+        getattr(member, fault)()
+        try:
+            began = time.monotonic()
+            history.add_messages([HumanMessage("first")], 20.0)
+            assert [message.content for message in history.messages] == ["first"]
+            history.clear()
+            assert time.monotonic() - began < 20
+        finally:
+            member.resume() if fault == "pause" else member.restart()
+            cluster.wait_until_healthy(60)
+    history.close()
+
+
 def test_a_refusal_after_an_attempt_with_another_outcome_is_not_called_certain() -> None:
     with launcher.start("kafka", "jvm", announce=print) as broker:
         history = KafkaChatMessageHistory("s", broker.address, reads="replay", timeout_sec=60)

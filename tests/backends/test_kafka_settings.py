@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +25,9 @@ from chat_history_backends.kafka import (
     DeliveryError,
     KafkaChatMessageHistory,
     KafkaHistoryError,
+    UnreachableError,
     clients,
+    topics,
 )
 from chat_history_backends.kafka.sender import Sender
 from chat_history_conformance.servers import launcher
@@ -231,3 +236,98 @@ def test_an_exception_in_the_callback_of_one_batch_does_not_stop_the_others(
             history.add_messages([HumanMessage("2")])
             assert shared.sender is first
     assert "an acknowledgement could not be reported" in caplog.text
+
+
+# Brokers that do not answer.
+
+
+def _silence(monkeypatch: pytest.MonkeyPatch, request: str, first: int) -> Callable[[], int]:
+    """Let the first requests of a kind stay without an answer, and return their counter."""
+    answer = getattr(AdminClient, request)
+    asked: list[bool] = []
+
+    def ask(*arguments: Any, **keywords: Any) -> Any:
+        asked.append(True)
+        if len(asked) <= first:
+            return {"no answer": Future[Any]()}
+        return answer(*arguments, **keywords)
+
+    monkeypatch.setattr(AdminClient, request, ask)
+    return lambda: len(asked)
+
+
+@pytest.mark.parametrize("request_name", ["describe_configs", "describe_topics"])
+def test_a_question_without_an_answer_is_asked_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, request_name: str
+) -> None:
+    place.create({})
+    count = _silence(monkeypatch, request_name, 1)
+    with place.open() as history:
+        began = time.monotonic()
+        assert history.messages == []
+        assert time.monotonic() - began < 10
+    assert count() == 2
+
+
+def test_the_last_settings_are_used_if_no_broker_answers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.create({"max.message.bytes": "50000"})
+    with place.open() as history:
+        history.add_messages(_long(3))
+        _silence(monkeypatch, "describe_configs", 1000)
+        with history._call() as call:
+            topics.forget(call)
+        began = time.monotonic()
+        assert _numbers(history.messages) == [0, 1, 2]
+        history.add_messages(_long(1))
+        assert time.monotonic() - began < 20
+        with history._call() as call:
+            topic = topics.find(call)
+        assert topic is not None
+        assert topic.max_bytes == 50_000
+
+
+def test_settings_that_are_old_or_of_another_topic_are_not_used(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.create({})
+    with place.open() as history:
+        assert history.messages == []
+        _silence(monkeypatch, "describe_configs", 1000)
+        history._timeout_sec = 2.0
+        with history._call() as call:
+            known = call.clients.settings[place.session]
+            for wrong in (replace(known, identity="another"), replace(known, read_at=-1000.0)):
+                topics.forget(call)
+                call.clients.settings[place.session] = wrong
+                with pytest.raises(UnreachableError, match="could not read the settings"):
+                    _ = history.messages
+
+
+def test_a_clear_deletes_although_its_first_request_gets_no_answer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.create({})
+    with place.open() as history:
+        history.add_messages(_long(2))
+        count = _silence(monkeypatch, "delete_records", 1)
+        began = time.monotonic()
+        history.clear()
+        assert time.monotonic() - began < 10
+        assert count() == 3  # the check of the right, twice, and the deletion
+        assert history.messages == []
+
+
+def test_an_add_does_not_wait_long_for_the_rights(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.create({})
+    with place.open() as history:
+        history.add_messages(_long(1))
+        with history._call() as call:
+            call.clients.descriptions.clear()
+        _silence(monkeypatch, "describe_topics", 1000)
+        began = time.monotonic()
+        history.add_messages(_long(1))
+        assert time.monotonic() - began < 10

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from .clients import Clients
 from .errors import (
@@ -32,6 +37,10 @@ RETRY_SECONDS = 0.005
 """Pause before something is tried again."""
 POLL_SECONDS = 0.5
 """Longest wait before the call checks whether the brokers refuse its credentials."""
+_FIRST_ANSWER_SECONDS = 1.0
+"""The time after which a request to the admin client is sent again. The next pauses are longer."""
+_LONGEST_PAUSE_SECONDS = 4.0
+"""The longest pause between two attempts of a request to the admin client."""
 _FIRST_CONTACT_SECONDS = 2.0
 """Minimum time to wait for brokers that have never answered. Others get the full time limit."""
 
@@ -110,30 +119,51 @@ class Call:
 
     # Waiting.
 
-    def wait_for(self, future: Any, action: str) -> Any:
-        """Return the answer to a request of the admin client.
+    def ask(
+        self,
+        request: Callable[[AdminClient], Mapping[Any, Future[Any]]],
+        action: str,
+        until: float | None = None,
+    ) -> Any:
+        """Send a request with the admin client, and return the first answer to it.
+
+        The client sends it to the broker that it takes for the controller, and then only waits,
+        also if that broker is dead or silent. So if no answer comes, the client learns the brokers
+        again, and the request is sent once more. A request that is sent twice must do no harm.
 
         Args:
-            future: The request.
+            request: Sends the request about one thing.
             action: What the request does, for errors, such as `create the topic`.
+            until: The time of `time.monotonic()` at which to stop waiting; None for the deadline.
 
         Raises:
             UnreachableError: No answer came in time, or the brokers refuse the credentials.
             KafkaHistoryError: The brokers refused the request.
         """
+        until = self.deadline if until is None else min(until, self.deadline)
+        pause_seconds = _FIRST_ANSWER_SECONDS
+        pending: set[Future[Any]] = set()
         while True:
-            try:
-                return future.result(self.poll_seconds)
-            except TimeoutError:
+            pending.update(request(self.clients.admin).values())
+            again_at = time.monotonic() + pause_seconds
+            while (now := time.monotonic()) < again_at:
+                wait_seconds = max(0.001, min(until, again_at, now + POLL_SECONDS) - now)
+                done, pending = futures.wait(pending, wait_seconds, futures.FIRST_COMPLETED)
                 error = KafkaError(KafkaError._TIMED_OUT, "no answer")
-            except KafkaException as failure:
-                error = failure.args[0]
-                if is_refusal(error):
-                    raise self.refused(action, error) from failure
-            self.clients.admin.poll(0)  # lets the client report what is wrong
-            self.check_credentials(action)
-            if self.is_late or future.done():
-                raise self.unreachable(action, error)
+                for future in done:
+                    failure = future.exception()
+                    if not isinstance(failure, KafkaException):
+                        return future.result()
+                    error = failure.args[0]
+                    if is_refusal(error):
+                        raise self.refused(action, error) from failure
+                self.clients.admin.poll(0)  # lets the client report what is wrong
+                self.check_credentials(action)
+                if time.monotonic() >= until or not pending:
+                    raise self.unreachable(action, error)
+            with contextlib.suppress(KafkaException):
+                self.clients.admin.list_topics(self.topic, timeout=self.poll_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def pause_or_raise(self, error: KafkaHistoryError) -> None:
         """Wait a moment if the error may pass and time is left. Otherwise raise it."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from .call import ADMIN_SECONDS, Call
 from .errors import DeliveryError, KafkaHistoryError, UnreachableError, is_refusal
@@ -119,18 +122,23 @@ def _request(call: Call, ends: Mapping[int, int]) -> dict[int, KafkaHistoryError
     # client has not seen. So let the client look the topic up first.
     if count_partitions(call, call.clients.admin) is None:
         return {}
-    asked = call.clients.admin.delete_records(
-        [TopicPartition(call.topic, p, end) for p, end in ends.items()],
+    failed = {}
+    for p, end in ends.items():
+        try:
+            call.ask(partial(_delete_records, call, p, end), _ACTION)
+        except KafkaHistoryError as error:
+            failed[p] = error
+    return failed
+
+
+def _delete_records(
+    call: Call, partition: int, end: int, admin: AdminClient
+) -> Mapping[TopicPartition, Future[Any]]:
+    return admin.delete_records(
+        [TopicPartition(call.topic, partition, end)],
         operation_timeout=call.left_seconds,
         request_timeout=ADMIN_SECONDS,
     )
-    failed = {}
-    for place, future in asked.items():
-        try:
-            call.wait_for(future, _ACTION)
-        except KafkaHistoryError as error:
-            failed[place.partition] = error
-    return failed
 
 
 def _not_deleted(call: Call, error: KafkaError) -> KafkaHistoryError:

@@ -127,6 +127,7 @@ class Clients:
         max_bytes: The largest record that the producer accepts.
         topics: The known properties of topics, by name; kept by `topics`.
         descriptions: Further facts about topics, by name; kept by `settings`.
+        settings: The settings that topics had last, by name; kept by `describing`.
         logs: What is known about the logs of topics, by name; kept by `topics`.
     """
 
@@ -138,6 +139,7 @@ class Clients:
         self.max_bytes = int(config.get("message.max.bytes", 1_000_000))
         self.topics: dict[str, Any] = {}
         self.descriptions: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         self.logs: dict[str, Any] = {}
         self._config = {**_COMMON, **config, "bootstrap.servers": bootstrap_servers}
         self._config["error_cb"] = self._note_trouble

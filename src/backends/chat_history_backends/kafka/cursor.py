@@ -33,6 +33,8 @@ _POLL_SECONDS = 0.001, 0.05
 
 A poll that receives an outcome goes on waiting for a record.
 """
+_NAME_SECONDS = 5.0
+"""The time to wait for the names of the other consumers, which only an error shows."""
 _OWNED = (
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.NON_EMPTY_GROUP,
@@ -155,11 +157,14 @@ def _unconfirmed(
 def _owned(call: Call, error: KafkaError) -> KafkaHistoryError:
     """Return an error that names the members of the group."""
     members = "another consumer"
-    (asked,) = call.clients.admin.describe_consumer_groups(
-        [call.topic], request_timeout=ADMIN_SECONDS
-    ).values()
     try:
-        group = call.wait_for(asked, "ask who has the cursor")
+        group = call.ask(
+            lambda admin: admin.describe_consumer_groups(
+                [call.topic], request_timeout=ADMIN_SECONDS
+            ),
+            "ask who has the cursor",
+            time.monotonic() + _NAME_SECONDS,
+        )
         if group.state != ConsumerGroupState.EMPTY and group.members:
             members = ", ".join(f"{m.client_id} on {m.host}" for m in group.members)
     except KafkaHistoryError:

@@ -17,6 +17,8 @@ from .topics import Topic, find, forget
 __all__ = ["UnfitTopicError", "check_fit", "new_topic_settings"]
 
 _CACHED_SECONDS = 30.0
+_DESCRIBE_SECONDS = 2.0
+"""The time to wait for the rights. Without them, the producer finds out if one is missing."""
 _SHORT_MS = 1000
 """A topic that refuses records of this age would refuse some messages and accept others."""
 _LARGEST_BYTES = 1_048_588
@@ -114,13 +116,16 @@ def _described(call: Call) -> _Description:
     known: _Description | None = call.clients.descriptions.get(call.topic)
     if known is not None and time.monotonic() < known.known_at + _CACHED_SECONDS:
         return known
-    (asked,) = call.clients.admin.describe_topics(
-        TopicCollection([call.topic]),
-        include_authorized_operations=True,
-        request_timeout=ADMIN_SECONDS,
-    ).values()
     try:
-        topic = call.wait_for(asked, "look up the topic")
+        topic = call.ask(
+            lambda admin: admin.describe_topics(
+                TopicCollection([call.topic]),
+                include_authorized_operations=True,
+                request_timeout=ADMIN_SECONDS,
+            ),
+            "look up the topic",
+            time.monotonic() + _DESCRIBE_SECONDS,
+        )
     except KafkaHistoryError:
         # This check has no answer. The producer will get one.
         return _Description(None, time.monotonic())

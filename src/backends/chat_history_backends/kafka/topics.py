@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -13,17 +15,12 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from .call import ADMIN_SECONDS, RETRY_SECONDS, Call
+from .describing import TopicChanged, keep_settings, read_identity, read_settings
 from .errors import KafkaHistoryError, UnreachableError, is_refusal
 from .log_state import LogState
 
@@ -83,18 +80,6 @@ class Topic:
     log: LogState = field(default_factory=LogState)
 
 
-class TopicChanged(Exception):
-    """A topic is no longer what `find` returned: look it up again, and repeat the operation.
-
-    Attributes:
-        error: The answer that showed it.
-    """
-
-    def __init__(self, error: KafkaError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
 def with_topic(call: Call, action: str, operate: Callable[[Topic], T], missing: T) -> T:
     """Do something with the topic, again from the start each time that the topic changes.
 
@@ -152,9 +137,12 @@ def _look_up(call: Call, known: Topic | None, settings: Mapping[str, str] | None
         # message is then lost: the broker takes the second attempt of an idempotent producer for a
         # duplicate. So wait until all partitions have leaders.
         _offsets(call, asker, partitions, OFFSET_END)
-    settings = _settings(call) if settings is None else settings
+    identity = read_identity(call)
+    if settings is None:
+        settings = read_settings(call, identity)
+    else:
+        keep_settings(call, identity, settings)
     retention_ms = int(settings.get("retention.ms", -1))
-    identity = _identity(call)
     found = Topic(
         partitions,
         retention_ms if retention_ms >= 0 else None,
@@ -187,47 +175,6 @@ def _log_state(call: Call, identity: str) -> LogState:
     return state
 
 
-def _identity(call: Call) -> str:
-    """Return the id that Kafka gave the topic; empty if this client may not ask for it."""
-    described = _ask(
-        call,
-        lambda: call.clients.admin.describe_topics(
-            TopicCollection([call.topic]), request_timeout=ADMIN_SECONDS
-        ),
-        _LOOK_UP,
-    )
-    return "" if described is None else str(described.topic_id)
-
-
-def _settings(call: Call) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, call.topic)
-    found = _ask(
-        call,
-        lambda: call.clients.admin.describe_configs([resource], request_timeout=ADMIN_SECONDS),
-        "read the settings",
-    )
-    # A client that may read messages but no settings relies on the retention of the brokers.
-    return {} if found is None else {name: entry.value for name, entry in found.items()}
-
-
-def _ask(call: Call, ask: Callable[[], Mapping[Any, Any]], action: str) -> Any:
-    """Return the answer of the brokers about the topic; None if they do not allow the question.
-
-    Raises:
-        TopicChanged: They say that the topic does not exist.
-    """
-    while True:
-        (asked,) = ask().values()
-        try:
-            return call.wait_for(asked, action)
-        except KafkaHistoryError as error:
-            if "AUTHORIZATION_FAILED" in error.error.name():
-                return None
-            if error.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise TopicChanged(error.error) from error
-            call.pause_or_raise(error)
-
-
 def create(
     call: Call, partitions: int, replication_factor: int, wanted: Mapping[str, str]
 ) -> Topic:
@@ -245,9 +192,14 @@ def create(
     """
     settings: Mapping[str, str] | None = wanted
     while True:
-        created = _created(call, partitions, replication_factor, wanted)
+        new = NewTopic(
+            call.topic,
+            num_partitions=partitions,
+            replication_factor=replication_factor,
+            config=dict(wanted),
+        )
         try:
-            call.wait_for(created, "create the topic")
+            call.ask(partial(_create, call, new), "create the topic")
         except KafkaHistoryError as error:
             code = error.error.code()
             if code == KafkaError.TOPIC_EXCEPTION:
@@ -280,19 +232,10 @@ def create(
         time.sleep(RETRY_SECONDS)
 
 
-def _created(
-    call: Call, partitions: int, replication_factor: int, settings: Mapping[str, str]
-) -> Any:
-    new = NewTopic(
-        call.topic,
-        num_partitions=partitions,
-        replication_factor=replication_factor,
-        config=dict(settings),
-    )
-    (created,) = call.clients.admin.create_topics(
+def _create(call: Call, new: NewTopic, admin: AdminClient) -> Mapping[str, Future[None]]:
+    return admin.create_topics(
         [new], operation_timeout=call.left_seconds, request_timeout=ADMIN_SECONDS
-    ).values()
-    return created
+    )
 
 
 def forget(call: Call) -> None:
@@ -334,11 +277,13 @@ def _is_missing(call: Call, client: Consumer | AdminClient, brokers: int) -> boo
     writes are passed on to it. So ask it to check a creation without doing it.
     """
     while True:
-        (asked,) = call.clients.admin.create_topics(
-            [NewTopic(call.topic, 1, 1)], validate_only=True, request_timeout=ADMIN_SECONDS
-        ).values()
         try:
-            call.wait_for(asked, _LOOK_UP)
+            call.ask(
+                lambda admin: admin.create_topics(
+                    [NewTopic(call.topic, 1, 1)], validate_only=True, request_timeout=ADMIN_SECONDS
+                ),
+                _LOOK_UP,
+            )
         except KafkaHistoryError as error:
             if error.error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
@@ -404,7 +349,7 @@ def bounds(call: Call, topic: Topic) -> Bounds:
             if call.is_late:
                 topic.log.ends.clear()  # if records were lost, the next call reads what is left
                 raise call.unreachable("find the ends", error)
-            if _identity(call) != topic.identity:
+            if read_identity(call) != topic.identity:
                 raise TopicChanged(error)
             check_unchanged(call, topic, asker, error)
             call.retry_or_raise("find the ends", error)
