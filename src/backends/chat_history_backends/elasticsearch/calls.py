@@ -38,7 +38,7 @@ T = TypeVar("T")
 _UNKNOWN = ". The outcome is unknown: it may have been done all the same"
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 _FIRST_CONTACT_SECONDS = 2.0
-"""How long to try nodes that have never answered and refuse connections."""
+"""The seconds to try nodes that have never answered and refuse connections."""
 _NOT_STARTED = ("cluster_block_exception", "master_not_discovered_exception")
 _NOT_CONNECTED = (
     "NewConnectionError",
@@ -53,7 +53,7 @@ _NOT_CONNECTED = (
 
 @dataclass
 class Contact:
-    """What clients with the same servers and credentials know about these servers.
+    """The knowledge of clients with the same servers and credentials about these servers.
 
     Attributes:
         answered: Whether a node has ever answered.

@@ -138,8 +138,8 @@ def identity_of(client: Any, settings: Mapping[str, Any]) -> object:
 
 
 _CONTACTS: WeakKeyDictionary[object, Contact] = WeakKeyDictionary()
-"""What is known about servers, by client identity. An application opens a history for each turn of
-a chat. It must not give up early if a known server restarts at that time."""
+"""The knowledge about servers, by client identity. An application opens a history for each turn of
+a chat. It must not stop trying early if a known server restarts at that time."""
 
 
 def contact_of(identity: object) -> Contact:
