@@ -235,7 +235,7 @@ def test_adds_during_a_fault_are_recorded_as_returned_or_raised(
 
         def restart() -> None:
             s.server.kill()
-            s.sleep(0.1)
+            s.sleep(3)  # the control repeats a request for two seconds
             s.server.restart()
 
         fault_steps.adds_during(s, a, "m", restart)

@@ -282,7 +282,7 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
 
     def _existing_topic(self, call: Call) -> Topic:
         """Return the topic of the session, and create it first if it does not exist."""
-        found = topics.find(call)
+        found = topics.find(call, adding=True)
         if found is not None:
             return found
         wanted = new_topic_settings(self.ttl_ms, self._replication_factor, call.clients.max_bytes)

@@ -103,19 +103,22 @@ def with_topic(call: Call, action: str, operate: Callable[[Topic], T], missing: 
             call.pause_or_raise(call.unreachable(action, changed.error))
 
 
-def find(call: Call, settings: Mapping[str, str] | None = None) -> Topic | None:
+def find(
+    call: Call, settings: Mapping[str, str] | None = None, *, adding: bool = False
+) -> Topic | None:
     """Return the topic, or None if it does not exist. A recent answer is used again.
 
     Args:
         call: The call.
         settings: The settings of the topic, if they are known already.
+        adding: Whether the caller only adds to partition 0, so that new partitions do not matter.
     """
     while True:
         known: Topic | None = call.clients.topics.get(call.topic)
         now = time.monotonic()
         if known is not None and now >= known.known_at + _CACHED_SECONDS:
             known = None
-        if known is not None and now < known.counted_at + _COUNTED_SECONDS:
+        if known is not None and (adding or now < known.counted_at + _COUNTED_SECONDS):
             return known
         try:
             return _look_up(call, known, settings)

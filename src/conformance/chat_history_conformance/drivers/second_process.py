@@ -109,6 +109,8 @@ class SecondProcess:
 
     def _send(self, what: str, *args: Any) -> None:
         assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            raise self._loss()
         try:
             write_frame(self._process.stdin, (what, args))
         except OSError as error:
