@@ -101,7 +101,7 @@ class UnreachableError(KafkaHistoryError, ConnectionError):
     """The brokers did not answer or did not serve the call in time, or refused the credentials."""
 
 
-class SlowReadError(UnreachableError, TimeoutError):
+class SlowReadError(KafkaHistoryError, TimeoutError):
     """The `max_time_sec` of a read passed before the brokers reported where the history ends."""
 
 
