@@ -90,7 +90,8 @@ def test_the_broker_that_the_admin_client_asks_may_fail(cluster: Server, fault: 
         asked = shared.admin.list_topics(name, timeout=10).controller_id
         others = [int(member.name) for member in cluster.members if int(member.name) != asked]
         new = NewTopic(name, 1, replica_assignment=[others])
-        AdminClient({"bootstrap.servers": cluster.address}).create_topics([new])[name].result(30)
+        shared.admin.create_topics([new])[name].result(30)
+        time.sleep(1)
         member = cluster.members[asked - 1]
         getattr(member, fault)()
         try:
