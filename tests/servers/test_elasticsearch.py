@@ -378,6 +378,44 @@ def test_a_server_that_is_not_ready_or_not_elasticsearch_is_reported(
             KIND.ask(f"http://{address}", {}, "", 5)
 
 
+def test_a_started_node_is_ready_after_it_has_used_an_index() -> None:
+    health = {"cluster_name": "started", "status": "green"}
+    with answering(200, health, "Elasticsearch") as (address, seen):
+        KIND.ask(f"http://{address}", {}, "", 5)
+        assert len(seen) == 1  # the server of somebody else is only asked for its health
+    seen_by_node: list[str] = []
+
+    class Node(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen_by_node.append(f"{self.command} {self.path.partition('?')[0]}")
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            cold = self.command == "PUT" and len(seen_by_node) < 3
+            body = json.dumps({} if cold else health).encode()
+            self.send_response(503 if cold else 200)
+            self.send_header("X-elastic-product", "Elasticsearch")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_POST = do_DELETE = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Node) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(NotReady, match="503 to PUT"):
+            KIND.ask(address, {}, "started", 5)
+        KIND.ask(address, {}, "started", 5)
+        KIND.ask(address, {}, "started", 5)  # after a restart
+        server.shutdown()
+    index = "/history-warm-up"
+    used = [f"PUT {index}", f"PUT {index}/_doc/1", f"POST {index}/_search", f"DELETE {index}"]
+    health_request = "GET /_cluster/health"
+    assert seen_by_node == [health_request, f"PUT {index}", health_request, *used, health_request]
+
+
 def test_a_server_that_does_not_speak_http_is_reported() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"

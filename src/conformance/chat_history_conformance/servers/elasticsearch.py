@@ -198,6 +198,9 @@ class Elasticsearch(Kind):
             raise NotReady("another Elasticsearch cluster answers there")
         if answer["status"] == "red":
             raise NotReady("its health is red: not all data can be read")
+        if identity and identity not in _WARM:
+            _warm_up(address, config, seconds)
+            _WARM.add(identity)
 
     def _ask_any(
         self, members: Sequence[str], config: Mapping[str, Any], identity: str, seconds: float
@@ -224,6 +227,30 @@ class Elasticsearch(Kind):
 
 
 KIND = Elasticsearch()
+
+_WARM: set[str] = set()
+"""The names of the clusters that were started and have used an index."""
+
+
+def _warm_up(address: str, config: Mapping[str, Any], seconds: float) -> None:
+    """Create, use and delete an index, as the first call of a history does.
+
+    On a slow machine a new node needs many seconds for that, although it reports its health at
+    once. A history would take the node for one that does not answer.
+
+    Raises:
+        NotReady: A request takes too long, or the node cannot carry it out yet.
+    """
+    index = "/history-warm-up"
+    for method, path, body in (
+        ("PUT", index, None),
+        ("PUT", f"{index}/_doc/1?refresh=true", {"text": "warm up"}),
+        ("POST", f"{index}/_search", {"query": {"match_all": {}}}),
+        ("DELETE", index, None),
+    ):
+        status, _ = elasticsearch_http.request(method, address, path, config, seconds, body)
+        if status >= 500 or status == 429:
+            raise NotReady(f"it answers HTTP status {status} to {method} {path}")
 
 
 def _unpack(distribution: Path, directory: Path) -> None:
