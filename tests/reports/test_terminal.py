@@ -137,7 +137,9 @@ def test_capabilities_that_were_not_found_share_one_reason() -> None:
         subject.stop()
     lines = summary(report(results))
     assert len(lines) == 2
-    assert any(line.endswith("contracts: the history has no close, server") for line in lines)
+    assert any(
+        line.endswith("contracts: the history has no close, server, interference") for line in lines
+    )
     assert any("durable: kept in process memory" in line for line in lines)
 
 

@@ -255,7 +255,7 @@ _CHECKS: Mapping[str, Check] = {
 
 
 def _missing_part(request: Request, body: Mapping[str, Any]) -> str | None:
-    """Return what is missing in an answer of Elasticsearch, or None if it is whole."""
+    """Return the part that is missing in an answer of Elasticsearch, or None if it is whole."""
     if body.get("acknowledged") is False:
         return "the cluster did not acknowledge the change in time"
     if request.api == "mget":

@@ -1,4 +1,4 @@
-"""One call of a method: its time limit, its retries, what it may have written, and its error.
+"""One call of a method: its time limit, its retries, its possible writes, and its error.
 
 A call may send several requests, each several times. All of them share one time limit.
 """
@@ -136,7 +136,7 @@ class Attempts:
         return left / 2 if self.patient and self.count < min(self.nodes, 4) - 1 else left
 
     def succeeded(self, answer: Any) -> None:
-        """Note that a node answered, and what the request has written."""
+        """Note that a node answered, and the effect of the request."""
         self.call.contact.answered = True
         if self.request.writes:
             results = [next(iter(item.values())) for item in answer.body["items"]]
@@ -228,7 +228,7 @@ def explained(steps: Steps[T], action: str, target: str, call: Call, *, writes: 
 
     Args:
         steps: The operation.
-        action: What it does, such as `add messages to`.
+        action: Its purpose, such as `add messages to`.
         target: The session, the index and the servers.
         call: The call.
         writes: Whether the operation writes something.

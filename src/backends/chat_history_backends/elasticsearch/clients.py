@@ -143,7 +143,7 @@ a chat. It must not stop trying early if a known server restarts at that time.""
 
 
 def contact_of(identity: object) -> Contact:
-    """Return what the clients of an identity know about their servers."""
+    """Return the facts that the clients of an identity know about their servers."""
     return _CONTACTS.setdefault(identity, Contact())
 
 

@@ -150,7 +150,7 @@ def _only_copy(session: Session) -> Steps[_Primary]:
 def _find(
     session: Session, documents: Mapping[str, Any], node: str | None
 ) -> Steps[tuple[Findings, int]]:
-    """Look up documents on a node. Return what is wrong, and the highest sequence number."""
+    """Look up documents on a node. Return the problem, and the highest sequence number."""
     names, highest = list(documents), -1
     missing: list[str] = []
     foreign: list[str] = []

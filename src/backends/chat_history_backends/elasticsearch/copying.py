@@ -188,7 +188,7 @@ class _Copy:
 
 
 def _small(hit: Hit) -> Hit:
-    """Return what the order needs to know of a document."""
+    """Return the fields of a document that decide its order."""
     seq_no, place = hit["sort"][:2]
     return {
         "_id": hit["_id"],

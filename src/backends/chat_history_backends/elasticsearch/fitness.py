@@ -1,6 +1,6 @@
 """Check the aliases, settings and mapping of an index: it must keep sessions.
 
-An index is refused if one of them hides, drops, changes or filters what is stored. What this module
+An index is refused if one of them hides, drops, changes or filters messages. What this module
 does not know is found by a trial: see `trial`.
 """
 

@@ -51,7 +51,7 @@ class IndexProperties:
         several_shards: Whether it has more than one shard.
         concrete: The name of the index itself, if the history was given an alias; empty if this
             client may not look.
-        proven: Whether a trial has shown that it returns what is stored in it.
+        proven: Whether a trial has shown that it returns its documents.
         refreshable: Whether this client may refresh it; None if that was not tried yet.
         certain: Whether it exists for sure. False if this client may not look, and has not tried to
             create it.

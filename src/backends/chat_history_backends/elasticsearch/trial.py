@@ -48,7 +48,7 @@ def prove(index: Index, known: IndexProperties) -> Steps[IndexProperties]:
 
 
 def _try(index: Index, known: IndexProperties) -> Steps[str | None]:
-    """Return what is wrong with the read of a document, or None."""
+    """Return the problem with the read of a document, or None."""
     start = f"{ENCODED_PREFIX}t{uuid.uuid4().hex}" + "x" * 1000
     sessions = [Session.of_key(index, start + end) for end in ("aé", "AÉ ")]
     documents = [_document(session) for session in sessions]

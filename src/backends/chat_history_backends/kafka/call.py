@@ -133,7 +133,7 @@ class Call:
 
         Args:
             request: Sends the request about one thing.
-            action: What the request does, for errors, such as `create the topic`.
+            action: The purpose of the request, for errors, such as `create the topic`.
             until: The time of `time.monotonic()` at which to stop waiting; None for the deadline.
 
         Raises:
@@ -157,7 +157,7 @@ class Call:
                     error = failure.args[0]
                     if is_refusal(error):
                         raise self.refused(action, error) from failure
-                self.clients.admin.poll(0)  # lets the client report what is wrong
+                self.clients.admin.poll(0)  # lets the client report its trouble
                 self.check_credentials(action)
                 if time.monotonic() >= until or not pending:
                     raise self.unreachable(action, error)
@@ -175,7 +175,7 @@ class Call:
         """Wait a moment if the error may pass and time is left. Otherwise raise an error for it.
 
         Args:
-            action: What the request does, for errors, such as `create the topic`.
+            action: The purpose of the request, for errors, such as `create the topic`.
             error: The answer to the request.
 
         Raises:

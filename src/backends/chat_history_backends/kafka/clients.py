@@ -128,7 +128,7 @@ class Clients:
         topics: The known properties of topics, by name; kept by `topics`.
         descriptions: Further facts about topics, by name; kept by `settings`.
         settings: The settings that topics had last, by name; kept by `describing`.
-        logs: What is known about the logs of topics, by name; kept by `topics`.
+        logs: The known facts about the logs of topics, by name; kept by `topics`.
     """
 
     def __init__(self, bootstrap_servers: str, config: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ def read(
             a start outside of it, is read from its first record.
         known_bounds: The result of `bounds`, if it was asked for already.
         limit: The most messages that the caller needs.
-        bounded: Whether to return what was read so far at the deadline of the call.
+        bounded: Whether to return the messages read so far at the deadline of the call.
         skipped: Positions to skip.
         marks: Whether to include the records that mark others as discarded.
         waits: Whether to wait for messages that an open transaction hides. If not, the read ends

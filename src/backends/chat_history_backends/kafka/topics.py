@@ -85,7 +85,7 @@ def with_topic(call: Call, action: str, operate: Callable[[Topic], T], missing: 
 
     Args:
         call: The call.
-        action: What is done, for errors, such as `read the messages`.
+        action: The purpose, for errors, such as `read the messages`.
         operate: The function to call with the topic. It raises `TopicChanged`.
         missing: The result if the topic does not exist.
 
@@ -258,7 +258,7 @@ def count_partitions(call: Call, client: Consumer | AdminClient) -> int | None:
         try:
             listed = client.list_topics(call.topic, timeout=call.poll_seconds)
         except KafkaException as failure:
-            client.poll(0)  # lets the client report what is wrong
+            client.poll(0)  # lets the client report its trouble
             call.retry_or_raise(_LOOK_UP, failure.args[0])
             continue
         topic = listed.topics[call.topic]
@@ -350,7 +350,7 @@ def bounds(call: Call, topic: Topic) -> Bounds:
                 KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
             )
             if call.is_late:
-                topic.log.ends.clear()  # if records were lost, the next call reads what is left
+                topic.log.ends.clear()  # if records were lost, the next call reads the rest
                 raise call.unreachable("find the ends", error)
             if read_identity(call) != topic.identity:
                 raise TopicChanged(error)
@@ -380,7 +380,7 @@ def _offsets(call: Call, asker: Consumer, partitions: int, which: int) -> dict[i
                 failed = KafkaError(KafkaError._PARTIAL, "not all partitions have answered")
         if failed is None:
             return {place.partition: place.offset for place in found}
-        asker.poll(0)  # lets the client report what is wrong
+        asker.poll(0)  # lets the client report its trouble
         call.check_credentials("find the ends")
         count = count_partitions(call, asker)  # lets the client know new leaders
         if count != partitions:

@@ -1,4 +1,4 @@
-"""The judgement of a recorded campaign: a pure function of what was recorded.
+"""The judgement of a recorded campaign: a pure function of the record.
 
 It never blames a history that keeps its promises: a defect is reported only if no order of the
 overlapping calls explains the recording. `docs/campaigns.md` says what it reports for certain.

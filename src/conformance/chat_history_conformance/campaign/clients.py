@@ -233,7 +233,7 @@ def texts_of(messages: Sequence[BaseMessage]) -> tuple[str, ...]:
 
 
 def error_of(error: BaseException) -> OperationError:
-    """Return what the record keeps of an error, with what it says about the outcome."""
+    """Return the part of an error that the record keeps, with its claim about the outcome."""
     outcome = getattr(error, "outcome_unknown", None)
     unconfirmed = _items(error, "unconfirmed", int)
     return OperationError(
@@ -278,7 +278,7 @@ def _open(
 
 
 def _close(opened: Opened, loop: asyncio.AbstractEventLoop | None) -> None:
-    """Close a history. The campaign goes on if that fails; its calls are what is judged."""
+    """Close a history. The campaign goes on if that fails, because only its calls are judged."""
     with contextlib.suppress(Exception):
         if loop is not None:
             asyncio.run_coroutine_threadsafe(_aclose(opened), loop).result(_CLOSE_SECONDS)

@@ -42,7 +42,7 @@ class Fault:
 
     Attributes:
         name: Its name in `--faults`.
-        description: What it does, for progress lines and reports.
+        description: Its effect, for progress lines and reports.
         body: Does it. It takes the stage and one argument for each entry of `numbers`.
         fits: Whether a server can have it.
         numbers: The range that each number of the body is drawn from.

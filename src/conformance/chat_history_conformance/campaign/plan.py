@@ -42,7 +42,7 @@ class Client:
 
     Attributes:
         name: Its name.
-        role: What it does.
+        role: Its task.
         mode: Whether it is a thread that calls, or a task that awaits.
         sessions: The sessions that it uses.
         operations: The reads that its histories have in its mode.
@@ -67,7 +67,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The number of clients and sessions, and what the histories can do.
+    """The number of clients and sessions, and the abilities of the histories.
 
     Attributes:
         sessions: The number of sessions that only grow.

@@ -293,7 +293,7 @@ def _judge_across(
     items: list[_Item],
     bounds: dict[int, list[float]],
 ) -> None:
-    """Report reads that do not show what was there before, if no clear can have removed it."""
+    """Report reads that do not show earlier messages, if no clear can have removed it."""
     by_epoch = {id(item.key): item for item in items}
     any_open = any(epoch.open_start for _, epoch, _ in looks)
     front, active = _Front(), 0

@@ -1,4 +1,4 @@
-"""The record of a campaign: operations, faults, samples of processes, and what was stored at last.
+"""The record of a campaign: operations, faults, samples of processes, and the final reads.
 
 Each process appends to its own file, one JSON object on a line, and `read` merges the files.
 
@@ -81,7 +81,7 @@ class Operation:
     """One call of a client, from its beginning to its end.
 
     Attributes:
-        kind: what the call did: `last` is a read of the newest `count` messages.
+        kind: the operation: `last` is a read of the newest `count` messages.
         client: the name of the client; each has its own history object.
         process: the name of the client's process.
         messages: the texts that the call added, read or consumed; empty if a read raised.

@@ -1,4 +1,4 @@
-"""The first pass over a session: what the reads and the consuming reads show, message by message.
+"""The first pass over a session: the sightings of each message.
 
 It reports messages that no client added, that came back after a clear, that are stored twice, or
 that an error calls not stored. It removes them, so that later passes do not report them again.

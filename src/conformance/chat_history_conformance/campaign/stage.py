@@ -26,7 +26,7 @@ class Stage:
 
     Attributes:
         touched: The names of the members that the current fault was about.
-        notes: What was done, for the record.
+        notes: The actions, for the record.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Stage:
         self._apart: list[Member] = []
 
     def begin(self) -> None:
-        """Forget what the last fault was about."""
+        """Forget the target of the last fault."""
         self.touched, self.notes = [], []
 
     @property

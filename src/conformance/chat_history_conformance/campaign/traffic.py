@@ -25,7 +25,7 @@ class Request:
     """One call of a client, and the pause after it.
 
     Attributes:
-        kind: What it does.
+        kind: Its task.
         operation: The operation of a history.
         session: Its session.
         args: The arguments of the operation. An add takes `texts` instead.

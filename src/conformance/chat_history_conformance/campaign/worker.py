@@ -2,7 +2,7 @@
 
     python -m chat_history_conformance.campaign.worker probe|work|final JOB
 
-JOB is a JSON file. `probe` opens a history and prints what it can do. `work` runs clients and
+JOB is a JSON file. `probe` opens a history and prints its abilities. `work` runs clients and
 records their calls. `final` reads the sessions after the campaign.
 """
 

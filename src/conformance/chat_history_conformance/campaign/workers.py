@@ -47,7 +47,7 @@ class Counts:
         self._read: dict[Path, int] = {}
 
     def update(self) -> None:
-        """Count what the clients have recorded since the last time."""
+        """Count the operations that were recorded since the last time."""
         for path in self._directory.glob("*.jsonl"):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -145,7 +145,7 @@ class Workers:
         self._workers = []
 
     def ask(self, what: str, process: str, sessions: Sequence[str], seconds: float) -> str:
-        """Run a process that has one thing to do, and return what it prints.
+        """Run a process that has one thing to do, and return its output.
 
         Raises:
             WorkerFailed: It did not end in time, or its exit status is not 0.

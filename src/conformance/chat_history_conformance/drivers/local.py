@@ -200,7 +200,7 @@ class Local:
         self._numbers = [*plain, *awaited]
 
     def end_repeating(self, seconds: float) -> list[list[Seen]]:
-        """End these calls, wait at most some seconds for the last ones, and return what was seen.
+        """End these calls, wait at most some seconds for the last ones, and return their results.
 
         Returns:
             For each lane the calls that ended, in order.

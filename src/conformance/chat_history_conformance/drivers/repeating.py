@@ -76,7 +76,7 @@ class Repeating:
             self._waiting.append(functools.partial(wait_for, future))
 
     def end(self, seconds: float) -> list[list[Seen]]:
-        """End all lanes, wait for their last calls, and return what was seen.
+        """End all lanes, wait for their last calls, and return their results.
 
         A call that does not end within these seconds is recorded with a TimeoutError.
         """

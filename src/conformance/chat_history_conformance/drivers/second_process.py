@@ -163,7 +163,7 @@ class SecondProcess:
         self.request("begin_repeating", lanes)
 
     def end_repeating(self, seconds: float) -> list[list[Seen]]:
-        """End them, and return what was seen; see `Local.end_repeating`."""
+        """End them, and return their results; see `Local.end_repeating`."""
         seen: list[list[Seen]] = self.request("end_repeating", seconds, weight=3.0)
         return seen
 

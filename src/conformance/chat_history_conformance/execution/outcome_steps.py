@@ -1,4 +1,4 @@
-"""Adding during a fault, and checking what the errors of the adds say about their messages."""
+"""Adding during a fault, and checking the claims of the errors of the adds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6)
 
 
 class Adds:
-    """The adds of one session, sorted by what is known about their messages.
+    """The adds of one session, sorted by their known outcome.
 
     The model has the messages that were acknowledged, and those that may be stored.
 
@@ -91,7 +91,7 @@ class Adds:
             self.add(a, f"{stem}.last")
 
     def check(self, a: Handle, returned: Sequence[Any]) -> None:
-        """Fail unless a read shows what the adds returned, and nothing that their errors deny."""
+        """Fail unless a read shows all acknowledged messages, and none that an error denies."""
         came = [dump(item) for item in returned if isinstance(item, BaseMessage)]
         wrong = [kept for kept in self.denied if any(key in kept.keys for key in came)]
         if wrong:

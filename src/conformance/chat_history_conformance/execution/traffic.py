@@ -150,7 +150,7 @@ class Traffic:
             self.claim_none(too_long, name, float(limit), self.seen[stream])
 
     def lanes(self, *operations: str, session: str | None = None) -> list[Ref]:
-        """Return what was seen of some operations, of all sessions or of one."""
+        """Return the results of some operations, of all sessions or of one."""
         return [
             seen
             for stream, seen in self.seen.items()

@@ -126,7 +126,7 @@ class TrustsTheOldLeader(_Clustered):
     control="served-cluster",
 )
 class ReadsTheOldLeader(_Clustered):
-    """Reads what the first leader knows, without asking whether it still leads."""
+    """Reads from the first leader, without asking whether it still leads."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)

@@ -71,7 +71,7 @@ class Keeper:
         return {"pid": self.process.pid}
 
     def isolate(self) -> dict[str, Any]:
-        """Move this process, and what it will start, into a new network namespace of Linux."""
+        """Move this process and its future children into a new network namespace of Linux."""
         import ctypes  # only for clusters, because it takes time
 
         if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):

@@ -158,7 +158,7 @@ class ProcessServer(StartedServer):
         """Return the error about a start that failed, with the end of the log.
 
         Args:
-            error: What was wrong.
+            error: The problem.
         """
         if self.ended() and self._keeper.has_said(self._of_kind.taken):
             return PortTaken()

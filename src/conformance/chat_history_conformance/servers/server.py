@@ -196,7 +196,7 @@ class Server(ABC):
         """Wait until all members are up and connected, and all replicas are in sync.
 
         Raises:
-            ServerError: It is not healthy after this time; the message says what is missing.
+            ServerError: It is not healthy after this time; the message says why.
         """
         if how := self.ended():
             raise ServerError(f"{self.kind} {self.description}: {how}")
