@@ -416,7 +416,8 @@ def answer_elsewhere(names: dict[str, Any]) -> None:
             except SyntaxError:
                 value = None
                 exec(code, names)
-            messages = [message_to_dict(m) for m in value] if isinstance(value, list) else []
+            items = value if isinstance(value, list) else []
+            messages = [message_to_dict(item) for item in items if isinstance(item, BaseMessage)]
             answer: dict[str, Any] = {"messages": messages}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -94,5 +95,6 @@ class MovedByALostAnswer(_Served):
             error.messages = ()
             raise
         if moved:
+            time.sleep(0.05)  # a slow fetch
             self._records(0, self.answer_seconds)
         return moved

@@ -403,6 +403,7 @@ class ClearSentLater(_Served):
                 time.sleep(0.6)
                 super().clear()
                 return
+            time.sleep(0.05)
 
 
 @faulty(
