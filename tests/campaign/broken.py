@@ -152,17 +152,19 @@ class EmptyWhenUnreachable(Served):
 
 
 @on_the_control("stale-read")
-class CachedWhenUnreachable(Served):
-    """Returns what the last read returned if the server does not answer quickly."""
+class CachedForSomeSeconds(Served):
+    """Returns the result of an earlier read of the process, up to five seconds later."""
 
-    _cached: list[tuple[int, str]] | None = None
+    _cache: ClassVar[dict[str, tuple[float, list[tuple[int, str]]]]] = {}
 
     def _records(self, count: int | None, seconds: float | None) -> list[tuple[int, str]]:
-        if count is None and self._cached is not None and int(time.monotonic()) % 2:
-            return self._cached
-        found = super()._records(count, seconds)
-        self._cached = found if count is None else self._cached
-        return found
+        if count is not None:
+            return super()._records(count, seconds)
+        at, known = self._cache.get(self.session_id, (0.0, []))
+        if not at or time.monotonic() > at + 5.0:
+            known = super()._records(count, seconds)
+            self._cache[self.session_id] = time.monotonic(), known
+        return known
 
 
 @on_the_control("came-back")

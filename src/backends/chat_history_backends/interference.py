@@ -50,7 +50,14 @@ def open_transaction(session_id: str) -> Iterator[None]:
 
     from .kafka.names import topic_name
 
-    producer = Producer({**_kafka_client(), "transactional.id": f"foreign-{uuid.uuid4().hex}"})
+    producer = Producer(
+        {
+            **_kafka_client(),
+            "transactional.id": f"foreign-{uuid.uuid4().hex}",
+            # The brokers end a transaction after this time; 15 minutes is the most they allow.
+            "transaction.timeout.ms": 900_000,
+        }
+    )
     producer.init_transactions(_SECONDS)
     producer.begin_transaction()
     producer.produce(topic_name(session_id), b"foreign", partition=0)

@@ -45,8 +45,7 @@ def _clear(call: Call, topic: Topic) -> None:
     others = bounds(call, topic) if topic.partitions > 1 else {}
     partitions = [0, *(p for p, (first, end) in sorted(others.items()) if p and first < end)]
     if not topic.log.deletable:
-        _check_deletable(call, partitions)
-        topic.log.deletable = True
+        topic.log.deletable = _may_delete(call, partitions)
     markers = {
         p: Adding(call, [None], partial(_still_there, topic), [(CLEAR_HEADER, b"1")], p)
         for p in partitions
@@ -68,14 +67,22 @@ def _clear(call: Call, topic: Topic) -> None:
     _delete(call, {p: marker.end for p, marker in markers.items()})
 
 
-def _check_deletable(call: Call, partitions: Sequence[int]) -> None:
-    """Raise the error of a user who may not delete records, before anything is cleared.
+def _may_delete(call: Call, partitions: Sequence[int]) -> bool:
+    """Return whether the brokers let this user delete records; False if they did not answer.
 
     Deleting the records before offset 0 deletes nothing, but the brokers check the right to do so.
+
+    Raises:
+        KafkaHistoryError: They refuse it; nothing was cleared.
     """
-    for error in _request(call, dict.fromkeys(partitions, 0)).values():
+    failed = _request(call, dict.fromkeys(partitions, 0))
+    for error in failed.values():
+        if error.error.code() == KafkaError.POLICY_VIOLATION:
+            text = f"{error.text}: the topic is compacted. Set its cleanup.policy to delete"
+            raise KafkaHistoryError(error.error, text) from error
         if is_refusal(error.error):
             raise error
+    return not failed
 
 
 def _still_there(topic: Topic, call: Call) -> Topic:
