@@ -102,6 +102,7 @@ def test_a_killed_server_can_be_started_again_with_its_data() -> None:
 def test_a_paused_server_does_nothing_until_it_resumes() -> None:
     keeping = started()
     keeping.pause()
+    keeping.pause()  # changes nothing
     assert not beating(keeping.directory)
     assert keeping.ended() == ""
     keeping.resume()

@@ -48,6 +48,7 @@ class Keeper:
         self.directory = directory
         self.ending = ending
         self.process: subprocess.Popen[bytes] | None = None
+        self._paused = False
 
     def start(
         self,
@@ -56,6 +57,7 @@ class Keeper:
         user: int | None,
         group: int | None,
     ) -> dict[str, Any]:
+        self._paused = False
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -119,18 +121,20 @@ class Keeper:
         }
 
     def pause(self) -> dict[str, Any]:
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None and not self._paused:
             group = self.process.pid
             self._send("SIGSTOP")
             _, status = os.waitpid(group, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 self.process.returncode = os.waitstatus_to_exitcode(status)
             _until(lambda: not _states(group) - _DEAD - _STOPPED)
+            self._paused = self.process.returncode is None
         return self.poll()
 
     def resume(self) -> dict[str, Any]:
         if self.process is not None:
             self._send("SIGCONT")
+            self._paused = False
         return self.poll()
 
     def _send(self, name: str) -> None:
