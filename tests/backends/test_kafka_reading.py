@@ -30,6 +30,7 @@ from chat_history_backends.kafka import (
 )
 from chat_history_backends.kafka.errors import (
     OpenTransactionError,
+    SlowReadError,
     UnconfirmedReadError,
     is_refusal,
 )
@@ -114,7 +115,7 @@ def test_no_read_of_a_dead_broker_returns(broker: Server, opened: Open, end: str
             history.clear,
         ):
             started = time.monotonic()
-            with pytest.raises(UnreachableError):
+            with pytest.raises((UnreachableError, SlowReadError)):
                 read()
             assert time.monotonic() - started < 5
     finally:
@@ -437,7 +438,7 @@ def test_a_clear_that_was_not_acknowledged_is_an_error(broker: Server, opened: O
     broker.pause()
     try:
         started = time.monotonic()
-        with pytest.raises(UnreachableError, match="clear") as caught:
+        with pytest.raises(UnreachableError, match=history.session_id) as caught:
             history.clear()
         assert time.monotonic() - started < 3
     finally:
