@@ -112,7 +112,7 @@ class OutdatedError(ElasticsearchHistoryError):
 
 
 def error_of(body: object) -> Mapping[str, Any]:
-    """Return the description of the error in an answer; empty if there is none."""
+    """Return the description of the error in an answer; empty if it has none."""
     error = body.get("error") if isinstance(body, Mapping) else None
     return error if isinstance(error, Mapping) else {}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from chat_history_conformance.campaign.stage import Stage
+from chat_history_conformance.servers.server import Member
 
 __all__ = ["FAULTS", "ROLES", "Ability", "Fault", "possible"]
 
@@ -153,10 +154,10 @@ def _reassign(stage: Stage, pick: float) -> None:
     stage.reassign(pick)
 
 
-def _kill_holder(role: str) -> Body:
+def _restart_holder(role: str, end: Callable[[Stage, Member], None]) -> Body:
     def body(stage: Stage, down_seconds: float) -> None:
         member = stage.holder(role)
-        stage.kill(member)
+        end(stage, member)
         stage.wait(down_seconds)
         stage.restart(member)
 
@@ -173,16 +174,6 @@ def _pause_holder(role: str) -> Body:
     return body
 
 
-def _shut_down_holder(role: str) -> Body:
-    def body(stage: Stage, down_seconds: float) -> None:
-        member = stage.holder(role)
-        stage.shut_down(member)
-        stage.wait(down_seconds)
-        stage.restart(member)
-
-    return body
-
-
 def _of_role(role: str) -> tuple[Fault, ...]:
     def fits(ability: Ability) -> bool:
         return ability.members > 1 and role in ability.roles
@@ -191,7 +182,7 @@ def _of_role(role: str) -> tuple[Fault, ...]:
         Fault(
             f"kill-{role}",
             f"kill the {role}",
-            _kill_holder(role),
+            _restart_holder(role, Stage.kill),
             fits,
             {"down_seconds": (1.0, 8.0)},
         ),
@@ -205,7 +196,7 @@ def _of_role(role: str) -> tuple[Fault, ...]:
         Fault(
             f"shut-down-{role}",
             f"shut down the {role} in an orderly way",
-            _shut_down_holder(role),
+            _restart_holder(role, Stage.shut_down),
             fits,
             {"down_seconds": (1.0, 5.0)},
         ),

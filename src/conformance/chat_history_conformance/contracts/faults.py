@@ -265,9 +265,9 @@ def a_paused_server_neither_blocks_calls_nor_loses_messages(s: Session, _: None)
     "would return if the server ran. An empty or a short list never stands for an error. This "
     "holds for `messages` and for each bounded read, also in the first milliseconds.",
     source=_MESSAGES,
-    cause="The client has lost the server, and its answer `I do not know this conversation` is "
-    "taken for the server's `there is none`. Or a read takes a broken connection for the end of "
-    "the conversation.",
+    cause="The client has lost the server and reports that it does not know the conversation. The "
+    "history takes this for the server's answer that the conversation is empty. Or a read takes a "
+    "broken connection for the end of the conversation.",
     remedy="Return a list only if the server itself has said where the conversation ends. Raise "
     "for every error that the client library makes up, whatever its code.",
     seen="chat-history-conformance 0.1.0, kafka/log.py: the client's _UNKNOWN_PARTITION after a "

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
 
-from chat_history_conformance import servers
 from chat_history_conformance.faulty import INVENTED, faulty
-from chat_history_conformance.faulty.served import SERVED, ServedChatMessageHistory, ServedError
+from chat_history_conformance.faulty.interference import StartsAgainAfterAnError
+from chat_history_conformance.faulty.served import ServedByRun, ServedError
 from chat_history_conformance.results.model import Kind
 
 
@@ -19,13 +19,10 @@ def _broken(id: str, *, breaks: str, kind: Kind, seen: str = INVENTED) -> Callab
     return faulty(id, breaks=breaks, kind=kind, seen=seen, control="served")
 
 
-class _Served(ServedChatMessageHistory):
+class _Served(ServedByRun):
     """The control, with time-outs that are shorter than a stall."""
 
     answer_seconds: ClassVar[float | None] = 0.6
-
-    def __init__(self, session_id: str) -> None:
-        super().__init__(session_id, servers.address(SERVED))
 
 
 @_broken(
@@ -49,21 +46,8 @@ class MovedAndRaised(_Served):
 
 
 @_broken("cursor.start_after_a_time_out", breaks="cursor.stalls_skip_nothing", kind="duplicated")
-class StartAfterATimeOut(_Served):
+class StartAfterATimeOut(_Served, StartsAgainAfterAnError):
     """Begins at the first message again after a read that failed, as a new consumer might."""
-
-    _failed = False
-
-    def _complete(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
-        if "unconsumed" not in request:
-            return super()._complete(request, seconds)
-        try:
-            answer = super()._complete({**request, "unconsumed": not self._failed}, seconds)
-        except ServedError:
-            self._failed = True
-            raise
-        self._failed = False
-        return answer
 
 
 @_broken("cursor.move_lost", breaks="cursor.restarts_skip_nothing", kind="duplicated")

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from chat_history_conformance import servers
 from chat_history_conformance.faulty import INVENTED, faulty
-from chat_history_conformance.faulty.served import SERVED, ServedChatMessageHistory, ServedError
+from chat_history_conformance.faulty.served import ServedByRun, ServedError
 from chat_history_conformance.results.model import Kind
 
 
@@ -17,15 +16,8 @@ def _broken(id: str, *, breaks: str, kind: Kind, seen: str = INVENTED) -> Callab
     return faulty(id, breaks=breaks, kind=kind, seen=seen, control="served")
 
 
-class _Served(ServedChatMessageHistory):
-    """The control: a correct history on the server that the run started."""
-
-    def __init__(self, session_id: str) -> None:
-        super().__init__(session_id, servers.address(SERVED))
-
-
 @_broken("faults.unprepared_answer", breaks="faults.error_class", kind="wrong_error")
-class UnpreparedAnswer(_Served):
+class UnpreparedAnswer(ServedByRun):
     """Raises KeyError if the server answers that it is busy."""
 
     def _exchange(self, line: bytes, left: Callable[[], float | None]) -> dict[str, Any]:
@@ -41,7 +33,7 @@ class UnpreparedAnswer(_Served):
     kind="wrong_error",
     seen="chat-history-conformance 0.1.0, kafka/log.py: KafkaHistoryError is not a ConnectionError",
 )
-class ClientErrorPassedOn(_Served):
+class ClientErrorPassedOn(ServedByRun):
     """Raises an error of another class if an attempt gets no answer in time."""
 
     def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
@@ -52,7 +44,7 @@ class ClientErrorPassedOn(_Served):
 
 
 @_broken("faults.no_answer_is_not_stored", breaks="faults.errors_are_true", kind="wrong_error")
-class NoAnswerIsNotStored(_Served):
+class NoAnswerIsNotStored(ServedByRun):
     """Says that a batch is not stored if no answer came."""
 
     def _append(self, texts: Sequence[str]) -> None:
@@ -64,7 +56,7 @@ class NoAnswerIsNotStored(_Served):
 
 
 @_broken("faults.last_one_unconfirmed", breaks="faults.errors_are_true", kind="lost")
-class LastOneUnconfirmed(_Served):
+class LastOneUnconfirmed(ServedByRun):
     """Names only the last message of a failed batch as unconfirmed."""
 
     def _append(self, texts: Sequence[str]) -> None:
@@ -76,7 +68,7 @@ class LastOneUnconfirmed(_Served):
 
 
 @_broken("faults.short_attempt", breaks="faults.short_stall_is_waited_for", kind="other")
-class ShortAttempt(_Served):
+class ShortAttempt(ServedByRun):
     """Raises if a read gets no answer within a quarter of a second."""
 
     def _complete(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
@@ -84,7 +76,7 @@ class ShortAttempt(_Served):
 
 
 @_broken("faults.short_add", breaks="faults.short_stall_is_waited_for", kind="other")
-class ShortAdd(_Served):
+class ShortAdd(ServedByRun):
     """Raises if two attempts of an add get no answer within 0.2 s each."""
 
     def _change(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
@@ -92,7 +84,7 @@ class ShortAdd(_Served):
 
 
 @_broken("faults.busy_is_raised", breaks="faults.quick_restart_is_waited_for", kind="other")
-class BusyIsRaised(_Served):
+class BusyIsRaised(ServedByRun):
     """Raises at once if the server answers that it is busy."""
 
     def _exchange(self, line: bytes, left: Callable[[], float | None]) -> dict[str, Any]:
@@ -103,7 +95,7 @@ class BusyIsRaised(_Served):
 
 
 @_broken("faults.refused_is_raised", breaks="faults.quick_restart_is_waited_for", kind="other")
-class RefusedIsRaised(_Served):
+class RefusedIsRaised(ServedByRun):
     """Raises at once if the server refuses a connection."""
 
     patience_seconds: ClassVar[float] = 0.0
@@ -115,7 +107,7 @@ class RefusedIsRaised(_Served):
     kind="hung",
     seen="chat-history-conformance 0.1.0, kafka/history.py: a pool of 8 threads for all calls",
 )
-class OneCallAtATime(_Served):
+class OneCallAtATime(ServedByRun):
     """Waits for a lock of the process before the time limit of a call begins."""
 
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -126,7 +118,7 @@ class OneCallAtATime(_Served):
 
 
 @_broken("faults.thread_left_behind", breaks="faults.many_waiting", kind="other")
-class ThreadLeftBehind(_Served):
+class ThreadLeftBehind(ServedByRun):
     """Leaves a thread behind for each call that gets no answer."""
 
     def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:

@@ -16,11 +16,9 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
 
-from chat_history_conformance import servers
 from chat_history_conformance.faulty import INVENTED, faulty
 from chat_history_conformance.faulty.served import (
-    SERVED,
-    ServedChatMessageHistory,
+    ServedByRun,
     ServedError,
     in_second_process,
 )
@@ -28,13 +26,10 @@ from chat_history_conformance.faulty.served import (
 logger = logging.getLogger(__name__)
 
 
-class _Served(ServedChatMessageHistory):
+class _Served(ServedByRun):
     """The control, but without patience: each error of a connection is raised at once."""
 
     patience_seconds: ClassVar[float] = 0.0
-
-    def __init__(self, session_id: str) -> None:
-        super().__init__(session_id, servers.address(SERVED))
 
 
 class _Impatient(_Served):

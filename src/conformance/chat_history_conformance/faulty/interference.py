@@ -9,12 +9,10 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from chat_history_conformance import servers
-from chat_history_conformance.faulty import INVENTED, faulty
+from chat_history_conformance.faulty import INVENTED, fault_errors, faulty
 from chat_history_conformance.faulty.served import (
     INTERFERENCE,
-    SERVED,
-    ServedChatMessageHistory,
+    ServedByRun,
     ServedError,
 )
 from chat_history_conformance.results.model import Kind
@@ -29,13 +27,6 @@ def _broken(id: str, *, breaks: str, kind: Kind, seen: str = INVENTED) -> Callab
     )
 
 
-class _Served(ServedChatMessageHistory):
-    """The control: a correct history on the server that the run started."""
-
-    def __init__(self, session_id: str) -> None:
-        super().__init__(session_id, servers.address(SERVED))
-
-
 @_broken(
     "interference.shows_the_visible_part",
     breaks="interference.hides_nothing",
@@ -43,7 +34,7 @@ class _Served(ServedChatMessageHistory):
     seen="confluentinc/librdkafka#3423: a read that ends at the last stable offset leaves out "
     "what was acknowledged behind an open transaction",
 )
-class ShowsTheVisiblePart(_Served):
+class ShowsTheVisiblePart(ServedByRun):
     """Returns the records that the server shows, and ignores that it hides others."""
 
     def _complete(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
@@ -57,7 +48,7 @@ class ShowsTheVisiblePart(_Served):
     seen="langchain-mongodb, chat_message_histories.py add_message: `except WriteError: "
     "logger.error`",
 )
-class RefusalLogged(_Served):
+class RefusalLogged(ServedByRun):
     """Logs that the server refused a write, and returns from the add."""
 
     def _append(self, texts: Sequence[str]) -> None:
@@ -74,7 +65,7 @@ class RefusalLogged(_Served):
     seen="langchain-elasticsearch 1.0.0, _sync/chat_history.py get_messages: `except ApiError`, "
     "logged as `Could not search index`",
 )
-class NewestAreEmptyWithoutPermission(_Served):
+class NewestAreEmptyWithoutPermission(ServedByRun):
     """Returns no newest messages if the server refuses the read."""
 
     def last_messages(self, max_message_count: int) -> list[BaseMessage]:
@@ -84,7 +75,7 @@ class NewestAreEmptyWithoutPermission(_Served):
 
 
 @_broken("interference.hidden_counts_as_consumed", breaks="interference.skips_nothing", kind="lost")
-class HiddenCountsAsConsumed(_Served):
+class HiddenCountsAsConsumed(ServedByRun):
     """Moves its position over records that the server hides."""
 
     _skip = 0
@@ -108,7 +99,7 @@ class HiddenCountsAsConsumed(_Served):
     breaks="interference.skips_nothing",
     kind="duplicated",
 )
-class StartsAgainAfterAnError(_Served):
+class StartsAgainAfterAnError(ServedByRun):
     """Reads from the start after a consuming read that failed."""
 
     _failed = False
@@ -131,7 +122,7 @@ class StartsAgainAfterAnError(_Served):
     kind="other",
     seen="confluentinc/confluent-kafka-python#1151: a producer keeps its fatal error for ever",
 )
-class KeepsTheFailedClient(_Served):
+class KeepsTheFailedClient(ServedByRun):
     """Raises the first refusal of a write again at each later write."""
 
     _fatal: ServedError | None = None
@@ -147,7 +138,7 @@ class KeepsTheFailedClient(_Served):
 
 
 @_broken("interference.sends_again_later", breaks="interference.recovers", kind="duplicated")
-class SendsAgainLater(_Served):
+class SendsAgainLater(ServedByRun):
     """Sends a batch without an answer again before the next one, although it may be stored."""
 
     _waiting: Sequence[str] = ()
@@ -168,21 +159,14 @@ class SendsAgainLater(_Served):
     breaks="interference.claims_are_true",
     kind="wrong_error",
 )
-class NoAnswerIsNotStored(_Served):
+class NoAnswerIsNotStored(fault_errors.NoAnswerIsNotStored):
     """Says that a batch is not stored if no answer came."""
-
-    def _append(self, texts: Sequence[str]) -> None:
-        try:
-            super()._append(texts)
-        except ServedError as error:
-            error.outcome_unknown = False
-            raise
 
 
 @_broken(
     "interference.refused_is_sent_later", breaks="interference.claims_are_true", kind="wrong_error"
 )
-class RefusedIsSentLater(_Served):
+class RefusedIsSentLater(ServedByRun):
     """Keeps a refused batch, which its error calls not stored, and sends it with the next one."""
 
     _waiting: Sequence[str] = ()
@@ -199,7 +183,7 @@ class RefusedIsSentLater(_Served):
 @_broken(
     "interference.only_the_last_is_unconfirmed", breaks="interference.claims_are_true", kind="lost"
 )
-class OnlyTheLastIsUnconfirmed(_Served):
+class OnlyTheLastIsUnconfirmed(ServedByRun):
     """Names only the last message of a refused batch as unconfirmed."""
 
     def _append(self, texts: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "LIMIT",
     "SERVED",
     "ClusteredChatMessageHistory",
+    "ServedByRun",
     "ServedChatMessageHistory",
     "ServedError",
     "close_connections",
@@ -123,6 +124,13 @@ def serving(*, clustered: bool = False) -> Iterator[Server]:
             os.environ.pop(name)
             if before is not None:
                 os.environ[name] = before
+
+
+class ServedByRun(ServedChatMessageHistory):
+    """The control, which needs only a session id: a history on the server of the run."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id, servers.address(SERVED))
 
 
 def open_served(session_id: str) -> ServedChatMessageHistory:
