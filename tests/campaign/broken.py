@@ -168,14 +168,21 @@ class CachedForSomeSeconds(Served):
 
 
 @on_the_control("came-back")
-class ClearThatFailsQuietly(Served):
-    """Returns from a clear that the server did not answer."""
+class NoClearAfterAFailure(Served):
+    """Sends no clear any more after a call of the process failed, and returns from it."""
+
+    _failed: ClassVar[bool] = False
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        try:
+            return super()._ask(request, seconds)
+        except ServedError:
+            NoClearAfterAFailure._failed = True
+            raise
 
     def clear(self) -> None:
-        try:
+        if not self._failed:
             super().clear()
-        except ServedError:
-            return
 
 
 @on_the_control("skipped")

@@ -440,7 +440,7 @@ def test_credentials_are_sent_like_the_client_sends_them(
     user_info: str, config: dict[str, Any], expected: str | None
 ) -> None:
     with answering(200, {"cluster_name": "c", "status": "green"}) as (address, heard):
-        KIND.ask(f"http://{user_info}{address}/under", {**config}, "c", 5)
+        KIND.ask(f"http://{user_info}{address}/under", {**config}, "", 5)
     assert heard[0].get("Authorization") == expected
     assert heard[0]["path"].startswith("/under/_cluster/health?")
 
