@@ -1,6 +1,6 @@
 """Rebuild the files in `reports/` that come from a run.
 
-    tox -e reports                       # everything; takes about two hours on two cores
+    tox -e reports                       # everything; takes about five hours on two cores
     tox -e reports -- third-party        # one part
 
 Each part starts the servers that it needs and removes them. Results are written as JSON with one
@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from tools import campaign_reports
 
 __all__ = ["PARTS", "compact", "main"]
 
@@ -166,6 +168,11 @@ def benchmarks() -> None:
         (directory / name).unlink()
 
 
+def campaigns() -> None:
+    """Put the reference histories and the histories that they succeed through campaigns."""
+    campaign_reports.build()
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "contracts": contracts,
     "third-party": third_party,
@@ -174,6 +181,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "matrix": matrix,
     "kill-matrix": kill_matrix,
     "benchmarks": benchmarks,
+    "campaigns": campaigns,
 }
 """The parts in the order in which they are built."""
 

@@ -1,4 +1,4 @@
-"""The result of a campaign as one HTML page. It needs no network and runs no script."""
+"""The result of a campaign as one HTML page without scripts, and its timeline as a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat_history_conformance.campaign.timeline import (
 from chat_history_conformance.reports import html
 from chat_history_conformance.reports.templating import render as render_template
 
-__all__ = ["render"]
+__all__ = ["picture", "render"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,11 @@ def render(result: Result) -> str:
         version=__version__,
     )
     return render_template("campaign/page.html", page=page)
+
+
+def picture(result: Result) -> str:
+    """Return the timeline of a campaign as an SVG file."""
+    return render_template("campaign/picture.svg", chart=timeline_chart(result))
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:

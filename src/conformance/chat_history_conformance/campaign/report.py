@@ -1,4 +1,4 @@
-"""Write the result of a campaign as JSON, HTML or Markdown, and read it from JSON."""
+"""Write the result of a campaign as JSON, HTML, Markdown or SVG, and read it from JSON."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _RENDERED: Mapping[str, Callable[[Result], str]] = {
     ".json": result.render,
     ".html": page.render,
     ".md": summary.markdown,
+    ".svg": page.picture,
 }
 
 ENDINGS = tuple(_RENDERED)

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _EVENTS = 30
-_ENDINGS = ("json", "html", "md")
+_ENDINGS = {
+    "json": "the report as JSON",
+    "html": "the report as a page",
+    "md": "the report as Markdown",
+    "svg": "the timeline as a picture",
+}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -131,12 +136,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIRECTORY",
-        help="write campaign.json, campaign.html and campaign.md here",
+        help="write campaign.json, .html, .md and .svg here",
     )
-    for ending in _ENDINGS:
-        output.add_argument(
-            f"--{ending}", type=Path, metavar="PATH", help=f"write the report as {ending} here"
-        )
+    for ending, what in _ENDINGS.items():
+        output.add_argument(f"--{ending}", type=Path, metavar="PATH", help=f"write {what} here")
     output.add_argument(
         "--keep",
         type=Path,
