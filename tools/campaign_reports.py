@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from chat_history_conformance.campaign import report, result, summary
-from chat_history_conformance.campaign.result import Result
+from chat_history_conformance.campaign import report
+from chat_history_conformance.campaign.report import result, summary
+from chat_history_conformance.campaign.report.result import Result
 
 __all__ = ["PLANNED", "Planned", "build", "keep", "load", "page"]
 

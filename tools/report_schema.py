@@ -3,7 +3,7 @@
     python tools/report_schema.py
 
 Run it after changing a field or its description in `results/model.py`, `reports/document.py` or
-`campaign/result.py`.
+`campaign/report/result.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from chat_history_conformance import campaign, reports
-from chat_history_conformance.campaign import result
+from chat_history_conformance import reports
+from chat_history_conformance.campaign import report
+from chat_history_conformance.campaign.report import result
 from chat_history_conformance.reports import document
 
 
@@ -25,4 +26,4 @@ def write(package: ModuleType, name: str, text: str) -> None:
 
 if __name__ == "__main__":
     write(reports, "report-1.schema.json", document.generated_schema())
-    write(campaign, "campaign-1.schema.json", result.generated_schema())
+    write(report, "campaign-1.schema.json", result.generated_schema())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chat_history_conformance.campaign.checker import check
+from chat_history_conformance.campaign.checking.checker import check
 from chat_history_conformance.campaign.recording import (
     Exit,
     Fault,

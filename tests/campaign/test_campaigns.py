@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from chat_history_conformance.campaign import run
-from chat_history_conformance.campaign.checker import Verdict, check
+from chat_history_conformance.campaign.checking.checker import Verdict, check
 from chat_history_conformance.campaign.plan import Event, Traffic
 from chat_history_conformance.campaign.recording import Recording
 from chat_history_conformance.declaration.registry import load_again

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from chat_history_conformance.campaign.checker import KINDS, MEANINGS, check
+from chat_history_conformance.campaign.checking.checker import KINDS, MEANINGS, check
 from chat_history_conformance.campaign.recording import (
     NO_END,
     Exit,

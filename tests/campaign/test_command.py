@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chat_history_conformance.campaign import run, serving
-from chat_history_conformance.campaign.faults import FAULTS
+from chat_history_conformance.campaign import run
+from chat_history_conformance.campaign.server import serving
+from chat_history_conformance.campaign.server.faults import FAULTS
 from chat_history_conformance.cli.main import main
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_history_conformance.campaign import importing
+from chat_history_conformance.campaign.clients import importing
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.errors import DeclarationError
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from chat_history_conformance.campaign.checker import check
-from chat_history_conformance.campaign.conversation import Clears, Look
+from chat_history_conformance.campaign.checking.checker import check
+from chat_history_conformance.campaign.checking.conversation import Clears, Look
 from chat_history_conformance.campaign.recording import Recording
 from tests.campaign.executions import consumption, execution, explained, mutated
 
@@ -120,13 +120,14 @@ def _ignore_raised_clears(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _take_raised_adds_for_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "chat_history_conformance.campaign.conversation._claim", lambda add, index: "acknowledged"
+        "chat_history_conformance.campaign.checking.conversation._claim",
+        lambda add, index: "acknowledged",
     )
 
 
 def _take_every_read_for_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "chat_history_conformance.campaign.conversation._look",
+        "chat_history_conformance.campaign.checking.conversation._look",
         lambda read: Look(read, read.began, read.ended, read.messages),
     )
 
@@ -134,7 +135,7 @@ def _take_every_read_for_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 def _ignore_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each read take effect when it ends."""
     monkeypatch.setattr(
-        "chat_history_conformance.campaign.conversation._look",
+        "chat_history_conformance.campaign.checking.conversation._look",
         lambda read: Look(read, read.ended, read.ended, read.messages),
     )
 
@@ -159,11 +160,11 @@ def test_an_unsound_checker_blames_right_executions(
 @pytest.mark.parametrize(
     "skipped",
     [
-        "chat_history_conformance.campaign.checker.judge_ending",
-        "chat_history_conformance.campaign.checker.judge_order",
-        "chat_history_conformance.campaign.checker.judge_reads",
-        "chat_history_conformance.campaign.reads._report_stale",
-        "chat_history_conformance.campaign.reads._report_missing",
+        "chat_history_conformance.campaign.checking.checker.judge_ending",
+        "chat_history_conformance.campaign.checking.checker.judge_order",
+        "chat_history_conformance.campaign.checking.checker.judge_reads",
+        "chat_history_conformance.campaign.checking.reads._report_stale",
+        "chat_history_conformance.campaign.checking.reads._report_missing",
     ],
 )
 def test_a_checker_that_skips_a_rule_misses_wrong_executions(

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from chat_history_conformance.campaign.faults import FAULTS, Ability, possible
+from chat_history_conformance.campaign.clients.traffic import requests
 from chat_history_conformance.campaign.plan import Client, Traffic, draw_events, draw_processes
-from chat_history_conformance.campaign.traffic import requests
+from chat_history_conformance.campaign.server.faults import FAULTS, Ability, possible
 
 SINGLE = Ability()
 KAFKA_CLUSTER = Ability(3, ("leader", "coordinator", "controller"), partition=True)

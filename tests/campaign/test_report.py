@@ -12,8 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from chat_history_conformance.campaign import report, result, summary
-from chat_history_conformance.campaign.checker import KINDS, MEANINGS
+from chat_history_conformance.campaign import report
+from chat_history_conformance.campaign.checking.checker import KINDS, MEANINGS
 from chat_history_conformance.campaign.recording import (
     Exit,
     Fault,
@@ -22,8 +22,9 @@ from chat_history_conformance.campaign.recording import (
     Recording,
     Sample,
 )
-from chat_history_conformance.campaign.summing import sentence
-from chat_history_conformance.campaign.timeline import NARROW, timeline_chart
+from chat_history_conformance.campaign.report import result, summary
+from chat_history_conformance.campaign.report.summing import sentence
+from chat_history_conformance.campaign.report.timeline import NARROW, timeline_chart
 from tests.campaign.recordings import UNKNOWN, add, clear, consume, last, read, recorded
 
 META = Meta(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from chat_history_conformance.campaign.faults import FAULTS, Ability, possible
+from chat_history_conformance.campaign.server.faults import FAULTS, Ability, possible
 
 __all__ = ["Client", "Event", "Process", "Role", "Traffic", "draw_events", "draw_processes"]
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.campaign import recording as records
-from chat_history_conformance.campaign.faults import FAULTS, Ability
+from chat_history_conformance.campaign.clients.worker import Job
+from chat_history_conformance.campaign.clients.workers import Counts, WorkerFailed, Workers
 from chat_history_conformance.campaign.plan import (
     Event,
     Process,
@@ -25,10 +26,9 @@ from chat_history_conformance.campaign.plan import (
     draw_processes,
 )
 from chat_history_conformance.campaign.recording import Fault, Meta, Recording, Writer
-from chat_history_conformance.campaign.serving import Refused, serving
-from chat_history_conformance.campaign.stage import Stage
-from chat_history_conformance.campaign.worker import Job
-from chat_history_conformance.campaign.workers import Counts, WorkerFailed, Workers
+from chat_history_conformance.campaign.server.faults import FAULTS, Ability
+from chat_history_conformance.campaign.server.serving import Refused, serving
+from chat_history_conformance.campaign.server.stage import Stage
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.server import Server, Unsupported

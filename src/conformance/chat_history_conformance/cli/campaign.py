@@ -85,7 +85,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    from chat_history_conformance.campaign.faults import FAULTS
+    from chat_history_conformance.campaign.server.faults import FAULTS
 
     plan = parser.add_argument_group("the plan")
     length = plan.add_mutually_exclusive_group()
@@ -177,7 +177,8 @@ def _campaign(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> Outcome:
-    from chat_history_conformance.campaign import importing, run
+    from chat_history_conformance.campaign import run
+    from chat_history_conformance.campaign.clients import importing
     from chat_history_conformance.campaign.plan import Traffic
     from chat_history_conformance.declaration.errors import DeclarationError
 
@@ -205,7 +206,8 @@ def _run(options: argparse.Namespace) -> Outcome:
 
 def _finish(outcome: Outcome, places: Mapping[str, Path]) -> int:
     """Check a recording, print and write the report, and return the exit status."""
-    from chat_history_conformance.campaign import report, summary
+    from chat_history_conformance.campaign import report
+    from chat_history_conformance.campaign.report import summary
 
     try:
         result = report.judge(outcome.recording)
@@ -287,7 +289,7 @@ def _seconds(text: str) -> float:
 
 
 def _fault_names(text: str) -> tuple[str, ...]:
-    from chat_history_conformance.campaign.faults import FAULTS
+    from chat_history_conformance.campaign.server.faults import FAULTS
     from chat_history_conformance.declaration.errors import did_you_mean
 
     names = tuple(one.strip() for one in text.split(",") if one.strip())

@@ -35,7 +35,7 @@ def environment() -> Environment:
             {
                 "reports": FileSystemLoader(_SUITE / "reports" / "templates"),
                 "bench": FileSystemLoader(_SUITE / "bench" / "report" / "templates"),
-                "campaign": FileSystemLoader(_SUITE / "campaign" / "templates"),
+                "campaign": FileSystemLoader(_SUITE / "campaign" / "report" / "templates"),
             }
         ),
         autoescape=True,

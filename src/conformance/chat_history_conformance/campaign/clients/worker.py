@@ -1,6 +1,6 @@
 """The program of the client processes of a campaign. It ends when its stdin is closed.
 
-    python -m chat_history_conformance.campaign.worker probe|work|final JOB
+    python -m chat_history_conformance.campaign.clients.worker probe|work|final JOB
 
 JOB is a JSON file. `probe` opens a history and prints its abilities. `work` runs clients and
 records their calls. `final` reads the sessions after the campaign.
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from chat_history_conformance.campaign.clients import Clients, texts_of
+from chat_history_conformance.campaign.clients.calls import Clients, texts_of
 from chat_history_conformance.campaign.plan import Client
 from chat_history_conformance.campaign.recording import Final, Sample, Writer
 from chat_history_conformance.declaration.capabilities import READS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
-from chat_history_conformance.campaign.conversation import Conversation, Message
+from chat_history_conformance.campaign.checking.conversation import Conversation, Message
+from chat_history_conformance.campaign.checking.verdict import quoted
 from chat_history_conformance.campaign.recording import Operation
-from chat_history_conformance.campaign.verdict import quoted
 
 __all__ = ["judge_ending"]
 

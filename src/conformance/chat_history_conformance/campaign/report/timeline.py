@@ -18,8 +18,8 @@ from chat_history_conformance.bench.report.shapes import (
     vertical,
     width_of,
 )
-from chat_history_conformance.campaign.result import Curve, Lane, Result, Shown
-from chat_history_conformance.campaign.verdict import MEANINGS
+from chat_history_conformance.campaign.checking.verdict import MEANINGS
+from chat_history_conformance.campaign.report.result import Curve, Lane, Result, Shown
 from chat_history_conformance.reports.wording import visible
 
 __all__ = ["NARROW", "WIDE", "growth_charts", "timeline_chart"]

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, ClassVar, Literal
 
-from chat_history_conformance.campaign.verdict import DefectKind
+from chat_history_conformance.campaign.checking.verdict import DefectKind
 from chat_history_conformance.reports.document import schema_text
 from chat_history_conformance.results.validation import validator
 
@@ -265,7 +265,7 @@ def schema() -> dict[str, Any]:
 
 @cache
 def _published() -> str:
-    file = resources.files("chat_history_conformance.campaign") / "campaign-1.schema.json"
+    file = resources.files(__package__) / "campaign-1.schema.json"
     return file.read_text(encoding="utf-8")
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 
 from chat_history_conformance.bench.report.shapes import Chart
-from chat_history_conformance.campaign.result import Class, Latency, Result, Shown
-from chat_history_conformance.campaign.timeline import (
+from chat_history_conformance.campaign.report.result import Class, Latency, Result, Shown
+from chat_history_conformance.campaign.report.timeline import (
     NARROW,
     WIDE,
     growth_charts,
@@ -145,7 +145,7 @@ def _duration(seconds: float) -> str:
 
 
 def _own_style() -> str:
-    file = resources.files("chat_history_conformance.campaign") / "campaign.css"
+    file = resources.files(__package__) / "campaign.css"
     return file.read_text(encoding="utf-8")
 
 

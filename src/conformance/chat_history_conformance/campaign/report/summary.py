@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chat_history_conformance.campaign.result import Class, Result
-from chat_history_conformance.campaign.verdict import KINDS, MEANINGS
+from chat_history_conformance.campaign.checking.verdict import KINDS, MEANINGS
+from chat_history_conformance.campaign.report.result import Class, Result
 from chat_history_conformance.reports.wording import visible
 
 __all__ = ["markdown", "row", "table", "terminal"]

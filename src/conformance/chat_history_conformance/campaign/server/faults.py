@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from chat_history_conformance.campaign.stage import Stage
+from chat_history_conformance.campaign.server.stage import Stage
 from chat_history_conformance.servers.server import Member
 
 __all__ = ["FAULTS", "ROLES", "Ability", "Fault", "possible"]

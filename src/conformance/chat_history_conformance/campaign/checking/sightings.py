@@ -12,9 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from chat_history_conformance.campaign.conversation import Conversation, Look
+from chat_history_conformance.campaign.checking.conversation import Conversation, Look
+from chat_history_conformance.campaign.checking.verdict import quoted
 from chat_history_conformance.campaign.recording import Operation
-from chat_history_conformance.campaign.verdict import quoted
 
 __all__ = ["inspect_sightings"]
 

@@ -8,8 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
+from chat_history_conformance.campaign.checking.verdict import (
+    KINDS,
+    MEANINGS,
+    Defect,
+    Verdict,
+    quoted,
+)
 from chat_history_conformance.campaign.recording import Kind, Mode, Operation, Recording
-from chat_history_conformance.campaign.result import (
+from chat_history_conformance.campaign.report.result import (
     SCHEMA,
     Call,
     Campaign,
@@ -23,7 +30,6 @@ from chat_history_conformance.campaign.result import (
     Step,
     Timeline,
 )
-from chat_history_conformance.campaign.verdict import KINDS, MEANINGS, Defect, Verdict, quoted
 
 __all__ = ["result_of", "sentence"]
 

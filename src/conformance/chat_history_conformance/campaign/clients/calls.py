@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from chat_history_conformance.campaign.clients.traffic import Request, requests
 from chat_history_conformance.campaign.plan import Client
 from chat_history_conformance.campaign.recording import Begun, Operation, OperationError, Writer
-from chat_history_conformance.campaign.traffic import Request, requests
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.drivers.calls import Call, call_now, call_on_loop, invocation, weight
 from chat_history_conformance.drivers.errors import text_of

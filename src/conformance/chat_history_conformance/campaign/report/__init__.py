@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from chat_history_conformance import reports
-from chat_history_conformance.campaign import page, result, summary
-from chat_history_conformance.campaign.checker import check
+from chat_history_conformance.campaign.checking.checker import check
 from chat_history_conformance.campaign.recording import Recording
-from chat_history_conformance.campaign.result import Result
-from chat_history_conformance.campaign.summing import result_of
+from chat_history_conformance.campaign.report import page, result, summary
+from chat_history_conformance.campaign.report.result import Result
+from chat_history_conformance.campaign.report.summing import result_of
 
 __all__ = ["ENDINGS", "judge", "load", "write"]
 

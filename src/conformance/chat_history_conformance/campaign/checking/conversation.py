@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
 
+from chat_history_conformance.campaign.checking.verdict import Defect, DefectKind
 from chat_history_conformance.campaign.recording import Operation, Recording
-from chat_history_conformance.campaign.verdict import Defect, DefectKind
 
 __all__ = ["Clears", "Conversation", "Look", "Message", "conversations"]
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from chat_history_conformance.campaign.clients.worker import Job, write_job
 from chat_history_conformance.campaign.plan import Process
 from chat_history_conformance.campaign.recording import Exit, Writer
-from chat_history_conformance.campaign.worker import Job, write_job
 
 __all__ = ["Counts", "WorkerFailed", "Workers"]
 
@@ -199,7 +199,13 @@ class Workers:
         write_job(job, path)
         with (self._directory / f"{job.process}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "chat_history_conformance.campaign.worker", what, str(path)],
+                [
+                    sys.executable,
+                    "-m",
+                    "chat_history_conformance.campaign.clients.worker",
+                    what,
+                    str(path),
+                ],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=log,

@@ -12,11 +12,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from chat_history_conformance.campaign.conversation import Conversation, Message
-from chat_history_conformance.campaign.epochs import Epoch, Epochs
-from chat_history_conformance.campaign.reads import must_precede
+from chat_history_conformance.campaign.checking.conversation import Conversation, Message
+from chat_history_conformance.campaign.checking.epochs import Epoch, Epochs
+from chat_history_conformance.campaign.checking.reads import must_precede
+from chat_history_conformance.campaign.checking.verdict import quoted
 from chat_history_conformance.campaign.recording import NO_END, Operation
-from chat_history_conformance.campaign.verdict import quoted
 
 __all__ = ["judge_consuming"]
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from chat_history_conformance.campaign.conversation import Conversation, Look, Message
-from chat_history_conformance.campaign.epochs import Epoch, Epochs, latest_bounds
+from chat_history_conformance.campaign.checking.conversation import Conversation, Look, Message
+from chat_history_conformance.campaign.checking.epochs import Epoch, Epochs, latest_bounds
+from chat_history_conformance.campaign.checking.verdict import DefectKind, quoted
 from chat_history_conformance.campaign.recording import Operation
-from chat_history_conformance.campaign.verdict import DefectKind, quoted
 
 __all__ = ["judge_order", "judge_reads", "must_precede"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from chat_history_conformance.campaign.checking.verdict import Defect
 from chat_history_conformance.campaign.recording import NO_END, Exit, Operation, Recording, Sample
-from chat_history_conformance.campaign.verdict import Defect
 
 __all__ = ["GROWTHS", "TOLERANCE_SECONDS", "Growth", "judge_processes"]
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from chat_history_conformance.campaign.consuming import judge_consuming
-from chat_history_conformance.campaign.conversation import Conversation, conversations
-from chat_history_conformance.campaign.ending import judge_ending
-from chat_history_conformance.campaign.epochs import epochs_of
-from chat_history_conformance.campaign.processes import judge_processes
-from chat_history_conformance.campaign.reads import judge_order, judge_reads
-from chat_history_conformance.campaign.recording import Recording
-from chat_history_conformance.campaign.sightings import inspect_sightings
-from chat_history_conformance.campaign.verdict import (
+from chat_history_conformance.campaign.checking.consuming import judge_consuming
+from chat_history_conformance.campaign.checking.conversation import Conversation, conversations
+from chat_history_conformance.campaign.checking.ending import judge_ending
+from chat_history_conformance.campaign.checking.epochs import epochs_of
+from chat_history_conformance.campaign.checking.processes import judge_processes
+from chat_history_conformance.campaign.checking.reads import judge_order, judge_reads
+from chat_history_conformance.campaign.checking.sightings import inspect_sightings
+from chat_history_conformance.campaign.checking.verdict import (
     KINDS,
     MEANINGS,
     Defect,
@@ -24,6 +23,7 @@ from chat_history_conformance.campaign.verdict import (
     Figures,
     Verdict,
 )
+from chat_history_conformance.campaign.recording import Recording
 
 __all__ = ["KINDS", "MEANINGS", "Defect", "DefectKind", "Figures", "Verdict", "check"]
 

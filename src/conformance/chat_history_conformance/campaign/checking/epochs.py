@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from chat_history_conformance.campaign.conversation import Conversation, Look
+from chat_history_conformance.campaign.checking.conversation import Conversation, Look
 
 __all__ = ["Epoch", "Epochs", "epochs_of", "latest_bounds"]
 
