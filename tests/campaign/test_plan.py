@@ -105,6 +105,20 @@ def test_a_session_with_a_position_has_one_consumer_and_no_clears() -> None:
     assert not cleared & {session for sessions in consumed for session in sessions}
 
 
+def test_no_reader_moves_the_position_of_a_consumer() -> None:
+    operations = {mode: (*names, "messages_from_beginning") for mode, names in BOTH.items()}
+    clients = _clients(Traffic(operations=operations))  # type: ignore[arg-type]
+    consumed = {s for client in clients if client.role == "consumer" for s in client.sessions}
+    rewound = {
+        request.session
+        for client in clients
+        for request in itertools.islice(requests(client, client.name), 300)
+        if request.operation == "messages_from_beginning"
+    }
+    assert rewound
+    assert not rewound & consumed
+
+
 def test_clears_race_with_other_writers_in_one_session() -> None:
     clients = _clients(Traffic(operations=BOTH))  # type: ignore[arg-type]
     (mixed,) = {s for client in clients if client.role == "mixed_clearer" for s in client.sessions}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from chat_history_conformance.campaign.server.faults import FAULTS, Ability, possible
@@ -47,6 +47,8 @@ class Client:
         sessions: The sessions that it uses.
         operations: The reads that its histories have in its mode.
         seed: The seed of its choices.
+        consumed: The sessions among them in which a consumer reads on from the last consumed
+            message. A read from the beginning moves that position.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Client:
     sessions: tuple[str, ...]
     operations: tuple[str, ...]
     seed: int
+    consumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,19 +143,23 @@ def draw_processes(seed: int, traffic: Traffic) -> tuple[Process, ...]:
 
     writers = several("writer", traffic.writers)
     writers += [client("writer", traffic.writers + one, [mixed]) for one in range(2)]
-    readers = [client("reader", number, [*grown, mixed]) for number in range(traffic.readers)]
-    clearers = [client("clearer", one, [f"campaign-{seed}-clear-{one + 1}"]) for one in range(2)]
-    clearers += [client("mixed_clearer", one, [mixed]) for one in range(1)]
-    found = [Process("writers", tuple(writers))]
-    for first in range(0, len(readers), _READERS_OF_A_PROCESS):
-        name = "readers" if first == 0 else f"readers{first // _READERS_OF_A_PROCESS + 1}"
-        found.append(Process(name, tuple(readers[first : first + _READERS_OF_A_PROCESS])))
     # The stored position belongs to the session, so each session has one consumer only.
     consumers = [
         one
         for one in several("consumer", min(2, len(grown)))
         if "messages_from_last_consumed" in one.operations
     ]
+    consumed = tuple(session for one in consumers for session in one.sessions)
+    readers = [
+        replace(client("reader", number, [*grown, mixed]), consumed=consumed)
+        for number in range(traffic.readers)
+    ]
+    clearers = [client("clearer", one, [f"campaign-{seed}-clear-{one + 1}"]) for one in range(2)]
+    clearers += [client("mixed_clearer", one, [mixed]) for one in range(1)]
+    found = [Process("writers", tuple(writers))]
+    for first in range(0, len(readers), _READERS_OF_A_PROCESS):
+        name = "readers" if first == 0 else f"readers{first // _READERS_OF_A_PROCESS + 1}"
+        found.append(Process(name, tuple(readers[first : first + _READERS_OF_A_PROCESS])))
     if consumers:
         found.append(Process("consumers", tuple(consumers)))
     found.append(Process("clearers", tuple(clearers)))

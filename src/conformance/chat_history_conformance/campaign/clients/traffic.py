@@ -69,6 +69,8 @@ def _reader(client: Client, name: str, rng: random.Random) -> Iterator[Request]:
         session = rng.choice(client.sessions)
         reopen, pause = rng.random() < 0.1, rng.uniform(0.05, 0.4)
         kind = rng.choice(("whole", "last", "last", "first"))
+        if kind == "first" and session in client.consumed:
+            kind = "whole"
         if kind == "last" and "last_messages" in client.operations:
             count = rng.choice((1, 5, 30))
             yield Request("last", "last_messages", session, (count,), (), count, reopen, pause)

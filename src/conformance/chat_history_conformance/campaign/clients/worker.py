@@ -28,6 +28,7 @@ from chat_history_conformance.declaration.registry import load_again
 from chat_history_conformance.drivers.calls import Call, has_operation, invocation
 from chat_history_conformance.drivers.errors import text_of
 from chat_history_conformance.drivers.local import Local
+from chat_history_conformance.results.validation import validator
 
 __all__ = ["Job", "main", "write_job"]
 
@@ -71,20 +72,7 @@ def write_job(job: Job, path: Path) -> None:
 
 
 def _read_job(path: Path) -> Job:
-    found = json.loads(path.read_text(encoding="ascii"))
-    found["origin"] = Origin(**found["origin"])
-    found["path"], found["sessions"] = tuple(found["path"]), tuple(found["sessions"])
-    found["clients"] = tuple(
-        Client(
-            **{
-                **client,
-                "sessions": tuple(client["sessions"]),
-                "operations": tuple(client["operations"]),
-            }
-        )
-        for client in found["clients"]
-    )
-    return Job(**found)
+    return validator(Job)(json.loads(path.read_text(encoding="ascii")))
 
 
 def main() -> None:
