@@ -26,6 +26,7 @@ from chat_history_backends.kafka import (
     UnreachableError,
     clearing,
     cursor,
+    reading,
     topics,
 )
 from chat_history_backends.kafka.errors import (
@@ -36,6 +37,7 @@ from chat_history_backends.kafka.errors import (
 )
 from chat_history_backends.kafka.log_state import LogState
 from chat_history_backends.kafka.topics import TopicChanged
+from chat_history_backends.kafka.writing import Adding
 from chat_history_conformance.servers import launcher
 from chat_history_conformance.servers.server import Server
 
@@ -430,6 +432,59 @@ def test_a_read_that_waits_does_not_count_markers(opened: Open) -> None:
         return await waiting
 
     assert _contents(asyncio.run(wait_and_clear())) == ["7"]
+
+
+def test_a_marker_that_another_read_saw_meanwhile_clears_what_was_read(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker still has the records, as after a crash, and a whole read ends during this one."""
+    monkeypatch.setattr(clearing, "_delete", lambda call, ends: None)
+    history, consuming = opened(reads="replay"), opened()
+    history.add_messages(_numbered(4), 30.0)
+    history.clear()
+    history.add_messages(_numbered(3, 100), 30.0)
+    with history._call() as call:
+        topic = topics.find(call)
+        assert topic is not None
+        topic.log.cleared.clear()  # as in a process that has only just asked where to begin
+        begin = topics.bounds(call, topic)
+        assert len(history.messages) == 3
+        assert topic.log.cleared == {0: 5}
+        found = reading.read(call, topic, known_bounds=begin, limit=2)
+    assert [record.offset() for record in found.records][:2] == [5, 6]
+    assert found.reached[0] == 7
+    assert _contents(consuming.messages_from_beginning(2)) == _digits(2, 100)
+
+
+@pytest.mark.parametrize("fails", ["look-up", "topic-changed"])
+def test_a_clear_that_fails_after_its_marker_was_sent_does_not_say_that_nothing_was_done(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    history = opened(reads="replay", timeout_sec=2)
+    history.add_messages(_numbered(2), 30.0)
+
+    def unreachable(*_: Any) -> Any:
+        raise UnreachableError(KafkaError(KafkaError._TIMED_OUT), "could not look up the topic")
+
+    if fails == "look-up":  # directly after the marker was acknowledged: it is done
+        history.clear()
+        history.add_messages(_numbered(2, 10), 30.0)
+        monkeypatch.setattr(clearing, "count_partitions", unreachable)
+        history.clear()
+    else:  # while the acknowledgement is awaited
+        waited = Adding.wait
+
+        def wait(self: Adding) -> None:
+            waited(self)
+            monkeypatch.setattr(topics, "find", unreachable)
+            raise TopicChanged(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+
+        monkeypatch.setattr(Adding, "wait", wait)
+        with pytest.raises(UnreachableError, match="may be cleared") as caught:
+            history.clear()
+        assert caught.value.outcome_unknown
+    monkeypatch.undo()
+    assert history.messages == []
 
 
 def test_a_clear_that_was_not_acknowledged_is_an_error(broker: Server, opened: Open) -> None:

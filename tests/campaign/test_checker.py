@@ -31,6 +31,7 @@ from tests.campaign.recordings import (
 )
 
 KILL = Fault("kill", "1", 2.0, 4.0)
+CUT = Fault("cut off", "1", 2.0, 4.0, splits=True)
 
 
 def _samples(*values: int, field: str = "threads") -> tuple[Sample, ...]:
@@ -97,6 +98,16 @@ RIGHT = {
         final="a",
         lacks={"durable_clear": "the checkpoint comes later"},
         faults=(KILL,),
+    ),
+    "a stale read while a member is cut off": recorded(
+        add(1, 1.5, "a"),
+        add(2.5, 3, "b"),
+        clear(3.1, 3.2),
+        read(3.5, 3.6, "a"),
+        read(4.1, 4.2),
+        final="",
+        lacks={"fresh_reads": "it asks one member"},
+        faults=(CUT,),
     ),
     "consuming reads": recorded(
         add(1, 2, "a b c"), consume(3, 4, "a"), consume(5, 6, "b c"), consume(7, 8), final="a b c"
@@ -243,6 +254,34 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
                 "it",
             )
         ],
+    ),
+    (  # The history promises fresh reads.
+        recorded(
+            add(1, 1.5, "a"), add(2.1, 2.5, "b"), read(3, 3.5, "a"), faults=(CUT,), final="a b"
+        ),
+        [("wrong_read", "the read does not show 'b', acknowledged before it began")],
+    ),
+    (  # The message was stored before a member was cut off.
+        recorded(
+            add(1, 1.5, "a"),
+            add(1.6, 1.9, "b"),
+            read(3, 3.5, "a"),
+            faults=(CUT,),
+            lacks={"fresh_reads": ""},
+            final="a b",
+        ),
+        [("wrong_read", "the read does not show 'b', acknowledged before it began")],
+    ),
+    (  # The read began after the member was connected again.
+        recorded(
+            add(1, 1.5, "a"),
+            add(2.5, 3, "b"),
+            read(4.1, 4.5, "a"),
+            faults=(CUT,),
+            lacks={"fresh_reads": ""},
+            final="a b",
+        ),
+        [("wrong_read", "the read does not show 'b', acknowledged before it began")],
     ),
     (
         recorded(*A_B, read(5, 6, "a"), final="a b"),

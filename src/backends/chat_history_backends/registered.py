@@ -162,9 +162,13 @@ def _kafka_floor(session_id: str) -> KafkaFloor:
     return KafkaFloor(session_id)
 
 
+_STALE_LEADER = "a broker that is cut off from the others does not know that they replaced it"
+
+
 @history_backend(
     "kafka",
     server="kafka",
+    lacks={"fresh_reads": _STALE_LEADER},
     with_ttl=_kafka_with_ttl,
     corrupt=_corrupt_kafka,
     remove=_remove_from_kafka,
@@ -180,7 +184,10 @@ def kafka(session_id: str) -> KafkaChatMessageHistory:
 @history_backend(
     "kafka-consuming",
     server="kafka",
-    lacks={"whole_reads": "messages continues from the last consumed message, as documented"},
+    lacks={
+        "whole_reads": "messages continues from the last consumed message, as documented",
+        "fresh_reads": _STALE_LEADER,
+    },
     with_ttl=_kafka_consuming_with_ttl,
     corrupt=_corrupt_kafka,
     remove=_remove_from_kafka,

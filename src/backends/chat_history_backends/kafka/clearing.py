@@ -8,6 +8,7 @@ marker of a partition, whether they are deleted or not.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from .call import ADMIN_SECONDS, Call
+from .call import ADMIN_SECONDS, RETRY_SECONDS, Call
 from .errors import DeliveryError, KafkaHistoryError, UnreachableError, is_refusal
 from .records import CLEAR_HEADER
 from .rights import missing_right
@@ -28,6 +29,7 @@ __all__ = ["clear"]
 logger = logging.getLogger(__name__)
 
 _ACTION = "clear the messages"
+_MAYBE_CLEARED = "They may be cleared, or become cleared within the next seconds. Clear again"
 
 
 def clear(call: Call) -> None:
@@ -37,10 +39,18 @@ def clear(call: Call) -> None:
         UnreachableError: The brokers did not acknowledge a marker in time.
         KafkaHistoryError: The topic accepts no marker, or this user may not delete records.
     """
-    with_topic(call, _ACTION, partial(_clear, call), None)
+    sent: list[Adding] = []
+    try:
+        with_topic(call, _ACTION, partial(_clear, call, sent), None)
+    except KafkaHistoryError as error:
+        # This attempt or an earlier one may have sent a marker before something else failed.
+        if error.outcome_unknown or not any(marker.may_be_stored for marker in sent):
+            raise
+        kind = UnreachableError if isinstance(error, ConnectionError) else KafkaHistoryError
+        raise kind(error.error, f"{error}. {_MAYBE_CLEARED}", outcome_unknown=True) from error
 
 
-def _clear(call: Call, topic: Topic) -> None:
+def _clear(call: Call, sent: list[Adding], topic: Topic) -> None:
     # Other partitions than the first have messages only if langchain-community wrote them.
     others = bounds(call, topic) if topic.partitions > 1 else {}
     partitions = [0, *(p for p, (first, end) in sorted(others.items()) if p and first < end)]
@@ -50,18 +60,14 @@ def _clear(call: Call, topic: Topic) -> None:
         p: Adding(call, [None], partial(_still_there, topic), [(CLEAR_HEADER, b"1")], p)
         for p in partitions
     }
-    started = False
     try:
         for marker in markers.values():
+            sent.append(marker)
             marker.start()
-            started = True
         for marker in markers.values():
             marker.wait()
     except DeliveryError as error:
         raise _unmarked(call, error) from error
-    except KafkaHistoryError as error:
-        error.outcome_unknown |= started
-        raise
     for p, marker in markers.items():
         topic.log.saw_marker(p, marker.end - 1)
     _delete(call, {p: marker.end for p, marker in markers.items()})
@@ -94,11 +100,7 @@ def _still_there(topic: Topic, call: Call) -> Topic:
 
 
 def _unmarked(call: Call, error: DeliveryError) -> KafkaHistoryError:
-    outcome = (
-        "They may be cleared, or become cleared within the next seconds. Clear again"
-        if error.outcome_unknown
-        else "They are not cleared"
-    )
+    outcome = _MAYBE_CLEARED if error.outcome_unknown else "They are not cleared"
     kind = UnreachableError if isinstance(error, ConnectionError) else KafkaHistoryError
     return kind(
         error.error,
@@ -112,15 +114,19 @@ def _unmarked(call: Call, error: DeliveryError) -> KafkaHistoryError:
 def _delete(call: Call, ends: Mapping[int, int]) -> None:
     """Delete the records of a cleared session, which no reader of this package returns any more."""
     while ends:
-        failed = _request(call, ends)
+        try:
+            failed = _request(call, ends)
+        except KafkaHistoryError as failure:
+            failed = dict.fromkeys(ends, failure)
         for error in failed.values():
             if is_refusal(error.error):
                 raise _not_deleted(call, error.error) from error
             if call.is_late:
                 logger.warning("%s", _not_deleted(call, error.error))
                 return
-            call.pause_or_raise(error)
         ends = {p: ends[p] for p in failed}
+        if ends:
+            time.sleep(RETRY_SECONDS)
 
 
 def _request(call: Call, ends: Mapping[int, int]) -> dict[int, KafkaHistoryError]:

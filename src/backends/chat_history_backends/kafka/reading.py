@@ -125,7 +125,7 @@ class _Scan:
         found: The wanted records, for each partition that had something to read.
         stalled: The partitions whose next record cannot be read yet.
         hidden: Whether an open transaction hides records that are not finished.
-        skips: For full partitions, the offset at which to read on for markers.
+        skips: The offsets at which to read on: for markers in full partitions, or behind a marker.
     """
 
     def __init__(
@@ -173,6 +173,8 @@ class _Scan:
         return True
 
     def _take_record(self, p: int, offset: int, record: Message) -> None:
+        if offset < self.reached[p]:
+            return  # it was cleared, see `_fill_up`
         if record.value() is None and is_clear_marker(record):
             self._log.saw_marker(p, offset)
             self.found[p].clear()
@@ -190,12 +192,27 @@ class _Scan:
         """Note that only markers are of interest from `offset` on."""
         self._full.add(p)
         self._log.saw_records(p, self._unread_from[p], offset)
+        # Another read of this process may have seen a marker since this one asked where to begin.
+        cleared = self._log.cleared.get(p, 0)
+        if cleared > offset:
+            self._begin_again(p, cleared)
+            return
         unscanned = self._log.unscanned(p, offset)
         self._unread_from[p] = unscanned
         if unscanned >= self.ends[p]:
             del self.ends[p]
         elif unscanned > offset:
             self.skips[p] = unscanned
+
+    def _begin_again(self, p: int, cleared: int) -> None:
+        """Drop what was read, and go on behind the marker that cleared it."""
+        self.found[p].clear()
+        self._full.discard(p)
+        self._unread_from[p] = self.reached[p] = min(cleared, self.ends[p])
+        if cleared >= self.ends[p]:
+            del self.ends[p]
+        else:
+            self.skips[p] = cleared
 
     def _finish(self, p: int, end: int) -> None:
         self._log.saw_records(p, self._unread_from[p], end)

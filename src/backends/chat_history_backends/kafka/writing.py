@@ -68,7 +68,13 @@ class Adding:
         self._headers = headers
         self._outcomes: list[Failure | Delivery] = [Delivery.PENDING] * len(texts)
         self._one_by_one = False
+        self._sent = False
         self._sender = call.clients.sender
+
+    @property
+    def may_be_stored(self) -> bool:
+        """True if a message was sent, unless the brokers refused all of them for sure."""
+        return self._sent and not all(isinstance(o, Failure) and o.is_sure for o in self._outcomes)
 
     def start(self) -> None:
         """Send the batch.
@@ -93,6 +99,7 @@ class Adding:
             limit -= _OVERHEAD_BYTES
         self._sender = call.clients.sender_for(limit)
         self._positions = positions
+        self._sent = True
         self.receipt = self._sender.send(
             call.topic,
             [self._texts[i] for i in positions],

@@ -127,6 +127,8 @@ class Fault:
     began: float
     ended: float
     detail: str = ""
+    splits: bool = False
+    """Whether a member served clients meanwhile without knowing what the others stored."""
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,9 @@ class _Campaign:
             ended = self._now()
             members = ", ".join(stage.touched)
             self._writer.write(
-                Fault(fault.description, members, began, ended, "; ".join(stage.notes))
+                Fault(
+                    fault.description, members, began, ended, "; ".join(stage.notes), fault.splits
+                )
             )
             self._counts.update()
             named = f" (member {members})" if members and _ability(self._server).members > 1 else ""

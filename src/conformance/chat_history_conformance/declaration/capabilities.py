@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 AssumedCapability = Literal[
-    "shared", "durable", "durable_clear", "threads", "sync", "async", "whole_reads"
+    "shared", "durable", "durable_clear", "fresh_reads", "threads", "sync", "async", "whole_reads"
 ]
 """The names that `lacks=` takes."""
 
@@ -63,6 +63,10 @@ class Capabilities:
     @Assumed
     def durable_clear(self) -> bool:  # type: ignore[empty-body]
         """Keep a session cleared if the server crashes directly after a clear that returned."""
+
+    @Assumed
+    def fresh_reads(self) -> bool:  # type: ignore[empty-body]
+        """Read what is acknowledged, even while a server is cut off from its cluster."""
 
     @Assumed
     def threads(self) -> bool:  # type: ignore[empty-body]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
 
 from chat_history_conformance.campaign.checking.verdict import Defect, DefectKind
-from chat_history_conformance.campaign.recording import Operation, Recording
+from chat_history_conformance.campaign.recording import Fault, Operation, Recording
 
 __all__ = ["Clears", "Conversation", "Look", "Message", "conversations"]
 
@@ -171,16 +171,20 @@ def conversations(recording: Recording) -> list[Conversation]:
         found[operation.session].append(operation)
     end = max((operation.ended for operation in recording.operations), default=0.0)
     undone = "durable_clear" in recording.meta.lacks and bool(recording.faults)
+    splits = [fault for fault in recording.faults if fault.splits]
+    stale = splits if "fresh_reads" in recording.meta.lacks else []
     result = []
     for name in sorted({*found, *recording.final}):
-        conversation = _conversation(name, found[name], undone)
+        conversation = _conversation(name, found[name], undone, stale)
         if name in recording.final:
             conversation.final = _final(name, recording.final[name], end)
         result.append(conversation)
     return result
 
 
-def _conversation(name: str, operations: list[Operation], undone: bool) -> Conversation:
+def _conversation(
+    name: str, operations: list[Operation], undone: bool, stale: Sequence[Fault]
+) -> Conversation:
     one = Conversation(name)
     one.messages = _messages(operations)
     one.latest = {text: message.ended for text, message in one.messages.items()}
@@ -189,7 +193,7 @@ def _conversation(name: str, operations: list[Operation], undone: bool) -> Conve
     one.denied = Clears(op for op in clears if _denies(op))
     one.clears = Clears(op for op in clears if not _denies(op))
     reads = [op for op in operations if op.kind in ("read", "last") and not op.error]
-    one.looks = sorted(map(_look, reads), key=lambda look: look.ended)
+    one.looks = sorted((_look(op, stale) for op in reads), key=lambda look: look.ended)
     one.consumes = [op for op in operations if op.kind == "consume"]
     one.recorded_consumes = {_place(op): op for op in one.consumes}
     return one
@@ -230,8 +234,12 @@ def _claim(add: Operation, index: int) -> Claim:
     return "denied" if error.outcome_unknown is False else "unknown"
 
 
-def _look(read: Operation) -> Look:
-    look = Look(read, read.began, read.ended, read.messages)
+def _look(read: Operation, stale: Sequence[Fault]) -> Look:
+    # A read that may be stale has taken effect at any time since the fault began.
+    overlapping = [
+        one.began for one in stale if one.began <= read.ended and read.began <= one.ended
+    ]
+    look = Look(read, min([read.began, *overlapping]), read.ended, read.messages)
     if read.count is not None and len(read.messages) >= read.count:
         look.shape = "newest" if read.kind == "last" else "oldest"
     return look

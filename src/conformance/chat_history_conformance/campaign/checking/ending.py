@@ -33,7 +33,7 @@ def judge_ending(conversation: Conversation) -> None:
     for text, message in conversation.messages.items():
         if text not in missing or not (message.promised or text in seen):
             continue
-        there = max(message.began, seen[text].began if text in seen else -math.inf)
+        there = max(message.began, seen[text][0] if text in seen else -math.inf)
         # A clear removes the front of a batch, or all of it.
         after_kept = not kept.isdisjoint(message.add.messages[: message.index])
         if not after_kept and conversation.clears.between(there, high):
@@ -43,7 +43,7 @@ def judge_ending(conversation: Conversation) -> None:
         if clear:
             denied[clear].append(text)
         else:
-            _report(conversation, message, seen.get(text))
+            _report(conversation, message, seen[text][1] if text in seen else None)
     for clear, texts in denied.items():
         assert clear.error
         are = "is" if len(texts) == 1 else "are"
@@ -56,16 +56,17 @@ def judge_ending(conversation: Conversation) -> None:
     conversation.excuse(gone)
 
 
-def _last_seen(conversation: Conversation, missing: set[str]) -> dict[str, Operation]:
+def _last_seen(conversation: Conversation, missing: set[str]) -> dict[str, tuple[float, Operation]]:
+    """Return the last read that shows a message, and the earliest time at which it took effect."""
     assert conversation.final
     final = conversation.final.messages
-    seen: dict[str, Operation] = {}
+    seen: dict[str, tuple[float, Operation]] = {}
     calls = [(look.began, look.messages, look.operation) for look in conversation.looks]
     calls += [(call.began, call.messages, call) for call in conversation.consumes if not call.error]
-    for _, messages, operation in sorted(calls, key=lambda call: call[0], reverse=True):
+    for began, messages, operation in sorted(calls, key=lambda call: call[0], reverse=True):
         if messages != final[: len(messages)]:
             for text in missing.intersection(messages):
-                seen.setdefault(text, operation)
+                seen.setdefault(text, (began, operation))
     return seen
 
 

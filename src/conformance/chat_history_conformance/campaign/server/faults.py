@@ -47,6 +47,8 @@ class Fault:
         body: Does it. It takes the stage and one argument for each entry of `numbers`.
         fits: Whether a server can have it.
         numbers: The range that each number of the body is drawn from.
+        splits: Whether a member serves clients meanwhile, or directly afterwards, without knowing
+            what the others have stored.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Fault:
     body: Body
     fits: Callable[[Ability], bool]
     numbers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    splits: bool = False
 
 
 def _single(ability: Ability) -> bool:
@@ -192,6 +195,7 @@ def _of_role(role: str) -> tuple[Fault, ...]:
             _pause_holder(role),
             fits,
             {"pause_seconds": (11.0, 16.0)},
+            splits=True,
         ),
         Fault(
             f"shut-down-{role}",
@@ -270,6 +274,7 @@ _LIST = (
         _cut_off,
         lambda ability: ability.members > 1 and ability.partition and bool(ability.roles),
         {"apart_seconds": (8.0, 14.0)},
+        splits=True,
     ),
     Fault("reassign", "move a session to other members", _reassign, _cluster, {"pick": _PICK}),
     Fault(
