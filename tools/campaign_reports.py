@@ -72,7 +72,7 @@ def load() -> list[Result]:
 
 
 def keep(found: Result) -> None:
-    """Write one result to the kept ones, in the place of the same campaign, and write the page."""
+    """Add one result to the kept ones, or replace that of the same campaign, and write the page."""
     planned = next(one for one in PLANNED if one[:3] == _key(found))
     named = dataclasses.replace(found.campaign, command=planned.command)
     found = dataclasses.replace(found, campaign=named)

@@ -128,7 +128,7 @@ class Fault:
     ended: float
     detail: str = ""
     splits: bool = False
-    """Whether a member served clients meanwhile without knowing what the others stored."""
+    """True if a member served clients while it did not know what the others stored."""
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ class Fault:
         body: Does it. It takes the stage and one argument for each entry of `numbers`.
         fits: Whether a server can have it.
         numbers: The range that each number of the body is drawn from.
-        splits: Whether a member serves clients meanwhile, or directly afterwards, without knowing
-            what the others have stored.
+        splits: Whether a member serves clients during it, or directly afterwards, while it does not
+            know what the others have stored.
     """
 
     name: str
