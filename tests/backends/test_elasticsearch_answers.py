@@ -386,6 +386,84 @@ def test_a_call_ends_at_its_limit_however_many_requests_it_repeats(
     assert len(gateway.asked) > 12
 
 
+# A node that was cut off from the others serves old copies.
+
+
+@pytest.fixture
+def gateways(elasticsearch: Server) -> Iterator[list[Gateway]]:
+    """Two nodes, as the client sees them."""
+    with gateway_to(elasticsearch.address) as one, gateway_to(elasticsearch.address) as other:
+        yield [one, other]
+
+
+def _asked(gateways: list[Gateway]) -> list[list[str]]:
+    """Return the refreshes and searches at each of the nodes since the last time."""
+    found = []
+    for gateway in gateways:
+        found.append([path.rpartition("/")[2] for path in gateway.asked])
+        gateway.asked.clear()
+    return found
+
+
+def test_the_node_that_refreshed_the_index_searches_it(
+    gateways: list[Gateway], opened: Opened
+) -> None:
+    history = opened(es_url=[gateway.address for gateway in gateways])
+    history.add_messages([HumanMessage("1"), HumanMessage("2")])
+    assert len(history.messages) == 2
+    _asked(gateways)
+    nodes = set()
+    for _ in range(3):
+        for count in (None, 1):
+            assert history.messages if count is None else history.last_messages(count)
+            one, other = _asked(gateways)
+            assert sorted([one, other]) == [[], ["_refresh", "_search"]]
+            nodes.add(bool(one))
+    assert nodes == {True, False}, "the reads did not change between the nodes"
+    history.clear()
+    assert {("_search" in asked) <= ("_refresh" in asked) for asked in _asked(gateways)} == {True}
+    assert history.messages == []
+
+
+def test_the_async_class_searches_on_the_node_that_refreshed_the_index(
+    gateways: list[Gateway], index: str
+) -> None:
+    async def work() -> None:
+        config = {"node_class": AsyncPreviousMajorNode}
+        addresses = [gateway.address for gateway in gateways]
+        async with AsyncElasticsearchChatMessageHistory(
+            index, "s", es_url=addresses, config=config
+        ) as history:
+            await history.aadd_messages([HumanMessage("1")])
+            await history.aget_messages()
+            _asked(gateways)
+            for _ in range(4):
+                assert len(await history.aget_messages()) == 1
+                assert sorted(_asked(gateways)) == [[], ["_refresh", "_search"]]
+
+    asyncio.run(work())
+
+
+def test_another_node_refreshes_the_index_again_if_the_first_does_not_search(
+    gateways: list[Gateway], opened: Opened
+) -> None:
+    history = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=5)
+    history.add_messages([HumanMessage("1"), HumanMessage("2")])
+    error = {"type": "no_shard_available_action_exception", "reason": "none", "root_cause": []}
+    unable = Forged(503, json.dumps({"error": error, "status": 503}), product=True)
+    gateways[0].forge = lambda method, path: unable if path.endswith("_search") else None
+    _asked(gateways)
+    for _ in range(4):
+        assert _contents(history.messages) == ["1", "2"]
+        assert _asked(gateways)[1][-2:] == ["_refresh", "_search"]
+    history.clear()
+    assert history.messages == []
+    gateways[1].forge = gateways[0].forge
+    impatient = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=1)
+    with pytest.raises(UnavailableError):
+        list(impatient.messages)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_a_call_soon_stops_trying_nodes_that_never_answered_and_refuse(host: str) -> None:
     addresses = [f"http://{host}:1", f"http://{host}:2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 import uuid
@@ -29,6 +30,7 @@ from chat_history_backends.kafka import (
     reading,
     topics,
 )
+from chat_history_backends.kafka.clients import Clients
 from chat_history_backends.kafka.errors import (
     OpenTransactionError,
     SlowReadError,
@@ -188,7 +190,7 @@ def test_a_topic_that_one_broker_does_not_know_is_asked_of_the_controller(
 
 
 def test_an_end_before_a_known_one_is_an_error_once(opened: Open) -> None:
-    history = opened(reads="replay", timeout_sec=1)
+    history = opened(reads="replay", timeout_sec=3)
     history.add_messages(_numbered(2), 30.0)
     with history._call() as call:
         topic = topics.find(call)
@@ -586,6 +588,61 @@ def test_a_transaction_that_ends_in_time_only_delays_a_read(
     commit.start()
     assert _contents(history.messages) == _digits(2)
     commit.join()
+
+
+class _Forgetful:
+    """A consumer that leaves out records once, as librdkafka does if the leader changes."""
+
+    def __init__(self, consumer: Any, dropped: set[int]) -> None:
+        self._consumer = consumer
+        self._dropped = dropped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def poll(self, timeout: float) -> Any:
+        return next(iter(self._kept([self._consumer.poll(timeout)])), None)
+
+    def consume(self, count: int, timeout: float) -> list[Any]:
+        return self._kept(self._consumer.consume(count, timeout))
+
+    def _kept(self, records: list[Any]) -> list[Any]:
+        kept = []
+        for record in records:
+            offset = None if record is None or record.error() else record.offset()
+            if offset in self._dropped:
+                self._dropped.remove(offset)
+            elif record is not None:
+                kept.append(record)
+        return kept
+
+
+@pytest.mark.parametrize("dropped", [{0}, {1}, {2, 3}, {5}, {4, 5}, {0, 3, 5}, set(range(6))])
+def test_records_that_the_client_leaves_out_are_read_again(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, dropped: set[int]
+) -> None:
+    history, consuming = opened(reads="replay", timeout_sec=10), opened(timeout_sec=10)
+    history.add_messages(_numbered(6), 30.0)
+    lent = Clients.consumer
+    left: set[int] = set()
+
+    @contextlib.contextmanager
+    def consumer(self: Clients) -> Iterator[Any]:
+        with lent(self) as real:
+            yield _Forgetful(real, left)
+
+    monkeypatch.setattr(Clients, "consumer", consumer)
+    reads: list[tuple[Callable[[], list[BaseMessage]], list[str]]] = [
+        (lambda: history.messages, _digits(6)),
+        (lambda: history.last_messages(4), _digits(4, 2)),
+        (lambda: consuming.messages_from_last_consumed(1), ["0"]),
+        (lambda: consuming.messages_from_last_consumed(3), _digits(3, 1)),
+        (lambda: consuming.messages_from_last_consumed(), _digits(2, 4)),
+        (lambda: consuming.messages_from_beginning(4), _digits(4)),
+    ]
+    for read, expected in reads:
+        left.update(dropped)
+        assert _contents(read()) == expected
 
 
 # What a process knows about a log.

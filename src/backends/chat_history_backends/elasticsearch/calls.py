@@ -19,6 +19,7 @@ from .errors import (
     DeliveryError,
     ElasticsearchHistoryError,
     ForeignAnswerError,
+    NodeFailedError,
     RefusedError,
     UnavailableError,
     UnreachableError,
@@ -133,7 +134,8 @@ class Attempts:
         A node that does not answer must not use up the time in which another node could.
         """
         left = self.call.seconds_left
-        return left / 2 if self.patient and self.count < min(self.nodes, 4) - 1 else left
+        others = min(self.nodes, 4) - 1 - self.count
+        return left / 2 if others > 0 and (self.patient or self.request.node) else left
 
     def succeeded(self, answer: Any) -> None:
         """Note that a node answered, and the effect of the request."""
@@ -156,6 +158,8 @@ class Attempts:
             error = self.answered  # it says more, and the time is up now
         if not self.patient or not self._may_repeat(error):
             return error, None
+        if self.request.node is not None and self.nodes > 1:
+            return NodeFailedError(error), None
         pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self.count - 1), _LONGEST_PAUSE_SECONDS)
         pause *= random.uniform(0.5, 1.0)
         return error, pause if pause < self._seconds_left() else None

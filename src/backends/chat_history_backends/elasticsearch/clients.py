@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
+from elastic_transport import (
+    AiohttpHttpNode,
+    BaseNode,
+    HttpHeaders,
+    NodeConfig,
+    NodePool,
+    Urllib3HttpNode,
+)
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from .calls import Call, Contact
@@ -25,6 +33,7 @@ __all__ = [
     "is_patient",
     "limit_of",
     "nodes_of",
+    "on_node",
     "servers_of",
     "with_limit",
     "with_user_agent",
@@ -173,6 +182,46 @@ def nodes_of(client: Any) -> int:
 def is_patient(client: Any) -> bool:
     """Return whether the settings of a client permit to repeat a request."""
     return bool(client.transport.max_retries)
+
+
+class _OneNode:
+    """A pool of nodes that always returns the same one."""
+
+    def __init__(self, pool: NodePool, node: BaseNode) -> None:
+        self._node = node
+        self.all = pool.all
+        self.mark_dead = pool.mark_dead
+        self.mark_live = pool.mark_live
+
+    def get(self) -> BaseNode:
+        """Return the node."""
+        return self._node
+
+
+_ON_NODE: WeakKeyDictionary[Any, dict[NodeConfig, Any]] = WeakKeyDictionary()
+"""Clients, and the same clients for one node. It takes a third of a millisecond to create one."""
+
+
+def on_node(client: C, node: NodeConfig | None) -> C:
+    """Return a client with the same connections that sends requests to one node.
+
+    Args:
+        client: The client.
+        node: The node; None for any. One that the client no longer knows means any, too.
+    """
+    pool = client.transport.node_pool
+    found = next((one for one in pool.all() if one.config == node), None)
+    if node is None or found is None or len(pool.all()) == 1:
+        return client
+    known = _ON_NODE.setdefault(client, {})
+    if node not in known:
+        # The client has no setting for this: the pool of its transport chooses the node.
+        transport = copy.copy(client.transport)
+        transport.node_pool = _OneNode(pool, found)  # type: ignore[assignment]
+        known[node] = client.options()
+        known[node]._transport = transport
+    ours: C = known[node]
+    return ours
 
 
 def limit_of(client: Any) -> float:

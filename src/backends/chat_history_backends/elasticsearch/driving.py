@@ -15,7 +15,8 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, Transport
 
 from .answers import check_answer
 from .calls import Attempts, Call, Operation, no_connection, no_time
-from .clients import is_patient, nodes_of, with_limit
+from .clients import is_patient, nodes_of, on_node, with_limit
+from .errors import NodeFailedError
 from .requests import Pause, Request, Step, Work
 
 __all__ = ["drive", "drive_async"]
@@ -42,7 +43,7 @@ def drive(operation: Operation[T], client: Elasticsearch) -> T:
         else:
             try:
                 answer = _send(wanted, call, client)
-            except (ApiError, TransportError) as failure:
+            except (ApiError, TransportError, NodeFailedError) as failure:
                 error = failure
 
 
@@ -53,7 +54,8 @@ def _send(request: Request, call: Call, client: Elasticsearch) -> Any:
             with _connection(client, call):
                 if not call.seconds_left:
                     raise no_time(call)
-                answer = request.send(*with_limit(client, call, attempts.seconds()))
+                limited, seconds = with_limit(client, call, attempts.seconds())
+                answer = request.send(on_node(limited, request.node), seconds)
             check_answer(request, answer)
         except (ApiError, TransportError) as failure:
             error, pause = attempts.failed(failure)
@@ -84,7 +86,7 @@ async def drive_async(operation: Operation[T], client: AsyncElasticsearch) -> T:
         else:
             try:
                 answer = await _send_async(wanted, call, client)
-            except (ApiError, TransportError) as failure:
+            except (ApiError, TransportError, NodeFailedError) as failure:
                 error = failure
 
 
@@ -94,7 +96,8 @@ async def _send_async(request: Request, call: Call, client: AsyncElasticsearch) 
         try:
             if not call.seconds_left:
                 raise no_time(call)
-            answer = await request.send(*with_limit(client, call, attempts.seconds()))
+            limited, seconds = with_limit(client, call, attempts.seconds())
+            answer = await request.send(on_node(limited, request.node), seconds)
             check_answer(request, answer)
         except (ApiError, TransportError) as failure:
             error, pause = attempts.failed(failure)

@@ -15,6 +15,7 @@ __all__ = [
     "DeliveryError",
     "ElasticsearchHistoryError",
     "ForeignAnswerError",
+    "NodeFailedError",
     "OutdatedError",
     "RefusedError",
     "UnavailableDeliveryError",
@@ -109,6 +110,18 @@ class UnfitIndexError(ElasticsearchHistoryError, ValueError):
 
 class OutdatedError(ElasticsearchHistoryError):
     """The answer of the server does not fit the known properties of the index."""
+
+
+class NodeFailedError(Exception):
+    """The node that has refreshed an index did not answer a search. Refresh it with another node.
+
+    Attributes:
+        error: The failure of the search.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def error_of(body: object) -> Mapping[str, Any]:

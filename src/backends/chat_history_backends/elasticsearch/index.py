@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from elastic_transport import NodeConfig
 from elasticsearch import AuthorizationException, BadRequestError, NotFoundError
 
 from .errors import error_type, is_forbidden, is_missing_index
@@ -55,6 +56,7 @@ class IndexProperties:
         refreshable: Whether this client may refresh it; None if that was not tried yet.
         certain: Whether it exists for sure. False if this client may not look, and has not tried to
             create it.
+        node: The node that has refreshed it for this call; None if there was none.
     """
 
     page: int = _PAGE
@@ -65,6 +67,7 @@ class IndexProperties:
     certain: bool = True
     concrete: str = ""
     proven: bool = False
+    node: NodeConfig | None = None
 
 
 class ClientIdentity:
@@ -114,7 +117,7 @@ class Index:
 
     def note(self, known: IndexProperties, **changed: Any) -> IndexProperties:
         """Store the properties with some of them changed, and return them."""
-        self._known[self.name] = known = replace(known, **changed)
+        self._known[self.name] = known = replace(known, node=None, **changed)
         return known
 
     def find(self) -> Steps[IndexProperties | None]:
@@ -160,7 +163,7 @@ class Index:
         if known.refreshable is False:
             return known
         try:
-            yield Request("indices.refresh", {"index": self.name})
+            answer = yield Request("indices.refresh", {"index": self.name})
         except AuthorizationException as error:
             if not is_forbidden(error):
                 raise
@@ -170,7 +173,9 @@ class Index:
                 self.name,
             )
             return self.note(known, refreshable=False)
-        return known if known.refreshable else self.note(known, refreshable=True)
+        if not known.refreshable:
+            known = self.note(known, refreshable=True)
+        return replace(known, node=answer.meta.node)
 
     def _examine(self) -> Steps[IndexProperties | None]:
         try:

@@ -79,7 +79,8 @@ class Pages:
             if self.pit is not None:
                 target = {"pit": {"id": self.pit, "keep_alive": KEEP_ALIVE}}
             try:
-                answer = yield Request("search", {**self._search, **target, "size": size})
+                arguments = {**self._search, **target, "size": size}
+                answer = yield Request("search", arguments, node=self._known.node)
             except ApiError as error:
                 # A circuit breaker: the answer would be too large for the server.
                 if "circuit_breaking" not in str(error.body) or size == 1:

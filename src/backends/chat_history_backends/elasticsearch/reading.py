@@ -100,7 +100,9 @@ def _foreign(
 ) -> Steps[list[Hit]]:
     """Return the documents that are not routed by session, by time, as of one point in time."""
     opened = yield Request(
-        "open_point_in_time", {"index": session.index.name, "keep_alive": KEEP_ALIVE}
+        "open_point_in_time",
+        {"index": session.index.name, "keep_alive": KEEP_ALIVE},
+        node=known.node,
     )
     order = "asc" if last is None else "desc"
     hits: list[Hit] = []

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from elastic_transport import NodeConfig
+
 __all__ = ["Pause", "Request", "Step", "Steps", "Work"]
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class Request:
         operations: The operations of a bulk request: the action and the `_id` of each.
         counts: Whether a user can see what it writes.
         once: Whether a failure is reported at once, and not repeated.
+        node: The node to send it to; None for any.
     """
 
     api: str
@@ -41,6 +44,7 @@ class Request:
     operations: tuple[tuple[str, str], ...] = ()
     counts: bool = True
     once: bool = False
+    node: NodeConfig | None = None
 
     @property
     def writes(self) -> bool:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from elasticsearch import BadRequestError, NotFoundError
 
 from ..session_ids import ENCODED_PREFIX, encoded_id
-from .errors import OutdatedError, is_missing_index
+from .errors import NodeFailedError, OutdatedError, is_missing_index
 from .fitness import unfit
 from .index import Index, IndexProperties
 from .requests import Pause, Steps
@@ -39,6 +39,7 @@ Hit = Mapping[str, Any]
 """A document as a search returns it."""
 
 _ATTEMPTS = 5
+_NODE_PAUSE_SECONDS = 0.1
 _LONGEST_KEYWORD_BYTES = 32_766
 """The longest term that Lucene accepts."""
 
@@ -117,15 +118,21 @@ class Session:
 def on_current_index(index: Index, look: Callable[[IndexProperties], Steps[T]]) -> Steps[T | None]:
     """Refresh the index, then run `look` on it. Return None if the index does not exist.
 
-    After the refresh, searches see everything that was acknowledged before.
+    After the refresh, searches see everything that was acknowledged before. This holds only for
+    searches by the node that has refreshed the index, on all copies that it knows. Another node may
+    know other copies, for example if it was cut off from the cluster.
     """
-    for attempt in range(_ATTEMPTS):
+    attempt = 0
+    while True:
         known = yield from index.find()
         if known is None:
             return None
         try:
             known = yield from index.refresh(known)
             return (yield from look(known))
+        except NodeFailedError as failure:
+            if not (yield Pause(_NODE_PAUSE_SECONDS)):
+                raise failure.error from failure
         except (NotFoundError, BadRequestError, OutdatedError) as error:
             # The index was deleted, or created again in another form, since it was examined. A
             # node that has just started says so too, so only a new examination decides.
@@ -135,7 +142,7 @@ def on_current_index(index: Index, look: Callable[[IndexProperties], Steps[T]]) 
             last = attempt == _ATTEMPTS - 1 or (attempt and isinstance(error, BadRequestError))
             if last or not (yield Pause(0.1 * attempt)):
                 raise
-    return None
+            attempt += 1
 
 
 def expired() -> dict[str, Any]:
