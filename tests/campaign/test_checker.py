@@ -63,6 +63,14 @@ RIGHT = {
     "positions that are not confirmed and stored": recorded(
         add(1, 2, "a b", error=replace(UNKNOWN, unconfirmed=(1,))), final="a b"
     ),
+    "positions that are not confirmed, not stored, and cleared": recorded(
+        add(1, 2, "a b c", error=replace(UNKNOWN, unconfirmed=(0, 2))),
+        read(3, 4, "b"),
+        last(3, 4, "b", 2),
+        clear(5, 6),
+        read(7, 8),
+        final="",
+    ),
     "an empty list of positions says nothing": recorded(
         add(1, 2, "a b", error=replace(UNKNOWN, unconfirmed=())), final="a"
     ),

@@ -237,8 +237,11 @@ def _hidden(
         removed = message.began <= high
     else:
         removed = conversation.clears.between(message.began, high)
-    before = [] if removed else [name for name in batch[:index] if name not in shown]
-    return before, [name for name in batch[index + 1 :] if name not in shown]
+
+    def missing(names: Sequence[str]) -> list[str]:
+        return [one for one in names if one not in shown and conversation.messages[one].promised]
+
+    return [] if removed else missing(batch[:index]), missing(batch[index + 1 :])
 
 
 def _report_stale(conversation: Conversation, epoch: Epoch, look: Look, end: int) -> None:
