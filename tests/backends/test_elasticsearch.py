@@ -388,6 +388,26 @@ def test_a_read_that_misses_a_shard_raises(opened: Open, client: Elasticsearch, 
 # Writing.
 
 
+def test_an_index_that_waits_for_missing_copies_is_named(
+    opened: Open, client: Elasticsearch, index: str
+) -> None:
+    """One node cannot hold the replica, and the index waits for it."""
+    client.indices.create(
+        index=index,
+        settings={"number_of_replicas": 1, "write.wait_for_active_shards": "all"},
+        mappings={"properties": dict(MAPPING)},
+        wait_for_active_shards="0",
+    )
+    history = opened(timeout_sec=3)
+    with pytest.raises(UnavailableError, match="start the missing nodes, or lower") as caught:
+        history.add_messages([HumanMessage("1")])
+    assert "Not enough active copies" in str(caught.value)
+    assert history.messages == []
+    client.indices.put_settings(index=index, settings={"write.wait_for_active_shards": "1"})
+    history.add_messages([HumanMessage("1")])
+    assert _contents(history.messages) == ["1"]
+
+
 def test_an_add_repeated_after_a_lost_answer_stores_each_message_once(
     opened: Open, node: type[Recording]
 ) -> None:
