@@ -102,14 +102,12 @@ def move(call: Call, to: Offsets, messages: Sequence[BaseMessage]) -> None:
                 if error.code() in _OWNED
                 else call.refused("move the cursor", error)
             )
-        # A broker that gave an error has not committed. Neither has a client that knows none.
-        may_be_moved |= not is_from_broker(error) and error.code() != KafkaError._WAIT_COORD
-        if not may_be_moved:
-            call.retry_or_raise("move the cursor", error)
-        elif is_refusal(error) or call.is_late:
+        # Other errors prove nothing. A coordinator that is replaced may have stored the offsets
+        # before it says so, and the client may have sent them before it waits for a coordinator.
+        if is_refusal(error) or call.is_late:
             raise _unconfirmed(call, error, messages)
-        else:
-            time.sleep(_POLL_SECONDS[0])
+        may_be_moved = True
+        time.sleep(_POLL_SECONDS[0])
 
 
 def _commit(call: Call, places: list[TopicPartition]) -> KafkaError | None:

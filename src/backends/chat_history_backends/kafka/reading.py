@@ -125,8 +125,7 @@ class _Scan:
         found: The wanted records, for each partition that had something to read.
         stalled: The partitions whose next record cannot be read yet.
         hidden: Whether an open transaction hides records that are not finished.
-        skips: The offsets at which to read on: for markers in full partitions, behind a marker, or
-            for records that the client left out.
+        skips: The offsets at which to read on: for markers in full partitions, or behind a marker.
     """
 
     def __init__(
@@ -142,8 +141,6 @@ class _Scan:
         self._is_wanted = is_wanted
         self._full: set[int] = set()
         self._unread_from: dict[int, int] = {}
-        self._next: dict[int, int] = {}
-        self._after_gap: dict[int, int] = {}
         self.reached: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         self.stalled: set[int] = set()
@@ -154,7 +151,7 @@ class _Scan:
             self.reached[p] = start if first <= start <= end else first
             if self.reached[p] < end and limit != 0:
                 self.ends[p] = end
-                self._unread_from[p] = self._next[p] = self.reached[p]
+                self._unread_from[p] = self.reached[p]
         self.found: dict[int, list[Message]] = {p: [] for p in self.ends}
 
     def take(self, record: Message) -> bool:
@@ -168,8 +165,6 @@ class _Scan:
         if offset is None:
             return False
         self.stalled.discard(p)
-        if p in self.skips or not self._follows(p, offset):
-            return True
         end = self.ends[p]
         if offset < end:  # a record stored after the read began is left for the next read
             self._take_record(p, offset, record)
@@ -177,21 +172,9 @@ class _Scan:
             self._finish(p, end)
         return True
 
-    def _follows(self, p: int, offset: int) -> bool:
-        """Return whether no record can be missing before this one. Otherwise read again from there.
-
-        If the leader of a partition changes, librdkafka 2.16 may drop records that it has received
-        and not delivered, and goes on behind them. But the offsets of a log have gaps too. So read
-        once more from the gap, and believe it if the same offset comes again.
-        """
-        if offset > self._next[p] and self._after_gap.get(p) != offset:
-            self._after_gap[p] = offset
-            self.skips[p] = self._next[p]
-            return False
-        self._next[p] = offset + 1
-        return True
-
     def _take_record(self, p: int, offset: int, record: Message) -> None:
+        if offset < self.reached[p]:
+            return  # it was cleared, see `_fill_up`
         if record.value() is None and is_clear_marker(record):
             self._log.saw_marker(p, offset)
             self.found[p].clear()
@@ -219,7 +202,7 @@ class _Scan:
         if unscanned >= self.ends[p]:
             del self.ends[p]
         elif unscanned > offset:
-            self._skip_to(p, unscanned)
+            self.skips[p] = unscanned
 
     def _begin_again(self, p: int, cleared: int) -> None:
         """Drop what was read, and go on behind the marker that cleared it."""
@@ -229,10 +212,7 @@ class _Scan:
         if cleared >= self.ends[p]:
             del self.ends[p]
         else:
-            self._skip_to(p, cleared)
-
-    def _skip_to(self, p: int, offset: int) -> None:
-        self.skips[p] = self._next[p] = offset
+            self.skips[p] = cleared
 
     def _finish(self, p: int, end: int) -> None:
         self._log.saw_records(p, self._unread_from[p], end)
@@ -248,11 +228,7 @@ class _Scan:
     def _take_error(self, p: int, offset: int | None, error: KafkaError) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            if p in self.skips:
-                return
             if offset is not None and offset >= self.ends[p]:
-                if not self._follows(p, self.ends[p]):
-                    return
                 # The partition ends with a transaction marker or a record that was compacted away.
                 if p not in self._full:
                     self.reached[p] = self.ends[p]

@@ -258,7 +258,7 @@ def count_partitions(call: Call, client: Consumer | AdminClient) -> int | None:
         try:
             listed = client.list_topics(call.topic, timeout=call.poll_seconds)
         except KafkaException as failure:
-            client.poll(0)  # lets the client report its trouble
+            _let_report(client)
             call.retry_or_raise(_LOOK_UP, failure.args[0])
             continue
         topic = listed.topics[call.topic]
@@ -271,6 +271,15 @@ def count_partitions(call: Call, client: Consumer | AdminClient) -> int | None:
             forget(call)
             return None
         call.retry_or_raise(_LOOK_UP, topic.error)
+
+
+def _let_report(client: Consumer | AdminClient) -> None:
+    """Let a client report its trouble.
+
+    A consumer that reads does so when it is next asked for a record. Here, it would lose one.
+    """
+    if isinstance(client, AdminClient) or not client.assignment():
+        client.poll(0)
 
 
 def _is_missing(call: Call, client: Consumer | AdminClient, brokers: int) -> bool:
