@@ -105,7 +105,7 @@ def _create(admin: AdminClient, name: str, partitions: int = 1) -> None:
 @pytest.mark.parametrize("end", ["kill", "shut_down"])
 def test_no_read_of_a_dead_broker_returns(broker: Server, opened: Open, end: str) -> None:
     history, consuming = opened(reads="replay", timeout_sec=2), opened(timeout_sec=2)
-    history.add_messages(_numbered(5), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(5), 30.0)
     assert len(history.messages) == 5
     assert len(consuming.messages_from_last_consumed(2)) == 2
     getattr(broker, end)()
@@ -191,7 +191,7 @@ def test_a_topic_that_one_broker_does_not_know_is_asked_of_the_controller(
 
 def test_an_end_before_a_known_one_is_an_error_once(opened: Open) -> None:
     history = opened(reads="replay", timeout_sec=3)
-    history.add_messages(_numbered(2), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(2), 30.0)
     with history._call() as call:
         topic = topics.find(call)
         assert topic is not None
@@ -302,9 +302,9 @@ def test_a_read_whose_commit_gets_no_answer_carries_its_messages(
     broker: Server, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history = opened(timeout_sec=2)
-    history.add_messages(_numbered(5), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(5), 30.0)
     assert len(history.messages) == 5
-    history.add_messages(_numbered(5, 5), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(5, 5), 30.0)
     move = cursor.move
 
     def stalled(*arguments: Any) -> None:
@@ -330,7 +330,7 @@ def test_a_read_that_cannot_reach_the_brokers_has_consumed_nothing(
     broker: Server, opened: Open
 ) -> None:
     history = opened(timeout_sec=1)
-    history.add_messages(_numbered(3), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(3), 30.0)
     broker.pause()
     try:
         with pytest.raises(UnreachableError) as caught:
@@ -463,7 +463,7 @@ def test_a_clear_that_fails_after_its_marker_was_sent_does_not_say_that_nothing_
     opened: Open, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     history = opened(reads="replay", timeout_sec=2)
-    history.add_messages(_numbered(2), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(2), 30.0)
 
     def unreachable(*_: Any) -> Any:
         raise UnreachableError(KafkaError(KafkaError._TIMED_OUT), "could not look up the topic")
@@ -491,7 +491,7 @@ def test_a_clear_that_fails_after_its_marker_was_sent_does_not_say_that_nothing_
 
 def test_a_clear_that_was_not_acknowledged_is_an_error(broker: Server, opened: Open) -> None:
     history = opened(reads="replay", timeout_sec=1)
-    history.add_messages(_numbered(2), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(2), 30.0)
     broker.pause()
     try:
         started = time.monotonic()
@@ -653,7 +653,7 @@ def test_a_log_state_knows_only_connected_ranges() -> None:
 
 def test_a_topic_that_keeps_changing_is_an_error_in_the_end(opened: Open) -> None:
     history = opened(timeout_sec=1)
-    history.add_messages(_numbered(1), 30.0)
+    opened(timeout_sec=30).add_messages(_numbered(1), 30.0)
 
     def change(topic: Any) -> None:
         raise TopicChanged(KafkaError(KafkaError._AUTO_OFFSET_RESET, "gone"))
