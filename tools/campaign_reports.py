@@ -119,6 +119,9 @@ def page(results: Iterable[Result]) -> str:
         "are the commands:",
         "```\n" + "\n".join(one.campaign.command for one in results) + "\n```",
     ]
+    known = set(map(_key, results))
+    if missing := [one.command for one in PLANNED if one[:3] not in known]:
+        parts += ["These are planned and were not run yet:", "```\n" + "\n".join(missing) + "\n```"]
     return "\n\n".join(parts) + "\n"
 
 

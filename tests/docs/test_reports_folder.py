@@ -60,16 +60,15 @@ def test_the_matrix_is_made_from_the_results() -> None:
 
 
 def test_campaigns_of_our_backends_found_no_defect() -> None:
-    found = {one[:3]: one for one in campaign_reports.PLANNED if not one.declared_in}
-    results = {
-        (one.campaign.backend, one.campaign.nodes, one.campaign.seed): one
-        for one in campaign_reports.load()
-    }
-    assert set(found) <= set(results)
-    for key, planned in found.items():
-        assert results[key].campaign.events >= 30
-        assert results[key].campaign.command == planned.command
-        assert results[key].clean, key
+    planned = {one[:3]: one for one in campaign_reports.PLANNED}
+    results = campaign_reports.load()
+    assert results
+    for one in results:
+        campaign = one.campaign
+        wanted = planned[campaign.backend, campaign.nodes, campaign.seed]
+        assert campaign.events >= 30
+        assert campaign.command == wanted.command
+        assert one.clean or wanted.declared_in, wanted
 
 
 def test_the_page_of_campaigns_is_made_from_their_results() -> None:
