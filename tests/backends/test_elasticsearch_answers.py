@@ -458,6 +458,9 @@ def test_another_node_refreshes_the_index_again_if_the_first_does_not_search(
         assert _asked(gateways)[1][-2:] == ["_refresh", "_search"]
     history.clear()
     assert history.messages == []
+    other = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=5)
+    other.add_messages([HumanMessage("3")])  # it tries the index first, which searches it
+    assert _contents(other.messages) == ["3"]
     gateways[1].forge = gateways[0].forge
     impatient = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=1)
     with pytest.raises(UnavailableError):

@@ -158,8 +158,14 @@ class Index:
             known = yield from self.refresh(known)
         return known
 
-    def refresh(self, known: IndexProperties) -> Steps[IndexProperties]:
-        """Let searches see everything that was acknowledged, if this client has the privilege."""
+    def refresh(self, known: IndexProperties, *, searches: bool = False) -> Steps[IndexProperties]:
+        """Let searches see everything that was acknowledged, if this client has the privilege.
+
+        Args:
+            known: The properties of the index.
+            searches: Whether the result is for searches, which only the node that has refreshed the
+                index may carry out.
+        """
         if known.refreshable is False:
             return known
         try:
@@ -175,7 +181,7 @@ class Index:
             return self.note(known, refreshable=False)
         if not known.refreshable:
             known = self.note(known, refreshable=True)
-        return replace(known, node=answer.meta.node)
+        return replace(known, node=answer.meta.node) if searches else known
 
     def _examine(self) -> Steps[IndexProperties | None]:
         try:

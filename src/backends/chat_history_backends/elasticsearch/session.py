@@ -128,7 +128,7 @@ def on_current_index(index: Index, look: Callable[[IndexProperties], Steps[T]]) 
         if known is None:
             return None
         try:
-            known = yield from index.refresh(known)
+            known = yield from index.refresh(known, searches=True)
             return (yield from look(known))
         except NodeFailedError as failure:
             if not (yield Pause(_NODE_PAUSE_SECONDS)):
