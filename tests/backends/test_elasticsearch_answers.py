@@ -408,7 +408,7 @@ def _asked(gateways: list[Gateway]) -> list[list[str]]:
 def test_the_node_that_refreshed_the_index_searches_it(
     gateways: list[Gateway], opened: Opened
 ) -> None:
-    history = opened(es_url=[gateway.address for gateway in gateways])
+    history = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=10)
     history.add_messages([HumanMessage("1"), HumanMessage("2")])
     assert len(history.messages) == 2
     _asked(gateways)
@@ -447,7 +447,7 @@ def test_the_async_class_searches_on_the_node_that_refreshed_the_index(
 def test_another_node_refreshes_the_index_again_if_the_first_does_not_search(
     gateways: list[Gateway], opened: Opened
 ) -> None:
-    history = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=5)
+    history = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=10)
     history.add_messages([HumanMessage("1"), HumanMessage("2")])
     error = {"type": "no_shard_available_action_exception", "reason": "none", "root_cause": []}
     unable = Forged(503, json.dumps({"error": error, "status": 503}), product=True)
@@ -458,7 +458,7 @@ def test_another_node_refreshes_the_index_again_if_the_first_does_not_search(
         assert _asked(gateways)[1][-2:] == ["_refresh", "_search"]
     history.clear()
     assert history.messages == []
-    other = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=5)
+    other = opened(es_url=[gateway.address for gateway in gateways], timeout_sec=10)
     other.add_messages([HumanMessage("3")])  # it tries the index first, which searches it
     assert _contents(other.messages) == ["3"]
     gateways[1].forge = gateways[0].forge
