@@ -105,11 +105,7 @@ def page(results: Iterable[Result]) -> str:
         "means. Every number after `acknowledged` counts defects.",
         "## The reference histories",
         summary.table(ours).strip(),
-        "## Histories of langchain-community and langchain-elasticsearch",
-        "`upstream-one-partition` is `KafkaChatMessageHistory` with one partition. `upstream` is "
-        "`ElasticsearchChatMessageHistory`. The declarations are in `kafka/histories.py` and "
-        "`elasticsearch/histories.py` of this folder.",
-        summary.table(others).strip(),
+        *(_about_others(others) if others else ()),
         "## One campaign over time",
         f"`{shown.campaign.backend}` on {shown.campaign.nodes} nodes, seed {shown.campaign.seed}:",
         "![Faults, calls and errors over time](campaigns/timeline.svg)",
@@ -121,8 +117,21 @@ def page(results: Iterable[Result]) -> str:
     ]
     known = set(map(_key, results))
     if missing := [one.command for one in PLANNED if one[:3] not in known]:
-        parts += ["These are planned and were not run yet:", "```\n" + "\n".join(missing) + "\n```"]
+        parts += [
+            "These are planned and have no result without a defect yet:",
+            "```\n" + "\n".join(missing) + "\n```",
+        ]
     return "\n\n".join(parts) + "\n"
+
+
+def _about_others(others: Iterable[Result]) -> list[str]:
+    return [
+        "## Histories of langchain-community and langchain-elasticsearch",
+        "`upstream-one-partition` is `KafkaChatMessageHistory` with one partition. `upstream` is "
+        "`ElasticsearchChatMessageHistory`. The declarations are in `kafka/histories.py` and "
+        "`elasticsearch/histories.py` of this folder.",
+        summary.table(others).strip(),
+    ]
 
 
 _REFERENCES = {one.backend for one in _OURS}
