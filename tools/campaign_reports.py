@@ -118,7 +118,7 @@ def page(results: Iterable[Result]) -> str:
     known = set(map(_key, results))
     if missing := [one.command for one in PLANNED if one[:3] not in known]:
         parts += [
-            "These are planned and have no result without a defect yet:",
+            "These have no published result yet:",
             "```\n" + "\n".join(missing) + "\n```",
         ]
     return "\n\n".join(parts) + "\n"

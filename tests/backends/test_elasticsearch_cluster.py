@@ -47,8 +47,8 @@ def test_a_message_that_exists_already_counts_only_if_the_replica_has_it(
 ) -> None:
     """The primary has the message, the replica does not answer, and the request is repeated.
 
-    The server says to the second request that the message exists. That is no proof: if the primary
-    is lost now, the replica takes over without the message.
+    The server says to the second request that the message exists. That does not prove that it is
+    stored: if the primary is lost now, the replica takes over without the message.
     """
     addresses = [member.address for member in cluster.members]
     with _opened(addresses, session_id, 60) as history:
