@@ -9,6 +9,7 @@ import re
 import pytest
 
 from chat_history_conformance.reports import badge, html, wording
+from chat_history_conformance.reports.advice import advised
 from chat_history_conformance.results.model import (
     MODES,
 )
@@ -77,16 +78,30 @@ def test_failures_with_one_cause_appear_once_on_a_page_and_are_all_listed() -> N
     entry = source.partition('id="b2-failed-0"')[2].partition('<details class="entry')[0]
     shown = Page(f"<details{entry}").text.strip()
     assert shown.startswith("62 contracts: aadd_messages raises NotImplementedError")
-    listed = shown.partition("Every contract")[2]
-    for family, names in FAMILIES.items():
-        for name in names:
-            assert (f"{family}.{name}[async,mixed]" in listed) == (name != "dead_server")
+    listed = shown.partition("The same cause in other contracts")[2]
+    unlisted = {
+        f"{family}.{name}"
+        for family, names in FAMILIES.items()
+        for name in names
+        if f"{family}.{name}[async,mixed]" not in listed
+    }
+    assert unlisted == {"ordering.one_batch", "errors.dead_server"}
+    assert "ordering.one_batch[async]" in shown
+    assert listed.count("[async,mixed]") == 30
+
+
+def test_a_step_of_several_lines_keeps_them_on_a_page() -> None:
+    found = finding("lost", steps=("at the same time:\nlane 1: a.messages",))
+    source = html.render(run(backend("mine", [result("a.b", "failed", finding=found)])))
+    assert "at the same time:<br>lane 1: a.messages" in source
 
 
 def test_a_page_shows_the_rule_and_its_source_if_the_catalogue_is_given() -> None:
     rule = RULES["ordering.one_batch"]
     with_rules, without = (Page(html.render(SMALL, given)).text for given in (RULES, None))
-    for text in (rule.title, rule.rule, rule.source, rule.cause, rule.remedy):
+    advice = advised(SMALL.backends[0].contracts[0], RULES)
+    assert advice is not None
+    for text in (rule.title, rule.rule, rule.source, advice.cause, advice.remedy):
         assert plain(text) in plain(with_rules)
         assert plain(text) not in plain(without)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from chat_history_conformance.reports import markdown
+from chat_history_conformance.results.model import MODES
 from tests.reports.samples import (
     RULES,
     SMALL,
@@ -67,9 +68,10 @@ print('```')
 whatever the contents, the ids and the wall clock are. \
 (langchain\\_core/chat\\_history.py, BaseChatMessageHistory.add\\_messages)
 
-Usual cause: rows are sorted by a time stamp that two messages share
+Usual cause: an add returned before the message was stored, a later add replaced it, or a read \
+does not return everything
 
-What to do: sort by a number that the store hands out in order of arrival
+What to do: look into the store after the last add: the message is missing there or only in the read
 
 
 ### Not applicable
@@ -96,9 +98,39 @@ def test_wide_messages_are_placed_one_below_the_other() -> None:
     assert stacked in text
 
 
+def spelled(number: int) -> str:
+    """Return a word for a number, because numbers do not distinguish causes."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(number))
+
+
+def test_the_other_contracts_with_a_cause_have_one_line_each() -> None:
+    cause = "`add_messages` raises Gone"
+    results = [
+        result(
+            f"a.{name}", "failed", mode=mode, finding=finding("other", summary=cause, cause=cause)
+        )
+        for name in ("one", "two")
+        for mode in MODES
+    ]
+    text = markdown.render(run(backend("mine", results)))
+    assert "#### 8 contracts: `add_messages` raises Gone (other)\n\nSeen in `a.one[sync]`" in text
+    assert "The same cause in 1 more contract:\n\n- `a.two[sync,async,mixed,process]`: `add" in text
+    assert text.count("1. `open handle A") == 1
+
+
+def test_a_step_of_several_lines_keeps_them_in_markdown() -> None:
+    found = finding("lost", steps=("at the same time:\nlane 1: a.messages",))
+    text = markdown.render(run(backend("mine", [result("a.b", "failed", finding=found)])))
+    assert "1. `at the same time:`<br>`lane 1: a.messages`" in text
+
+
 def test_markdown_is_shortened_to_fit_a_comment_and_says_so() -> None:
     many = [
-        result(f"family.contract_{number}", "failed", finding=finding("lost", number))
+        result(
+            f"family.contract_{number}",
+            "failed",
+            finding=finding("other", summary=f"{spelled(number)} went wrong"),
+        )
         for number in range(2_000)
     ]
     report = run(backend("mine", many))

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.reports import wording
 from chat_history_conformance.reports.terminal import (
-    by_cause,
     deviations_block,
     failure,
+    shared_by,
     side_by_side,
     summary,
     verdict_line,
-    wrapped,
 )
 from chat_history_conformance.results.model import BackendReport, ContractResult, Finding, Outcome
 from chat_history_conformance.results.verdict import count, judge
 
+RULES = catalogue.rule_texts()
 CONTRACT = catalogue.load()["ordering.across_calls"]
 FINDING = Finding(
     kind="lost",
@@ -41,12 +44,16 @@ def result(outcome: Outcome, name: str = "across_calls", cause: str = "") -> Con
     )
 
 
+def failed(contract: str = CONTRACT.id, found: Finding = FINDING) -> ContractResult:
+    return replace(PASSED, id=contract, outcome="failed", reason=found.summary, finding=found)
+
+
 def report(results: Sequence[ContractResult], *notes: str) -> BackendReport:
     return BackendReport("mine", judge(results), {}, count(results), tuple(results), notes)
 
 
 def test_a_failure_shows_steps_rule_cause_and_script_in_this_order() -> None:
-    text = failure(CONTRACT, FINDING)
+    text = failure(CONTRACT, failed())
     parts = [
         "lost 1 of 2 messages",
         "   1. a = open('session-1')",
@@ -65,12 +72,67 @@ def test_a_failure_shows_steps_rule_cause_and_script_in_this_order() -> None:
     assert text.startswith("lost 1 of 2 messages\n")
 
 
-def test_a_failure_with_a_known_cause_is_short() -> None:
-    text = failure(CONTRACT, FINDING, same_as="mine::ordering.within_batch[sync]")
-    assert text == (
-        "lost 1 of 2 messages\n\n"
-        "  Same cause as mine::ordering.within_batch[sync], which shows the details."
+def test_a_short_failure_has_no_script_and_no_text_of_the_rule() -> None:
+    text = failure(CONTRACT, failed(), style="short")
+    assert "print('again')" not in text
+    assert "ordering.across_calls (must)" in text
+    assert CONTRACT.rule not in text
+
+
+def test_a_failure_shows_the_line_of_the_history_that_raised() -> None:
+    found = replace(FINDING, raised_at="mine.py:12, in add_messages")
+    assert "\n\nRaised at mine.py:12, in add_messages\n\n" in failure(CONTRACT, failed(found=found))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_failure_keeps_within_the_width_of_the_terminal(width: int) -> None:
+    step = "a.add_messages([Human 'm0', Human 'm1'])  ->  " + "refused " * 20
+    found = replace(FINDING, steps=(step,), expected=("x" * 300,), reproducer="")
+    lines = failure(CONTRACT, failed(found=found), width=width).splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_words_of_a_rule_are_never_broken() -> None:
+    text = failure(CONTRACT, failed(), width=60)
+    shown = text[text.index("Rule  ") : text.index("To reproduce")].split()
+    assert set(CONTRACT.rule.split()) <= set(shown)
+
+
+def test_a_step_of_several_lines_keeps_its_lines() -> None:
+    found = replace(FINDING, steps=("at the same time:\n  lane 1: a.messages",))
+    assert "1. at the same time:\n        lane 1: a.messages" in failure(
+        CONTRACT, failed(found=found)
     )
+
+
+def test_escape_sequences_do_not_reach_the_terminal() -> None:
+    evil = "\x1b[2J\x07\u202e"
+    found = replace(
+        FINDING,
+        summary=f"`messages` raises Evil{evil}",
+        steps=(evil,),
+        expected=(evil,),
+        notes=(evil,),
+        raised_at=evil,
+        reproducer=evil,
+    )
+    results = [
+        failed(found=found),
+        replace(failed("ordering.x", found), informs=True),
+        replace(PASSED, id="ordering.y", outcome="error", reason=evil),
+    ]
+    made = replace(report(results, evil), name=f"mine{evil}")
+    [group] = wording.grouped(results[:1])
+    for text in (
+        failure(CONTRACT, results[0]),
+        shared_by(group, 1, 1),
+        *summary(made, RULES),
+        verdict_line(made),
+        *deviations_block(made),
+    ):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "\u202e" not in text
 
 
 def test_lines_that_differ_are_marked_between_the_columns() -> None:
@@ -83,24 +145,57 @@ def test_lines_that_differ_are_marked_between_the_columns() -> None:
     assert list(side_by_side((), ()))[1].split() == ["nothing", "nothing"]
 
 
-def test_two_columns_are_never_wider_than_124_characters() -> None:
-    lines = list(side_by_side(("x" * 1_000,) * 3, ("y" * 1_000,) * 3))
-    assert max(map(len, lines)) <= 124
+@pytest.mark.parametrize("width", [40, 80, 124])
+def test_two_columns_are_never_wider_than_the_terminal(width: int) -> None:
+    lines = list(side_by_side(("x" * 1_000,) * 3, ("y" * 1_000,) * 3, width))
+    assert max(map(len, lines)) <= width
 
 
-def test_failures_with_one_cause_are_listed_once() -> None:
-    cause = "`aadd_messages` raises NotImplementedError"
-    results = [result("failed", f"rule{number}", cause) for number in range(31)]
-    lines = summary(report([*results, result("failed", "other")]))
-    assert lines[0] == f"  31 contracts: {cause}"
-    assert "ordering.rule0[sync] ordering.rule1[sync]" in " ".join(lines)
-    assert not any("ordering.other" in line for line in lines)
-    assert max(map(len, lines)) <= 120
+NOT_IMPLEMENTED = replace(
+    FINDING,
+    kind="other",
+    summary="`aadd_messages` raises NotImplementedError",
+    cause="`aadd_messages` raises NotImplementedError",
+)
 
 
-def test_the_most_frequent_cause_comes_first() -> None:
-    results = [result("failed", "a", "one"), *(result("failed", n, "other") for n in "bc")]
-    assert list(by_cause(results)) == ["other", "one"]
+def test_the_summary_ranks_causes_by_the_failures_that_they_explain() -> None:
+    results = [
+        failed("clear.empties"),
+        *(
+            replace(failed(contract.id, NOT_IMPLEMENTED), mode="async")
+            for contract in list(catalogue.load().values())[:31]
+        ),
+    ]
+    lines = summary(report(results), RULES)
+    assert lines[0] == (
+        "  2 causes explain all 32 failures; start with ordering.within_batch[async]: "
+        "`aadd_messages` raises\n  NotImplementedError"
+    )
+    assert lines[1] == "   1. 31 failures: `aadd_messages` raises NotImplementedError"
+    assert lines[2] == "      ordering.within_batch[async] and 30 more contracts"
+    assert 'lacks={"async": "REASON"}' in lines[3]
+    assert lines[4] == "   2. 1 failure: lost 1 of 2 messages"
+    assert lines[5] == "      clear.empties[sync]"
+    assert "--history-write-deviations" in lines[6]
+
+
+def test_a_shared_cause_gives_each_other_contract_one_line() -> None:
+    ids = list(catalogue.load())[:14]
+    results = [failed(contract, NOT_IMPLEMENTED) for contract in ids]
+    results += [replace(result, mode="async") for result in results]
+    [group] = wording.grouped(results)
+    lines = shared_by(group, 1, 3).splitlines()
+    assert lines[0] == "Cause 1 of 3: `aadd_messages` raises NotImplementedError (28 failures)"
+    assert lines[1] == "The same cause in 13 more contracts:"
+    assert lines[2] == f"  {ids[1]}[sync,async]"
+    assert lines[-1] == "  and 3 more, listed in the reports"
+    assert len(lines) == 2 + 10 + 1
+
+
+def test_a_cause_of_one_contract_lists_no_others() -> None:
+    [group] = wording.grouped([failed(), replace(failed(), mode="async")])
+    assert shared_by(group, 1, 1) == ""
 
 
 def test_the_summary_lists_deviations_errors_and_contracts_that_are_not_applicable() -> None:
@@ -114,7 +209,8 @@ def test_the_summary_lists_deviations_errors_and_contracts_that_are_not_applicab
                 replace(result("failed", "e"), informs=True),
             ],
             "durable is not supported, but worked",
-        )
+        ),
+        RULES,
     )
     assert lines == [
         "  deviation: ordering.a: the reason",
@@ -135,7 +231,7 @@ def test_capabilities_that_were_not_found_share_one_reason() -> None:
         ]
     finally:
         subject.stop()
-    lines = summary(report(results))
+    lines = summary(report(results), RULES)
     assert len(lines) == 2
     assert any(
         line.endswith("contracts: the history has no close, server, interference") for line in lines
@@ -162,10 +258,3 @@ def test_the_block_of_deviations_is_python_that_declares_each_failure_once() -> 
     declared = eval("dict(" + "\n".join(lines[1:]) + ")")["deviations"]
     assert list(declared) == ["ordering.a", "ordering.b"]
     assert all(reason.strip() for reason in declared.values())
-
-
-def test_wrapping_keeps_all_labels() -> None:
-    labels = [f"ordering.rule{number}[sync]" for number in range(40)]
-    lines = wrapped(labels)
-    assert " ".join(lines).split() == labels
-    assert max(map(len, lines)) <= 97

@@ -44,18 +44,22 @@ def test_the_same_finding_in_several_modes_of_a_contract_is_one_group() -> None:
     assert wording.labels(group.results) == ["a.b[sync,async,mixed,process]"]
 
 
-def test_findings_without_a_cause_stay_separate_even_if_their_summaries_are_equal() -> None:
-    results = [
-        result(contract, "failed", finding=finding("lost")) for contract in ("a.one", "a.two")
-    ]
-    groups = wording.sections(backend("mine", results))["failed"]
-    assert [group.results[0].id for group in groups] == ["a.one", "a.two"]
-
-
-def test_the_shortest_finding_represents_all_with_one_cause() -> None:
-    long = finding("other", cause="gone")
-    short = finding("other", cause="gone", steps=("A reads",))
+def test_the_contract_that_is_named_is_the_one_whose_finding_is_shown() -> None:
+    long = finding("other", cause="`add_messages` raises Gone")
+    short = finding("other", cause="`add_messages` raises Gone", steps=("A reads",))
     results = [result("a.one", "failed", finding=long), result("a.two", "failed", finding=short)]
     [group] = wording.sections(backend("mine", results))["failed"]
     assert group.finding is short
-    assert (group.title, group.shared) == ("gone", True)
+    assert group.example.id == "a.two"
+    assert (group.title, group.shared) == ("`add_messages` raises Gone", True)
+    assert [other.id for other in group.others] == ["a.one"]
+
+
+def test_the_reasons_of_deviations_with_one_cause_are_all_shown() -> None:
+    found = finding("other", cause="`add_messages` raises Gone")
+    results = [
+        result(contract, "deviation", finding=found, reason=f"declared for {contract}")
+        for contract in ("a.one", "a.two")
+    ]
+    [group] = wording.sections(backend("mine", results))["deviation"]
+    assert wording.other_reasons(group) == ["declared for a.one", "declared for a.two"]

@@ -27,6 +27,7 @@ __all__ = [
     "Family",
     "contract",
     "load",
+    "rule_text",
     "rule_texts",
 ]
 
@@ -174,7 +175,9 @@ def in_order(contracts: Mapping[str, Contract]) -> Mapping[str, Contract]:
 
 def rule_texts() -> Rules:
     """Return the texts that reports show next to findings, by contract id."""
-    return {
-        item.id: RuleText(item.title, item.rule, item.source, item.cause, item.remedy)
-        for item in load().values()
-    }
+    return {item.id: rule_text(item) for item in load().values()}
+
+
+def rule_text(item: Contract) -> RuleText:
+    """Return the texts of a contract that reports show next to findings."""
+    return RuleText(item.title, item.rule, item.source, item.cause, item.remedy, item.needs)

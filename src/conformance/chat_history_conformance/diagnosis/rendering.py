@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import inspect
 import keyword
 import math
 import re
@@ -29,7 +30,7 @@ from chat_history_conformance.diagnosis.code import Code, Need, Ref, fill, join,
 WIDTH = 100
 """Maximum width of a message in a listing, in characters; a longer text loses its middle."""
 
-__all__ = ["WIDTH", "clip", "listing", "show", "source", "type_label"]
+__all__ = ["WIDTH", "clip", "listing", "show", "show_odd", "source", "type_label"]
 
 _LONG_TEXT = 2_000
 _SHORT_NAMES: dict[type[BaseMessage], str] = {
@@ -49,6 +50,14 @@ def show(value: Any, width: int = WIDTH) -> str:
     if isinstance(value, list | tuple):
         return _show_row([show(item, width // 2) for item in _ends(value)], len(value), width)
     return clip(_repr(value), width)
+
+
+def show_odd(value: Any) -> str:
+    """Return a value that came back instead of messages. A coroutine has no text of its own."""
+    if inspect.iscoroutine(value):
+        value.close()  # otherwise Python warns that nobody awaited it
+        return "a coroutine"
+    return show(value)
 
 
 def type_label(message_type: str) -> str:

@@ -33,15 +33,23 @@ class RemoteError(Exception):
         text: Its message.
         server: Whether it means that the server cannot be reached.
         said: Its attributes among `SAYS`, which show the outcome of the call.
+        raised_at: The line of the history that raised; see `places.raised_at`.
     """
 
     def __init__(
-        self, type_name: str, text: str, server: bool, said: Mapping[str, Any] | None = None
+        self,
+        type_name: str,
+        text: str,
+        server: bool,
+        said: Mapping[str, Any] | None = None,
+        raised_at: str = "",
     ) -> None:
-        super().__init__(type_name, text, server, said)  # unpickling passes these arguments again
+        # Unpickling passes these arguments again.
+        super().__init__(type_name, text, server, said, raised_at)
         self.type_name = type_name
         self.text = text
         self.server = server
+        self.raised_at = raised_at
         for name, value in (said or {}).items():
             setattr(self, name, value)
 

@@ -9,7 +9,21 @@ import pickle
 import struct
 from typing import IO, Any
 
-__all__ = ["read_frame", "write_frame"]
+__all__ = ["Unsendable", "read_frame", "write_frame"]
+
+
+class Unsendable:
+    """The place of a value that cannot be sent.
+
+    Args:
+        text: The value as text, which is also the `repr` of this object.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def write_frame(stream: IO[bytes], value: Any) -> None:

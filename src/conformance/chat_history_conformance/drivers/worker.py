@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
-from typing import Any
+from typing import IO, Any
 
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.diagnosis.rendering import show_odd
 from chat_history_conformance.drivers.errors import (
     SAYS,
     Hung,
@@ -15,8 +17,9 @@ from chat_history_conformance.drivers.errors import (
     is_server_error,
     text_of,
 )
-from chat_history_conformance.drivers.frames import read_frame, write_frame
+from chat_history_conformance.drivers.frames import Unsendable, read_frame, write_frame
 from chat_history_conformance.drivers.local import Local
+from chat_history_conformance.drivers.places import raised_at
 
 __all__ = ["main"]
 
@@ -40,7 +43,7 @@ def main() -> None:
             else:
                 assert local is not None
                 answer = _serve(local, what, args)
-            write_frame(answers, ("ok", answer))
+            _write_answer(answers, answer)
         except Exception as error:  # the other process judges every failure of a history
             write_frame(answers, ("error", _portable(error, local)))
     if local is not None:
@@ -48,6 +51,14 @@ def main() -> None:
     # A history may leave threads that are not daemons. The run must not wait for them.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _write_answer(answers: IO[bytes], answer: Any) -> None:
+    """Write the answer to a request. A history may return a value that cannot be sent."""
+    try:
+        write_frame(answers, ("ok", answer))
+    except (TypeError, AttributeError, pickle.PicklingError):
+        write_frame(answers, ("ok", Unsendable(show_odd(answer))))
 
 
 def _start(name: str, origin: Origin, path: list[str], limit: float) -> Local:
@@ -76,7 +87,7 @@ def _portable(error: BaseException, local: Local | None) -> RemoteError | BaseEx
         return error
     server = local is not None and is_server_error(error, local.backend)
     said = {name: getattr(error, name) for name in SAYS if hasattr(error, name)}
-    return RemoteError(type(error).__name__, text_of(error), server, said)
+    return RemoteError(type(error).__name__, text_of(error), server, said, raised_at(error))
 
 
 if __name__ == "__main__":

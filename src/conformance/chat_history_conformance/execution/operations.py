@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage
 
 from chat_history_conformance.diagnosis.code import Code, Ref, fill, lazily, values_of
 from chat_history_conformance.diagnosis.compare import ConformanceFailure, type_name
-from chat_history_conformance.diagnosis.rendering import show
+from chat_history_conformance.diagnosis.rendering import show, show_odd
 from chat_history_conformance.diagnosis.script_claims import are_messages, is_sized
 from chat_history_conformance.diagnosis.script_helpers import refused, timed
 from chat_history_conformance.diagnosis.steps import Step
@@ -136,7 +136,7 @@ class Operations:
             is_sized,
             self.result,
             kind="other",
-            summary=f"`{phrase.invocation.name}` returned {show(value)} instead of a list of "
+            summary=f"`{phrase.invocation.name}` returned {show_odd(value)} instead of a list of "
             "messages",
         )
         # The caller owns the list and may change it before the steps are shown.

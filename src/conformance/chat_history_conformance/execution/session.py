@@ -12,7 +12,7 @@ from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
     type_name,
 )
-from chat_history_conformance.diagnosis.rendering import show, source
+from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_claims import is_sized
 from chat_history_conformance.diagnosis.script_helpers import enter_new_loop, leave_loop, refused
@@ -248,7 +248,7 @@ class Session(Story):
             for (handle, name, args), item in zip(lane, outcome, strict=False):
                 if item.error is None:
                     if is_read(name) and not is_sized(item.value):
-                        shown = show(item.value)
+                        shown = show_odd(item.value)
                         summary = f"`{name}` returned {shown} instead of a list of messages"
                         self.fail("other", summary)
                 elif not may_raise:

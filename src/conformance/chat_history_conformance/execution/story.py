@@ -34,27 +34,18 @@ from chat_history_conformance.diagnosis.steps import Step, listed
 from chat_history_conformance.drivers.calls import How
 from chat_history_conformance.drivers.errors import (
     Hung,
+    RemoteError,
     SecondProcessCrashed,
     SecondProcessLost,
     is_server_error,
 )
+from chat_history_conformance.drivers.places import raised_at
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import SLEEP
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
 
 __all__ = ["Story"]
-
-_MODE_OF = {
-    "messages": "sync",
-    "add_messages": "sync",
-    "add_message": "sync",
-    "clear": "sync",
-    "aget_messages": "async",
-    "aadd_messages": "async",
-    "aclear": "async",
-}
-"""The methods that a history without sync or async methods lacks."""
 
 
 class Story:
@@ -253,6 +244,7 @@ class Story:
         returned: Sequence[str] = (),
         cause: str = "",
         notes: Sequence[str] = (),
+        raised_at: str = "",
         error: BaseException | None = None,
     ) -> NoReturn:
         """Fail with a finding about the steps so far."""
@@ -267,6 +259,7 @@ class Story:
             ),
             cause=cause,
             notes=(*self.notes, *notes),
+            raised_at=raised_at,
         )
         raise ConformanceFailure(finding) from error
 
@@ -310,7 +303,8 @@ class Story:
         if is_server_error(error, self.subject.backend) and not self.disturbed:
             raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
         summary, cause = raised(operation, error)
-        self.fail("other", summary, cause=cause, notes=_advice(operation, error), error=error)
+        place = error.raised_at if isinstance(error, RemoteError) else raised_at(error)
+        self.fail("other", summary, cause=cause, raised_at=place, error=error)
 
     def explain_body(self, error: Exception) -> NoReturn:
         """Turn an exception of the contract's own code into a finding, if a history led to it.
@@ -329,14 +323,3 @@ class Story:
             summary=summary,
             returned=returned_lines(items),
         )
-
-
-def _advice(operation: str, error: BaseException) -> list[str]:
-    """Return a note on methods that a history does not implement."""
-    lacking = _MODE_OF.get(operation)
-    if lacking is None or type_name(error) != "NotImplementedError":
-        return []
-    return [
-        f"if the history does not support its {lacking} methods, declare that: "
-        f'@history_backend(NAME, lacks={{"{lacking}": "REASON"}}). Then no contract calls them.'
-    ]

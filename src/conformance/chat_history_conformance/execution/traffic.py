@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, join, values_of
 from chat_history_conformance.diagnosis.compare import type_name
-from chat_history_conformance.diagnosis.rendering import show, source
+from chat_history_conformance.diagnosis.rendering import show_odd, source
 from chat_history_conformance.diagnosis.script_claims import is_sized
 from chat_history_conformance.diagnosis.script_helpers import (
     add_at_last,
@@ -276,7 +276,8 @@ def _final(
         is_sized,
         Ref(variable, value),
         kind="other",
-        summary=f"`{phrase.invocation.name}` returned {show(value)} instead of a list of messages",
+        summary=f"`{phrase.invocation.name}` returned {show_odd(value)} instead of a list of "
+        "messages",
     )
     s.steps[-1] = s.steps[-1].with_result(f"{len(value)} messages")
     return Ref(variable, value)

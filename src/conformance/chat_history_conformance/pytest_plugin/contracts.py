@@ -30,7 +30,7 @@ from chat_history_conformance.pytest_plugin.options import (
     setting,
 )
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
-from chat_history_conformance.reports import check_path, terminal, write_report
+from chat_history_conformance.reports import check_path, terminal, wording, write_report
 from chat_history_conformance.results.model import (
     LEVELS,
     BackendReport,
@@ -73,7 +73,7 @@ class ContractRun(HistoryRun):
         self.since = self._since()
         self.seed = _seed(config)
         self.reports = self._report_paths()
-        self.first_with_cause: dict[tuple[str, str], str] = {}
+        self._failed: dict[tuple[str, str], pytest.TestReport] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
         self.verdict_required = False
@@ -169,13 +169,17 @@ class ContractRun(HistoryRun):
             name = data.pop("backend")
             result = ContractResult.from_json(data)
             self.results[name][result.label] = result
+            self._failed[name, result.label] = report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
-        """Compute the verdicts and write the reports."""
+        """Compute the verdicts and write the reports; print the verdicts after everything else."""
         if not is_worker(self.config) and not self.config.option.collectonly:
             self._finish(session)
-        return (yield)
+        yield
+        terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminalreporter is not None:
+            self._print_verdicts(terminalreporter)
 
     def _finish(self, session: pytest.Session) -> None:
         for backend in self.backends.values():
@@ -232,22 +236,25 @@ class ContractRun(HistoryRun):
             backends=tuple(self.backend_reports),
         )
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the verdicts, after everything else."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, None, None]:
+        """Show each cause once among the failures, and rank the causes below pytest's own lists."""
+        width = terminalreporter._tw.fullwidth
+        for report in self.backend_reports:
+            self._show_each_cause_once(report, width)
+        yield
         if not self.backend_reports:
             return
         terminalreporter.section("chat history conformance")
+        rules = catalogue.rule_texts()
         for report in self.backend_reports:
-            good = report.verdict in ("conformant", "conformant_with_deviations")
-            colour = {"green": good, "red": report.verdict == "not_conformant"}
-            colour["yellow"] = report.verdict == "incomplete"
-            for line in terminal.summary(report):
+            lines = terminal.summary(report, rules, width)
+            if lines and len(self.backend_reports) > 1:
+                terminalreporter.write_line(f"{wording.visible(report.name)}:")
+            for line in lines:
                 terminalreporter.write_line(line)
-            terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
-        if self.verdict_required:
-            terminalreporter.write_line(
-                "--history-require-verdict: the run fails because a verdict is INCOMPLETE", red=True
-            )
         if setting(self.config, "write-deviations"):
             for report in self.backend_reports:
                 terminalreporter.write_line("")
@@ -255,6 +262,37 @@ class ContractRun(HistoryRun):
                     terminalreporter.write_line(line)
         for path in self.reports:
             terminalreporter.write_line(f"report: {path}")
+
+    def _show_each_cause_once(self, report: BackendReport, width: int) -> None:
+        """Give the simplest failure of each cause its text, and hide the other failures.
+
+        pytest leaves out failures that the debugger has shown, so the others are marked like that.
+        Its list of failed tests still names them.
+        """
+        style: terminal.Style = "short" if self.config.option.tbstyle == "short" else "long"
+        groups = wording.grouped(terminal.counted_failures(report))
+        for number, group in enumerate(groups, 1):
+            for result in group.results:
+                shown = self._failed[report.name, result.label]
+                if result is not group.example or number > terminal.MOST:
+                    vars(shown)["_pdbshown"] = True
+                    continue
+                contract = self.contracts[result.id]
+                text = terminal.failure(contract, result, style=style, width=width)
+                shared = terminal.shared_by(group, number, len(groups), width)
+                location = _location(contract, wording.visible(text.partition("\n")[0]))
+                shown.longrepr = FailureText("\n\n".join(filter(None, [text, shared])), location)
+
+    def _print_verdicts(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for report in self.backend_reports:
+            good = report.verdict in ("conformant", "conformant_with_deviations")
+            colour = {"green": good, "red": report.verdict == "not_conformant"}
+            colour["yellow"] = report.verdict == "incomplete"
+            terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
+        if self.verdict_required:
+            terminalreporter.write_line(
+                "--history-require-verdict: the run fails because a verdict is INCOMPLETE", red=True
+            )
 
 
 class ContractItem(pytest.Item):
@@ -292,17 +330,18 @@ class ContractItem(pytest.Item):
         """Run the contract, and pass, skip, xfail or raise by its outcome."""
         self.result = None
         result = self.result = self.run.run_item(self)
+        reason = wording.visible(result.reason or "", keep="\n")
         match result.outcome:
             case "not_applicable":
-                pytest.skip(f"not applicable: {result.reason}")
+                pytest.skip(f"not applicable: {reason}")
             case "deviation":
-                pytest.xfail(f"deviation: {result.reason}")
+                pytest.xfail(f"deviation: {reason}")
             case "error":
-                raise NotJudged(result.reason)
+                raise NotJudged(reason)
             case "unexpected_pass" if not result.informs:
-                raise UnexpectedPass(result.reason)
+                raise UnexpectedPass(reason)
             case "failed" if result.informs:
-                pytest.xfail(f"not counted: {result.reason}")
+                pytest.xfail(f"not counted: {reason}")
             case "failed" if result.finding is not None:
                 raise ConformanceFailure(result.finding)
 
@@ -320,17 +359,18 @@ class ContractItem(pytest.Item):
             return FailureText(str(error), self._location(str(error)))
         if not isinstance(error, ConformanceFailure):
             return super().repr_failure(excinfo, style)
-        finding, same_as = error.finding, None
-        if finding.cause:
-            key = (self.backend.name, finding.cause)
-            first = self.run.first_with_cause.setdefault(key, self.nodeid)
-            same_as = first if first != self.nodeid else None
-        text = terminal.failure(self.contract, finding, same_as=same_as)
-        return FailureText(text, self._location(finding.summary))
+        result = self.result
+        assert result is not None
+        text = terminal.failure(self.contract, result)
+        return FailureText(text, self._location(error.finding.summary))
 
     def _location(self, message: str) -> ReprFileLocation:
-        path, line, _ = self.reportinfo()
-        return ReprFileLocation(str(path), line + 1, message)
+        return _location(self.contract, wording.visible(message))
+
+
+def _location(contract: Contract, message: str) -> ReprFileLocation:
+    code = contract.body.__code__
+    return ReprFileLocation(code.co_filename, code.co_firstlineno, message)
 
 
 class FailureText(TerminalRepr):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from chat_history_conformance.reports import wording
+from chat_history_conformance.reports.advice import advised, capability_hint
 from chat_history_conformance.reports.wording import BRIEF, QUIET, STATUSES, Group, Status
 from chat_history_conformance.results.model import (
     BackendReport,
+    ContractResult,
     Finding,
     Mode,
     Rules,
     RuleText,
 )
 
-__all__ = ["Entry", "Line", "Pair", "Part", "Section", "anchors_of", "parts"]
+__all__ = ["Entry", "Line", "Other", "Pair", "Part", "Section", "anchors_of", "parts"]
 
 _OPEN: frozenset[Status] = frozenset({"failed", "unexpected_pass"})
 _MANY = 8
@@ -45,6 +47,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Other:
+    """Another contract with the same cause, with its modes and its own summary."""
+
+    label: str
+    summary: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """One finding or one reason, with all results that share it.
 
@@ -64,7 +74,10 @@ class Entry:
         steps: The steps.
         pairs: The expected lines next to the returned lines.
         notes: The notes.
-        rule: The text of the rule, if it is known and the finding is about one contract.
+        rule: The text of the rule of the contract that the finding is from, if it is known.
+        hint: How to declare that the history lacks what is needed, or an empty text.
+        others: The other contracts with the same cause.
+        raised_at: The line of the history that raised, or an empty text.
         script: The script that shows the finding, or an empty text.
     """
 
@@ -84,6 +97,9 @@ class Entry:
     pairs: Sequence[Pair] = ()
     notes: Sequence[str] = ()
     rule: RuleText | None = None
+    hint: str = ""
+    others: Sequence[Other] = ()
+    raised_at: str = ""
     script: str = ""
 
 
@@ -154,7 +170,7 @@ def _part(index: int, backend: BackendReport, rules: Rules) -> Part:
 def _entry(anchor: str, status: Status, group: Group, rules: Rules, many: bool) -> Entry:
     finding, results = group.finding, group.results
     count = wording.contracts(len(results))
-    several = group.shared or len({result.id for result in results}) > 1
+    several = len({result.id for result in results}) > 1
     title = group.title
     left_out = max(len(results) - _FEW_LABELS, 0) if several else 0
     entry = Entry(
@@ -168,7 +184,8 @@ def _entry(anchor: str, status: Status, group: Group, rules: Rules, many: bool) 
         more=f"and {left_out} more" if left_out else "",
         labels=wording.labels(results),
         reasons=wording.other_reasons(group),
-        rule=None if group.shared else _rule(results[0].id, rules),
+        rule=_rule(group.example, rules),
+        hint=capability_hint(results, rules),
     )
     return _with_finding(entry, finding, group) if finding is not None else entry
 
@@ -176,7 +193,13 @@ def _entry(anchor: str, status: Status, group: Group, rules: Rules, many: bool) 
 def _with_finding(entry: Entry, finding: Finding, group: Group) -> Entry:
     return replace(
         entry,
-        seen_in=wording.labels(group.results[:1]) if group.shared else (),
+        seen_in=[group.example.label] if group.shared else (),
+        others=[
+            Other(group.labels_of(result), result.finding.summary)
+            for result in (group.others if group.shared else ())
+            if result.finding is not None
+        ],
+        raised_at=finding.raised_at,
         summary=finding.summary,
         steps=finding.steps,
         pairs=[_pair(row) for row in wording.aligned(finding.expected, finding.returned)],
@@ -214,9 +237,9 @@ def _marked(line: str, start: int, end: int) -> Line:
     return Line(line[:start], line[start:stop], line[stop:])
 
 
-def _rule(contract: str, rules: Mapping[str, RuleText]) -> RuleText | None:
+def _rule(example: ContractResult, rules: Rules) -> RuleText | None:
     """Return the text of a rule without the line breaks of its source file."""
-    rule = rules.get(contract)
+    rule = advised(example, rules)
     if rule is None:
         return None
     return replace(

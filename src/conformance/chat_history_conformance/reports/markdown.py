@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from chat_history_conformance.reports import wording
+from chat_history_conformance.reports.advice import advised, capability_hint
 from chat_history_conformance.reports.wording import BRIEF, Group, Status
 from chat_history_conformance.results.model import (
     BackendReport,
@@ -122,12 +123,17 @@ def _reason(group: Group) -> str:
 
 
 def _entry(group: Group, rules: Rules) -> str:
-    parts = [f"#### {_title(group)}", _labels(group.results)]
+    parts = [f"#### {_title(group)}"]
+    if not group.shared:
+        parts.append(_labels(group.results))
     parts += [f"Reason: {_text(why)}" for why in wording.other_reasons(group)]
     if group.finding is not None:
         parts += _finding(group.finding, group)
-    if not group.shared:
-        parts += _rule(group.results[0].id, rules)
+        parts += _rule(group.example, rules)
+    if group.shared:
+        parts.append(_others(group))
+    if hint := capability_hint(group.results, rules):
+        parts.append(_text(hint))
     return "\n\n".join(parts) + "\n\n"
 
 
@@ -135,7 +141,7 @@ def _title(group: Group) -> str:
     kind = group.finding.kind.replace("_", " ") if group.finding else ""
     # Most summaries begin with the kind: lost 1 of 3 messages.
     kind = f" ({kind})" if kind and kind not in group.title else ""
-    if group.shared or len({result.id for result in group.results}) > 1:
+    if len({result.id for result in group.results}) > 1:
         return f"{wording.contracts(len(group.results))}: {_text(group.title)}{kind}"
     return f"{_text(group.title)}{kind}"
 
@@ -147,11 +153,9 @@ def _one_line(group: Group) -> str:
 
 def _finding(finding: Finding, group: Group) -> Iterator[str]:
     if group.shared:
-        yield f"Seen in {_labels(group.results[:1])}: {_text(finding.summary)}"
+        yield f"Seen in {_labels([group.example])}: {_text(finding.summary)}"
     if finding.steps:
-        yield "\n".join(
-            f"{number}. {_code(_line(step))}" for number, step in enumerate(finding.steps, 1)
-        )
+        yield "\n".join(f"{number}. {_step(step)}" for number, step in enumerate(finding.steps, 1))
     if finding.expected or finding.returned:
         yield _side_by_side(finding)
     if finding.notes:
@@ -163,8 +167,18 @@ def _finding(finding: Finding, group: Group) -> Iterator[str]:
         yield "</details>"
 
 
-def _rule(contract: str, rules: Rules) -> Iterator[str]:
-    text = rules.get(contract)
+def _others(group: Group) -> str:
+    """Return one line for each other contract with the same cause."""
+    lines = [
+        f"- {_code(group.labels_of(result))}: {_text(result.finding.summary)}"
+        for result in group.others
+        if result.finding is not None
+    ]
+    return "\n".join([f"The same cause in {wording.contracts(len(lines), 'more ')}:", "", *lines])
+
+
+def _rule(example: ContractResult, rules: Rules) -> Iterator[str]:
+    text = advised(example, rules)
     if text is None:
         return
     source = f" ({_text(text.source)})" if text.source else ""
@@ -198,6 +212,11 @@ def _side_by_side(finding: Finding) -> str:
             stacked.append(f"  {expected}")
         stacked += [f"- {expected}"] * (mark in "-≠") + [f"+ {returned}"] * (mark in "+≠")
     return _block("\n".join(stacked), "diff")
+
+
+def _step(text: str) -> str:
+    """Return a step as code. A step of several lines, such as concurrent calls, keeps them."""
+    return "<br>".join(_code(_line(line)) for line in text.split("\n"))
 
 
 def _line(text: str) -> str:

@@ -6,88 +6,184 @@ The functions take values and return lines; the plugin prints them.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from typing import Literal
 
-from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.contracts.catalogue import Contract, rule_text
 from chat_history_conformance.declaration.capabilities import catalogue
 from chat_history_conformance.diagnosis.rendering import clip
-from chat_history_conformance.results.model import BackendReport, ContractResult, Finding
+from chat_history_conformance.reports.advice import advised, capability_hint
+from chat_history_conformance.reports.wording import Group, contracts, grouped, visible
+from chat_history_conformance.results.causes import causes, ranking
+from chat_history_conformance.results.model import BackendReport, ContractResult, Rules
 from chat_history_conformance.results.verdict import headline
 
 __all__ = [
-    "COLUMN",
+    "MOST",
     "NOT_FOUND",
-    "by_cause",
+    "WIDTH",
+    "Style",
+    "counted_failures",
     "deviations_block",
     "failure",
+    "shared_by",
     "side_by_side",
     "summary",
     "verdict_line",
-    "wrapped",
 ]
 
 NOT_FOUND = ("has no ", "has none ", "declares no ")
 """The beginnings of a reason that names a capability which the history does not have."""
 
-COLUMN = 58
-"""The width of the expected and of the returned column, in characters."""
+WIDTH = 100
+"""The width of a terminal that is not known, in characters."""
+
+MOST = 10
+"""The number of causes that the terminal shows in full, and of contracts that it lists for each."""
+
+Style = Literal["long", "short"]
+"""A failure with or without its script."""
 
 
-def failure(contract: Contract, finding: Finding, *, same_as: str | None = None) -> str:
+def failure(
+    contract: Contract,
+    result: ContractResult,
+    *,
+    style: Style = "long",
+    width: int = WIDTH,
+) -> str:
     """Return the text of a failure: the summary, the steps, the rule, what to do, and a script.
 
     Args:
         contract: The contract that failed.
-        finding: The finding.
-        same_as: The label of an earlier failure with the same cause. The text refers to it then,
-            instead of repeating the details.
+        result: The result, which has a finding.
+        style: `short` leaves out the rule and the script.
+        width: The width of the terminal in characters. Scripts keep their lines.
     """
-    if same_as is not None:
-        return f"{finding.summary}\n\n  Same cause as {same_as}, which shows the details."
-    parts = [finding.summary]
+    finding = result.finding
+    assert finding is not None
+    parts = [visible(finding.summary)]
+    if finding.raised_at:
+        parts.append(f"Raised at {visible(finding.raised_at)}")
     if finding.steps:
-        numbered = (f"{number:>4}. {line}" for number, line in enumerate(finding.steps, 1))
+        numbered = (
+            _hanging(f"{number:>4}. ", line, width) for number, line in enumerate(finding.steps, 1)
+        )
         parts.append("\n".join(["Steps", *numbered]))
     if finding.expected or finding.returned:
-        parts.append("\n".join(side_by_side(finding.expected, finding.returned)))
+        parts.append("\n".join(side_by_side(finding.expected, finding.returned, width)))
     if finding.notes:
-        parts.append("\n".join(f"Note: {note}" for note in finding.notes))
+        parts.append("\n".join("Note: " + visible(note, keep="\n") for note in finding.notes))
+    rules = {contract.id: rule_text(contract)}
+    rule = advised(result, rules)
+    assert rule is not None
+    advice = [
+        _hanging("Usual cause: ", rule.cause, width),
+        _hanging("What to do:  ", rule.remedy, width),
+    ]
+    if style == "short":
+        return "\n\n".join([*parts, f"Rule  {contract.id} ({contract.level})", "\n".join(advice)])
+    head = f"Rule  {contract.id} ({contract.level}): "
     parts.append(
         "\n".join(
             [
-                f"Rule  {contract.id} ({contract.level}): {contract.rule}",
-                f"      from {contract.source}",
-                f"Usual cause: {contract.cause}",
-                f"What to do:  {contract.remedy}",
+                _hanging("Rule  ", f"{head.removeprefix('Rule  ')}{contract.rule}", width),
+                _hanging("      ", f"from {contract.source}", width),
+                *advice,
             ]
         )
     )
     if finding.reproducer:
-        code = "\n".join(f"    {line}".rstrip() for line in finding.reproducer.splitlines())
+        script = visible(finding.reproducer, keep="\n\t")
+        code = "\n".join(f"    {line}".rstrip() for line in script.splitlines())
         parts.append(f"To reproduce this failure without this suite, run this script:\n\n{code}")
     return "\n\n".join(parts)
 
 
-def side_by_side(expected: Sequence[str], returned: Sequence[str]) -> Iterable[str]:
+def _hanging(head: str, text: str, width: int) -> str:
+    """Return `text` after `head`, in lines that break between words and are indented below it."""
+    indent = " " * len(head)
+    first, *others = visible(text, keep="\n").split("\n")
+    lines = [(head, first), *((indent, line) for line in others)]
+    return "\n".join(
+        textwrap.fill(
+            line,
+            max(width, len(head) + 20),
+            initial_indent=start,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for start, line in lines
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    """Return `text` on one printable line, without its end if it is longer than `width`."""
+    shown = visible(text)
+    return shown if len(shown) <= width else f"{shown[: width - 1]}…"
+
+
+def side_by_side(
+    expected: Sequence[str], returned: Sequence[str], width: int = WIDTH
+) -> Iterable[str]:
     """Yield two lists of lines next to each other, with a mark between lines that differ."""
-    yield f"  {'Expected':<{COLUMN}}   Returned"
+    column = max((width - 6) // 2, 16)
+    yield f"  {'Expected':<{column}}   Returned"
     if not expected and not returned:
-        yield f"  {'nothing':<{COLUMN}}   nothing"
+        yield f"  {'nothing':<{column}}   nothing"
     for one, other in zip_longest(expected, returned):
         mark = " " if one == other else "<" if other is None else ">" if one is None else "|"
-        left, right = clip(one or "", COLUMN), clip(other or "", COLUMN)
-        yield f"  {left:<{COLUMN}} {mark} {right}".rstrip()
+        left, right = clip(one or "", column), clip(other or "", column)
+        yield f"  {left:<{column}} {mark} {right}".rstrip()
 
 
-def summary(report: BackendReport) -> list[str]:
+def shared_by(group: Group, number: int, total: int, width: int = WIDTH) -> str:
+    """Return the lines about a cause that several contracts share, or an empty text.
+
+    Args:
+        group: The failures with the cause.
+        number: The number of the cause in the ranking.
+        total: The number of causes.
+        width: The width of the terminal in characters.
+    """
+    if not group.shared:
+        return ""
+    others, finding = group.others, group.example.finding
+    assert finding is not None
+    lines = [
+        _hanging(
+            f"Cause {number} of {total}: ",
+            f"{group.title} ({len(group.results)} failures)",
+            width,
+        ),
+        f"The same cause in {contracts(len(others), 'more ')}:",
+    ]
+    for result in others[:MOST]:
+        assert result.finding is not None
+        label, text = group.labels_of(result), result.finding.summary
+        same = text in (group.title, finding.summary)
+        lines.append(_cut(f"  {label}" if same else f"  {label}: {text}", width))
+    if len(others) > MOST:
+        lines.append(f"  and {len(others) - MOST} more, listed in the reports")
+    return "\n".join(lines)
+
+
+def counted_failures(report: BackendReport) -> list[ContractResult]:
+    """Return the failures of a backend that count and have a finding."""
+    return [r for r in report.contracts if r.outcome == "failed" and r.finding and not r.informs]
+
+
+def summary(report: BackendReport, rules: Rules, width: int = WIDTH) -> list[str]:
     """Return the lines about one backend that follow the failures.
 
-    They list causes that several contracts share, deviations, failures that do not count, errors,
-    the reasons of contracts that are not applicable, and notes.
+    They rank the causes of failures and list deviations, failures that do not count, errors, the
+    reasons of contracts that are not applicable, and notes.
     """
-    return [
-        *_shared_causes(report.contracts),
+    lines = [
+        *_causes(counted_failures(report), rules, width),
         *(
             f"  deviation: {identifier}: {reason}"
             for identifier, reason in _reasons(report.contracts, "deviation").items()
@@ -109,31 +205,32 @@ def summary(report: BackendReport) -> list[str]:
         ),
         *(f"  note: {note}" for note in report.notes),
     ]
+    return [visible(line, keep="\n") for line in lines]
 
 
-def _shared_causes(contracts: Iterable[ContractResult]) -> Iterable[str]:
-    failed = [r for r in contracts if r.outcome == "failed" and r.finding and not r.informs]
-    for cause, results in by_cause(failed).items():
-        if len(results) > 1:
-            yield f"  {len(results)} contracts: {cause}"
-            yield from wrapped([result.label for result in results])
+def _causes(failed: Sequence[ContractResult], rules: Rules, width: int) -> Iterable[str]:
+    """Yield the ranking of causes, and a line for each."""
+    if not failed:
+        return
+    yield _hanging("  ", ranking(causes(failed)), width)
+    groups = grouped(failed)
+    for number, group in enumerate(groups, 1):
+        if number > 2 * MOST:
+            yield f"  and {len(groups) - number + 1} more causes, listed in the reports"
+            break
+        where = group.labels_of(group.example)
+        share = "1 failure" if len(group.results) == 1 else f"{len(group.results)} failures"
+        yield _hanging(f"  {number:>2}. ", f"{share}: {group.title}", width)
+        others = f" and {contracts(len(group.others), 'more ')}" if group.shared else ""
+        yield _cut(f"      {where}{others}", width)
+        if hint := capability_hint(group.results, rules):
+            yield _hanging("      ", hint, width)
+    yield "  Failures that you accept: --history-write-deviations prints them as deviations=."
 
 
 def verdict_line(report: BackendReport) -> str:
     """Return the verdict on one backend: `kafka: CONFORMANT: 78 of 80 contracts exercised`."""
-    return f"{report.name}: {headline(report)}"
-
-
-def by_cause(results: Iterable[ContractResult]) -> Mapping[str, list[ContractResult]]:
-    """Group the results that have a finding by its cause, the most frequent cause first.
-
-    A finding without a cause forms its own group.
-    """
-    groups: dict[str, list[ContractResult]] = {}
-    for result in results:
-        if result.finding is not None:
-            groups.setdefault(result.finding.cause or result.label, []).append(result)
-    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+    return visible(f"{report.name}: {headline(report)}")
 
 
 def deviations_block(report: BackendReport) -> list[str]:
@@ -147,18 +244,7 @@ def deviations_block(report: BackendReport) -> list[str]:
         f"    {identifier!r}: {clip(f'{reason}: why, and since when?', 110)!r},"
         for identifier, reason in findings.items()
     ]
-    return [*lines, "},"]
-
-
-def wrapped(labels: Sequence[str], width: int = 96) -> list[str]:
-    """Return indented lines of at most `width` characters with all labels."""
-    lines, line = [], "     "
-    for label in labels:
-        if len(line) + len(label) > width and line.strip():
-            lines.append(line)
-            line = "     "
-        line += f" {label}"
-    return [*lines, line]
+    return [visible(line) for line in [*lines, "},"]]
 
 
 def _reasons(results: Iterable[ContractResult], outcome: str) -> Mapping[str, str]:

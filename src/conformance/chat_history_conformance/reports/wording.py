@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
+from chat_history_conformance.results.causes import causes
 from chat_history_conformance.results.model import (
     BackendReport,
     ContractResult,
@@ -33,6 +34,7 @@ __all__ = [
     "contracts",
     "facts",
     "family",
+    "grouped",
     "labels",
     "name_parts",
     "other_reasons",
@@ -91,19 +93,38 @@ BRIEF: frozenset[Status] = frozenset({"not_applicable", "not_run"})
 
 @dataclass(frozen=True)
 class Group:
-    """Results that share a reason, to be shown once.
+    """Results with one cause or one reason, to be shown once.
 
     Attributes:
-        title: The reason in one line.
+        title: The cause or the reason in one line.
         results: The results.
-        finding: The shortest of their findings.
-        shared: True if the findings name the same cause. The title is that cause then.
+        example: The result whose finding is shown.
     """
 
     title: str
     results: tuple[ContractResult, ...]
-    finding: Finding | None
-    shared: bool = False
+    example: ContractResult
+
+    @property
+    def finding(self) -> Finding | None:
+        """The finding that is shown."""
+        return self.example.finding
+
+    @property
+    def shared(self) -> bool:
+        """True if results of several contracts have the same cause."""
+        return self.finding is not None and len({result.id for result in self.results}) > 1
+
+    @property
+    def others(self) -> list[ContractResult]:
+        """One result of each other contract."""
+        first = {result.id: result for result in reversed(self.results)}
+        first.pop(self.example.id)
+        return [result for result in self.results if first.get(result.id) is result]
+
+    def labels_of(self, result: ContractResult) -> str:
+        """Return the contract of a result with all its modes in this group."""
+        return labels(other for other in self.results if other.id == result.id)[0]
 
 
 @dataclass(frozen=True)
@@ -154,35 +175,25 @@ def sections(backend: BackendReport) -> dict[Status, list[Group]]:
     return {name: _groups(results) for name, results in by_status.items() if results}
 
 
-def _groups(results: Iterable[ContractResult]) -> list[Group]:
-    by_key: dict[object, list[ContractResult]] = {}
+def _groups(results: Sequence[ContractResult]) -> list[Group]:
+    groups = grouped(results)
+    by_reason: dict[str, list[ContractResult]] = {}
     for result in results:
-        by_key.setdefault(_key(result), []).append(result)
-    groups = [_group(members) for members in by_key.values()]
+        if result.finding is None:
+            by_reason.setdefault(result.reason or "no reason was recorded", []).append(result)
+    groups += [Group(reason, tuple(members), members[0]) for reason, members in by_reason.items()]
     # The sort is stable: groups of the same size stay in the order of the catalogue.
     return sorted(groups, key=lambda group: -len(group.results))
 
 
-def _key(result: ContractResult) -> object:
-    finding = result.finding
-    if finding is None:
-        return result.reason or ""
-    if finding.cause:
-        # The reason of a deviation is from the declaration, so each reason must be shown.
-        return finding.cause, result.reason or ""
-    # A contract that fails in the same way in several modes is one finding; only scripts differ.
-    shown = (finding.kind, finding.summary, finding.steps, finding.expected, finding.returned)
-    return result.id, shown, finding.notes, result.reason or ""
-
-
-def _group(members: Sequence[ContractResult]) -> Group:
-    findings = [result.finding for result in members if result.finding is not None]
-    if not findings:
-        return Group(members[0].reason or "no reason was recorded", tuple(members), None)
-    shortest = min(findings, key=lambda finding: (len(finding.steps), len(finding.summary)))
-    shared = bool(shortest.cause) and len(members) > 1
-    title = shortest.cause if shared else shortest.summary
-    return Group(title or "no summary was recorded", tuple(members), shortest, shared)
+def grouped(results: Iterable[ContractResult]) -> list[Group]:
+    """Return the results that have a finding, grouped by cause."""
+    groups = []
+    for cause in causes(results):
+        alone = len({result.id for result in cause.results}) == 1
+        title = cause.finding.summary if alone else cause.title
+        groups.append(Group(title or "no summary was recorded", cause.results, cause.example))
+    return groups
 
 
 def other_reasons(group: Group) -> list[str]:
@@ -191,9 +202,9 @@ def other_reasons(group: Group) -> list[str]:
     return [reason for reason in reasons if reason != group.title]
 
 
-def contracts(number: int) -> str:
+def contracts(number: int, adjective: str = "") -> str:
     """Return `1 contract` or `31 contracts`. Each mode counts, as it does in the verdict."""
-    return f"{number:,} contract{'s'[: number != 1]}"
+    return f"{number:,} {adjective}contract{'s'[: number != 1]}"
 
 
 def labels(results: Iterable[ContractResult]) -> list[str]:

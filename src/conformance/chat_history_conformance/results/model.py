@@ -94,6 +94,9 @@ class Finding:
     `aadd_messages` raises NotImplementedError. Empty if only the summary identifies the finding."""
     notes: tuple[str, ...] = ()
     """Further sentences, such as: not minimal, or flaky."""
+    raised_at: str = ""
+    """The line of the history's own code that raised, such as `histories.py:12, in add_messages`.
+    Empty if the finding is not about an exception, or if the line is not known."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Finding:
@@ -231,6 +234,7 @@ class RuleText:
         source: The origin of the rule.
         cause: The usual cause of a failure.
         remedy: The usual fix.
+        needs: The capabilities that the contract needs, besides those of its modes.
     """
 
     title: str
@@ -238,6 +242,7 @@ class RuleText:
     source: str = ""
     cause: str = ""
     remedy: str = ""
+    needs: tuple[str, ...] = ()
 
 
 Rules = Mapping[str, RuleText]

@@ -1,0 +1,91 @@
+"""The advice next to a finding, and the hint on capabilities."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.reports.advice import advised, capability_hint
+from chat_history_conformance.results.model import ContractResult, Finding, Kind, Mode
+
+RULES = catalogue.rule_texts()
+
+
+def failed(
+    contract: str, kind: Kind, summary: str, cause: str = "", mode: Mode = "sync"
+) -> ContractResult:
+    found = Finding(kind, summary, cause=cause)
+    return ContractResult(contract, "must", "0.1", mode, "failed", reason=summary, finding=found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "summary", "cause", "remedy"),
+    [
+        ("other", "`messages` raises Gone", "`messages` raises Gone", "line of the history"),
+        ("hung", "`clear` did not return", "`clear` hangs", "give the wait a limit"),
+        ("crashed", "the process died", "the process died", "faulthandler"),
+        ("altered", "message 1 came back as AI instead of System", "", "message_to_dict"),
+        ("altered", "message 1 came back with a different `id`", "", "message_to_dict"),
+        ("lost", "lost 1 of 2 messages", "", "look into the store"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("contract", [name for name in RULES if name.startswith("ordering.")])
+def test_contracts_about_order_advise_a_counter_only_for_a_wrong_order(
+    contract: str, kind: Kind, summary: str, cause: str, remedy: str
+) -> None:
+    rule = advised(failed(contract, kind, summary, cause), RULES)
+    assert rule is not None
+    assert remedy in rule.remedy
+    assert "counter" not in f"{rule.cause} {rule.remedy}"
+    assert rule.rule == RULES[contract].rule
+
+
+def test_a_wrong_order_is_advised_by_the_contract_if_that_is_about_order() -> None:
+    summary = "message 1 came back as message 2 of 2"
+    assert (
+        advised(failed("ordering.within_batch", "reordered", summary), RULES)
+        is (RULES["ordering.within_batch"])
+    )
+    other = advised(failed("fidelity.text", "reordered", summary), RULES)
+    assert other is not None
+    assert "counter" in other.remedy
+
+
+def test_an_unusual_finding_keeps_the_advice_of_its_contract() -> None:
+    result = failed("durability.resources_freed", "other", "16 closed handles left 8 files open")
+    assert advised(result, RULES) is RULES["durability.resources_freed"]
+
+
+def test_a_contract_that_is_not_known_has_no_advice() -> None:
+    assert advised(failed("gone.away", "lost", "lost 1 of 2 messages"), RULES) is None
+
+
+def test_the_hint_names_the_capability_that_all_failures_need() -> None:
+    results = [
+        failed("ordering.across_handles", "lost", "lost 1 of 2 messages"),
+        failed("reads.other_handle", "lost", "lost 1 of 2 messages"),
+    ]
+    assert 'lacks={"shared": "REASON"}' in capability_hint(results, RULES)
+    beyond = failed("ordering.within_batch", "lost", "lost 1 of 2 messages")
+    assert capability_hint([*results, beyond], RULES) == ""
+
+
+def test_the_hint_names_two_capabilities_if_each_failure_needs_one_of_them() -> None:
+    results = [
+        failed("ordering.across_handles", "lost", "lost 1 of 2 messages"),
+        failed("model.agrees_with_list", "lost", "lost 1 of 2 messages", mode="process"),
+    ]
+    hint = capability_hint(results, RULES)
+    assert 'lacks={"shared": "REASON", "durable": "REASON"}' in hint
+
+
+def test_the_hint_names_a_mode_only_if_its_methods_are_missing() -> None:
+    missing, broken = "`messages` raises NotImplementedError", "`messages` raises Gone"
+    assert 'lacks={"sync": "REASON"}' in capability_hint(
+        [failed("ordering.within_batch", "other", missing, missing)], RULES
+    )
+    assert capability_hint([failed("fidelity.text", "other", broken, broken)], RULES) == ""
+    both = [
+        failed("fidelity.text", "other", missing, missing, mode=mode) for mode in ("sync", "async")
+    ]
+    assert capability_hint(both, RULES) == ""
