@@ -77,7 +77,7 @@ def test_failures_with_one_cause_appear_once_on_a_page_and_are_all_listed() -> N
     source = html.render(full_run())
     entry = source.partition('id="b2-failed-0"')[2].partition('<details class="entry')[0]
     shown = Page(f"<details{entry}").text.strip()
-    assert shown.startswith("62 contracts: aadd_messages raises NotImplementedError")
+    assert shown.startswith("62 failures: aadd_messages raises NotImplementedError")
     listed = shown.partition("The same cause in other contracts")[2]
     unlisted = {
         f"{family}.{name}"

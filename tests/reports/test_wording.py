@@ -55,6 +55,19 @@ def test_the_contract_that_is_named_is_the_one_whose_finding_is_shown() -> None:
     assert [other.id for other in group.others] == ["a.one"]
 
 
+def test_summaries_of_other_failures_are_no_reasons() -> None:
+    cause = "`add_messages` raises Gone"
+    results = [
+        result(f"a.{name}", "failed", finding=found, reason=found.summary)
+        for name in ("one", "two", "three")
+        if (found := finding("other", summary=f"{cause}: {name}", cause=cause))
+    ]
+    [group] = wording.sections(backend("mine", results))["failed"]
+    assert wording.other_reasons(group) == []
+    assert [group.own_text(other) for other in group.others] == [f"{cause}: two", f"{cause}: three"]
+    assert group.own_text(group.example) == ""
+
+
 def test_the_reasons_of_deviations_with_one_cause_are_all_shown() -> None:
     found = finding("other", cause="`add_messages` raises Gone")
     results = [

@@ -278,9 +278,13 @@ class ContractRun(HistoryRun):
                     vars(shown)["_pdbshown"] = True
                     continue
                 contract = self.contracts[result.id]
+                assert result.finding is not None
+                location = _location(contract, wording.visible(result.finding.summary))
+                if self.config.option.tbstyle == "line":
+                    shown.longrepr = FailureText("", location)  # pytest prints the location
+                    continue
                 text = terminal.failure(contract, result, style=style, width=width)
                 shared = terminal.shared_by(group, number, len(groups), width)
-                location = _location(contract, wording.visible(text.partition("\n")[0]))
                 shown.longrepr = FailureText("\n\n".join(filter(None, [text, shared])), location)
 
     def _print_verdicts(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -381,7 +385,9 @@ class FailureText(TerminalRepr):
         self.reprcrash = reprcrash
 
     def toterminal(self, tw: TerminalWriter) -> None:
-        """Write the text, with the first line in bold red."""
+        """Write the text, if there is one, with the first line in bold red."""
+        if not self.text:
+            return
         first, _, rest = self.text.partition("\n")
         tw.line(first, red=True, bold=True)
         if rest:

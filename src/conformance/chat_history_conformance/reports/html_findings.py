@@ -48,7 +48,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Other:
-    """Another contract with the same cause, with its modes and its own summary."""
+    """Another contract with the same cause, with its modes, and its summary if it differs."""
 
     label: str
     summary: str
@@ -105,9 +105,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """The entries of one status. If `brief` is true, an entry shows only its title and labels."""
+    """The entries of one status.
+
+    Attributes:
+        heading: The heading.
+        ranking: How much the causes explain, or an empty text.
+        number: The number of results.
+        brief: True if an entry shows only its title and labels.
+        entries: The entries.
+    """
 
     heading: str
+    ranking: str
     number: int
     brief: bool
     entries: Sequence[Entry]
@@ -155,6 +164,7 @@ def _part(index: int, backend: BackendReport, rules: Rules) -> Part:
         sections=[
             Section(
                 heading=STATUSES[status].heading,
+                ranking=wording.ranked(groups) if status == "failed" else "",
                 number=sum(len(group.results) for group in groups),
                 brief=status in BRIEF,
                 entries=[
@@ -169,19 +179,18 @@ def _part(index: int, backend: BackendReport, rules: Rules) -> Part:
 
 def _entry(anchor: str, status: Status, group: Group, rules: Rules, many: bool) -> Entry:
     finding, results = group.finding, group.results
-    count = wording.contracts(len(results))
+    count = group.size
     several = len({result.id for result in results}) > 1
     title = group.title
-    left_out = max(len(results) - _FEW_LABELS, 0) if several else 0
     entry = Entry(
         anchor=anchor,
         status=status,
-        open=status in _OPEN and not many,
+        open=status in _OPEN and (not many or anchor.endswith("-0")),
         title=f"{count}: {title}" if several and status not in BRIEF else title,
         count=count,
         kind=finding.kind.replace("_", " ") if finding else STATUSES[status].one,
-        first_labels=wording.labels(results[:_FEW_LABELS] if several else results),
-        more=f"and {left_out} more" if left_out else "",
+        first_labels=_first_labels(group),
+        more=_left_out(group),
         labels=wording.labels(results),
         reasons=wording.other_reasons(group),
         rule=_rule(group.example, rules),
@@ -190,14 +199,25 @@ def _entry(anchor: str, status: Status, group: Group, rules: Rules, many: bool) 
     return _with_finding(entry, finding, group) if finding is not None else entry
 
 
+def _first_labels(group: Group) -> list[str]:
+    """Return the contracts that a closed entry shows. A shared finding names its own contract."""
+    if group.shared:
+        return [group.labels_of(group.example)]
+    return wording.labels(group.results)[:_FEW_LABELS]
+
+
+def _left_out(group: Group) -> str:
+    left_out = len(wording.labels(group.results)) - len(_first_labels(group))
+    return f"and {wording.contracts(left_out, 'more ')}" if left_out else ""
+
+
 def _with_finding(entry: Entry, finding: Finding, group: Group) -> Entry:
     return replace(
         entry,
         seen_in=[group.example.label] if group.shared else (),
         others=[
-            Other(group.labels_of(result), result.finding.summary)
+            Other(group.labels_of(result), group.own_text(result))
             for result in (group.others if group.shared else ())
-            if result.finding is not None
         ],
         raised_at=finding.raised_at,
         summary=finding.summary,

@@ -50,6 +50,8 @@ def render(report: RunReport, rules: Rules | None = None, *, limit: int | None =
             text += f"\n{paragraph}\n"
         for status, groups in wording.sections(backend).items():
             text += f"\n### {wording.STATUSES[status].heading}\n\n"
+            if status == "failed" and (ranks := wording.ranked(groups)):
+                text += f"{_text(ranks)}\n\n"
             left_out = 0
             for group in groups:
                 full = _reason(group) if status in BRIEF else _entry(group, rules or {})
@@ -142,7 +144,7 @@ def _title(group: Group) -> str:
     # Most summaries begin with the kind: lost 1 of 3 messages.
     kind = f" ({kind})" if kind and kind not in group.title else ""
     if len({result.id for result in group.results}) > 1:
-        return f"{wording.contracts(len(group.results))}: {_text(group.title)}{kind}"
+        return f"{group.size}: {_text(group.title)}{kind}"
     return f"{_text(group.title)}{kind}"
 
 
@@ -169,11 +171,10 @@ def _finding(finding: Finding, group: Group) -> Iterator[str]:
 
 def _others(group: Group) -> str:
     """Return one line for each other contract with the same cause."""
-    lines = [
-        f"- {_code(group.labels_of(result))}: {_text(result.finding.summary)}"
-        for result in group.others
-        if result.finding is not None
-    ]
+    lines = []
+    for result in group.others:
+        text = group.own_text(result)
+        lines.append(f"- {_code(group.labels_of(result))}" + (f": {_text(text)}" if text else ""))
     return "\n".join([f"The same cause in {wording.contracts(len(lines), 'more ')}:", "", *lines])
 
 

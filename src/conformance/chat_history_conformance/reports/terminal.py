@@ -15,8 +15,7 @@ from chat_history_conformance.contracts.catalogue import Contract, rule_text
 from chat_history_conformance.declaration.capabilities import catalogue
 from chat_history_conformance.diagnosis.rendering import clip
 from chat_history_conformance.reports.advice import advised, capability_hint
-from chat_history_conformance.reports.wording import Group, contracts, grouped, visible
-from chat_history_conformance.results.causes import causes, ranking
+from chat_history_conformance.reports.wording import Group, contracts, grouped, ranked, visible
 from chat_history_conformance.results.model import BackendReport, ContractResult, Rules
 from chat_history_conformance.results.verdict import headline
 
@@ -151,21 +150,18 @@ def shared_by(group: Group, number: int, total: int, width: int = WIDTH) -> str:
     """
     if not group.shared:
         return ""
-    others, finding = group.others, group.example.finding
-    assert finding is not None
+    others = group.others
     lines = [
         _hanging(
             f"Cause {number} of {total}: ",
-            f"{group.title} ({len(group.results)} failures)",
+            f"{group.title} ({group.size})",
             width,
         ),
         f"The same cause in {contracts(len(others), 'more ')}:",
     ]
     for result in others[:MOST]:
-        assert result.finding is not None
-        label, text = group.labels_of(result), result.finding.summary
-        same = text in (group.title, finding.summary)
-        lines.append(_cut(f"  {label}" if same else f"  {label}: {text}", width))
+        label, text = group.labels_of(result), group.own_text(result)
+        lines.append(_cut(f"  {label}: {text}" if text else f"  {label}", width))
     if len(others) > MOST:
         lines.append(f"  and {len(others) - MOST} more, listed in the reports")
     return "\n".join(lines)
@@ -212,15 +208,15 @@ def _causes(failed: Sequence[ContractResult], rules: Rules, width: int) -> Itera
     """Yield the ranking of causes, and a line for each."""
     if not failed:
         return
-    yield _hanging("  ", ranking(causes(failed)), width)
     groups = grouped(failed)
+    if ranks := ranked(groups):
+        yield _hanging("  ", ranks, width)
     for number, group in enumerate(groups, 1):
         if number > 2 * MOST:
             yield f"  and {len(groups) - number + 1} more causes, listed in the reports"
             break
         where = group.labels_of(group.example)
-        share = "1 failure" if len(group.results) == 1 else f"{len(group.results)} failures"
-        yield _hanging(f"  {number:>2}. ", f"{share}: {group.title}", width)
+        yield _hanging(f"  {number:>2}. ", f"{group.size}: {group.title}", width)
         others = f" and {contracts(len(group.others), 'more ')}" if group.shared else ""
         yield _cut(f"      {where}{others}", width)
         if hint := capability_hint(group.results, rules):

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
-from chat_history_conformance.results.causes import causes
+from chat_history_conformance.results.causes import causes, ranking
 from chat_history_conformance.results.model import (
     BackendReport,
     ContractResult,
@@ -39,6 +39,7 @@ __all__ = [
     "name_parts",
     "other_reasons",
     "prose_lines",
+    "ranked",
     "sections",
     "status",
     "tally",
@@ -122,6 +123,21 @@ class Group:
         first.pop(self.example.id)
         return [result for result in self.results if first.get(result.id) is result]
 
+    @property
+    def size(self) -> str:
+        """The number of results, in words. Each mode counts, as it does in the verdict."""
+        number = len(self.results)
+        if self.finding is None:
+            return contracts(number)
+        noun = "deviation" if self.example.outcome == "deviation" else "failure"
+        return f"{number:,} {noun}{'s'[: number != 1]}"
+
+    def own_text(self, result: ContractResult) -> str:
+        """Return the summary of another result, or an empty text if the group shows the same."""
+        shown = {self.title, self.finding.summary if self.finding else ""}
+        summary = result.finding.summary if result.finding else ""
+        return "" if summary in shown else summary
+
     def labels_of(self, result: ContractResult) -> str:
         """Return the contract of a result with all its modes in this group."""
         return labels(other for other in self.results if other.id == result.id)[0]
@@ -196,9 +212,18 @@ def grouped(results: Iterable[ContractResult]) -> list[Group]:
     return groups
 
 
+def ranked(groups: Iterable[Group]) -> str:
+    """Return how much the causes of failures explain, and where to start."""
+    return ranking(causes(result for group in groups for result in group.results))
+
+
 def other_reasons(group: Group) -> list[str]:
-    """Return the reasons that the results of a group give, except its title."""
-    reasons = dict.fromkeys(result.reason for result in group.results if result.reason)
+    """Return the reasons of a group's results, except its title and summaries of findings."""
+    reasons = dict.fromkeys(
+        result.reason
+        for result in group.results
+        if result.reason and not (result.finding and result.reason == result.finding.summary)
+    )
     return [reason for reason in reasons if reason != group.title]
 
 

@@ -125,20 +125,18 @@ def simplest(results: Sequence[ContractResult]) -> ContractResult:
 def ranking(found: Sequence[Cause]) -> str:
     """Return how much the causes explain: `3 causes explain 186 of 189 failures; start with ...`.
 
-    Causes of a single failure are left out, unless there are few causes.
+    Causes of a single failure are left out, unless there are few causes. For a single failure, the
+    text is empty.
     """
-    if not found:
-        return ""
     total = sum(len(cause.results) for cause in found)
+    if total < 2:
+        return ""
     major = [cause for cause in found if len(cause.results) > 1]
     if len(found) <= 3 or not major:
         major = list(found)
     explained = sum(len(cause.results) for cause in major)
     number = "1 cause explains" if len(major) == 1 else f"{len(major)} causes explain"
-    failures = f"{total} failure{'s'[: total != 1]}"
-    share = f"all {failures}" if explained == total > 1 else f"{explained} of {failures}"
-    if total == 1:
-        return f"1 failure: {found[0].title}"
+    share = f"all {total} failures" if explained == total else f"{explained} of {total} failures"
     return f"{number} {share}; start with {found[0].example.label}: {found[0].title}"
 
 
