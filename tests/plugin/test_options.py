@@ -439,9 +439,63 @@ def test_two_declarations_with_one_name_stop_the_start(run: Run, pytester: pytes
     result.stderr.fnmatch_lines(["*Two backends are declared as 'mine': Mine in *"])
 
 
+def test_a_file_of_deviations_makes_the_run_pass_and_is_strict(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    name = "--history-backend=histories:Backwards"
+    lines = run(name, "--history-write-deviations").outlines
+    start = lines.index('["histories:Backwards"]')
+    table = lines[start : start + 3]
+    Path("known.toml").write_text("\n".join(table))
+    known = run(name, "--history-deviations=known.toml", "-n0")
+    assert known.ret == pytest.ExitCode.OK
+    known.stdout.fnmatch_lines(["histories:Backwards: CONFORMANT WITH 6 DEVIATIONS*"])
+    Path("mine.toml").write_text("\n".join(table).replace("Backwards", "Mine"))
+    fixed = run("--history-backend=histories:Mine", "--history-deviations=mine.toml")
+    assert fixed.ret == pytest.ExitCode.TESTS_FAILED
+    fixed.stdout.fnmatch_lines(["ordering.within_batch holds, but *Delete this line*"])
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (None, "known.toml cannot be read"),
+        ("[mine", "known.toml cannot be read"),
+        ("mine = 1", "mine = 1 is not a table"),
+        ("[mine]\n'ordering.within_bach' = 'r'", "Did you mean 'ordering.within_batch'?"),
+        ("[mine]\n'ordering.within_batch' = ''", "has no reason for"),
+        ("[mine]\n'ordering.within_batch' = 1", "has no reason for"),
+        ("[mine]\n'ordering.across_calls' = 'r'", "Delete one of the two"),
+    ],
+)
+def test_a_wrong_file_of_deviations_is_a_usage_error(
+    run: Run, pytester: pytest.Pytester, written: str | None, text: str
+) -> None:
+    if written is not None:
+        Path("known.toml").write_text(written)
+    pytester.makeconftest(
+        """
+        from chat_history_conformance import history_backend
+        import histories
+
+        @history_backend("mine", deviations={"ordering.across_calls": "newest first"})
+        def mine(session_id):
+            return histories.Mine(session_id)
+        """
+    )
+    result = run("--history-backend=mine", "--history-deviations=known.toml")
+    assert text in usage_error(result)
+
+
 @pytest.mark.parametrize(
     "option",
-    ["report=r.json", "write-deviations", "require-verdict", "allow-destructive"],
+    [
+        "report=r.json",
+        "deviations=known.toml",
+        "write-deviations",
+        "require-verdict",
+        "allow-destructive",
+    ],
 )
 def test_an_option_without_effect_is_a_usage_error(run: Run, option: str) -> None:
     text = usage_error(run(f"--history-{option}"))

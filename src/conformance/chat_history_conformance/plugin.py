@@ -138,8 +138,16 @@ OPTIONS = (
         run="measuring",
     ),
     Option(
+        "deviations",
+        "Read known deviations from the TOML file FILE, which has a table for each backend with "
+        'lines "CONTRACT" = "REASON". They are judged like those of a declaration. Default: none.',
+        metavar="FILE",
+        run="judging",
+    ),
+    Option(
         "write-deviations",
-        "Print a deviations= block that declares the failures of this run. Default: off.",
+        "Print a deviations= block that declares the failures of this run, or a table for "
+        "--history-deviations if that is given or the backend has no declaration. Default: off.",
         kind="flag",
         run="judging",
     ),

@@ -258,7 +258,8 @@ class ContractRun(HistoryRun):
         if setting(self.config, "write-deviations"):
             for report in self.backend_reports:
                 terminalreporter.write_line("")
-                for line in terminal.deviations_block(report):
+                declared = ":" not in report.name and not setting(self.config, "deviations")
+                for line in terminal.deviations_block(report, as_file=not declared):
                     terminalreporter.write_line(line)
         for path in self.reports:
             terminalreporter.write_line(f"report: {path}")

@@ -15,6 +15,7 @@ import pytest
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.baseline import load_baseline, with_baseline
 from chat_history_conformance.declaration.errors import DeclarationError, did_you_mean
 from chat_history_conformance.drivers.errors import is_server_error
 from chat_history_conformance.drivers.opening import NotAHistory
@@ -77,9 +78,13 @@ class HistoryRun:
         if any(":" in spec for spec in specs) and here not in sys.path:
             sys.path.insert(0, here)
         backends: dict[str, Backend] = {}
+        known = setting(self.config, "deviations")
         for spec in dict.fromkeys(specs):
             try:
                 backend = registry.resolve(spec)
+                if known:
+                    path = invocation_directory(self.config) / str(known)
+                    backend = with_baseline(backend, load_baseline(path))
                 backend.check(self.contracts)
             except DeclarationError as error:
                 raise pytest.UsageError(str(error)) from error

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import Literal
 
 from chat_history_conformance.contracts.catalogue import Contract, rule_text
+from chat_history_conformance.declaration.baseline import format_baseline
 from chat_history_conformance.declaration.capabilities import catalogue
 from chat_history_conformance.diagnosis.rendering import clip
 from chat_history_conformance.reports.advice import advised, capability_hint
@@ -221,7 +222,7 @@ def _causes(failed: Sequence[ContractResult], rules: Rules, width: int) -> Itera
         yield _cut(f"      {where}{others}", width)
         if hint := capability_hint(group.results, rules):
             yield _hanging("      ", hint, width)
-    yield "  Failures that you accept: --history-write-deviations prints them as deviations=."
+    yield "  --history-write-deviations prints these failures as deviations, to accept them."
 
 
 def verdict_line(report: BackendReport) -> str:
@@ -229,18 +230,25 @@ def verdict_line(report: BackendReport) -> str:
     return visible(f"{report.name}: {headline(report)}")
 
 
-def deviations_block(report: BackendReport) -> list[str]:
-    """Return a `deviations=` argument that declares the failures of a run, to be pasted."""
-    findings: dict[str, str] = {}
+def deviations_block(report: BackendReport, *, as_file: bool = False) -> list[str]:
+    """Return the failures of a run as deviations, to be pasted.
+
+    Args:
+        report: The report on one backend.
+        as_file: True for a table of `--history-deviations`, False for the `deviations=` argument of
+            a declaration.
+    """
+    reasons: dict[str, str] = {}
     for result in report.contracts:
         if result.outcome in ("failed", "deviation") and not result.informs:
-            findings.setdefault(result.id, result.reason or "")
-    lines = [f"# {report.name}", "deviations={"]
-    lines += [
-        f"    {identifier!r}: {clip(f'{reason}: why, and since when?', 110)!r},"
-        for identifier, reason in findings.items()
-    ]
-    return [visible(line) for line in [*lines, "},"]]
+            why = result.reason or ""
+            if result.outcome == "failed":
+                why = clip(f"{why}: why, and since when?", 110)
+            reasons.setdefault(result.id, visible(why))
+    if as_file:
+        return ["# a table for --history-deviations=FILE", *format_baseline(report.name, reasons)]
+    lines = [f"    {identifier!r}: {reason!r}," for identifier, reason in reasons.items()]
+    return [f"# {visible(report.name)}", "deviations={", *lines, "},"]
 
 
 def _reasons(results: Iterable[ContractResult], outcome: str) -> Mapping[str, str]:
