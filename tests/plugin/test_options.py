@@ -456,6 +456,44 @@ def test_a_file_of_deviations_makes_the_run_pass_and_is_strict(
     fixed.stdout.fnmatch_lines(["ordering.within_batch holds, but *Delete this line*"])
 
 
+def test_replay_says_which_recorded_findings_are_fixed(run: Run, pytester: pytest.Pytester) -> None:
+    broken = """
+        from histories import Mine
+
+        class history(Mine):
+            @property
+            def messages(self):
+                return super().messages[::-1]
+
+            async def aget_messages(self):
+                raise KeyError("broken")
+        """
+    pytester.makepyfile(fixing=broken)
+    name = "--history-backend=fixing:history"
+    run(name, "--history-report=before.json")
+    again = run(name, "--history-replay=before.json", "-k", "nothing")
+    again.stdout.fnmatch_lines(
+        [
+            "replay of fixing:history: 0 fixed, 2 still failing",
+            "  still failing: ordering.*: message 1 came back as message 2 of 2",
+            "  still failing: ordering.*: KeyError: 'broken'",
+        ],
+        consecutive=False,
+    )
+    pytester.makepyfile(fixing=broken.replace("[::-1]", ""))
+    half = run(name, "--history-replay=before.json", "-k", "nothing").stdout
+    half.fnmatch_lines(["replay of fixing:history: 1 fixed, 1 still failing"])
+    half.fnmatch_lines(["  fixed: ordering.*]"])
+    Path("fixing.py").write_text("from histories import Mine as renamed")
+    wrong = run("--history-backend=fixing:renamed", "--history-replay=before.json")
+    assert "no backend of this run, only: fixing:history" in usage_error(wrong)
+
+
+def test_a_report_that_cannot_be_replayed_is_a_usage_error(run: Run) -> None:
+    result = run("--history-backend=memory", "--history-replay=missing.json")
+    assert "missing.json: cannot be read" in usage_error(result)
+
+
 @pytest.mark.parametrize(
     ("written", "text"),
     [

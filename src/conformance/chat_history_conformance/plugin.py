@@ -145,6 +145,13 @@ OPTIONS = (
         run="judging",
     ),
     Option(
+        "replay",
+        "First run the scripts of the failures in the report PATH.json of an earlier run again, "
+        "and print whether they are fixed. Default: none.",
+        metavar="PATH",
+        run="judging",
+    ),
+    Option(
         "write-deviations",
         "Print a deviations= block that declares the failures of this run, or a table for "
         "--history-deviations if that is given or the backend has no declaration. Default: off.",

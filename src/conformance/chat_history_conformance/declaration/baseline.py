@@ -63,10 +63,10 @@ def format_baseline(name: str, reasons: Mapping[str, str]) -> list[str]:
         name: The name of the backend.
         reasons: The reason for each contract id.
     """
-    # A JSON string in ASCII is also a TOML string, except for the escapes of surrogate pairs.
     lines = [f"{_quoted(contract)} = {_quoted(reason)}" for contract, reason in reasons.items()]
     return [f"[{_quoted(name)}]", *lines]
 
 
 def _quoted(text: str) -> str:
+    """Return a TOML string. A JSON string without surrogates is one."""
     return json.dumps(text.encode("utf-8", "replace").decode("utf-8"), ensure_ascii=False)

@@ -23,6 +23,7 @@ from chat_history_conformance.diagnosis.compare import ConformanceFailure
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises
+from chat_history_conformance.execution.replay import replay
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
@@ -30,7 +31,13 @@ from chat_history_conformance.pytest_plugin.options import (
     setting,
 )
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
-from chat_history_conformance.reports import check_path, terminal, wording, write_report
+from chat_history_conformance.reports import (
+    check_path,
+    load_report,
+    terminal,
+    wording,
+    write_report,
+)
 from chat_history_conformance.results.model import (
     LEVELS,
     BackendReport,
@@ -73,6 +80,7 @@ class ContractRun(HistoryRun):
         self.since = self._since()
         self.seed = _seed(config)
         self.reports = self._report_paths()
+        self.recorded = self._recorded()
         self._failed: dict[tuple[str, str], pytest.TestReport] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
@@ -105,7 +113,36 @@ class ContractRun(HistoryRun):
                 raise pytest.UsageError(f"--history-report: {error}") from error
         return paths
 
+    def _recorded(self) -> RunReport | None:
+        """Return the earlier run whose findings are replayed."""
+        given = setting(self.config, "replay")
+        if not given:
+            return None
+        try:
+            found = load_report(invocation_directory(self.config) / str(given))
+        except ValueError as error:
+            raise pytest.UsageError(f"--history-replay: {error}") from error
+        if not any(report.name in self.backends for report in found.backends):
+            names = ", ".join(report.name for report in found.backends) or "none"
+            raise pytest.UsageError(
+                f"--history-replay: {given} has no backend of this run, only: {names}. "
+                "Name one of them with --history-backend."
+            )
+        return found
+
     # -- running -----------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Replay the recorded findings before anything else runs."""
+        if self.recorded is None or is_worker(self.config) or self.config.option.collectonly:
+            return
+        for report in self.recorded.backends:
+            if report.name in self.backends:
+                with self.workspace.inside():
+                    done = replay(report, [invocation_directory(self.config)])
+                for line in terminal.replayed(report.name, done):
+                    self._announce(line)
 
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
         """Yield an item for each contract in each of its modes."""

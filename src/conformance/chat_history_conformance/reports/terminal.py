@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Literal
@@ -15,6 +16,7 @@ from chat_history_conformance.contracts.catalogue import Contract, rule_text
 from chat_history_conformance.declaration.baseline import format_baseline
 from chat_history_conformance.declaration.capabilities import catalogue
 from chat_history_conformance.diagnosis.rendering import clip
+from chat_history_conformance.execution.replay import Replayed
 from chat_history_conformance.reports.advice import advised, capability_hint
 from chat_history_conformance.reports.wording import Group, contracts, grouped, ranked, visible
 from chat_history_conformance.results.model import BackendReport, ContractResult, Rules
@@ -28,6 +30,7 @@ __all__ = [
     "counted_failures",
     "deviations_block",
     "failure",
+    "replayed",
     "shared_by",
     "side_by_side",
     "summary",
@@ -223,6 +226,22 @@ def _causes(failed: Sequence[ContractResult], rules: Rules, width: int) -> Itera
         if hint := capability_hint(group.results, rules):
             yield _hanging("      ", hint, width)
     yield "  --history-write-deviations prints these failures as deviations, to accept them."
+
+
+def replayed(name: str, done: Sequence[Replayed]) -> list[str]:
+    """Return the lines about the findings of an earlier run that were tried again."""
+    states = Counter(item.state for item in done)
+    lines = [
+        f"replay of {name}: {states['fixed']} fixed, {states['failing']} still failing"
+        + (f", {states['unknown']} not tried" if states["unknown"] else "")
+    ]
+    for item in done:
+        text = f": {item.text}" if item.text else ""
+        lines.append(f"  {_STATES[item.state]}: {item.cause.example.label}{text}")
+    return [visible(line) for line in lines]
+
+
+_STATES = {"fixed": "fixed", "failing": "still failing", "unknown": "not tried"}
 
 
 def verdict_line(report: BackendReport) -> str:
