@@ -1,11 +1,19 @@
-"""Causes: what is wrong, which failures share it, and which failure shows it."""
+"""Causes: the defect, which failures share it, and which failure shows it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from langchain_core.messages import BaseMessage
 
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance import faulty
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration import registry
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.execution.engine import PROFILES
+from chat_history_conformance.faulty.selftest import results_on
 from chat_history_conformance.results.causes import causes, ranking, sort_of
 from chat_history_conformance.results.model import ContractResult, Finding, Kind, Mode
 
@@ -122,7 +130,7 @@ def test_a_story_that_needs_more_follows_from_the_simpler_one() -> None:
     assert titles(*results, plain) == [("messages are lost", 4)]
 
 
-def test_losing_equal_messages_and_losing_tool_messages_are_causes_of_their_own() -> None:
+def test_losing_equal_messages_and_losing_tool_messages_are_separate_causes() -> None:
     same, tool = ("Human 'm0'", "Human 'm0'"), ("Human 'm0'", "Tool 'm1'")
     assert titles(
         failed("a.a", "lost 1 of 2 messages", expected=same, returned=same[:1]),
@@ -137,10 +145,17 @@ def test_losing_equal_messages_and_losing_tool_messages_are_causes_of_their_own(
 
 def test_addresses_and_session_ids_do_not_separate_causes() -> None:
     results = [
-        failed(f"a.{n}", f"<Row object at 0x7f{n}e> is left of chc0123456789{n}", "other")
+        failed(f"{family}.{n}", text.format(n=n), "other")
+        for family, text in (
+            ("a", "<Row object at 0x7f{n}e> is left of chc0123456789{n}"),
+            (
+                "b",
+                "`messages` returned <Rows at 0x7f{n}> instead of a list of messages",
+            ),
+        )
         for n in "abc"
     ]
-    assert len(causes(results)) == 1
+    assert [len(cause.results) for cause in causes(results)] == [3, 3]
 
 
 def test_a_race_is_not_simple_however_short_it_is() -> None:
@@ -194,3 +209,56 @@ def test_the_ranking_says_how_much_the_causes_explain_and_where_to_start() -> No
 )  # fmt: skip
 def test_the_sort_follows_from_the_finding(kind: Kind, summary: str, cause: str, sort: str) -> None:
     assert sort_of(Finding(kind, summary, cause=cause)) == sort
+
+
+# -- runs on broken histories ----------------------------------------------------------------------
+
+TRIED = (
+    "ordering.within_batch",
+    "ordering.across_calls",
+    "ordering.across_handles",
+    "fidelity.message_types",
+    "clear.empties",
+    "reads.repeatable",
+    "reads.other_process",
+    "aliasing.list_passed_in",
+)
+
+
+def found(backend: Backend) -> list[tuple[str, set[str]]]:
+    """Return the title and the contracts of each cause that a few contracts find."""
+    contracts = [catalogue.load()[contract] for contract in TRIED]
+    profile = replace(PROFILES["quick"], shrink_seconds=0.5)
+    results = list(results_on(backend, contracts, profile=profile, seed=0))
+    assert all(result.outcome != "error" for result in results)
+    return [(cause.title, {result.id for result in cause.results}) for cause in causes(results)]
+
+
+class PropertyIsAsync(MemoryChatMessageHistory):
+    """`messages` is an `async def` under `@property`."""
+
+    @property
+    async def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return super().messages
+
+
+def test_types_that_a_history_changes_are_one_cause_of_all_failures() -> None:
+    [(title, contracts)] = found(faulty.load()["fidelity.human_or_ai"].backend)
+    assert title.startswith("message type changed ")
+    assert title.endswith(" → Human")
+    assert {"ordering.within_batch", "fidelity.message_types", "reads.repeatable"} <= contracts
+
+
+def test_a_history_that_returns_the_newest_first_has_one_cause() -> None:
+    found_causes = found(faulty.load()["ordering.newest_first"].backend)
+    title, contracts = found_causes[0]
+    assert title == "messages come back in another order"
+    assert {"ordering.within_batch", "ordering.across_calls", "reads.repeatable"} <= contracts
+
+
+def test_a_coroutine_instead_of_messages_is_one_cause_also_from_another_process() -> None:
+    backend = replace(registry.resolve(f"{__name__}:PropertyIsAsync"), lacks={})
+    [(title, contracts)] = found(backend)
+    assert title == "`messages` returned a coroutine instead of a list of messages"
+    assert "reads.other_process" in contracts
+    assert "ordering.within_batch" in contracts

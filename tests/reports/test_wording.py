@@ -55,7 +55,7 @@ def test_the_contract_that_is_named_is_the_one_whose_finding_is_shown() -> None:
     assert [other.id for other in group.others] == ["a.one"]
 
 
-def test_summaries_of_other_failures_are_no_reasons() -> None:
+def test_summaries_of_other_failures_are_not_shown_as_reasons() -> None:
     cause = "`add_messages` raises Gone"
     results = [
         result(f"a.{name}", "failed", finding=found, reason=found.summary)

@@ -53,9 +53,9 @@ def show(value: Any, width: int = WIDTH) -> str:
 
 
 def show_odd(value: Any) -> str:
-    """Return a value that came back instead of messages. A coroutine has no text of its own."""
+    """Return a value that came back instead of messages. A coroutine is closed."""
     if inspect.iscoroutine(value):
-        value.close()  # otherwise Python warns that nobody awaited it
+        value.close()  # otherwise Python warns that it was not awaited
         return "a coroutine"
     return show(value)
 

@@ -5,6 +5,7 @@ Pickle is safe here: both ends run the same code, and nothing else can write to 
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import struct
 from typing import IO, Any
@@ -13,17 +14,19 @@ __all__ = ["Unsendable", "read_frame", "write_frame"]
 
 
 class Unsendable:
-    """The place of a value that cannot be sent.
+    """The place of a value that cannot be sent. Its `repr` describes the value.
 
     Args:
-        text: The value as text, which is also the `repr` of this object.
+        value: The value.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, value: object) -> None:
+        self._text = f"a {type(value).__name__}"
+        if inspect.iscoroutine(value):
+            value.close()  # otherwise Python warns that it was not awaited
 
     def __repr__(self) -> str:
-        return self.text
+        return self._text
 
 
 def write_frame(stream: IO[bytes], value: Any) -> None:

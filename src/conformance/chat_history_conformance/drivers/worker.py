@@ -9,7 +9,6 @@ from typing import IO, Any
 
 from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.diagnosis.rendering import show_odd
 from chat_history_conformance.drivers.errors import (
     SAYS,
     Hung,
@@ -58,7 +57,7 @@ def _write_answer(answers: IO[bytes], answer: Any) -> None:
     try:
         write_frame(answers, ("ok", answer))
     except (TypeError, AttributeError, pickle.PicklingError):
-        write_frame(answers, ("ok", Unsendable(show_odd(answer))))
+        write_frame(answers, ("ok", Unsendable(answer)))
 
 
 def _start(name: str, origin: Origin, path: list[str], limit: float) -> Local:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import random
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -282,24 +282,24 @@ class ContractRun(HistoryRun):
         for report in self.backend_reports:
             self._show_each_cause_once(report, width)
         yield
-        if not self.backend_reports:
-            return
-        terminalreporter.section("chat history conformance")
+        if self.backend_reports:
+            terminalreporter.section("chat history conformance")
+            for line in self._summary(width):
+                terminalreporter.write_line(line)
+
+    def _summary(self, width: int) -> Iterator[str]:
         rules = catalogue.rule_texts()
         for report in self.backend_reports:
             lines = terminal.summary(report, rules, width)
             if lines and len(self.backend_reports) > 1:
-                terminalreporter.write_line(f"{wording.visible(report.name)}:")
-            for line in lines:
-                terminalreporter.write_line(line)
+                yield f"{wording.visible(report.name)}:"
+            yield from lines
         if setting(self.config, "write-deviations"):
             for report in self.backend_reports:
-                terminalreporter.write_line("")
                 declared = ":" not in report.name and not setting(self.config, "deviations")
-                for line in terminal.deviations_block(report, as_file=not declared):
-                    terminalreporter.write_line(line)
-        for path in self.reports:
-            terminalreporter.write_line(f"report: {path}")
+                yield ""
+                yield from terminal.deviations_block(report, as_file=not declared)
+        yield from (f"report: {path}" for path in self.reports)
 
     def _show_each_cause_once(self, report: BackendReport, width: int) -> None:
         """Give the simplest failure of each cause its text, and hide the other failures.

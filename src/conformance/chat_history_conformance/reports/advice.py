@@ -1,4 +1,4 @@
-"""The usual cause of a finding and the remedy, chosen by what is wrong and then by the contract."""
+"""The usual cause of a finding and the remedy, chosen by the defect and then by the contract."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _needs(result: ContractResult, rules: Rules, together: int) -> frozenset[str
     needs = set(rule.needs if rule else ())
     finding = result.finding
     raises = finding is not None and sort_of(finding) == "raises"
-    # One call that raises is no reason to give up all calls of its mode.
+    # One call that raises does not mean that all calls of its mode are unsupported.
     whole = finding is not None and ("NotImplementedError" in finding.cause or together >= _MANY)
     if result.mode == "process" or (raises and whole):
         needs |= set(NEEDS_OF_MODE[result.mode])

@@ -1,4 +1,4 @@
-"""Group failures by what is wrong, and choose the simplest of each group.
+"""Group failures by their defect, and choose the simplest of each group.
 
 Everything is computed from findings, so it also works for reports of earlier versions. The contract
 decides nothing, except that the modes of one contract belong together.
@@ -18,12 +18,12 @@ __all__ = ["Cause", "Sort", "causes", "circumstances", "ranking", "simplest", "s
 Sort = Literal[
     "raises", "hung", "crashed", "no_list", "type", "field", "order", "lost", "stale", "other"
 ]
-"""What is wrong, in one word: a call raised, the type of a message changed, and so on."""
+"""The sort of a defect: a call raised, the type of a message changed, and so on."""
 
 _Base = tuple[str, ...]
 
 _CIRCUMSTANCES: Mapping[str, tuple[str, str]] = {
-    "clock": (r"^the wall clock", "if the clock stands still or steps back"),
+    "clock": (r"^the wall clock", "if the clock does not go forward"),
     "concurrent": (r"^at the same time", "if several callers act at the same time"),
     "process": (r"in (?:a|the) second process", "if two processes use a session"),
     "clear": (r"\.a?clear\(", "after a clear"),
@@ -55,7 +55,7 @@ class Cause:
     """Failures with one cause.
 
     Attributes:
-        title: What is wrong, in one line.
+        title: The defect in one line.
         results: The failures, in the order in which they were given.
         example: The failure with the simplest story. Its contract, steps and script are shown.
     """
@@ -96,7 +96,7 @@ def causes(results: Iterable[ContractResult]) -> list[Cause]:
 
 
 def sort_of(finding: Finding) -> Sort:
-    """Return the sort of what is wrong, which is the same for all contracts."""
+    """Return the sort of the defect, which is the same for all contracts."""
     if finding.kind == "hung":
         return "hung"
     if finding.kind == "crashed":
@@ -141,7 +141,7 @@ def ranking(found: Sequence[Cause]) -> str:
 
 
 def circumstances(finding: Finding) -> frozenset[str]:
-    """Return what the story needs besides one handle and few messages, as words of this module."""
+    """Return the names of what a story needs in addition to one handle and few messages."""
     found = {
         name
         for name, (pattern, _) in _CIRCUMSTANCES.items()
@@ -155,11 +155,11 @@ def circumstances(finding: Finding) -> frozenset[str]:
     return frozenset(found)
 
 
-# -- what is wrong -------------------------------------------------------------------------------
+# -- the defect ----------------------------------------------------------------------------------
 
 
 def _base(finding: Finding) -> _Base:
-    """Return what is wrong, without the circumstances and without quantities."""
+    """Return the defect, without its circumstances and without quantities."""
     if match := _RAISED.match(finding.cause):
         return _base_of_exception(match)
     if finding.cause:
@@ -167,7 +167,7 @@ def _base(finding: Finding) -> _Base:
     summary = finding.summary
     match finding.kind:
         case "other" if found := _NO_LIST.match(summary):
-            return ("no_list", _same_in_both_ways(found[1]), found[2])
+            return ("no_list", _same_in_both_ways(found[1]), _VARYING.sub("…", found[2]))
         case "stale" if _STALE.match(summary):
             return ("stale",)
         case "altered" if found := _TYPE.match(summary):
@@ -246,7 +246,7 @@ def _explained(groups: _Groups) -> _Groups:
 def _join_modes(groups: _Groups) -> _Groups:
     """Put failures of one contract and one kind into one group, the largest of their groups.
 
-    Exceptions stay apart, because their texts say what is wrong.
+    Exceptions stay apart, because their texts name the defect.
     """
     homes: dict[tuple[str, str], list[tuple[_Base, frozenset[str]]]] = {}
     for key, members in groups.items():

@@ -234,7 +234,7 @@ class RuleText:
         source: The origin of the rule.
         cause: The usual cause of a failure.
         remedy: The usual fix.
-        needs: The capabilities that the contract needs, besides those of its modes.
+        needs: The capabilities that the contract needs, in addition to those of its modes.
     """
 
     title: str
