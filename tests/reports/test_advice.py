@@ -12,9 +12,14 @@ RULES = catalogue.rule_texts()
 
 
 def failed(
-    contract: str, kind: Kind, summary: str, cause: str = "", mode: Mode = "sync"
+    contract: str,
+    kind: Kind,
+    summary: str,
+    cause: str = "",
+    mode: Mode = "sync",
+    steps: tuple[str, ...] = (),
 ) -> ContractResult:
-    found = Finding(kind, summary, cause=cause)
+    found = Finding(kind, summary, steps, cause=cause)
     return ContractResult(contract, "must", "0.1", mode, "failed", reason=summary, finding=found)
 
 
@@ -86,6 +91,24 @@ def test_the_hint_names_a_mode_only_if_its_methods_are_missing() -> None:
     )
     assert capability_hint([failed("fidelity.text", "other", broken, broken)], RULES) == ""
     both = [
-        failed("fidelity.text", "other", missing, missing, mode=mode) for mode in ("sync", "async")
+        failed("fidelity.text", "other", missing, missing),
+        failed("fidelity.text", "other", missing, missing.replace("messages", "aget_messages")),
     ]
     assert capability_hint(both, RULES) == ""
+
+
+def test_the_hint_follows_from_the_story_if_the_contract_needs_nothing() -> None:
+    steps = ("a = open('N-1')", "b = open('N-1')", "a.add_messages([Human 'm0'])")
+    model = failed("model.agrees_with_list", "lost", "lost 1 of 1 message", steps=steps)
+    assert 'lacks={"shared": "REASON"}' in capability_hint([model], RULES)
+    alone = failed("model.agrees_with_list", "lost", "lost 1 of 1 message", steps=steps[:1])
+    assert capability_hint([alone], RULES) == ""
+
+
+def test_a_missing_method_is_not_explained_by_the_second_process() -> None:
+    missing = "`messages` raises NotImplementedError"
+    results = [
+        failed("reads.repeatable", "other", missing, missing, mode)
+        for mode in ("sync", "mixed", "process")
+    ]
+    assert 'lacks={"sync": "REASON"}' in capability_hint(results, RULES)

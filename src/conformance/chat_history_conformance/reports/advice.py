@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chat_history_conformance.declaration.capabilities import assumed
 from chat_history_conformance.execution.contract import NEEDS_OF_MODE
-from chat_history_conformance.results.causes import Sort, sort_of
+from chat_history_conformance.results.causes import Sort, circumstances, raising_mode, sort_of
 from chat_history_conformance.results.model import ContractResult, Rules, RuleText
 
 __all__ = ["advised", "capability_hint"]
@@ -75,6 +75,9 @@ _ADVICE: Mapping[Sort, _Advice] = {
     ),
 }
 
+_NEEDS_OF_STORY = {"handles": "shared", "process": "durable"}
+"""The capabilities that stories need."""
+
 _MANY = 10
 """The number of failures from which on a whole mode may be missing."""
 
@@ -131,12 +134,14 @@ def _needs(result: ContractResult, rules: Rules, together: int) -> frozenset[str
         rules: The texts of all contracts.
         together: The number of failures with the same cause.
     """
-    rule = rules.get(result.id)
-    needs = set(rule.needs if rule else ())
-    finding = result.finding
-    raises = finding is not None and sort_of(finding) == "raises"
-    # One call that raises does not mean that all calls of its mode are unsupported.
-    whole = finding is not None and ("NotImplementedError" in finding.cause or together >= _MANY)
-    if result.mode == "process" or (raises and whole):
-        needs |= set(NEEDS_OF_MODE[result.mode])
-    return frozenset(needs)
+    rule, finding = rules.get(result.id), result.finding
+    if finding is None:
+        return frozenset()
+    if sort_of(finding) == "raises":
+        # One call that raises does not mean that all calls of its mode are unsupported.
+        whole = "NotImplementedError" in finding.cause or together >= _MANY
+        return frozenset({raising_mode(finding)} if whole else ())
+    needs = set(rule.needs if rule else ()) | set(NEEDS_OF_MODE[result.mode])
+    needs |= {_NEEDS_OF_STORY.get(name, name) for name in circumstances(finding)}
+    # A wrong answer does not mean that the way of calling is unsupported.
+    return frozenset(needs - {"sync", "async"})

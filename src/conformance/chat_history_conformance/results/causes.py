@@ -13,7 +13,16 @@ from typing import Literal, get_args
 
 from chat_history_conformance.results.model import ContractResult, Finding
 
-__all__ = ["Cause", "Sort", "causes", "circumstances", "ranking", "simplest", "sort_of"]
+__all__ = [
+    "Cause",
+    "Sort",
+    "causes",
+    "circumstances",
+    "raising_mode",
+    "ranking",
+    "simplest",
+    "sort_of",
+]
 
 Sort = Literal[
     "raises", "hung", "crashed", "no_list", "type", "field", "order", "lost", "stale", "other"
@@ -185,11 +194,20 @@ def _base_of_exception(match: re.Match[str]) -> _Base:
     operation, rest, name = match[1], match[2], match[3]
     if name == "NotImplementedError":
         # A method that is not implemented says nothing about its asynchronous twin.
-        is_async = operation.rpartition(".")[2] in _ASYNC_NAMES
-        return ("raises", f"raises {name}", "async" if is_async else "sync")
+        return ("raises", f"raises {name}", _mode_of(operation))
     if rest in (f"raises {name}", "hangs"):
         return ("raises", rest, _same_in_both_ways(f"`{operation}`"))
     return ("raises", rest)
+
+
+def raising_mode(finding: Finding) -> Literal["sync", "async"]:
+    """Return whether a synchronous or an asynchronous method raised the exception of a finding."""
+    match = _RAISED.match(finding.cause)
+    return _mode_of(match[1]) if match else "sync"
+
+
+def _mode_of(operation: str) -> Literal["sync", "async"]:
+    return "async" if operation.rpartition(".")[2] in _ASYNC_NAMES else "sync"
 
 
 def _same_in_both_ways(text: str) -> str:
