@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from chat_history_conformance.execution.engine import (
 )
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.reports.advice import capability_hint
 from chat_history_conformance.results.model import ContractResult, Finding
 
 BRIEF = Profile("brief", examples=20, seconds=5.0, shrink_seconds=5.0, limit=5.0)
@@ -347,8 +349,8 @@ def test_a_read_that_returns_a_coroutine_is_a_finding(subject: Any) -> None:
 
     tested = contract(program=None, body=lambda s, _: s.open().read())
     finding = found(judged(subject(Async), tested))
-    assert "coroutine object" in finding.summary
-    gc.collect()  # the coroutine is never awaited, and the warning belongs to this test
+    assert finding.summary == "`messages` returned a coroutine instead of a list of messages"
+    gc.collect()  # coroutines of the search for a shorter example are never awaited
 
 
 class Unprintable:
@@ -615,6 +617,11 @@ class AsyncOnly(Mine):
         raise NotImplementedError
 
 
-def test_a_method_that_is_not_implemented_comes_with_a_note_on_lacks(subject: Any) -> None:
+def test_a_method_that_is_not_implemented_comes_with_a_hint_on_lacks(subject: Any) -> None:
     result = judged(subject(AsyncOnly), contract())
-    assert any('lacks={"sync": "REASON"}' in note for note in found(result).notes)
+    assert 'lacks={"sync": "REASON"}' in capability_hint([result], {})
+
+
+def test_a_finding_names_the_line_that_raised_in_the_code_of_the_history(subject: Any) -> None:
+    finding = found(judged(subject(AsyncOnly), contract()))
+    assert re.fullmatch(r"(tests/core/)?test_engine\.py:\d+, in add_messages", finding.raised_at)
