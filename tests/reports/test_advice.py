@@ -56,6 +56,16 @@ def test_a_wrong_order_is_advised_by_the_contract_if_that_is_about_order() -> No
     assert "counter" in other.remedy
 
 
+def test_contracts_about_clear_advise_on_it_only_if_the_story_has_one() -> None:
+    contract, steps = "clear.every_handle", ("a = open('N-1')", "a.clear()", "a.messages  ->  []")
+    story = failed(contract, "lost", "lost 1 of 1 message", steps=steps)
+    assert advised(story, RULES) is RULES[contract]
+    without = failed(contract, "lost", "lost 1 of 1 message", steps=(steps[0], steps[2]))
+    other = advised(without, RULES)
+    assert other is not None
+    assert "look into the store" in other.remedy
+
+
 def test_an_unusual_finding_keeps_the_advice_of_its_contract() -> None:
     result = failed("durability.resources_freed", "other", "16 closed handles left 8 files open")
     assert advised(result, RULES) is RULES["durability.resources_freed"]

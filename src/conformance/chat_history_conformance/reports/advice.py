@@ -96,7 +96,9 @@ def advised(example: ContractResult, rules: Rules) -> RuleText | None:
     if rule is None or example.finding is None:
         return rule
     advice = _ADVICE.get(sort_of(example.finding))
-    if advice is None or example.id.partition(".")[0] in advice.except_in:
+    family = example.id.partition(".")[0]
+    cleared = family != "clear" or "clear" in circumstances(example.finding)
+    if advice is None or (family in advice.except_in and cleared):
         return rule
     return replace(rule, cause=advice.cause, remedy=advice.remedy)
 
