@@ -157,6 +157,9 @@ RIGHT = {
     "a warm-up": recorded(samples=_samples(*range(10, 40, 3), *[40] * 20)),
     "ups and downs": recorded(samples=_samples(*[10, 60] * 20)),
     "few samples": recorded(samples=_samples(10, 20, 30, 40, 50, 60)),
+    "two clients more at last": recorded(
+        samples=_samples(*[50 + n * 3 // 4 for n in range(40)], field="descriptors")
+    ),
     "a little more": recorded(samples=_samples(*[n // 6 + 10 for n in range(40)])),
 }
 
