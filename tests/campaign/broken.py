@@ -116,21 +116,25 @@ class SentAgainAsNew(Served):
                 raise
 
 
+class _KnowsItsFailures(Served):
+    """Remembers for the whole process that a call has failed."""
+
+    _failed: ClassVar[bool] = False
+
+    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        try:
+            return super()._ask(request, seconds)
+        except ServedError:
+            _KnowsItsFailures._failed = True
+            raise
+
+
 @on_the_control("order")
-class SentAgainFromTheEnd(Served):
-    """Sends a batch that was refused again, from the last message to the first."""
+class SentFromTheEndAfterAFailure(_KnowsItsFailures):
+    """Sends batches from the last message to the first after a call of the process failed."""
 
     def _append(self, texts: Sequence[str]) -> None:
-        deadline = time.monotonic() + 5.0
-        while True:
-            try:
-                self._ask(_append(texts), self.answer_seconds)
-                return
-            except ServedError:
-                if time.monotonic() > deadline:
-                    raise
-                texts = sorted(texts, reverse=True)
-                time.sleep(0.2)
+        super()._append(sorted(texts, reverse=True) if self._failed else texts)
 
 
 @on_the_control("empty-read")
@@ -168,17 +172,8 @@ class CachedForSomeSeconds(Served):
 
 
 @on_the_control("came-back")
-class NoClearAfterAFailure(Served):
+class NoClearAfterAFailure(_KnowsItsFailures):
     """Sends no clear any more after a call of the process failed, and returns from it."""
-
-    _failed: ClassVar[bool] = False
-
-    def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
-        try:
-            return super()._ask(request, seconds)
-        except ServedError:
-            NoClearAfterAFailure._failed = True
-            raise
 
     def clear(self) -> None:
         if not self._failed:
@@ -186,17 +181,16 @@ class NoClearAfterAFailure(Served):
 
 
 @on_the_control("skipped")
-class PositionBeforeMessages(Served):
-    """Moves the position of consuming reads before it has the messages."""
+class RaisesAfterItMoved(_KnowsItsFailures):
+    """Raises without the messages after it moved the position, once a call has failed."""
 
     def messages_from_last_consumed(
         self, max_message_count: int | None = None, max_time_sec: float | None = None
     ) -> list[BaseMessage]:
         found = super().messages_from_last_consumed(max_message_count, max_time_sec)
-        if found:
-            self._ask({"do": "read", "count": 1}, self.answer_seconds)
-            time.sleep(0.5)
-            self._ask({"do": "read", "count": 1}, self.answer_seconds)
+        if found and self._failed:
+            _KnowsItsFailures._failed = False
+            raise ServedError("the position is moved, and the messages are gone")
         return found
 
 

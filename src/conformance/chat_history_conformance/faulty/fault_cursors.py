@@ -49,6 +49,8 @@ class MovedAndRaised(_Served):
 class StartAfterATimeOut(_Served, StartsAgainAfterAnError):
     """Begins at the first message again after a read that failed, as a new consumer might."""
 
+    patience_seconds: ClassVar[float] = 0.0
+
 
 @_broken("cursor.move_lost", breaks="cursor.restarts_skip_nothing", kind="duplicated")
 class MoveLost(_Served):
