@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from langchain_core.messages import BaseMessage
 
 from chat_history_conformance.faulty import INVENTED, faulty
-from chat_history_conformance.faulty.interference import StartsAgainAfterAnError
 from chat_history_conformance.faulty.served import ServedByRun, ServedError
 from chat_history_conformance.results.model import Kind
 
@@ -43,13 +42,6 @@ class MovedAndRaised(_Served):
         except ServedError as error:
             error.messages = ()
             raise
-
-
-@_broken("cursor.start_after_a_time_out", breaks="cursor.stalls_skip_nothing", kind="duplicated")
-class StartAfterATimeOut(_Served, StartsAgainAfterAnError):
-    """Begins at the first message again after a read that failed, as a new consumer might."""
-
-    patience_seconds: ClassVar[float] = 0.0
 
 
 @_broken("cursor.move_lost", breaks="cursor.restarts_skip_nothing", kind="duplicated")
