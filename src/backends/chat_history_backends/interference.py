@@ -7,6 +7,7 @@ on servers that the run started. Each is a context manager that restores the sto
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +33,10 @@ __all__ = [
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-ELASTICSEARCH_INDEX = "chat-history-conformance"
-"""The index of all sessions of a run."""
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+ELASTICSEARCH_INDEX = f"chat-history-conformance-{_WORKER}".rstrip("-")
+"""The index of all sessions of a run. Each worker of pytest-xdist has a separate one, because some
+interferences change the whole index."""
 
 _SECONDS = 20.0
 _EFFECT_SECONDS = 0.5
