@@ -22,7 +22,6 @@ from typing import Any, Literal
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from .errors import SlowReadError, UnreachableError, is_refusal
 from .sender import Sender
 
 __all__ = ["Clients", "CursorConsumer", "Pool", "check_config", "lease", "leave", "sharing_key"]
@@ -30,9 +29,6 @@ __all__ = ["Clients", "CursorConsumer", "Pool", "check_config", "lease", "leave"
 logger = logging.getLogger(__name__)
 
 _IDLE_CONSUMERS = 4
-"""The most consumers that are kept for the next calls."""
-_IDLE_IN_TROUBLE = 16
-"""The most consumers that are kept while brokers do not answer."""
 _BATCH_BYTES = (65_536, 8_192)
 """The sizes of the batches of producers. librdkafka does not split a batch for a topic whose limit
 is lower than the batch."""
@@ -200,10 +196,8 @@ class Clients:
     def consumer(self) -> Iterator[Consumer]:
         """Lend a consumer without an assignment to one read, which has it to itself."""
         with self._lent("read_committed") as consumer:
-            try:
-                yield consumer
-            finally:
-                consumer.unassign()
+            yield consumer
+            consumer.unassign()
 
     def asker(self) -> contextlib.AbstractContextManager[Consumer]:
         """Lend a consumer that a call asks for topics and offsets. It does not assign it.
@@ -220,27 +214,14 @@ class Clients:
             consumer = idle.pop() if idle else None
         if consumer is None:
             consumer = self._new_consumer(isolation=isolation)
-        try:
+        with self._closed_on_error(consumer):
             yield consumer
-        except BaseException as error:
-            # Without an answer, nothing is wrong with the client. Many calls fail while brokers are
-            # away, and a client for each of them would be too many.
-            unanswered = isinstance(error, UnreachableError | SlowReadError) and not is_refusal(
-                error.error
-            )
-            if not unanswered or not self._keep(idle, consumer, _IDLE_IN_TROUBLE):
-                self._close_later(consumer)
-            raise
-        if not self._keep(idle, consumer, _IDLE_CONSUMERS):
-            self._close_consumer(consumer)
-
-    def _keep(self, idle: list[Consumer], consumer: Consumer, most: int) -> bool:
-        """Keep a consumer for the next call, and return whether there was room for it."""
         with self._lock:
-            room = consumer in self._consumers and len(idle) < most
-            if room:
+            keep = len(idle) < _IDLE_CONSUMERS
+            if keep:
                 idle.append(consumer)
-        return room
+        if not keep:
+            self._close_consumer(consumer)
 
     @contextlib.contextmanager
     def cursor(self, topic: str) -> Iterator[CursorConsumer]:
@@ -255,11 +236,8 @@ class Clients:
             cursor.consumer = self._new_consumer(
                 topic, more={**_CONTACTING, "on_commit": cursor.note_commit}
             )
-        try:
+        with self._closed_on_error(cursor.consumer):
             yield cursor
-        except BaseException:
-            self._close_later(cursor.consumer)
-            raise
         with self._lock:
             self._cursors[topic] = cursor
             oldest = next(iter(self._cursors))
@@ -267,9 +245,14 @@ class Clients:
         if surplus:
             self._close_consumer(surplus.consumer)
 
-    def _close_later(self, consumer: Consumer) -> None:
-        # It may be stuck while it connects or looks up a name, and closing waits for that.
-        threading.Thread(target=self._close_consumer, args=[consumer], daemon=True).start()
+    @contextlib.contextmanager
+    def _closed_on_error(self, consumer: Consumer) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            # It may be stuck while it connects or looks up a name, and closing waits for that.
+            threading.Thread(target=self._close_consumer, args=[consumer], daemon=True).start()
+            raise
 
     def _new_consumer(
         self,
