@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,33 +67,32 @@ PLANNED = (*_OURS, *_OTHERS)
 def load() -> list[Result]:
     """Return the kept results in the order of the plan."""
     lines = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
-    places = {one[:3]: place for place, one in enumerate(PLANNED)}
-    return sorted(map(result.parse, lines), key=lambda one: places[_key(one)])
+    return list(map(result.parse, lines))
 
 
 def keep(found: Result) -> None:
     """Add one result to the kept ones, or replace that of the same campaign, and write the page."""
     planned = next(one for one in PLANNED if one[:3] == _key(found))
     named = dataclasses.replace(found.campaign, command=planned.command)
-    found = dataclasses.replace(found, campaign=named)
-    others = [one for one in load() if _key(one) != _key(found)]
-    places = {one[:3]: place for place, one in enumerate(PLANNED)}
-    kept = sorted([*others, found], key=lambda one: places[_key(one)])
+    by_key = {_key(one): one for one in load()}
+    by_key[_key(found)] = dataclasses.replace(found, campaign=named)
+    kept = [by_key[one[:3]] for one in PLANNED if one[:3] in by_key]
     lines = [json.dumps(json.loads(result.render(one)), ensure_ascii=False) for one in kept]
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
     PAGE.write_text(page(kept), encoding="utf-8")
-    report.write(next((one for one in kept if _key(one) == _PICTURED), kept[0]), PICTURE)
+    report.write(_pictured(kept), PICTURE)
 
 
-_PICTURED = ("kafka", 3, 1)
-"""The campaign whose timeline is shown."""
+def _pictured(results: Sequence[Result]) -> Result:
+    """Return the campaign whose timeline is shown."""
+    return next((one for one in results if _key(one) == ("kafka", 3, 1)), results[0])
 
 
 def page(results: Iterable[Result]) -> str:
     """Return the page with a table of all results, and the command of each of them."""
     results = list(results)
-    shown = next((one for one in results if _key(one) == _PICTURED), results[0])
+    shown = _pictured(results)
     ours = [one for one in results if one.campaign.backend in _REFERENCES]
     others = [one for one in results if one.campaign.backend not in _REFERENCES]
     versions = {one.campaign.versions["chat-history-conformance"] for one in results}
