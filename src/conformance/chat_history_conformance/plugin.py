@@ -6,12 +6,21 @@ of the suite until a backend is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
-__all__ = ["OPTIONS", "Option", "pytest_addoption", "pytest_configure"]
+if TYPE_CHECKING:
+    from chat_history_conformance.supervision.supervisor import Ended
+
+__all__ = [
+    "OPTIONS",
+    "Option",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_load_initial_conftests",
+]
 
 
 class Option(NamedTuple):
@@ -192,6 +201,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             type=_INI_TYPES[option.kind],
             default=_INI_DEFAULTS[option.kind](),
         )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Supervise the process from here on, if it will run contracts.
+
+    This comes before pytest captures output and imports a conftest.
+    """
+    named = early_config.known_args_namespace.history_backend
+    if named or early_config.getini("history_backend"):
+        from chat_history_conformance.supervision.supervisor import can_supervise, supervise
+
+        if can_supervise():
+            supervise(_finish)
+    return (yield)
+
+
+def _finish(ended: Ended) -> int:
+    from chat_history_conformance.pytest_plugin.ending import finish
+
+    return finish(ended)
 
 
 @pytest.hookimpl(trylast=True)

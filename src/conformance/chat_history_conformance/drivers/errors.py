@@ -10,6 +10,7 @@ from chat_history_conformance.declaration.backend import Backend
 __all__ = [
     "SAYS",
     "Hung",
+    "EscapedError",
     "RemoteError",
     "SecondProcessCrashed",
     "SecondProcessLost",
@@ -57,6 +58,24 @@ class RemoteError(Exception):
         return self.text
 
 
+class EscapedError(RemoteError):
+    """An exception of a history that is not an `Exception`, such as SystemExit or pytest's Skipped.
+
+    It would end the thread, the event loop or the run. A history has no right to that, so it is
+    judged like every other exception.
+
+    Args:
+        error: The exception of the history.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(type(error).__name__, text_of(error), server=False)
+        self.__cause__ = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteError, self.args
+
+
 class SecondProcessLost(Exception):
     """The second process could not be started, or has ended."""
 
@@ -84,5 +103,5 @@ def text_of(error: BaseException) -> str:
     """Return the message of an exception, even if its `__str__` raises."""
     try:
         return str(error)
-    except Exception as trouble:
+    except BaseException as trouble:  # the code of a history
         return f"<{type(trouble).__name__} in str>"

@@ -27,10 +27,10 @@ from chat_history_conformance.drivers.calls import (
     weight,
     weight_together,
 )
-from chat_history_conformance.drivers.errors import Hung
+from chat_history_conformance.drivers.errors import EscapedError, Hung
 from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, enter
 from chat_history_conformance.drivers.repeating import Lane, Repeating, Seen, adds, calls
-from chat_history_conformance.drivers.threads import LoopThread, SyncThread
+from chat_history_conformance.drivers.threads import LoopThread, SyncThread, contain
 
 __all__ = ["Local"]
 
@@ -297,8 +297,8 @@ class Local:
             started = time.monotonic()
             try:
                 value = self._perform(call)
-            except Exception as error:
-                done.append(Done(call, started, time.monotonic(), error=error))
+            except BaseException as error:
+                done.append(Done(call, started, time.monotonic(), error=_plain(error)))
                 return done
             done.append(Done(call, started, time.monotonic(), value))
         return done
@@ -308,7 +308,7 @@ class Local:
         for call in lane:
             started = time.monotonic()
             try:
-                value = await self._perform_async(call)
+                value = await contain(self._perform_async(call))
             except Exception as error:
                 done.append(Done(call, started, time.monotonic(), error=error))
                 return done
@@ -337,6 +337,10 @@ class Local:
             return None
         history = self.history(call.key)
         return await call_on_loop(history, invocation(self.backend, history, call))
+
+
+def _plain(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else EscapedError(error)
 
 
 async def _await(function: Callable[[], Any]) -> Any:

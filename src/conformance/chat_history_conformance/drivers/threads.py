@@ -10,9 +10,9 @@ from concurrent.futures import Future
 from concurrent.futures import thread as pools
 from typing import Any
 
-from chat_history_conformance.drivers.errors import Hung
+from chat_history_conformance.drivers.errors import EscapedError, Hung
 
-__all__ = ["LoopThread", "Pending", "SyncThread"]
+__all__ = ["LoopThread", "Pending", "SyncThread", "contain"]
 
 
 class Pending:
@@ -78,8 +78,10 @@ class SyncThread:
                 continue
             try:
                 future.set_result(function())
-            except BaseException as error:  # the waiting thread raises it
+            except Exception as error:  # the waiting thread raises it
                 future.set_exception(error)
+            except BaseException as error:
+                future.set_exception(EscapedError(error))
             del task, function, future  # an idle thread must not keep a history alive
 
 
@@ -97,7 +99,8 @@ class LoopThread:
         Raises:
             Hung: It did not end within `limit` seconds. It is cancelled.
         """
-        return Pending(asyncio.run_coroutine_threadsafe(coroutine, self.loop)).result_within(limit)
+        contained = contain(coroutine)
+        return Pending(asyncio.run_coroutine_threadsafe(contained, self.loop)).result_within(limit)
 
     def stop(self) -> None:
         """Cancel all tasks, shut down async generators and the executor, and close the loop."""
@@ -129,6 +132,26 @@ class LoopThread:
             self.loop.run_until_complete(_drain())
         finally:
             self.loop.close()
+
+
+async def contain(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await a call of a history so that no exception of it ends the event loop.
+
+    Raises:
+        CancelledError: The task of the call was cancelled, and not by the history.
+        EscapedError: The history raised an exception that is not an `Exception`.
+    """
+    try:
+        return await coroutine
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise EscapedError(error) from error
+    except Exception:
+        raise
+    except BaseException as error:
+        raise EscapedError(error) from error
 
 
 async def _drain() -> None:

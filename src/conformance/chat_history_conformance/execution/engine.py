@@ -32,6 +32,7 @@ __all__ = [
     "PROFILES",
     "Profile",
     "each",
+    "informs",
     "run",
     "run_declared",
     "why_not_applicable",
@@ -250,10 +251,7 @@ def run_declared(
         since: Contracts newer than this catalogue are reported but do not fail the run.
     """
     result = run(contract, subject, mode, profile, seed)
-    informs = LEVELS.index(result.level) > LEVELS.index(level)
-    if since is not None:
-        informs = informs or version(result.since) > version(since)
-    result = replace(result, informs=informs)
+    result = replace(result, informs=informs(result, level, since))
     reason = subject.backend.deviations.get(contract.id)
     if reason is None:
         return result
@@ -272,6 +270,18 @@ def run_declared(
             "Delete this line from deviations=.",
         )
     return result
+
+
+def informs(result: ContractResult, level: Level, since: str | None) -> bool:
+    """Return whether a failure of a contract is only reported.
+
+    Args:
+        result: A result of the contract.
+        level: The lowest level that counts in the run.
+        since: The newest catalogue that counts in the run; None for all.
+    """
+    below = LEVELS.index(result.level) > LEVELS.index(level)
+    return below or (since is not None and version(result.since) > version(since))
 
 
 def _search(examples: _Examples, seed: int) -> None:

@@ -44,6 +44,7 @@ from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import SLEEP
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
+from chat_history_conformance.supervision.line import current
 
 __all__ = ["Story"]
 
@@ -273,6 +274,7 @@ class Story:
         """Run `action`; an exception becomes a finding about `operation`."""
         self._check_budget()
         self._operations += 1
+        current(operation)
         try:
             return action()
         except Exception as error:

@@ -16,10 +16,13 @@ class Workspace:
     """A temporary directory, with a working directory deep inside it.
 
     Histories that write files into the working directory write them here while `inside` is active.
+
+    Args:
+        parent: The directory in which it is made. Defaults to that of all temporary files.
     """
 
-    def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="chat-history-conformance-"))
+    def __init__(self, parent: Path | None = None) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="chat-history-conformance-", dir=parent))
         # Contracts try ids such as `../../x`, which must not lead out of the root.
         self.directory = self.root.joinpath(*"abcdefgh")
         self.directory.mkdir(parents=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import random
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -24,6 +25,7 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises
 from chat_history_conformance.execution.replay import replay
+from chat_history_conformance.pytest_plugin.ending import crashed
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
@@ -51,6 +53,10 @@ __all__ = ["ATTRIBUTE", "ContractItem", "ContractRun", "FailureText", "NotJudged
 
 ATTRIBUTE = "chat_history_result"
 """The attribute of a test report that holds the result as JSON, also from a worker of xdist."""
+
+
+WORKER_ENDED = "???"
+"""The phase in the report that pytest-xdist makes about a worker that has ended."""
 
 
 class UnexpectedPass(Exception):
@@ -85,6 +91,7 @@ class ContractRun(HistoryRun):
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
         self.verdict_required = False
+        self.unwritten: dict[Path, str] = {}
 
     # -- options -----------------------------------------------------------------------------
 
@@ -198,31 +205,87 @@ class ContractRun(HistoryRun):
                 setattr(report, ATTRIBUTE, data)
         return report
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Let the supervisor know which contract begins."""
+        self.lifetime.send(begin=nodeid)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the results of this process and of the workers."""
         carried = getattr(report, ATTRIBUTE, None)
+        if carried is None and report.when == WORKER_ENDED:
+            carried = self._ended_by(report)
         if carried is not None:
             data = json.loads(carried)
+            self.lifetime.send(result=data, end=report.nodeid)
             name = data.pop("backend")
             result = ContractResult.from_json(data)
             self.results[name][result.label] = result
             self._failed[name, result.label] = report
+
+    def _ended_by(self, report: pytest.TestReport) -> str | None:
+        """Return the result of a contract that ended the worker of pytest-xdist in which it ran."""
+        for name, blanks in self._blanks().items():
+            for blank in blanks:
+                if report.nodeid == f"{name}::{blank.label}":
+                    finding = crashed("of a worker of pytest-xdist ended", "")
+                    result = replace(
+                        blank, outcome="failed", reason=finding.summary, finding=finding
+                    )
+                    return json.dumps({"backend": name, **result.to_json()})
+        return None
+
+    def _blanks(self) -> Mapping[str, Sequence[ContractResult]]:
+        """Return the results of all contracts as they are before a contract has run."""
+        blanks = [
+            ContractResult(contract.id, contract.level, contract.since, mode, "not_run")
+            for contract, mode in engine.each(self.contracts.values())
+        ]
+        return dict.fromkeys(self.backends, blanks)
+
+    def began(self) -> None:
+        """Send what a report needs to the supervisor."""
+        report = self.run_report()
+        backends = {
+            name: {
+                "lacks": dict(self.backends[name].lacks),
+                "notes": list(self.subject(self.backends[name]).notes),
+                "contracts": [
+                    {**blank.to_json(), "informs": engine.informs(blank, self.level, self.since)}
+                    for blank in blanks
+                ],
+            }
+            for name, blanks in self._blanks().items()
+        }
+        header = {
+            "suite": dict(report.suite),
+            "environment": dict(report.environment),
+            "reports": [str(path) for path in self.reports],
+            "backends": backends,
+        }
+        self.lifetime.send(header=header)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """Compute the verdicts and write the reports; print the verdicts after everything else."""
         if not is_worker(self.config) and not self.config.option.collectonly:
             self._finish(session)
-        yield
+        result = yield
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminalreporter is not None:
             self._print_verdicts(terminalreporter)
+        super().pytest_sessionfinish(session)
+        return result
 
     def _finish(self, session: pytest.Session) -> None:
         for backend in self.backends.values():
             self.backend_reports.append(self._report_on(backend))
         for path in self.reports:
-            write_report(self.run_report(), path, catalogue.rule_texts())
+            try:
+                write_report(self.run_report(), path, catalogue.rule_texts())
+            except OSError as error:
+                self.unwritten[path] = str(error)
+        if self.unwritten and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         unsettled = any(report.verdict == "incomplete" for report in self.backend_reports)
         ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if setting(self.config, "require-verdict") and unsettled and ended_well:
@@ -232,9 +295,7 @@ class ContractRun(HistoryRun):
     def _report_on(self, backend: Backend) -> BackendReport:
         results = self.results[backend.name]
         all_results = [
-            results.get(f"{contract.id}[{mode}]")
-            or ContractResult(contract.id, contract.level, contract.since, mode, "not_run")
-            for contract, mode in engine.each(self.contracts.values())
+            results.get(blank.label) or blank for blank in self._blanks()[backend.name]
         ]
         notes = list(self.subject(backend).notes)
         if results:
@@ -299,7 +360,11 @@ class ContractRun(HistoryRun):
                 declared = ":" not in report.name and not setting(self.config, "deviations")
                 yield ""
                 yield from terminal.deviations_block(report, as_file=not declared)
-        yield from (f"report: {path}" for path in self.reports)
+        for path in self.reports:
+            if path in self.unwritten:
+                yield f"The report {path} could not be written: {self.unwritten[path]}. Name another path."
+            else:
+                yield f"report: {path}"
 
     def _show_each_cause_once(self, report: BackendReport, width: int) -> None:
         """Give the simplest failure of each cause its text, and hide the other failures.

@@ -22,6 +22,7 @@ from chat_history_conformance.drivers.opening import NotAHistory
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
+from chat_history_conformance.pytest_plugin.lifetime import Lifetime
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
@@ -50,6 +51,8 @@ class HistoryRun:
 
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
         self.config = config
+        self.lifetime = Lifetime(config)
+        self.exit_status = 0
         self.contracts = catalogue.load()
         self.backends = self._resolve(specs)
         usual = "ci" if os.environ.get("CI") else "quick"
@@ -58,10 +61,10 @@ class HistoryRun:
         self.servers = self._servers()
         self._subjects: dict[str, Subject] = {}
         self._workspace: Workspace | None = None
-        # The top-level packages of the histories' classes, whose versions a report lists.
-        self.history_packages: set[str] = set()
         # Not in pytest_sessionfinish, which pytest does not call if the start of a session fails.
         config.add_cleanup(self._end)
+        # The top-level packages of the histories' classes, whose versions a report lists.
+        self.history_packages: set[str] = set()
 
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
         """Return the items of one backend."""
@@ -173,7 +176,7 @@ class HistoryRun:
     def workspace(self) -> Workspace:
         """The working directory of all contracts, made at its first use."""
         if self._workspace is None:
-            self._workspace = Workspace()
+            self._workspace = Workspace(self.lifetime.root)
         return self._workspace
 
     def subject(self, backend: Backend) -> Subject:
@@ -199,7 +202,10 @@ class HistoryRun:
         Raises:
             pytest.UsageError: A server cannot be started, or a backend cannot be opened.
         """
-        if is_worker(self.config) or self.config.option.collectonly:
+        if self.config.option.collectonly:
+            return
+        self.lifetime.begin()
+        if is_worker(self.config):
             return
         if setting(self.config, "faults") and self.config.pluginmanager.hasplugin("dsession"):
             raise pytest.UsageError(
@@ -207,18 +213,37 @@ class HistoryRun:
                 "killing the server disturbs the other workers. Remove one of the two."
             )
         needed = [backend.server for backend in self.backends.values() if backend.server]
+        self.began()
         try:
             self.servers.start(needed, self._announce)
         except ServerError as error:
             raise pytest.UsageError(str(error)) from error
         with self.workspace.inside():
             for backend in self.backends.values():
+                self.lifetime.send(phase=f"the first history of {backend.name} was opened")
                 self._try_to_open(backend)
+        self.began()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Send the addresses of the servers to a worker of pytest-xdist."""
+        """Send the addresses of the servers and the directory to a worker of pytest-xdist."""
+        root = self.lifetime.root
+        node.workerinput["history_root"] = None if root is None else str(root)
         node.workerinput["history_servers"] = self.servers.handed_on
+
+    def began(self) -> None:
+        """Send what a report needs to the supervisor; the run of the contracts has a report."""
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Let the supervisor know that this process received the signal of Ctrl-C."""
+        self.lifetime.send(interrupted=True)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Remember the exit status; a signal that ended the run is part of it."""
+        if self.lifetime.signal is not None:
+            session.exitstatus = 128 + self.lifetime.signal
+        self.exit_status = int(session.exitstatus)
 
     def _announce(self, line: str) -> None:
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -263,6 +288,7 @@ class HistoryRun:
                 self._workspace.remove()
         finally:
             self.servers.stop()
+            self.lifetime.end(self.exit_status)
 
 
 class BackendCollector(pytest.Collector):

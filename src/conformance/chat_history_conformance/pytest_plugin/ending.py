@@ -1,0 +1,150 @@
+"""The reports and the verdict of a run whose process has ended without them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.reports import terminal, write_report
+from chat_history_conformance.results.model import (
+    BackendReport,
+    ContractResult,
+    Finding,
+    RunReport,
+)
+from chat_history_conformance.results.verdict import count, judge
+from chat_history_conformance.supervision.supervisor import Ended
+
+__all__ = ["crashed", "finish"]
+
+_FAILED = 1
+
+
+def finish(ended: Ended) -> int:
+    """Write the reports and print the verdict from the records of a run that has ended.
+
+    Args:
+        ended: The end of the judging process, and its records.
+
+    Returns:
+        The exit status of the run; never 0.
+    """
+    headers = ended.all("header")
+    if not headers:
+        print(
+            f"\nchat-history-conformance: the process of the run {ended.how} before a contract ran, "
+            "so there is no verdict. Look for an exit in a conftest.py, a plugin or the backend.",
+            file=sys.stderr,
+        )
+        return _FAILED
+    header = headers[-1]
+    report = _report(header, ended)
+    lines = ["", f"{' chat history conformance ':=^80}"]
+    for backend in report.backends:
+        lines += _failures(backend)
+    lines.append(f"The process of the run {ended.how} {_place(ended)}.")
+    for backend in report.backends:
+        lines += [*terminal.summary(backend), terminal.verdict_line(backend)]
+    lines += [_written(report, Path(path)) for path in header["reports"]]
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
+    if ended.from_outside:
+        return 128 - ended.status
+    return _FAILED
+
+
+def crashed(how: str, operation: str) -> Finding:
+    """Return the finding about a history that ended the process in which a contract ran.
+
+    Args:
+        how: How the process ended, such as `died of SIGSEGV`.
+        operation: The operation that was called last; empty if it is not known.
+    """
+    during = f" during `{operation}`" if operation else ""
+    return Finding(
+        kind="hung" if "no sign of life" in how else "crashed",
+        summary=f"the process {how}{during}",
+        cause=f"the process {how}",
+        notes=("there is no script, because the steps were lost with the process",),
+    )
+
+
+def _report(header: dict[str, Any], ended: Ended) -> RunReport:
+    found: dict[tuple[str, str], ContractResult] = {}
+    for data in ended.all("result"):
+        result = ContractResult.from_json({k: v for k, v in data.items() if k != "backend"})
+        found[data["backend"], result.label] = result
+    unfinished = _unfinished(ended)
+    backends = []
+    for name, described in header["backends"].items():
+        results = []
+        for data in described["contracts"]:
+            result = ContractResult.from_json(data)
+            if (name, result.label) in found:
+                result = found[name, result.label]
+            elif f"{name}::{result.label}" in unfinished:
+                result = _interrupted(result, ended)
+            results.append(result)
+        unsettled = f"the process of the run {ended.how}"
+        backends.append(
+            BackendReport(
+                name=name,
+                verdict=judge(results, unsettled=unsettled),
+                lacks=described["lacks"],
+                counts=count(results),
+                contracts=tuple(results),
+                notes=tuple(described["notes"]),
+                unsettled=unsettled,
+            )
+        )
+    return RunReport(header["suite"], header["environment"], tuple(backends))
+
+
+def _unfinished(ended: Ended) -> list[str]:
+    """Return the node ids of contracts that began and have no result."""
+    begun: dict[str, None] = {}
+    for record in ended.records:
+        if "begin" in record:
+            begun[record["begin"]] = None
+        elif "end" in record:
+            begun.pop(record["end"], None)
+    return list(begun)
+
+
+def _interrupted(result: ContractResult, ended: Ended) -> ContractResult:
+    if ended.from_outside:
+        reason = f"the process of the run {ended.how} during this contract"
+        return replace(result, outcome="error", reason=reason)
+    finding = crashed(ended.how, ended.operation)
+    return replace(result, outcome="failed", reason=finding.summary, finding=finding)
+
+
+def _place(ended: Ended) -> str:
+    unfinished = _unfinished(ended)
+    if unfinished:
+        return f"in {', '.join(unfinished)}"
+    return f"while {(ended.all('phase') or ['the run started'])[-1]}"
+
+
+def _failures(backend: BackendReport) -> Iterable[str]:
+    rules = catalogue.load()
+    for result in backend.contracts:
+        if result.outcome == "failed" and result.finding and not result.informs:
+            yield f"{f' {backend.name}::{result.label} ':_^80}"
+            if result.id in rules:
+                yield terminal.failure(rules[result.id], result.finding)
+            else:
+                yield result.finding.summary
+
+
+def _written(report: RunReport, path: Path) -> str:
+    try:
+        write_report(report, path, catalogue.rule_texts())
+    except OSError as error:
+        return f"The report {path} could not be written: {error}. Name another path."
+    return f"report: {path}"

@@ -1,0 +1,86 @@
+"""The life of the process of a run: its supervisor, its signals, and its signs of life."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_history_conformance.pytest_plugin.options import is_worker
+from chat_history_conformance.supervision.line import Line, keep_alive, take
+
+__all__ = ["Lifetime"]
+
+_ENDING = ("SIGTERM", "SIGHUP")
+
+
+class Lifetime:
+    """The life of the process of one run.
+
+    SIGTERM and SIGHUP end the run as Ctrl-C does, with a verdict and without leftovers.
+
+    Args:
+        config: The configuration of pytest.
+
+    Attributes:
+        signal: The number of the signal that ended the run, or None.
+        root: The directory of a supervised run, which the supervisor removes.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.signal: int | None = None
+        self._line: Line | None = None
+        self._handlers: dict[int, Any] = {}
+        self.root: Path | None = None
+        if is_worker(config):
+            root = vars(config)["workerinput"]["history_root"]
+            self.root = Path(root) if root else None
+        else:
+            self._line = take()
+            self.root = self._line.root if self._line else None
+
+    def begin(self) -> None:
+        """Give signs of life from now on, and end in order when a signal asks for it."""
+        supervisor = self._line.supervisor if self._line else None
+        if self.root is not None:
+            orphaned = None if supervisor is None else _terminate
+            keep_alive(self.root, orphaned, supervisor or 0)
+        if threading.current_thread() is threading.main_thread():
+            for name in _ENDING:
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                    self._handlers[number] = signal.signal(number, self._interrupt)
+
+    def send(self, **record: Any) -> None:
+        """Send a record to the supervisor, if there is one."""
+        if self._line is not None:
+            self._line.send(**record)
+
+    def end(self, status: int) -> None:
+        """Tell the supervisor that the run has ended in order.
+
+        Args:
+            status: The exit status of the run.
+        """
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.send(orderly=status)
+        if self._line is not None and os.getppid() != self._line.supervisor:
+            shutil.rmtree(self._line.root, ignore_errors=True)  # the supervisor was killed
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        """End the run as Ctrl-C does. pytest's own `Exit` is an Exception, which contracts judge."""
+        self.signal = number
+        signal.signal(number, signal.SIG_IGN)  # the supervisor kills this process if it must
+        raise KeyboardInterrupt(f"the run received {signal.Signals(number).name}")
+
+
+def _terminate() -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(os.getpid(), signal.SIGTERM)
