@@ -7,57 +7,58 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 ENDING, PLACE = os.environ["HOSTILE"].split()
-STORE = {}
+STORE: dict[str, list[BaseMessage]] = {}
 HERE = "HOSTILE_PID" not in os.environ
 os.environ.setdefault("HOSTILE_PID", str(os.getpid()))
 
 
-def os_exit():
+def os_exit() -> None:
     os._exit(0)
 
 
-def os_exit_seven():
+def os_exit_seven() -> None:
     os._exit(7)
 
 
-def c_exit():
+def c_exit() -> None:
     ctypes.CDLL(None)._exit(0)
 
 
-def segfault():
+def segfault() -> None:
     ctypes.string_at(0)
 
 
-def abort():
+def abort() -> None:
     os.abort()
 
 
-def kill_itself():
+def kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def terminate_itself():
+def terminate_itself() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def sys_exit():
+def sys_exit() -> None:
     sys.exit(0)
 
 
-def keyboard_interrupt():
+def keyboard_interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def generator_exit():
+def generator_exit() -> None:
     raise GeneratorExit
 
 
-def cancelled():
+def cancelled() -> None:
     raise asyncio.CancelledError
 
 
@@ -65,114 +66,114 @@ class Own(BaseException):
     """An exception that nothing catches by accident."""
 
 
-def own_exception():
+def own_exception() -> None:
     raise Own("mine")
 
 
-def pytest_skip():
+def pytest_skip() -> None:
     pytest.skip("nothing to see")
 
 
-def pytest_fail():
+def pytest_fail() -> None:
     pytest.fail("failed by itself")
 
 
-def pytest_xfail():
+def pytest_xfail() -> None:
     pytest.xfail("expected")
 
 
-def import_or_skip():
+def import_or_skip() -> None:
     pytest.importorskip("no_such_module")
 
 
-def pytest_exit():
+def pytest_exit() -> None:
     pytest.exit("all is well", returncode=0)
 
 
-def spin():
+def spin() -> None:
     while True:
         pass
 
 
-def deadlock():
+def deadlock() -> None:
     lock = threading.Lock()
     lock.acquire()
     lock.acquire()
 
 
-def hold_gil():
+def hold_gil() -> None:
     re.match(r"(a+)+$", "a" * 64 + "b")
 
 
-def flood_output():
+def flood_output() -> None:
     for _ in range(200):
         os.write(1, b"x" * 65536 + b"\n")
         print("y" * 65536)
 
 
-def flood_memory():
-    return bytearray(1 << 60)
+def flood_memory() -> None:
+    bytearray(1 << 60)
 
 
-def huge_message():
-    STORE["huge"] = True
+def huge_message() -> None:
+    STORE["huge"] = []
 
 
-def close_descriptors():
+def close_descriptors() -> None:
     os.closerange(3, 256)
 
 
-def fork():
+def fork() -> None:
     os.fork()
 
 
-def exit_in_text():
+def exit_in_text() -> None:
     class Quiet(Exception):
-        def __str__(self):
+        def __str__(self) -> str:
             os._exit(0)
 
     raise Quiet
 
 
-def exit_later():
+def exit_later() -> None:
     import atexit
 
     atexit.register(os._exit, 0)
     raise RuntimeError("exits later")
 
 
-def at(place):
+def at(place: str) -> None:
     if place == PLACE or (PLACE == "second" and place == "add" and not HERE):
         globals()[ENDING]()
 
 
 class Hostile:
-    def __init__(self, session_id):
+    def __init__(self, session_id: str) -> None:
         self.session_id = session_id
 
     @property
-    def messages(self):
+    def messages(self) -> list[BaseMessage]:
         at("read")
         stored = list(STORE.get(self.session_id, []))
         return [*stored, HumanMessage("z" * 50_000_000)] if "huge" in STORE else stored
 
-    def add_messages(self, messages):
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         at("add")
         STORE.setdefault(self.session_id, []).extend(m.model_copy(deep=True) for m in messages)
 
-    def clear(self):
+    def clear(self) -> None:
         STORE.pop(self.session_id, None)
 
-    async def aget_messages(self):
+    async def aget_messages(self) -> list[BaseMessage]:
         return self.messages
 
-    async def aadd_messages(self, messages):
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         self.add_messages(messages)
 
-    async def aclear(self):
+    async def aclear(self) -> None:
         self.clear()
 
 
-def open_history(session_id):
+def open_history(session_id: str) -> Hostile:
     at("factory")
     return Hostile(session_id)

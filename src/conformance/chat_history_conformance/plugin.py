@@ -214,7 +214,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         from chat_history_conformance.supervision.supervisor import can_supervise, supervise
 
         if can_supervise():
-            supervise(_finish)
+            try:
+                supervise(_finish)
+            except OSError as error:
+                raise pytest.UsageError(
+                    f"The run cannot start: {error}. Set TMPDIR to a directory with free space."
+                ) from error
     return (yield)
 
 

@@ -147,6 +147,11 @@ def history_backend(
     """
 
     def declare(factory: F) -> F:
+        if type(factory).__module__.startswith("_pytest."):
+            raise DeclarationError(
+                f"Backend {name!r} is a pytest fixture, which only a test can call. Remove "
+                "@pytest.fixture: a generator function that yields a history may clean up after it."
+            )
         caller = sys._getframe(1)
         at_import = caller.f_code.co_name == "<module>"
         backend = Backend(
@@ -218,19 +223,40 @@ def resolve(spec: str) -> Backend:
     if not (separator and module and attribute):
         known = names()
         raise DeclarationError(
-            f"No backend named {spec!r}.{did_you_mean(spec, known)} "
+            f"No backend named {spec!r}.{_other_spelling(spec, known)} "
             f"Known backends: {', '.join(known) or 'none'}. To add one, declare it with "
             "@history_backend in a conftest.py that pytest loads at its start (in the working "
             "directory or a parent, in test*/, in testpaths, or in a path on the command line), "
             f"register it as an entry point in the group {ENTRY_POINTS!r}, or name a callable as "
             "package.module:attribute."
         )
+    if "/" in spec or ".py:" in spec:
+        raise DeclarationError(f"No backend named {spec!r}.{_other_spelling(spec, names())}")
     origin = Origin(module, attribute)
     try:
         found = origin.load()
-    except (Exception, SystemExit) as error:  # importing runs the user's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # importing runs the user's code, which may skip or exit
         raise DeclarationError(_import_failure(spec, module, error)) from error
     return _adopt(spec, found, origin)
+
+
+def _other_spelling(spec: str, known: list[str]) -> str:
+    """Return a sentence with the right spelling of `spec`, as far as it can be guessed."""
+    several = [part.strip() for part in spec.split(",")]
+    if len(several) > 1 and all(several):
+        options = " ".join(f"--history-backend={part}" for part in several)
+        return f" Give the option once for each backend: {options}."
+    path, separator, attribute = spec.replace("::", ":").partition(":")
+    if separator and (path.endswith(".py") or "/" in path):
+        module = path.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
+        return f" Name the module and not its file: --history-backend={module}:{attribute}."
+    nearest = did_you_mean(spec, known)
+    module, dot, attribute = spec.rpartition(".")
+    if nearest or not dot or not attribute.isidentifier():
+        return nearest
+    return f" If it is a callable, write a colon: --history-backend={module}:{attribute}."
 
 
 def load_again(name: str, origin: Origin) -> Backend:
@@ -287,7 +313,9 @@ def _undeclared(name: str, factory: Any, origin: Origin) -> Backend:
 def _load_entry_point(point: EntryPoint) -> Any:
     try:
         return point.load()
-    except (Exception, SystemExit) as error:  # importing runs the package's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # importing runs the package's code, which may skip or exit
         raise DeclarationError(
             f"Backend {point.name!r} is registered as {point.value!r}, but importing it failed: "
             f"{type(error).__name__}: {error}. Check that its package and its extras are installed."

@@ -29,6 +29,7 @@ __all__ = [
     "Difference",
     "NotApplicable",
     "ServerFailure",
+    "Shortage",
     "Snapshot",
     "compare",
     "first_line",
@@ -49,6 +50,10 @@ class ConformanceFailure(AssertionError):
 
 class ServerFailure(Exception):
     """A server that did not answer; it says nothing about the history."""
+
+
+class Shortage(ServerFailure):
+    """A machine without disk, open files or memory; it says nothing about the history."""
 
 
 class NotApplicable(Exception):

@@ -3,6 +3,8 @@
 Scripts contain their source, as that of `script_helpers` and `script_claims`.
 """
 
+import atexit
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,6 +19,7 @@ __all__ = [
     "consumed_by",
     "delivered",
     "denied",
+    "exit_is_a_failure",
     "expect_not_stored",
     "forget_added",
     "outcome_of",
@@ -61,6 +64,16 @@ def expect_not_stored(returned: Iterable[Any], otherwise: str) -> None:
     if set(came) & set(denied):
         print("not stored, as errors said:", *denied, "returned:", *came, sep="\n  ")
         sys.exit(otherwise)
+
+
+def exit_is_a_failure(otherwise: str) -> None:
+    """End with status 1 if a call that follows raises SystemExit, with whatever status."""
+
+    def end() -> None:
+        print(otherwise, file=sys.stderr, flush=True)
+        os._exit(1)
+
+    atexit.register(end)
 
 
 # -- consuming reads -----------------------------------------------------------------------------

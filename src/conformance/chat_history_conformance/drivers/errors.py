@@ -9,8 +9,8 @@ from chat_history_conformance.declaration.backend import Backend
 
 __all__ = [
     "SAYS",
-    "Hung",
     "EscapedError",
+    "Hung",
     "RemoteError",
     "SecondProcessCrashed",
     "SecondProcessLost",

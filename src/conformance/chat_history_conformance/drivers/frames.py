@@ -10,7 +10,7 @@ import pickle
 import struct
 from typing import IO, Any
 
-__all__ = ["Unsendable", "read_frame", "write_frame"]
+__all__ = ["Unsendable", "frame_of", "read_frame", "write_frame"]
 
 
 class Unsendable:
@@ -29,10 +29,15 @@ class Unsendable:
         return self._text
 
 
+def frame_of(value: Any) -> bytes:
+    """Return one value as a frame."""
+    data = pickle.dumps(value)
+    return struct.pack(">Q", len(data)) + data
+
+
 def write_frame(stream: IO[bytes], value: Any) -> None:
     """Write one value and flush the stream."""
-    data = pickle.dumps(value)
-    stream.write(struct.pack(">Q", len(data)) + data)
+    stream.write(frame_of(value))
     stream.flush()
 
 

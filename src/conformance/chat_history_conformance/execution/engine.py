@@ -21,6 +21,7 @@ from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
     NotApplicable,
     ServerFailure,
+    Shortage,
 )
 from chat_history_conformance.execution.contract import NEEDS_OF_MODE, Contract, version
 from chat_history_conformance.execution.session import Session
@@ -191,7 +192,8 @@ def run(
     if isinstance(decided, NotApplicable):
         return replace(result, outcome="not_applicable", reason=str(decided))
     if decided is not None:
-        return replace(result, outcome="error", reason=f"server: {decided}")
+        origin = "" if isinstance(decided, Shortage) else "server: "
+        return replace(result, outcome="error", reason=f"{origin}{decided}")
     return result
 
 

@@ -21,6 +21,7 @@ from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
     NotApplicable,
     ServerFailure,
+    Shortage,
     compare,
     raised,
     returned_lines,
@@ -30,9 +31,11 @@ from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script import id_source, script
 from chat_history_conformance.diagnosis.script_claims import are_messages
 from chat_history_conformance.diagnosis.script_helpers import claim, end_after
+from chat_history_conformance.diagnosis.script_outcomes import exit_is_a_failure
 from chat_history_conformance.diagnosis.steps import Step, listed
 from chat_history_conformance.drivers.calls import How
 from chat_history_conformance.drivers.errors import (
+    EscapedError,
     Hung,
     RemoteError,
     SecondProcessCrashed,
@@ -42,6 +45,7 @@ from chat_history_conformance.drivers.errors import (
 from chat_history_conformance.drivers.places import raised_at
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import SLEEP
+from chat_history_conformance.execution.shortage import shortage
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
 from chat_history_conformance.supervision.line import current
@@ -248,7 +252,14 @@ class Story:
         raised_at: str = "",
         error: BaseException | None = None,
     ) -> NoReturn:
-        """Fail with a finding about the steps so far."""
+        """Fail with a finding about the steps so far.
+
+        Raises:
+            ConformanceFailure: It has the finding.
+            Shortage: The machine has run out of something, so that nothing can be judged.
+        """
+        if (missing := shortage()) is not None:
+            raise Shortage(f"{missing}; then {summary}") from error
         finding = Finding(
             kind=kind,
             summary=summary,
@@ -305,6 +316,8 @@ class Story:
         if is_server_error(error, self.subject.backend) and not self.disturbed:
             raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
         summary, cause = raised(operation, error)
+        if isinstance(error, EscapedError) and isinstance(error.__cause__, SystemExit):
+            self.steps.insert(-1, Step("", call(exit_is_a_failure, source(summary))))
         place = error.raised_at if isinstance(error, RemoteError) else raised_at(error)
         self.fail("other", summary, cause=cause, raised_at=place, error=error)
 

@@ -273,7 +273,6 @@ class ContractRun(HistoryRun):
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminalreporter is not None:
             self._print_verdicts(terminalreporter)
-        super().pytest_sessionfinish(session)
         return result
 
     def _finish(self, session: pytest.Session) -> None:
@@ -294,9 +293,7 @@ class ContractRun(HistoryRun):
 
     def _report_on(self, backend: Backend) -> BackendReport:
         results = self.results[backend.name]
-        all_results = [
-            results.get(blank.label) or blank for blank in self._blanks()[backend.name]
-        ]
+        all_results = [results.get(blank.label) or blank for blank in self._blanks()[backend.name]]
         notes = list(self.subject(backend).notes)
         if results:
             with self.workspace.inside():
@@ -425,6 +422,9 @@ class ContractItem(pytest.Item):
                 backend=self.backend.name, family=contract.family, level=contract.level, mode=mode
             )
         )
+        if self.config.pluginmanager.hasplugin("timeout"):
+            # pytest-timeout's limit is meant for tests. The suite has a limit for each call.
+            self.add_marker(pytest.mark.timeout(0))
 
     def blank(self, outcome: Any, reason: str) -> ContractResult:
         """Return a result without examples."""
@@ -436,7 +436,12 @@ class ContractItem(pytest.Item):
     def runtest(self) -> None:
         """Run the contract, and pass, skip, xfail or raise by its outcome."""
         self.result = None
-        result = self.result = self.run.run_item(self)
+        try:
+            result = self.result = self.run.run_item(self)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # such as pytest's own outcomes, which say nothing here
+            raise NotJudged(f"the suite failed: {type(error).__name__}: {error}") from error
         reason = wording.visible(result.reason or "", keep="\n")
         match result.outcome:
             case "not_applicable":

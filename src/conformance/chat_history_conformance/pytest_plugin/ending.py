@@ -36,8 +36,9 @@ def finish(ended: Ended) -> int:
     headers = ended.all("header")
     if not headers:
         print(
-            f"\nchat-history-conformance: the process of the run {ended.how} before a contract ran, "
-            "so there is no verdict. Look for an exit in a conftest.py, a plugin or the backend.",
+            f"\nchat-history-conformance: the process of the run {ended.how} before a contract "
+            "ran, so there is no verdict. Look for an exit in a conftest.py, a plugin or the "
+            "backend.",
             file=sys.stderr,
         )
         return _FAILED

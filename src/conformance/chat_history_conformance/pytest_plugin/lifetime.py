@@ -37,6 +37,7 @@ class Lifetime:
         self.signal: int | None = None
         self._line: Line | None = None
         self._handlers: dict[int, Any] = {}
+        self._session: pytest.Session | None = None
         self.root: Path | None = None
         if is_worker(config):
             root = vars(config)["workerinput"]["history_root"]
@@ -62,20 +63,27 @@ class Lifetime:
         if self._line is not None:
             self._line.send(**record)
 
-    def end(self, status: int) -> None:
-        """Tell the supervisor that the run has ended in order.
+    def pytest_keyboard_interrupt(self) -> None:
+        """Let the supervisor know that this process received the signal of Ctrl-C."""
+        self.send(interrupted=True)
 
-        Args:
-            status: The exit status of the run.
-        """
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Let the exit status name the signal that ended the run."""
+        self._session = session
+        if self.signal is not None:
+            session.exitstatus = 128 + self.signal
+
+    def end(self) -> None:
+        """Let the supervisor know that the run has ended in order, and with which status."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self.send(orderly=status)
+        self.send(orderly=int(self._session.exitstatus) if self._session else 0)
         if self._line is not None and os.getppid() != self._line.supervisor:
             shutil.rmtree(self._line.root, ignore_errors=True)  # the supervisor was killed
 
     def _interrupt(self, number: int, frame: object) -> None:
-        """End the run as Ctrl-C does. pytest's own `Exit` is an Exception, which contracts judge."""
+        """End the run as Ctrl-C does. Contracts would judge pytest's own `Exit`, an Exception."""
         self.signal = number
         signal.signal(number, signal.SIG_IGN)  # the supervisor kills this process if it must
         raise KeyboardInterrupt(f"the run received {signal.Signals(number).name}")

@@ -17,7 +17,8 @@ from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.baseline import load_baseline, with_baseline
 from chat_history_conformance.declaration.errors import DeclarationError, did_you_mean
-from chat_history_conformance.drivers.errors import is_server_error
+from chat_history_conformance.diagnosis.compare import raised
+from chat_history_conformance.drivers.errors import EscapedError, is_server_error
 from chat_history_conformance.drivers.opening import NotAHistory
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.subject import Subject
@@ -33,6 +34,11 @@ from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.run import Servers
 
 __all__ = ["BackendCollector", "HistoryRun"]
+
+
+_NO_TEST = (
+    ". A factory is not a test and has no outcome: provide what it needs, or leave this option out."
+)
 
 
 class HistoryRun:
@@ -52,7 +58,7 @@ class HistoryRun:
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
         self.config = config
         self.lifetime = Lifetime(config)
-        self.exit_status = 0
+        config.pluginmanager.register(self.lifetime, "history-lifetime")
         self.contracts = catalogue.load()
         self.backends = self._resolve(specs)
         usual = "ci" if os.environ.get("CI") else "quick"
@@ -160,7 +166,7 @@ class HistoryRun:
         for selector in self.selectors:
             found = {item.nodeid for item in ours if _selects(selector, item.nodeid)}
             if not found:
-                nearest = did_you_mean(selector, [item.nodeid for item in ours])
+                nearest = _nearest(selector, [item.nodeid for item in ours])
                 raise pytest.UsageError(
                     f"No {self.noun} has the node id {selector!r}.{nearest} Run with --co to "
                     "list the node ids."
@@ -176,7 +182,13 @@ class HistoryRun:
     def workspace(self) -> Workspace:
         """The working directory of all contracts, made at its first use."""
         if self._workspace is None:
-            self._workspace = Workspace(self.lifetime.root)
+            try:
+                self._workspace = Workspace(self.lifetime.root)
+            except OSError as error:
+                raise pytest.UsageError(
+                    f"No temporary directory can be made: {error}. Set TMPDIR to a directory with "
+                    "free space."
+                ) from error
         return self._workspace
 
     def subject(self, backend: Backend) -> Subject:
@@ -234,17 +246,6 @@ class HistoryRun:
     def began(self) -> None:
         """Send what a report needs to the supervisor; the run of the contracts has a report."""
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Let the supervisor know that this process received the signal of Ctrl-C."""
-        self.lifetime.send(interrupted=True)
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Remember the exit status; a signal that ended the run is part of it."""
-        if self.lifetime.signal is not None:
-            session.exitstatus = 128 + self.lifetime.signal
-        self.exit_status = int(session.exitstatus)
-
     def _announce(self, line: str) -> None:
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminalreporter is not None:
@@ -265,8 +266,9 @@ class HistoryRun:
                 return  # the contracts report it as errors, and the verdict stays INCOMPLETE
             if isinstance(backend.factory, type):
                 return  # a constructor that raises is a finding about the class
+            outcome = isinstance(error, EscapedError) and error.type_name in ("Skipped", "Failed")
             raise pytest.UsageError(
-                f"{named}: opening a history raised {type(error).__name__}: {error}"
+                f"{named}: {raised('opening a history', error)[0]}{_NO_TEST if outcome else ''}"
             ) from error
         kinds = type(subject.local.history("first")).__mro__
         self.history_packages |= {kind.__module__.partition(".")[0] for kind in kinds}
@@ -288,7 +290,7 @@ class HistoryRun:
                 self._workspace.remove()
         finally:
             self.servers.stop()
-            self.lifetime.end(self.exit_status)
+            self.lifetime.end()
 
 
 class BackendCollector(pytest.Collector):
@@ -302,6 +304,15 @@ class BackendCollector(pytest.Collector):
     def collect(self) -> Iterable[pytest.Item]:
         """Return the items of the backend."""
         return self.run.items(self)
+
+
+def _nearest(selector: str, nodeids: Sequence[str]) -> str:
+    """Suggest the nearest node id, contract or family of the same backend."""
+    name, _, _ = selector.partition("::")
+    known = [nodeid for nodeid in nodeids if nodeid.startswith(f"{name}::")]
+    known += [nodeid.partition("[")[0] for nodeid in known]
+    known += [nodeid.partition(".")[0] for nodeid in known if "." in nodeid]
+    return did_you_mean(selector, dict.fromkeys(known[::-1]))
 
 
 def _selects(selector: str, nodeid: str) -> bool:

@@ -6,6 +6,7 @@ module reads and writes files.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -65,13 +66,22 @@ def check_place(path: Path) -> None:
         path: The file to write.
 
     Raises:
-        ValueError: The path is a directory, or its parent cannot be a directory.
+        ValueError: The path is a directory, its parent cannot be a directory, or this user cannot
+            write there.
     """
     if path.is_dir():
         raise ValueError(f"{path}: is a directory. Name a file in it.")
     parent = next((parent for parent in path.absolute().parents if parent.exists()), None)
     if parent is None or not parent.is_dir():
         raise ValueError(f"{path}: {parent or path.anchor} is not a directory. Name another path.")
+    try:
+        if path.exists():
+            path.open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        why = error.strerror or error
+        raise ValueError(f"{path}: cannot be written: {why}. Name another path.") from error
 
 
 def write_text(path: Path, text: str) -> None:

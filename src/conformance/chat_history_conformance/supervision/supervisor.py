@@ -55,7 +55,9 @@ class Ended:
     def how(self) -> str:
         """How it ended, such as `died of SIGSEGV`."""
         if self.silent:
-            return f"gave no sign of life for {_SILENT_SECONDS:g} s: a call kept Python's lock (GIL)"
+            return (
+                f"gave no sign of life for {_SILENT_SECONDS:g} s: a call kept Python's lock (GIL)"
+            )
         if self.status < 0:
             return f"died of {signal.Signals(-self.status).name}"
         return f"ended with status {self.status}"
@@ -227,18 +229,26 @@ class _Watch:
     def _account_for(self, ended: Ended) -> int:
         orderly = ended.all("orderly")
         status = ended.status if ended.status >= 0 else 128 - ended.status
+        self._end_orphans(forks_only=bool(orderly))
         if orderly:
             return status or int(orderly[-1])
-        self._end_orphans()
         if not ended.all("header") and status:
             return status
         return self.finish(ended)
 
-    def _end_orphans(self) -> None:
-        """Kill the processes that the child started and left, if they are still in its group."""
-        group = os.getpgrp()
+    def _end_orphans(self, forks_only: bool) -> None:
+        """Kill the processes that the child has left, if they are still in its group.
+
+        Args:
+            forks_only: Whether to spare processes that run another program than pytest.
+        """
+        group, own = os.getpgrp(), _command("self")
         for _ in range(50):
-            left = [pid for pid in _children() if _group(pid) == group]
+            left = [
+                pid
+                for pid in _children()
+                if _group(pid) == group and (not forks_only or _command(pid) == own)
+            ]
             if not left:
                 return
             for pid in left:
@@ -263,6 +273,13 @@ def _children() -> list[int]:
     except OSError:
         return []
     return [int(pid) for pid in text.split()]
+
+
+def _command(pid: int | str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _group(pid: int) -> int | None:
