@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -143,6 +144,9 @@ def exit_later() -> None:
 
 
 def at(place: str) -> None:
+    """Do the hostile thing if this is its place."""
+    if "MARKS" in os.environ:
+        Path(f"at-{place}").touch()
     if place == PLACE or (PLACE == "second" and place == "add" and not HERE):
         globals()[ENDING]()
 

@@ -25,7 +25,6 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises
 from chat_history_conformance.execution.replay import replay
-from chat_history_conformance.pytest_plugin.ending import crashed
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
@@ -55,8 +54,12 @@ ATTRIBUTE = "chat_history_result"
 """The attribute of a test report that holds the result as JSON, also from a worker of xdist."""
 
 
-WORKER_ENDED = "???"
+_WORKER_ENDED = "???"
 """The phase in the report that pytest-xdist makes about a worker that has ended."""
+
+_WORKER_ENDED_HERE = (
+    "the worker of pytest-xdist ended during this contract: run it without -n to see how"
+)
 
 
 class UnexpectedPass(Exception):
@@ -212,7 +215,7 @@ class ContractRun(HistoryRun):
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the results of this process and of the workers."""
         carried = getattr(report, ATTRIBUTE, None)
-        if carried is None and report.when == WORKER_ENDED:
+        if carried is None and report.when == _WORKER_ENDED:
             carried = self._ended_by(report)
         if carried is not None:
             data = json.loads(carried)
@@ -227,10 +230,7 @@ class ContractRun(HistoryRun):
         for name, blanks in self._blanks().items():
             for blank in blanks:
                 if report.nodeid == f"{name}::{blank.label}":
-                    finding = crashed("of a worker of pytest-xdist ended", "")
-                    result = replace(
-                        blank, outcome="failed", reason=finding.summary, finding=finding
-                    )
+                    result = replace(blank, outcome="error", reason=_WORKER_ENDED_HERE)
                     return json.dumps({"backend": name, **result.to_json()})
         return None
 

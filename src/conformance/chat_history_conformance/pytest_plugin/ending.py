@@ -19,7 +19,7 @@ from chat_history_conformance.results.model import (
 from chat_history_conformance.results.verdict import count, judge
 from chat_history_conformance.supervision.supervisor import Ended
 
-__all__ = ["crashed", "finish"]
+__all__ = ["finish"]
 
 _FAILED = 1
 
@@ -59,7 +59,7 @@ def finish(ended: Ended) -> int:
     return _FAILED
 
 
-def crashed(how: str, operation: str) -> Finding:
+def _crashed(how: str, operation: str) -> Finding:
     """Return the finding about a history that ended the process in which a contract ran.
 
     Args:
@@ -121,7 +121,7 @@ def _interrupted(result: ContractResult, ended: Ended) -> ContractResult:
     if ended.from_outside:
         reason = f"the process of the run {ended.how} during this contract"
         return replace(result, outcome="error", reason=reason)
-    finding = crashed(ended.how, ended.operation)
+    finding = _crashed(ended.how, ended.operation)
     return replace(result, outcome="failed", reason=finding.summary, finding=finding)
 
 

@@ -230,9 +230,11 @@ class _Watch:
         orderly = ended.all("orderly")
         status = ended.status if ended.status >= 0 else 128 - ended.status
         self._end_orphans(forks_only=bool(orderly))
+        for number in ended.all("received"):
+            ended.status = -number
         if orderly:
             return status or int(orderly[-1])
-        if not ended.all("header") and status:
+        if not ended.all("header") and ended.status:
             return status
         return self.finish(ended)
 
@@ -243,7 +245,7 @@ class _Watch:
             forks_only: Whether to spare processes that run another program than pytest.
         """
         group, own = os.getpgrp(), _command("self")
-        for _ in range(50):
+        for _ in range(250):
             left = [
                 pid
                 for pid in _children()

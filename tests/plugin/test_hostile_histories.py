@@ -1,0 +1,223 @@
+"""Histories that end, block or flood the process of the run: each run ends with a verdict.
+
+`hostile.py` has the histories. Each case is a run of pytest in its own process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from chat_history_conformance.reports import load_report
+
+HOSTILE = Path(__file__).with_name("hostile.py").read_text(encoding="utf-8")
+SECONDS = 240
+QUIET = ("-p", "no:cacheprovider", "-p", "no:langsmith_plugin", "-p", "no:anyio")
+BACKEND = "--history-backend=hostile:open_history"
+
+
+@dataclass
+class Run:
+    """One run on a hostile history."""
+
+    process: subprocess.Popen[str]
+    directory: Path
+
+    def ended(self) -> tuple[int, str]:
+        """Return the exit status and the output, and check that nothing is left."""
+        try:
+            output, _ = self.process.communicate(timeout=SECONDS)
+        finally:
+            self.kill()
+        print(output)
+        return self.process.returncode, output
+
+    def kill(self) -> None:
+        """End what has not ended by itself."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    @property
+    def left(self) -> list[str]:
+        """The names of temporary files that the run has left."""
+        return sorted(path.name for path in (self.directory / "tmp").iterdir())
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in the report of the run."""
+        return load_report(self.directory / "report.json").backends[0].verdict
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    """Return a function that starts a run on a hostile history."""
+    runs = []
+
+    def start_run(ending: str, place: str, *arguments: str) -> Run:
+        (tmp_path / "hostile.py").write_text(HOSTILE, encoding="utf-8")
+        (tmp_path / "tmp").mkdir()
+        environment = {name: value for name, value in os.environ.items() if name != "CI"}
+        environment |= {"HOSTILE": f"{ending} {place}", "TMPDIR": str(tmp_path / "tmp")}
+        environment["PYTHONPATH"] = str(tmp_path)
+        report = "--history-report=report.json"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", *QUIET, BACKEND, report, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        runs.append(Run(process, tmp_path))
+        return runs[-1]
+
+    yield start_run
+    for run in runs:
+        run.kill()
+
+
+ENDS_THE_PROCESS = [
+    ("os_exit", "ended with status 0"),
+    ("os_exit_seven", "ended with status 7"),
+    ("c_exit", "ended with status 0"),
+    ("segfault", "died of SIGSEGV"),
+    ("abort", "died of SIGABRT"),
+    ("exit_in_text", "ended with status 0"),
+]
+
+
+@pytest.mark.parametrize(("ending", "how"), ENDS_THE_PROCESS)
+def test_a_history_that_ends_the_process_is_a_finding(start, ending: str, how: str) -> None:  # type: ignore[no-untyped-def]
+    run = start(ending, "add", "-k", "within_batch and sync")
+    status, output = run.ended()
+    assert status == 1
+    assert f"The process of the run {how} in hostile:open_history::ordering.within_batch" in output
+    assert "hostile:open_history: NOT CONFORMANT: " in output
+    assert run.verdict == "not_conformant"
+    assert run.left == []
+
+
+@pytest.mark.parametrize(("ending", "place"), [("os_exit", "read"), ("c_exit", "read")])
+def test_the_operation_that_ended_the_process_is_named(start, ending: str, place: str) -> None:  # type: ignore[no-untyped-def]
+    status, output = start(ending, place, "-k", "within_batch and sync and not async").ended()
+    assert status == 1
+    assert "the process ended with status 0 during `messages`" in output
+
+
+RAISES = [
+    ("sys_exit", "SystemExit"),
+    ("keyboard_interrupt", "KeyboardInterrupt"),
+    ("generator_exit", "GeneratorExit"),
+    ("cancelled", "CancelledError"),
+    ("own_exception", "Own"),
+    ("pytest_skip", "Skipped"),
+    ("pytest_fail", "Failed"),
+    ("pytest_xfail", "XFailed"),
+    ("import_or_skip", "Skipped"),
+    ("pytest_exit", "Exit"),
+]
+
+
+@pytest.mark.parametrize(("ending", "name"), RAISES)
+def test_every_exception_of_a_call_is_a_finding(start, ending: str, name: str) -> None:  # type: ignore[no-untyped-def]
+    run = start(ending, "add", "-k", "within_batch and (sync or mixed)")
+    status, output = run.ended()
+    assert status == 1
+    for operation in ("add_messages", "aadd_messages"):
+        assert f"`{operation}` raises {name}" in output
+    assert "3 failed" in output
+    assert "INTERNALERROR" not in output
+    assert run.left == []
+
+
+@pytest.mark.parametrize(("ending", "name"), RAISES)
+def test_every_exception_of_a_factory_is_refused_at_the_start(  # type: ignore[no-untyped-def]
+    start, ending: str, name: str
+) -> None:
+    status, output = start(ending, "factory", "-k", "within_batch and sync").ended()
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert f"`opening a history` raises {name}" in output
+    assert "Traceback" not in output
+
+
+def test_a_factory_that_ends_the_process_makes_the_verdict_incomplete(start) -> None:  # type: ignore[no-untyped-def]
+    run = start("os_exit", "factory", "-k", "within_batch")
+    status, output = run.ended()
+    assert status == 1
+    assert "ended with status 0 while the first history of hostile:open_history was" in output
+    assert run.verdict == "incomplete"
+    assert run.left == []
+
+
+def test_a_call_that_holds_the_gil_is_ended_and_named(start) -> None:  # type: ignore[no-untyped-def]
+    run = start("hold_gil", "add", "-k", "within_batch and sync and not async")
+    status, output = run.ended()
+    assert status == 1
+    assert "the process gave no sign of life for 30 s" in output
+    assert "hostile.py" in output  # the frame that holds it
+    assert run.verdict == "not_conformant"
+    report = json.loads((run.directory / "report.json").read_text(encoding="utf-8"))
+    findings = [
+        one["finding"]["kind"] for one in report["backends"][0]["contracts"] if one["finding"]
+    ]
+    assert findings == ["hung"]
+
+
+def test_an_exit_after_the_last_contract_does_not_hide_the_failures(start) -> None:  # type: ignore[no-untyped-def]
+    status, output = start("exit_later", "add", "-k", "within_batch and sync").ended()
+    assert status == 1
+    assert "NOT CONFORMANT" in output
+
+
+@pytest.mark.parametrize("ending", ["os_exit", "segfault", "sys_exit", "pytest_skip"])
+def test_the_second_process_may_end_too(start, ending: str) -> None:  # type: ignore[no-untyped-def]
+    run = start(ending, "second", "-m", "history(mode='process')", "-k", "ordering.across_handles")
+    status, output = run.ended()
+    assert status == 1
+    assert "hostile:open_history: NOT CONFORMANT: 1 of " in output
+    assert run.left == []
+
+
+def test_a_worker_of_xdist_that_ends_makes_the_verdict_incomplete(start) -> None:  # type: ignore[no-untyped-def]
+    status, output = start("os_exit", "add", "-k", "within_batch and async", "-n2").ended()
+    assert status == 1
+    assert "ordering.within_batch[async]: the worker of pytest-xdist ended" in output
+    assert "INCOMPLETE: 0 of " in output
+
+
+SIGNALS: Sequence[tuple[int, int, bool]] = [
+    (signal.SIGTERM, 128 + signal.SIGTERM, True),
+    (signal.SIGHUP, 128 + signal.SIGHUP, True),
+    (signal.SIGKILL, -signal.SIGKILL, False),
+]
+
+
+@pytest.mark.parametrize(("number", "status", "reported"), SIGNALS)
+def test_a_run_that_is_ended_leaves_nothing(  # type: ignore[no-untyped-def]
+    start, number: int, status: int, reported: bool
+) -> None:
+    run = start("deadlock", "read", "-k", "within_batch and sync", "-s")
+    deadline = time.monotonic() + SECONDS
+    while not list((run.directory / "tmp").glob("*/chat-history-*")):
+        assert time.monotonic() < deadline, "the run made no working directory"
+        time.sleep(0.2)
+    run.process.send_signal(number)
+    code, output = run.ended()
+    assert code == status
+    assert ("INCOMPLETE: " in output) == reported
+    while run.left and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert run.left == []
