@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from chat_history_conformance.reports import load_report
 HOSTILE = Path(__file__).with_name("hostile.py").read_text(encoding="utf-8")
 SECONDS = 240
 QUIET = ("-p", "no:cacheprovider", "-p", "no:langsmith_plugin", "-p", "no:anyio")
+Start = Callable[..., "Run"]
 BACKEND = "--history-backend=hostile:open_history"
 
 
@@ -59,7 +60,7 @@ class Run:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[object]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a run on a hostile history."""
     runs = []
 
@@ -67,7 +68,11 @@ def start(tmp_path: Path) -> Iterator[object]:
         (tmp_path / "hostile.py").write_text(HOSTILE, encoding="utf-8")
         (tmp_path / "tmp").mkdir()
         environment = {name: value for name, value in os.environ.items() if name != "CI"}
-        environment |= {"HOSTILE": f"{ending} {place}", "TMPDIR": str(tmp_path / "tmp")}
+        environment |= {
+            "HOSTILE": f"{ending} {place}",
+            "TMPDIR": str(tmp_path / "tmp"),
+            "MARKS": "1",
+        }
         environment["PYTHONPATH"] = str(tmp_path)
         report = "--history-report=report.json"
         process = subprocess.Popen(
@@ -100,7 +105,7 @@ ENDS_THE_PROCESS = [
 
 
 @pytest.mark.parametrize(("ending", "how"), ENDS_THE_PROCESS)
-def test_a_history_that_ends_the_process_is_a_finding(start, ending: str, how: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_history_that_ends_the_process_is_a_finding(start: Start, ending: str, how: str) -> None:
     run = start(ending, "add", "-k", "within_batch and sync")
     status, output = run.ended()
     assert status == 1
@@ -111,7 +116,9 @@ def test_a_history_that_ends_the_process_is_a_finding(start, ending: str, how: s
 
 
 @pytest.mark.parametrize(("ending", "place"), [("os_exit", "read"), ("c_exit", "read")])
-def test_the_operation_that_ended_the_process_is_named(start, ending: str, place: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_operation_that_ended_the_process_is_named(
+    start: Start, ending: str, place: str
+) -> None:
     status, output = start(ending, place, "-k", "within_batch and sync and not async").ended()
     assert status == 1
     assert "the process ended with status 0 during `messages`" in output
@@ -132,7 +139,7 @@ RAISES = [
 
 
 @pytest.mark.parametrize(("ending", "name"), RAISES)
-def test_every_exception_of_a_call_is_a_finding(start, ending: str, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_exception_of_a_call_is_a_finding(start: Start, ending: str, name: str) -> None:
     run = start(ending, "add", "-k", "within_batch and (sync or mixed)")
     status, output = run.ended()
     assert status == 1
@@ -144,8 +151,8 @@ def test_every_exception_of_a_call_is_a_finding(start, ending: str, name: str) -
 
 
 @pytest.mark.parametrize(("ending", "name"), RAISES)
-def test_every_exception_of_a_factory_is_refused_at_the_start(  # type: ignore[no-untyped-def]
-    start, ending: str, name: str
+def test_every_exception_of_a_factory_is_refused_at_the_start(
+    start: Start, ending: str, name: str
 ) -> None:
     status, output = start(ending, "factory", "-k", "within_batch and sync").ended()
     assert status == pytest.ExitCode.USAGE_ERROR
@@ -153,7 +160,7 @@ def test_every_exception_of_a_factory_is_refused_at_the_start(  # type: ignore[n
     assert "Traceback" not in output
 
 
-def test_a_factory_that_ends_the_process_makes_the_verdict_incomplete(start) -> None:  # type: ignore[no-untyped-def]
+def test_a_factory_that_ends_the_process_makes_the_verdict_incomplete(start: Start) -> None:
     run = start("os_exit", "factory", "-k", "within_batch")
     status, output = run.ended()
     assert status == 1
@@ -162,7 +169,7 @@ def test_a_factory_that_ends_the_process_makes_the_verdict_incomplete(start) -> 
     assert run.left == []
 
 
-def test_a_call_that_holds_the_gil_is_ended_and_named(start) -> None:  # type: ignore[no-untyped-def]
+def test_a_call_that_holds_the_gil_is_ended_and_named(start: Start) -> None:
     run = start("hold_gil", "add", "-k", "within_batch and sync and not async")
     status, output = run.ended()
     assert status == 1
@@ -176,14 +183,14 @@ def test_a_call_that_holds_the_gil_is_ended_and_named(start) -> None:  # type: i
     assert findings == ["hung"]
 
 
-def test_an_exit_after_the_last_contract_does_not_hide_the_failures(start) -> None:  # type: ignore[no-untyped-def]
+def test_an_exit_after_the_last_contract_does_not_hide_the_failures(start: Start) -> None:
     status, output = start("exit_later", "add", "-k", "within_batch and sync").ended()
     assert status == 1
     assert "NOT CONFORMANT" in output
 
 
 @pytest.mark.parametrize("ending", ["os_exit", "segfault", "sys_exit", "pytest_skip"])
-def test_the_second_process_may_end_too(start, ending: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_second_process_may_end_too(start: Start, ending: str) -> None:
     run = start(ending, "second", "-m", "history(mode='process')", "-k", "ordering.across_handles")
     status, output = run.ended()
     assert status == 1
@@ -191,33 +198,55 @@ def test_the_second_process_may_end_too(start, ending: str) -> None:  # type: ig
     assert run.left == []
 
 
-def test_a_worker_of_xdist_that_ends_makes_the_verdict_incomplete(start) -> None:  # type: ignore[no-untyped-def]
+def test_a_worker_of_xdist_that_ends_makes_the_verdict_incomplete(start: Start) -> None:
     status, output = start("os_exit", "add", "-k", "within_batch and async", "-n2").ended()
     assert status == 1
     assert "ordering.within_batch[async]: the worker of pytest-xdist ended" in output
     assert "INCOMPLETE: 0 of " in output
 
 
-SIGNALS: Sequence[tuple[int, int, bool]] = [
-    (signal.SIGTERM, 128 + signal.SIGTERM, True),
-    (signal.SIGHUP, 128 + signal.SIGHUP, True),
-    (signal.SIGKILL, -signal.SIGKILL, False),
+SIGNALS: Sequence[tuple[str, int, int, bool]] = [
+    ("first history", signal.SIGTERM, 128 + signal.SIGTERM, True),
+    ("contract", signal.SIGTERM, 128 + signal.SIGTERM, True),
+    ("contract", signal.SIGHUP, 128 + signal.SIGHUP, True),
+    ("contract", signal.SIGKILL, -signal.SIGKILL, False),
 ]
 
 
-@pytest.mark.parametrize(("number", "status", "reported"), SIGNALS)
-def test_a_run_that_is_ended_leaves_nothing(  # type: ignore[no-untyped-def]
-    start, number: int, status: int, reported: bool
+@pytest.mark.parametrize(("moment", "number", "status", "reported"), SIGNALS)
+def test_a_run_that_is_ended_leaves_nothing(
+    start: Start, moment: str, number: int, status: int, reported: bool
 ) -> None:
-    run = start("deadlock", "read", "-k", "within_batch and sync", "-s")
+    place = "read" if moment == "contract" else "factory"
+    run = start("deadlock", place, "-k", "within_batch and sync")
     deadline = time.monotonic() + SECONDS
-    while not list((run.directory / "tmp").glob("*/chat-history-*")):
-        assert time.monotonic() < deadline, "the run made no working directory"
+    while not list((run.directory / "tmp").rglob(f"at-{place}")):
+        assert time.monotonic() < deadline, "the history was not called"
         time.sleep(0.2)
     run.process.send_signal(number)
     code, output = run.ended()
     assert code == status
-    assert ("INCOMPLETE: " in output) == reported
+    assert ("INCOMPLETE" in output) == reported
     while run.left and time.monotonic() < deadline:
         time.sleep(0.2)
     assert run.left == []
+
+
+REFUSED = [
+    ("--history-report=/proc/report.md", "/proc/report.md: cannot be written: "),
+    ("--history-backend=hostile.open_history", "write a colon: --history-backend=hostile:open_h"),
+    ("--history-backend=./hostile.py::open_history", "its file: --history-backend=hostile:open_h"),
+    ("--history-backend=sqlite,memory", "--history-backend=sqlite --history-backend=memory."),
+    ("hostile:open_history::orderin", "Did you mean 'hostile:open_history::ordering'?"),
+]
+
+
+@pytest.mark.parametrize(("argument", "answer"), REFUSED)
+def test_what_can_be_refused_is_refused_at_the_start(
+    start: Start, argument: str, answer: str
+) -> None:
+    status, output = start("os_exit", "read", argument).ended()
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert answer in output
+    assert "Traceback" not in output
+    assert "INTERNALERROR" not in output

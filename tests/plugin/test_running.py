@@ -366,7 +366,7 @@ def test_a_crashed_worker_makes_the_verdict_incomplete(
         "-n2", "--history-backend=failing:Crashing", "-k", "within_batch and not mixed"
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert verdict(result) == ("INCOMPLETE: 1 of 6 contracts exercised, 1 error, 4 not run")
+    assert verdict(result) == "INCOMPLETE: 1 of 6 contracts exercised, 1 error, 4 not run"
 
 
 def test_a_history_without_methods_is_not_conformant(run: Run, pytester: pytest.Pytester) -> None:

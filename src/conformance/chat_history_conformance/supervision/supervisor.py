@@ -53,7 +53,7 @@ class Ended:
 
     @property
     def how(self) -> str:
-        """How it ended, such as `died of SIGSEGV`."""
+        """The way it ended, such as `died of SIGSEGV`."""
         if self.silent:
             return (
                 f"gave no sign of life for {_SILENT_SECONDS:g} s: a call kept Python's lock (GIL)"
