@@ -111,7 +111,9 @@ class _Examples:
         try:
             try:
                 self._run_body(session, program)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    self.subject.hurry()
                 session.finish(failed=True)
                 raise
             session.finish(failed=False)

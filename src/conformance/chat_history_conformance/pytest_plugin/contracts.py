@@ -359,7 +359,8 @@ class ContractRun(HistoryRun):
                 yield from terminal.deviations_block(report, as_file=not declared)
         for path in self.reports:
             if path in self.unwritten:
-                yield f"The report {path} could not be written: {self.unwritten[path]}. Name another path."
+                why = f"{self.unwritten[path]}. Name another path."
+                yield f"The report {path} could not be written: {why}"
             else:
                 yield f"report: {path}"
 

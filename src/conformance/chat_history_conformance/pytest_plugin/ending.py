@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.contracts import catalogue
-from chat_history_conformance.reports import terminal, write_report
+from chat_history_conformance.reports import terminal, wording, write_report
 from chat_history_conformance.results.model import (
     BackendReport,
     ContractResult,
@@ -43,14 +44,16 @@ def finish(ended: Ended) -> int:
         )
         return _FAILED
     header = headers[-1]
-    report = _report(header, ended)
-    lines = ["", f"{' chat history conformance ':=^80}"]
+    report, rules = _report(header, ended), catalogue.rule_texts()
+    width = shutil.get_terminal_size().columns
+    lines = ["", f"{' chat history conformance ':=^{width}}"]
     for backend in report.backends:
-        lines += _failures(backend)
+        lines += _failures(backend, width)
     lines.append(f"The process of the run {ended.how} {_place(ended)}.")
     for backend in report.backends:
-        lines += [*terminal.summary(backend), terminal.verdict_line(backend)]
+        lines += terminal.summary(backend, rules, width)
     lines += [_written(report, Path(path)) for path in header["reports"]]
+    lines += map(terminal.verdict_line, report.backends)
     for line in lines:
         print(line)
     sys.stdout.flush()
@@ -132,15 +135,17 @@ def _place(ended: Ended) -> str:
     return f"while {(ended.all('phase') or ['the run started'])[-1]}"
 
 
-def _failures(backend: BackendReport) -> Iterable[str]:
-    rules = catalogue.load()
-    for result in backend.contracts:
-        if result.outcome == "failed" and result.finding and not result.informs:
-            yield f"{f' {backend.name}::{result.label} ':_^80}"
-            if result.id in rules:
-                yield terminal.failure(rules[result.id], result.finding)
-            else:
-                yield result.finding.summary
+def _failures(backend: BackendReport, width: int) -> Iterable[str]:
+    contracts = catalogue.load()
+    groups = wording.grouped(terminal.counted_failures(backend))
+    for number, group in enumerate(groups[: terminal.MOST], 1):
+        result = group.example
+        yield f"{f' {backend.name}::{result.label} ':_^{width}}"
+        if result.id in contracts:
+            yield terminal.failure(contracts[result.id], result, width=width)
+        else:
+            yield result.reason or ""
+        yield terminal.shared_by(group, number, len(groups), width)
 
 
 def _written(report: RunReport, path: Path) -> str:

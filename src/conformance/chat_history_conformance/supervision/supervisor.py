@@ -133,6 +133,7 @@ class _Watch:
         self._pipe = pipe
         self._data = bytearray()
         self._signals: list[int] = []
+        self._asked: int | None = None
         self._kill_at: float | None = None
         self._interrupted_at: float | None = None
         self._next_look = 0.0
@@ -156,6 +157,8 @@ class _Watch:
             self._pass_signals_on()
             self._look_for_silence()
         self._read()
+        if status == -signal.SIGKILL and self._asked is not None:
+            status = -self._asked  # the child did not end in time
         ended = Ended(status, self.operation.get(), self.silent, self._records())
         return self._account_for(ended)
 
@@ -187,6 +190,7 @@ class _Watch:
                 self._interrupted_at = time.monotonic() + _TICK_SECONDS
             elif number in (signal.SIGTERM, signal.SIGHUP):
                 self._send(self.child, number)
+                self._asked = number
                 self._kill_at = self._kill_at or time.monotonic() + _GRACE_SECONDS
         now = time.monotonic()
         if self._interrupted_at is not None and now > self._interrupted_at:
