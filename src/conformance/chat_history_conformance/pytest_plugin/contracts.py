@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import random
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as version_of
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest._code.code import ExceptionInfo, ReprFileLocation, TerminalRepr
-from _pytest._io import TerminalWriter
+from _pytest._code.code import ExceptionInfo, ReprFileLocation
 
 import chat_history_conformance
 from chat_history_conformance.contracts import catalogue
@@ -25,6 +24,7 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises
 from chat_history_conformance.execution.replay import replay
+from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
@@ -32,6 +32,7 @@ from chat_history_conformance.pytest_plugin.options import (
     setting,
 )
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
+from chat_history_conformance.pytest_plugin.screen import FailureText, location_of
 from chat_history_conformance.reports import (
     check_path,
     load_report,
@@ -272,7 +273,9 @@ class ContractRun(HistoryRun):
         result = yield
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminalreporter is not None:
-            self._print_verdicts(terminalreporter)
+            screen.print_verdicts(self.backend_reports, terminalreporter)
+            if self.verdict_required:
+                terminalreporter.write_line(screen.VERDICT_REQUIRED, red=True)
         return result
 
     def _finish(self, session: pytest.Session) -> None:
@@ -337,67 +340,16 @@ class ContractRun(HistoryRun):
     ) -> Generator[None, None, None]:
         """Show each cause once among the failures, and rank the causes below pytest's own lists."""
         width = terminalreporter._tw.fullwidth
+        style = self.config.option.tbstyle
         for report in self.backend_reports:
-            self._show_each_cause_once(report, width)
+            screen.show_each_cause_once(report, self._failed, self.contracts, style, width)
         yield
         if self.backend_reports:
             terminalreporter.section("chat history conformance")
-            for line in self._summary(width):
+            for line in screen.summary(self.backend_reports, self.config, width):
                 terminalreporter.write_line(line)
-
-    def _summary(self, width: int) -> Iterator[str]:
-        rules = catalogue.rule_texts()
-        for report in self.backend_reports:
-            lines = terminal.summary(report, rules, width)
-            if lines and len(self.backend_reports) > 1:
-                yield f"{wording.visible(report.name)}:"
-            yield from lines
-        if setting(self.config, "write-deviations"):
-            for report in self.backend_reports:
-                declared = ":" not in report.name and not setting(self.config, "deviations")
-                yield ""
-                yield from terminal.deviations_block(report, as_file=not declared)
-        for path in self.reports:
-            if path in self.unwritten:
-                why = f"{self.unwritten[path]}. Name another path."
-                yield f"The report {path} could not be written: {why}"
-            else:
-                yield f"report: {path}"
-
-    def _show_each_cause_once(self, report: BackendReport, width: int) -> None:
-        """Give the simplest failure of each cause its text, and hide the other failures.
-
-        pytest leaves out failures that the debugger has shown, so the others are marked like that.
-        Its list of failed tests still names them.
-        """
-        style: terminal.Style = "short" if self.config.option.tbstyle == "short" else "long"
-        groups = wording.grouped(terminal.counted_failures(report))
-        for number, group in enumerate(groups, 1):
-            for result in group.results:
-                shown = self._failed[report.name, result.label]
-                if result is not group.example or number > terminal.MOST:
-                    vars(shown)["_pdbshown"] = True
-                    continue
-                contract = self.contracts[result.id]
-                assert result.finding is not None
-                location = _location(contract, wording.visible(result.finding.summary))
-                if self.config.option.tbstyle == "line":
-                    shown.longrepr = FailureText("", location)  # pytest prints the location
-                    continue
-                text = terminal.failure(contract, result, style=style, width=width)
-                shared = terminal.shared_by(group, number, len(groups), width)
-                shown.longrepr = FailureText("\n\n".join(filter(None, [text, shared])), location)
-
-    def _print_verdicts(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for report in self.backend_reports:
-            good = report.verdict in ("conformant", "conformant_with_deviations")
-            colour = {"green": good, "red": report.verdict == "not_conformant"}
-            colour["yellow"] = report.verdict == "incomplete"
-            terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
-        if self.verdict_required:
-            terminalreporter.write_line(
-                "--history-require-verdict: the run fails because a verdict is INCOMPLETE", red=True
-            )
+            for path in self.reports:
+                terminalreporter.write_line(screen.written(path, self.unwritten.get(path)))
 
 
 class ContractItem(pytest.Item):
@@ -478,32 +430,7 @@ class ContractItem(pytest.Item):
         return FailureText(text, self._location(error.finding.summary))
 
     def _location(self, message: str) -> ReprFileLocation:
-        return _location(self.contract, wording.visible(message))
-
-
-def _location(contract: Contract, message: str) -> ReprFileLocation:
-    code = contract.body.__code__
-    return ReprFileLocation(code.co_filename, code.co_firstlineno, message)
-
-
-class FailureText(TerminalRepr):
-    """The text of a failure. pytest takes its summary line from `reprcrash`."""
-
-    def __init__(self, text: str, reprcrash: ReprFileLocation) -> None:
-        self.text = text
-        self.reprcrash = reprcrash
-
-    def toterminal(self, tw: TerminalWriter) -> None:
-        """Write the text, if there is one, with the first line in bold red."""
-        if not self.text:
-            return
-        first, _, rest = self.text.partition("\n")
-        tw.line(first, red=True, bold=True)
-        if rest:
-            tw.line(rest)
-
-    def __str__(self) -> str:
-        return self.text
+        return location_of(self.contract, wording.visible(message))
 
 
 def _seed(config: pytest.Config) -> int:
