@@ -155,7 +155,7 @@ def test_every_exception_of_a_factory_is_refused_at_the_start(
 ) -> None:
     status, output = start(ending, "factory", "-k", "within_batch and sync").ended()
     assert status == pytest.ExitCode.USAGE_ERROR
-    assert f"`opening a history` raises {name}" in output
+    assert f"opening a history raised {name}: " in output
     assert "Traceback" not in output
 
 

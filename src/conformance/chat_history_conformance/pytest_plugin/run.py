@@ -17,8 +17,12 @@ from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.baseline import load_baseline, with_baseline
 from chat_history_conformance.declaration.errors import DeclarationError, did_you_mean
-from chat_history_conformance.diagnosis.compare import raised
-from chat_history_conformance.drivers.errors import EscapedError, is_server_error
+from chat_history_conformance.drivers.errors import (
+    EscapedError,
+    RemoteError,
+    is_server_error,
+    text_of,
+)
 from chat_history_conformance.drivers.opening import NotAHistory
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.subject import Subject
@@ -266,9 +270,11 @@ class HistoryRun:
                 return  # the contracts report it as errors, and the verdict stays INCOMPLETE
             if isinstance(backend.factory, type):
                 return  # a constructor that raises is a finding about the class
-            outcome = isinstance(error, EscapedError) and error.type_name in ("Skipped", "Failed")
+            name = error.type_name if isinstance(error, RemoteError) else type(error).__name__
+            outcome = isinstance(error, EscapedError) and name in ("Skipped", "Failed")
             raise pytest.UsageError(
-                f"{named}: {raised('opening a history', error)[0]}{_NO_TEST if outcome else ''}"
+                f"{named}: opening a history raised {name}: {text_of(error)}"
+                f"{_NO_TEST if outcome else ''}"
             ) from error
         kinds = type(subject.local.history("first")).__mro__
         self.history_packages |= {kind.__module__.partition(".")[0] for kind in kinds}
