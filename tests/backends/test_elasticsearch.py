@@ -596,7 +596,7 @@ def test_a_small_request_is_repeated_and_not_split_for_a_server_without_room(
     began = time.monotonic()
     with pytest.raises(UnavailableDeliveryError, match="Nothing of the batch of 100") as caught:
         history.add_messages(_numbered(100, 1))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     assert isinstance(caught.value, ConnectionError)
     assert not caught.value.outcome_unknown
     assert 2 < len(node.asked) < 12

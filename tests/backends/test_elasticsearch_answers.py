@@ -382,7 +382,7 @@ def test_a_call_ends_at_its_limit_however_many_requests_it_repeats(
         began = time.monotonic()
         with pytest.raises(ForeignAnswerError):
             call(history)
-        assert time.monotonic() - began < 1.8
+        assert time.monotonic() - began < 4
     assert len(gateway.asked) > 12
 
 
@@ -493,7 +493,7 @@ def test_the_async_class_soon_stops_trying_nodes_that_never_answered(host: str) 
                 began = time.monotonic()
                 with pytest.raises(UnreachableError) as caught:
                     await call()
-                assert 0.8 < time.monotonic() - began < 3.5
+                assert 0.8 < time.monotonic() - began < 8
                 assert not caught.value.outcome_unknown
 
     asyncio.run(work())

@@ -312,7 +312,7 @@ def test_an_index_on_a_full_disk_is_named(
             began = time.monotonic()
             with pytest.raises(RefusedError, match="Free space on the disk") as caught:
                 call()
-            assert time.monotonic() - began < 5  # the disk does not become free soon
+            assert time.monotonic() - began < 10  # the disk does not become free soon
             assert not caught.value.outcome_unknown
             assert _contents(history.messages) == ["1"]
     finally:

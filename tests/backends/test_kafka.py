@@ -863,7 +863,7 @@ def test_a_wrong_address_raises_in_time_and_names_session_and_address(call: Any)
     started = time.monotonic()
     with pytest.raises(KafkaHistoryError, match=r"'my-session'.*127\.0\.0\.1:1\b"):
         call(history)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 12
     history.close()
 
 
@@ -895,7 +895,7 @@ def test_wrong_credentials_differ_from_an_unreachable_broker() -> None:
                 with pytest.raises(UnreachableError, match="does not let us in") as caught:
                     call()
                 assert "hunter2" not in str(caught.value)
-                assert time.monotonic() - started < 5
+                assert time.monotonic() - started < 10
         with KafkaChatMessageHistory("sasl", broker.address, timeout_sec=1.0) as history:
             with pytest.raises(UnreachableError, match="'sasl'"):
                 _ = history.messages
@@ -981,7 +981,7 @@ def test_bounded_reads_keep_their_time_limit_while_the_broker_is_paused(
             started = time.monotonic()
             with pytest.raises((UnreachableError, TimeoutError), match=session_id):
                 read(5, 0.5)
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 8
     finally:
         breakable.resume()
     assert _contents(history.messages_from_last_consumed(3)) == _digits(3, 2)

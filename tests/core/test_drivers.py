@@ -139,7 +139,7 @@ def test_a_call_that_does_not_return_is_hung_and_the_next_one_runs() -> None:
     started = time.monotonic()
     with pytest.raises(Hung, match=r"no answer within 0\.1 s"):
         thread.run(lambda: time.sleep(3), 0.1)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5
 
     class Stuck(Placed):
         def clear(self) -> None:

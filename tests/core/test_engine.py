@@ -197,7 +197,7 @@ def test_a_search_that_runs_out_of_time_is_marked_as_not_minimal(subject: Any) -
         "these steps may not be the shortest: the time to shorten them was up"
         in found(result).notes
     )
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 10
 
 
 def test_a_defect_that_comes_and_goes_is_called_flaky(subject: Any) -> None:

@@ -358,13 +358,16 @@ def bounds(call: Call, topic: Topic) -> Bounds:
             error = KafkaError(
                 KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
             )
-            if call.is_late:
+            try:
+                if read_identity(call) != topic.identity:
+                    raise TopicChanged(error)
+                check_unchanged(call, topic, asker, error)
+                call.retry_or_raise("find the ends", error)
+            except KafkaHistoryError:
                 topic.log.ends.clear()  # if records were lost, the next call reads the rest
-                raise call.unreachable("find the ends", error)
-            if read_identity(call) != topic.identity:
-                raise TopicChanged(error)
-            check_unchanged(call, topic, asker, error)
-            call.retry_or_raise("find the ends", error)
+                if call.is_late:
+                    raise call.unreachable("find the ends", error) from None
+                raise
     for p, end in ends.items():
         topic.log.saw_end(p, end)
     cleared = topic.log.cleared
