@@ -221,7 +221,7 @@ def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], by
 
 
 def _item(answer: dict[str, Any]) -> dict[str, Any]:
-    item: dict[str, Any] = answer["items"][-1]["create"]
+    item: dict[str, Any] = answer["items"][-1]["index"]
     return item
 
 
@@ -230,7 +230,7 @@ NOT_STORED: dict[str, Callable[[dict[str, Any]], object]] = {
     "no results": lambda answer: answer["items"].clear(),
     "another id": lambda answer: _item(answer).update(_id="other"),
     "another action": lambda answer: answer["items"][-1].update(
-        index=answer["items"][-1].pop("create")
+        create=answer["items"][-1].pop("index")
     ),
     "no status": lambda answer: _item(answer).pop("status"),
     "another status": lambda answer: _item(answer).update(status=202),

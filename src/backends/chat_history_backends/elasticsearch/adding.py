@@ -15,7 +15,15 @@ from elasticsearch import ApiError, TransportError
 from langchain_core.messages import BaseMessage
 
 from ..codec import encode_batch
-from .bulk import MAPPED_ONLY, bulk_request, deletions, is_temporary, item_reason, write
+from .bulk import (
+    bulk_request,
+    deletions,
+    is_temporary,
+    item_reason,
+    storing,
+    was_removed,
+    write,
+)
 from .calls import Call
 from .confirming import Findings, confirm
 from .errors import (
@@ -104,6 +112,7 @@ class _Store:
     def __init__(self, session: Session, call: Call, *, expiring: bool) -> None:
         self._session = session
         self._call = call
+        self._attempt = 0
         self.expiring = expiring
         self.stored: list[str] = []
 
@@ -114,7 +123,7 @@ class _Store:
 
     def send(self, lines: Sequence[str], known: IndexProperties) -> Steps[Refusal | None]:
         """Send a part of the batch, and return why the server refused some of it, if it did."""
-        names = [("create", json.loads(line)["create"]["_id"]) for line in lines[::2]]
+        names = [("index", name_of(line)) for line in lines[::2]]
         more = {} if known.refreshable else {"refresh": True}
         request = bulk_request(
             self._session.index, lines, names, routing=self._session.routing, **more
@@ -135,7 +144,7 @@ class _Store:
         self, answer: Any, lines: Sequence[str], known: IndexProperties
     ) -> Steps[Refusal | None]:
         """Note which messages are stored, and return why the server refused others, if it did."""
-        items = [item["create"] for item in answer.body["items"]]
+        items = [item["index"] for item in answer.body["items"]]
         found = yield from self._verify(items, lines, known)
         stored, again, final = _sorted_out(items, found)
         self.stored += stored
@@ -178,21 +187,27 @@ class _Store:
         self, lines: Sequence[str], first: int, unmapped: bool
     ) -> Steps[Refusal | None]:
         """Send the messages from the first that was refused, in order."""
-        names = {json.loads(line)["create"]["_id"] for line in lines[2 * first :: 2]}
+        names = {name_of(line) for line in lines[2 * first :: 2]}
         later = [name for name in self.stored if name in names]
         if later:  # a message that was stored before an earlier one would stay before it
-            yield from write(self._session.index, self._deletions(later))
+            yield from write(self._session.index, self._deletions(later, self._attempt))
             self.stored = [name for name in self.stored if name not in names]
+        self._attempt += 1
         index = self._session.index
         if unmapped:
             index.forget()
         known = yield from index.ready(expiring=self.expiring, unmapped=unmapped)
         if not known.proven:
             known = yield from prove(index, known)
-        return (yield from self.send(lines[2 * first :], known))
+        again = [
+            line if number % 2 else json.dumps(storing(name_of(line), attempt=self._attempt))
+            for number, line in enumerate(lines[2 * first :])
+        ]
+        return (yield from self.send(again, known))
 
-    def _deletions(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        return deletions([{"_id": name, "_routing": self._session.routing} for name in names])
+    def _deletions(self, names: Sequence[str], attempt: int | None = None) -> list[dict[str, Any]]:
+        hits = [{"_id": name, "_routing": self._session.routing} for name in names]
+        return deletions(hits, attempt=attempt)
 
     def take_back(self) -> Steps[int]:
         """Remove the messages that were stored, because others of the batch were refused.
@@ -243,6 +258,11 @@ class Refusal:
         return error
 
 
+def name_of(line: str) -> str:
+    """Return the `_id` of a message, from the line of its operation."""
+    return str(json.loads(line)["index"]["_id"])
+
+
 def position(name: str) -> int:
     """Return the position in the batch of a message, from its `_id`."""
     return int(name.rpartition("-")[2])
@@ -250,7 +270,9 @@ def position(name: str) -> int:
 
 def _is_doubtful(item: Mapping[str, Any]) -> bool:
     """Return whether it must be verified that a message is stored on all copies of its shard."""
-    return item["status"] == 409 or ("error" not in item and bool(item["_shards"]["failed"]))
+    if item["status"] == 409:
+        return not was_removed(item)  # if it was, it had been stored before
+    return "error" not in item and bool(item["_shards"]["failed"])
 
 
 def _is_refused(item: Mapping[str, Any]) -> bool:
@@ -315,14 +337,14 @@ def _lines(
     expires: Mapping[str, int] = {} if ttl_ms is None else {"expires_at": now_ms() + ttl_ms}
     lines = []
     for number, text in enumerate(texts):
-        create = {"_id": f"{batch}-{number}", **MAPPED_ONLY}
+        operation = storing(f"{batch}-{number}")
         document = {
             "session_id": session.key,
             "created_at": first + number,
             "history": text if ensure_ascii else _unescaped(text),
             **expires,
         }
-        lines += [json.dumps({"create": create}), json.dumps(document)]
+        lines += [json.dumps(operation), json.dumps(document)]
     return lines
 
 

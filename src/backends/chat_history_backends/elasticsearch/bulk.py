@@ -13,19 +13,25 @@ from .requests import Pause, Request, Steps
 from .session import Hit
 
 __all__ = [
-    "MAPPED_ONLY",
     "bulk_request",
     "deletions",
     "is_temporary",
     "item_reason",
     "refusal",
+    "storing",
+    "was_removed",
     "write",
 ]
 
-MAPPED_ONLY = {"dynamic_templates": {"session_id": UNMAPPED}}
+_MAPPED_ONLY = {"dynamic_templates": {"session_id": UNMAPPED}}
 """An argument that keeps a document out of an index without a mapping."""
 
 _PAUSE_SECONDS = 0.2
+
+_REMOVED = 10**15
+"""The version of a removed document, which is higher than that of any document. The server keeps it
+for `index.gc_deletes`, 60 s by default. So it refuses an attempt whose client gave up waiting, and
+which it carries out only after a clear has removed the document."""
 
 
 def bulk_request(
@@ -67,7 +73,7 @@ def write(
     names = [
         (action, line[action]["_id"])
         for line in operations
-        for action in ("create", "delete")
+        for action in ("index", "delete")
         if isinstance(line.get(action), Mapping)
     ]
     while True:
@@ -95,11 +101,44 @@ def refusal(result: Mapping[str, Any], meta: ApiResponseMeta, body: object) -> R
     return kind(item_reason(result["error"]), meta, body)
 
 
-def deletions(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Return the operations that delete documents."""
+def storing(name: str, *, attempt: int = 0, **more: Any) -> dict[str, Any]:
+    """Return the operation that stores a document, unless it is there or was removed.
+
+    Args:
+        name: Its `_id`.
+        attempt: How often the same document was sent, and taken back, before.
+        more: Further metadata, such as its routing.
+    """
+    version = {"version": 2 * attempt + 1, "version_type": "external"}
+    return {"index": {"_id": name, **version, **_MAPPED_ONLY, **more}}
+
+
+def deletions(hits: Sequence[Hit], *, attempt: int | None = None) -> list[dict[str, Any]]:
+    """Return the operations that delete documents.
+
+    Args:
+        hits: The documents.
+        attempt: The attempt whose documents are taken back, to be sent again; None to remove them
+            for good.
+    """
+    version = _REMOVED if attempt is None else 2 * attempt + 2
     return [
-        {"delete": {"_id": hit["_id"], "routing": hit.get("_routing", hit["_id"])}} for hit in hits
+        {
+            "delete": {
+                "_id": hit["_id"],
+                "routing": hit.get("_routing", hit["_id"]),
+                "version": version,
+                "version_type": "external_gte",
+            }
+        }
+        for hit in hits
     ]
+
+
+def was_removed(result: Mapping[str, Any]) -> bool:
+    """Return whether a document was refused because it was stored before, and then removed."""
+    reason = str(result["error"].get("reason")) if "error" in result else ""
+    return result["status"] == 409 and f"current version [{_REMOVED}]" in reason
 
 
 def item_reason(error: Mapping[str, Any]) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 
-from .bulk import MAPPED_ONLY, deletions, write
+from .bulk import deletions, storing, write
 from .index import Index, IndexProperties
 from .pages import Pages, ids_only
 from .requests import Steps
-from .session import Hit, Session, expired, now_ms, on_current_index
+from .session import Session, expired, now_ms, on_current_index
 
 __all__ = ["clear", "delete_expired", "discard"]
 
@@ -24,22 +23,19 @@ def _clear(session: Session, known: IndexProperties) -> Steps[None]:
         foreign = ids_only(session.query(must_not=[session.routed]))
         while hits := (yield from Pages(session.index, known, foreign).next()):
             yield from write(session.index, deletions(hits))
+    end = yield from _mark(session)
     pages = _pages_to_clear(session, known)
-    hits = yield from pages.next()
-    if not hits:
-        return
-    end = yield from _mark(session, hits)
-    more = True
-    while more:
-        # These pages have the documents that did not fit on the first page, those that came before
-        # the marker, and at last the marker itself. Documents after the marker stay.
+    while not pages.ended:
         page = yield from pages.next()
+        # Documents after the marker stay. If the marker is not on the pages, another clear has
+        # removed it, or the node that was asked is behind. Then it stays until the next clear.
         before = [hit for hit in page if hit["sort"][0] <= end]
-        more = not pages.ended and len(before) == len(page)
         # Removing the marker makes no difference to any search, so save the time for a refresh.
         visible = any(hit["sort"][0] < end for hit in before)
         if before:
             yield from write(session.index, deletions(before), refresh=visible)
+        if len(before) < len(page):
+            return
 
 
 def _pages_to_clear(session: Session, known: IndexProperties) -> Pages:
@@ -50,15 +46,15 @@ def _pages_to_clear(session: Session, known: IndexProperties) -> Pages:
     return Pages(session.index, known, search)
 
 
-def _mark(session: Session, hits: Sequence[Hit]) -> Steps[int]:
-    """Write a marker, delete documents before it, and return its place in the order."""
-    create = {"_id": uuid.uuid4().hex, "routing": session.routing, **MAPPED_ONLY}
-    document = {"session_id": session.marker_key, "created_at": now_ms()}
-    written, *_ = yield from write(session.index, [{"create": create}, document, *deletions(hits)])
-    if "_seq_no" not in written:
+def _mark(session: Session) -> Steps[int]:
+    """Write a marker, and return its place in the order."""
+    while True:
+        operation = storing(uuid.uuid4().hex, routing=session.routing)
+        document = {"session_id": session.marker_key, "created_at": now_ms()}
+        (written,) = yield from write(session.index, [operation, document])
+        if "_seq_no" in written:
+            return int(written["_seq_no"])
         # An attempt whose answer was lost has stored it. The last marker of several counts.
-        return (yield from _mark(session, ()))
-    return int(written["_seq_no"])
 
 
 def discard(session: Session, position: str) -> Steps[None]:

@@ -15,7 +15,7 @@ from typing import Any
 from elasticsearch import AuthorizationException
 
 from ..session_ids import ENCODED_PREFIX
-from .bulk import MAPPED_ONLY, bulk_request, deletions, is_temporary, item_reason, refusal
+from .bulk import bulk_request, deletions, is_temporary, item_reason, refusal, storing
 from .errors import is_forbidden
 from .fitness import unfit
 from .index import Index, IndexProperties, is_missing_mapping
@@ -81,13 +81,12 @@ def _write(
     """Store the documents. Return False if the index has no mapping."""
     lines: list[Any] = []
     for session, document in zip(sessions, documents, strict=True):
-        name = f"{session.routing}-trial"
-        lines += [{"create": {"_id": name, "routing": session.routing, **MAPPED_ONLY}}, document]
-    names = [("create", line["create"]["_id"]) for line in lines[::2]]
+        lines += [storing(f"{session.routing}-trial", routing=session.routing), document]
+    names = [("index", line["index"]["_id"]) for line in lines[::2]]
     more = {} if known.refreshable else {"refresh": True}
     while True:
         answer = yield bulk_request(index, lines, names, trial=True, **more)
-        items = [item["create"] for item in answer.body["items"]]
+        items = [item["index"] for item in answer.body["items"]]
         refused = [item for item in items if "error" in item and item["status"] != 409]
         if not refused:
             return True
