@@ -31,6 +31,7 @@ from tests.campaign.recordings import (
 )
 
 KILL = Fault("kill", "1", 2.0, 4.0)
+BEHIND = {"fresh_reads": "it asks one member"}
 CUT = Fault("cut off", "1", 2.0, 4.0, splits=True)
 
 
@@ -114,8 +115,39 @@ RIGHT = {
         read(3.5, 3.6, "a"),
         read(4.1, 4.2),
         final="",
-        lacks={"fresh_reads": "it asks one member"},
+        lacks=BEHIND,
         faults=(CUT,),
+    ),
+    "a read that lacks an unfinished message before one that it shows": recorded(
+        add(1, 9, "a"),
+        add(1, 9, "b", by="v"),
+        add(1, 9, "c", by="u"),
+        read(3, 4, "a c"),
+        read(3, 4, "c"),
+        last(3, 4, "c", 1),
+        last(5, 6, "a c", 2),
+        final="a b c",
+        lacks=BEHIND,
+    ),
+    "reads of servers that know an unfinished message, or do not": recorded(
+        add(1, 9, "a b"),
+        read(2, 3, "a b"),
+        read(4, 5, "a"),
+        read(4, 5),
+        last(4, 5, "a", 2),
+        read(6, 7, "b"),
+        final="a b",
+        lacks=BEHIND,
+    ),
+    "an unfinished message that is cleared, and seen by few": recorded(
+        add(1, 4, "a"),
+        add(1, 4, "b", by="v"),
+        read(2, 3, "b"),
+        read(2, 3, "b"),
+        read(5, 6, "a b"),
+        clear(7, 8),
+        final="",
+        lacks=BEHIND,
     ),
     "consuming reads": recorded(
         add(1, 2, "a b c"), consume(3, 4, "a"), consume(5, 6, "b c"), consume(7, 8), final="a b c"
@@ -278,7 +310,7 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
             add(1.6, 1.9, "b"),
             read(3, 3.5, "a"),
             faults=(CUT,),
-            lacks={"fresh_reads": ""},
+            lacks=BEHIND,
             final="a b",
         ),
         [("wrong_read", "the read does not show 'b', acknowledged before it began")],
@@ -289,10 +321,44 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
             add(2.5, 3, "b"),
             read(4.1, 4.5, "a"),
             faults=(CUT,),
-            lacks={"fresh_reads": ""},
+            lacks=BEHIND,
             final="a b",
         ),
         [("wrong_read", "the read does not show 'b', acknowledged before it began")],
+    ),
+    (  # A server that is behind lacks no message that was acknowledged before all others.
+        recorded(
+            *A_B,
+            add(5, 9, "c"),
+            add(5, 9, "d", by="v"),
+            read(6, 7, "a d"),
+            final="a b c d",
+            lacks=BEHIND,
+        ),
+        [("wrong_read", "the read shows 'd' but not 'b' and 'c' before it")],
+    ),
+    (
+        recorded(*A_B, add(5, 9, "c"), last(6, 7, "a c", 2), final="a b c", lacks=BEHIND),
+        [("wrong_read", "the read shows 'c' but not 'b' before it")],
+    ),
+    (
+        recorded(*A_B, add(5, 9, "c"), read(6, 7, "a"), final="a b c", lacks=BEHIND),
+        [("wrong_read", "the read does not show 'b', acknowledged before it began")],
+    ),
+    (
+        recorded(
+            add(1, 9, "a"), add(1, 9, "b", by="v"), read(3, 4, "b a"), final="a b", lacks=BEHIND
+        ),
+        [("wrong_read", "'b' comes before 'a', unlike elsewhere")],
+    ),
+    (
+        recorded(*A_B, read(5, 6), final="a b", lacks=BEHIND),
+        [
+            (
+                "wrong_read",
+                "the read is empty although 'a' was stored before it began, and no clear explains it",
+            )
+        ],
     ),
     (
         recorded(*A_B, read(5, 6, "a"), final="a b"),

@@ -201,6 +201,7 @@ def kafka_consuming(session_id: str) -> KafkaChatMessageHistory:
 
 
 _INDEX = ELASTICSEARCH_INDEX
+_STALE_COPY = "a node that is behind, or cut off from the others, answers from its own copy"
 
 
 def _on_elasticsearch(
@@ -268,6 +269,7 @@ def _elasticsearch_floor(session_id: str) -> ElasticsearchFloor:
 @history_backend(
     "elasticsearch",
     server="elasticsearch",
+    lacks={"fresh_reads": _STALE_COPY},
     with_ttl=_on_elasticsearch,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,
@@ -283,7 +285,10 @@ def elasticsearch(session_id: str) -> ElasticsearchChatMessageHistory:
 @history_backend(
     "elasticsearch-async",
     server="elasticsearch",
-    lacks={"sync": "made for an event loop; its synchronous methods name the async ones to use"},
+    lacks={
+        "sync": "made for an event loop; its synchronous methods name the async ones to use",
+        "fresh_reads": _STALE_COPY,
+    },
     with_ttl=_on_elasticsearch_async,
     corrupt=_corrupt_elasticsearch,
     remove=_remove_from_elasticsearch,

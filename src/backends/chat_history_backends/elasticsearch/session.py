@@ -4,7 +4,7 @@ Documents: there is one for each message, with the fields of langchain-elasticse
 `created_at` in milliseconds, and `history`, the message as JSON text. A message with a time to live
 also has `expires_at`. The `_id` consists of a random name for the batch and the position in it. It
 is fixed before the first attempt, so a request that is sent twice stores its messages once.
-Documents are never changed.
+Documents are never changed. They have external versions: see `storing` and `deletions`.
 
 Order: all documents of a session are routed to one shard. Its `_seq_no` is the order in which it
 accepted them. Documents of langchain-elasticsearch are routed by their `_id`. In an index of one

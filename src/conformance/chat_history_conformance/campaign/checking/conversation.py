@@ -106,6 +106,7 @@ class Conversation:
         clears: the clears that may have taken effect.
         denied: the clears whose errors say that nothing was removed.
         undone: whether the declaration allows that a fault undoes a clear.
+        behind: whether the declaration allows that a read asks a server that is behind the others.
         consumes: the consuming reads without the messages that other defects explain.
         recorded_consumes: the consuming reads as they were recorded.
         excused: messages that other defects explain. No read has to show them.
@@ -123,6 +124,7 @@ class Conversation:
         default_factory=dict
     )
     undone: bool = False
+    behind: bool = False
     excused: set[str] = field(default_factory=set)
     doubled: set[str] = field(default_factory=set)
     defects: list[Defect] = field(default_factory=list)
@@ -154,6 +156,13 @@ class Conversation:
             for call in self.consumes
         ]
 
+    def visible_from(self, text: str) -> float:
+        """Return the latest time from which every read shows a message.
+
+        A read that shows it proves nothing for the others if these may ask a server that is behind.
+        """
+        return self.messages[text].ended if self.behind else self.latest[text]
+
     @property
     def all_looks(self) -> list[Look]:
         """The reads and the final read."""
@@ -172,10 +181,12 @@ def conversations(recording: Recording) -> list[Conversation]:
     end = max((operation.ended for operation in recording.operations), default=0.0)
     undone = "durable_clear" in recording.meta.lacks and bool(recording.faults)
     splits = [fault for fault in recording.faults if fault.splits]
-    stale = splits if "fresh_reads" in recording.meta.lacks else []
+    behind = "fresh_reads" in recording.meta.lacks
+    stale = splits if behind else []
     result = []
     for name in sorted({*found, *recording.final}):
         conversation = _conversation(name, found[name], undone, stale)
+        conversation.behind = behind
         if name in recording.final:
             conversation.final = _final(name, recording.final[name], end)
         result.append(conversation)

@@ -32,11 +32,6 @@ class Epoch:
     final: bool = False
     open_start: bool = False
 
-    @property
-    def rank(self) -> tuple[bool, int, int]:
-        """The weight of this order if another one contradicts it."""
-        return self.final, len(self.looks), len(self.messages)
-
 
 @dataclass
 class Epochs:
@@ -72,7 +67,7 @@ def epochs_of(conversation: Conversation) -> Epochs:
     fronts = [one for one in looks if one.shape != "newest" and not conversation.undone]
     pieces = [one for one in looks if one.shape == "newest" or conversation.undone]
     candidates = _front_candidates(fronts)
-    _keep_consistent(epochs, candidates)
+    _keep_consistent(epochs, candidates, longest_first=conversation.behind)
     pieces.sort(key=lambda look: (not look.final, look.ended))
     for look in pieces:
         if not _attach_piece(epochs, look):
@@ -101,9 +96,14 @@ def _front_candidates(looks: Iterable[Look]) -> list[Epoch]:
     return [epoch for variants in by_first.values() for epoch in variants]
 
 
-def _keep_consistent(epochs: Epochs, candidates: list[Epoch]) -> None:
+def _keep_consistent(epochs: Epochs, candidates: list[Epoch], *, longest_first: bool) -> None:
+    def rank(epoch: Epoch) -> tuple[bool, int, int]:
+        """Return the weight of this order if another one contradicts it."""
+        looks, length = len(epoch.looks), len(epoch.messages)
+        return (epoch.final, length, looks) if longest_first else (epoch.final, looks, length)
+
     rejected = []
-    for epoch in sorted(candidates, key=lambda epoch: epoch.rank, reverse=True):
+    for epoch in sorted(candidates, key=rank, reverse=True):
         if epochs.places.keys().isdisjoint(epoch.messages):
             epochs.all.append(epoch)
             epochs.register(epoch)
@@ -172,12 +172,12 @@ def _shifted(first: Epoch, second: Epoch, offset: int) -> Epoch | None:
 def latest_bounds(conversation: Conversation, epoch: Epoch) -> list[float]:
     """Return, for each position of an epoch, the latest time at which its message was stored.
 
-    A message is stored before all that follow it, and before the ends of the reads that show it.
-    The list has one more item, infinity.
+    A message is stored before all that follow it, and before the ends of the reads that show it, if
+    all reads ask servers that know the same. The list has one more item, infinity.
     """
-    bounds = [conversation.latest[text] for text in epoch.messages] + [math.inf]
+    bounds = [conversation.visible_from(text) for text in epoch.messages] + [math.inf]
     for look, end in epoch.looks:
-        if end:
+        if end and not conversation.behind:
             bounds[end - 1] = min(bounds[end - 1], look.ended)
     for number in range(len(bounds) - 2, -1, -1):
         bounds[number] = min(bounds[number], bounds[number + 1])

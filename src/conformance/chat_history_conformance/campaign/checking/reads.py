@@ -82,6 +82,8 @@ def judge_order(conversation: Conversation, epochs: Epochs) -> None:
         longest = max(epoch.looks, key=lambda one: (one[0].final, one[1]))[0]
         order.judge(epoch.messages, longest)
     for look in epochs.odd:
+        if conversation.behind and _lacks_only_unfinished(conversation, epochs, look):
+            continue
         before = len(order.reported)
         if order.judge(look.messages, look) and len(order.reported) > before:
             continue
@@ -92,6 +94,24 @@ def judge_order(conversation: Conversation, epochs: Epochs) -> None:
             [look.operation, *([other.operation] if other else [])],
             look.operation.ended,
         )
+
+
+def _lacks_only_unfinished(conversation: Conversation, epochs: Epochs, look: Look) -> bool:
+    """Return whether a read shows an epoch in order, without messages that were not acknowledged.
+
+    A server that is behind may know a message before it knows an earlier one.
+    """
+    if not all(text in epochs.places for text in look.messages):
+        return False
+    epoch = epochs.places[look.messages[0]][0]
+    places = [place for one, place in map(epochs.places.__getitem__, look.messages) if one is epoch]
+    if len(places) < len(look.messages) or any(a >= b for a, b in pairwise(places)):
+        return False
+    is_front = look.shape != "newest" and not conversation.undone and not epoch.open_start
+    first = 0 if is_front else places[0]
+    last = places[-1] if look.shape == "oldest" else len(epoch.messages)
+    missing = _holes(epoch, look, first, last)
+    return all(conversation.messages[text].ended >= look.began for text in missing)
 
 
 def _contradiction(
@@ -285,7 +305,7 @@ def _items(
         items.append(_Item(epoch, bounds[id(epoch)][0], until, quoted([first.text]), proof))
     for text, message in conversation.messages.items():
         if message.promised and text not in epochs.places and text not in conversation.excused:
-            since = conversation.latest[text]
+            since = conversation.visible_from(text)
             items.append(_Item(message, since, message.began, quoted([text]), (message.add,)))
     return sorted(items, key=lambda item: item.since)
 
