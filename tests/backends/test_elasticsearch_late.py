@@ -1,4 +1,4 @@
-"""Tests of attempts that the server carries out late, after their client gave up waiting for it."""
+"""Tests of attempts that the server carries out late, when their client no longer waits for them."""
 
 from __future__ import annotations
 

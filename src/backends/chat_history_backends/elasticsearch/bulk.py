@@ -30,7 +30,7 @@ _PAUSE_SECONDS = 0.2
 
 _REMOVED = 10**15
 """The version of a removed document, which is higher than that of any document. The server keeps it
-for `index.gc_deletes`, 60 s by default. So it refuses an attempt whose client gave up waiting, and
+for `index.gc_deletes`, 60 s by default. So it refuses an attempt whose client no longer waits, and
 which it carries out only after a clear has removed the document."""
 
 
