@@ -1,4 +1,4 @@
-"""Tests of attempts that the server carries out late, when their client no longer waits for them."""
+"""Tests of attempts that the server carries out late, when their client no longer waits."""
 
 from __future__ import annotations
 

@@ -356,7 +356,8 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
         [
             (
                 "wrong_read",
-                "the read is empty although 'a' was stored before it began, and no clear explains it",
+                "the read is empty although 'a' was stored before it began, and no clear "
+                "explains it",
             )
         ],
     ),
