@@ -612,14 +612,15 @@ def test_operations_on_kafka_have_exact_counts(on_kafka: RoundTripCounter) -> No
     assert _least(on_kafka, lambda: asyncio.run(history.aget_messages())) == 3
 
 
-def test_long_conversation_on_kafka_always_has_the_same_count(
+def test_long_conversation_on_kafka_needs_a_fetch_for_each_megabyte(
     on_kafka: RoundTripCounter,
 ) -> None:
     history = _open_on_kafka()
     history.add_messages(_batch(10_000))
-    first, second = (_least(on_kafka, lambda: history.messages) for _ in range(2))
-    assert first == second
-    assert 4 < first < 12  # some megabytes, a fetch each
+    counts = [_least(on_kafka, lambda: history.messages) for _ in range(2)]
+    assert 4 < min(counts) < 12
+    # On a busy machine, the client asks for more before the read ends.
+    assert max(counts) - min(counts) <= 1
     assert _least(on_kafka, lambda: history.last_messages(10)) == 3
 
 

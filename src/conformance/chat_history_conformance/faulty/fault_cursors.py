@@ -53,6 +53,7 @@ class MoveLost(_Served):
     def _consume(
         self, start: int, records: Sequence[tuple[int, str]], messages: list[BaseMessage]
     ) -> bool:
+        time.sleep(0.05)  # a slow client
         with contextlib.suppress(ServedError):
             return super()._consume(start, records, messages)
         return True
