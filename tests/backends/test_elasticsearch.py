@@ -375,7 +375,7 @@ def test_a_read_that_misses_a_shard_raises(opened: Open, client: Elasticsearch, 
     partial = client.search(index=index)["_shards"]
     assert (partial["total"], partial["successful"]) == (2, 1)
     # A refresh waits for the shard that is missing.
-    with pytest.raises(UnreachableError, match=r"timed out|no answer came within 1 seconds"):
+    with pytest.raises(UnreachableError, match=r"timed out|no answer came within 1 s"):
         _ = opened(timeout_sec=1).messages
     history = opened(timeout_sec=2)
     history._session.index.note(IndexProperties(several_shards=True, refreshable=False))

@@ -224,7 +224,7 @@ def no_connection(call: Call, connections: int) -> Exception:
 
 def no_time(call: Call) -> Exception:
     """Return the error for a request that was not sent, because the time of the call is up."""
-    return _NotSent(f"the {call.limit_seconds:g} seconds of the call are over")
+    return _NotSent(f"the limit of the call, {call.limit_seconds:g} s, is over")
 
 
 def explained(steps: Steps[T], action: str, target: str, call: Call, *, writes: bool) -> Steps[T]:
@@ -280,7 +280,7 @@ def _remedy(error: TransportError, call: Call) -> str:
         return "set ca_certs in config to the authority of its certificate"
     if isinstance(error, ConnectionTimeout):
         return (
-            f"no answer came within {call.limit_seconds:g} seconds. Check the load and the health "
+            f"no answer came within {call.limit_seconds:g} s. Check the load and the health "
             "of the cluster"
         )
     return "check that a server runs there and that the address is right"
