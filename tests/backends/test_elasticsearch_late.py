@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from elastic_transport import ConnectionTimeout
+from elastic_transport import ConnectionError, ConnectionTimeout
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_backends.elasticsearch import (
     ElasticsearchChatMessageHistory,
     PreviousMajorNode,
+    UnreachableError,
 )
 from chat_history_conformance.servers.server import Server
 
-Open = Callable[[], ElasticsearchChatMessageHistory]
+Open = Callable[..., ElasticsearchChatMessageHistory]
 
 
 class Remembering(PreviousMajorNode):
@@ -25,12 +26,16 @@ class Remembering(PreviousMajorNode):
     Attributes:
         sent: For each bulk request, a function that carries it out again and returns the statuses.
         after: What to do once after a bulk request, with its answer.
+        refuses: Whether it refuses connections.
     """
 
     sent: list[Callable[[], list[int]]]
     after: Callable[[dict[str, Any]], None] | None
+    refuses: bool
 
     def perform_request(self, method: str, target: str, *more: Any, **named: Any) -> Any:
+        if type(self).refuses:
+            raise ConnectionError("no connection") from ConnectionRefusedError()
         send = super().perform_request
 
         def again() -> list[int]:
@@ -55,6 +60,7 @@ def node() -> type[Remembering]:
 
     class Node(Remembering):
         after = None
+        refuses = False
 
     Node.sent = []
     return Node
@@ -65,12 +71,12 @@ def opened(elasticsearch: Server, index: str, node: type[Remembering]) -> Iterat
     """Open histories of one session, and close them after the test."""
     histories: list[ElasticsearchChatMessageHistory] = []
 
-    def open_history() -> ElasticsearchChatMessageHistory:
+    def open_history(seconds: float = 20) -> ElasticsearchChatMessageHistory:
         history = ElasticsearchChatMessageHistory(
             index,
             "s",
             es_url=elasticsearch.address,
-            timeout_sec=20,
+            timeout_sec=seconds,
             config={"node_class": node, "headers": {"x-test": str(len(histories))}},
         )
         histories.append(history)
@@ -79,6 +85,12 @@ def opened(elasticsearch: Server, index: str, node: type[Remembering]) -> Iterat
     yield open_history
     for history in histories:
         history.close()
+
+
+def _refused(result: dict[str, Any], status: int, kind: str, reason: str) -> dict[str, Any]:
+    """Return the result of the same operation as the server reports it if it refuses it."""
+    kept = {name: result[name] for name in ("_id", "_index")}
+    return {**kept, "status": status, "error": {"type": kind, "reason": reason}}
 
 
 def _batch(*texts: str) -> list[HumanMessage]:
@@ -164,13 +176,8 @@ def test_late_attempts_of_messages_that_were_sent_again_change_nothing(
 ) -> None:
     def refuse_the_second(answer: dict[str, Any]) -> None:
         answer["errors"] = True
-        refused = answer["items"][1]["index"]
-        error = {"type": "es_rejected_execution_exception", "reason": "busy"}
-        answer["items"][1]["index"] = {
-            **{name: refused[name] for name in ("_id", "_index")},
-            "status": 429,
-            "error": error,
-        }
+        item = answer["items"][1]
+        item["index"] = _refused(item["index"], 429, "es_rejected_execution_exception", "busy")
 
     history = opened()
     history.add_messages(_batch("before"))
@@ -186,3 +193,29 @@ def test_late_attempts_of_messages_that_were_sent_again_change_nothing(
     for late in (first, take_back, rest):
         assert set(late()) == {409}
     assert history.messages == []
+
+
+@pytest.mark.parametrize("call", ["add", "clear"])
+@pytest.mark.parametrize(
+    ("reason", "unknown"),
+    [
+        ("primary shard is not active", True),
+        ("Not enough active copies to meet shard count", False),
+    ],
+)
+def test_a_write_that_a_node_refused_and_may_repeat_has_an_unknown_outcome(
+    opened: Open, node: type[Remembering], call: str, reason: str, unknown: bool
+) -> None:
+    def refuse(answer: dict[str, Any]) -> None:
+        answer["errors"] = True
+        for item in answer["items"]:
+            item["index"] = _refused(item["index"], 503, "unavailable_shards_exception", reason)
+        node.refuses = True
+
+    opened().add_messages(_batch("0"))
+    history = opened(3)
+    node.after = refuse
+    with pytest.raises(UnreachableError) as caught:
+        history.add_messages(_batch("1")) if call == "add" else history.clear()
+    assert caught.value.outcome_unknown is unknown
+    node.refuses = False

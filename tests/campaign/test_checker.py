@@ -118,6 +118,17 @@ RIGHT = {
         lacks=BEHIND,
         faults=(CUT,),
     ),
+    "a read of a member that is cut off shows what it stores in another order": recorded(
+        add(2.5, 9, "a"),
+        add(2.5, 8, "b", by="v"),
+        add(2.6, 2.8, "c", by="u", error=UNKNOWN),
+        read(3, 3.5, "b a c"),
+        last(3, 3.5, "c a", 2),
+        read(9.5, 9.6, "a b"),
+        final="a b",
+        lacks=BEHIND,
+        faults=(CUT,),
+    ),
     "a read that lacks an unfinished message before one that it shows": recorded(
         add(1, 9, "a"),
         add(1, 9, "b", by="v"),
@@ -325,6 +336,17 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
             final="a b",
         ),
         [("wrong_read", "the read does not show 'b', acknowledged before it began")],
+    ),
+    (  # The messages were acknowledged before the read.
+        recorded(
+            add(2.5, 2.9, "a"),
+            add(2.5, 2.9, "b", by="v"),
+            read(3, 3.5, "b a"),
+            final="a b",
+            lacks=BEHIND,
+            faults=(CUT,),
+        ),
+        [("wrong_read", "'b' comes before 'a', unlike elsewhere")],
     ),
     (  # A server that is behind lacks no message that was acknowledged before all others.
         recorded(

@@ -128,7 +128,7 @@ def _take_raised_adds_for_stored(monkeypatch: pytest.MonkeyPatch) -> None:
 def _take_every_read_for_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "chat_history_conformance.campaign.checking.conversation._look",
-        lambda read, stale: Look(read, read.began, read.ended, read.messages),
+        lambda read, *more: Look(read, read.began, read.ended, read.messages),
     )
 
 
@@ -136,7 +136,7 @@ def _ignore_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each read take effect when it ends."""
     monkeypatch.setattr(
         "chat_history_conformance.campaign.checking.conversation._look",
-        lambda read, stale: Look(read, read.ended, read.ended, read.messages),
+        lambda read, *more: Look(read, read.ended, read.ended, read.messages),
     )
 
 

@@ -157,7 +157,6 @@ class _Store:
         refused = [items[number] for number in again if _is_refused(items[number])]
         unmapped = any(is_missing_mapping(item["error"]) for item in refused)
         if not (yield Pause(0.0 if unmapped else _PAUSE_SECONDS)):
-            self._call.uncertain |= any(map(_may_be_stored, refused))
             return _refusal_of(items[again[0]], answer)
         return (yield from self._send_again(lines, again[0], unmapped))
 
@@ -301,15 +300,6 @@ def _sorted_out(items: Sequence[Item], found: Findings) -> tuple[list[str], list
 
 def _may_succeed(item: Mapping[str, Any]) -> bool:
     return is_missing_mapping(item["error"]) or is_temporary(item)
-
-
-def _may_be_stored(item: Mapping[str, Any]) -> bool:
-    """Return whether a message that was refused may be stored all the same.
-
-    The node that distributes the messages repeats a failed one on another node by itself.
-    """
-    certain = "Not enough active copies" in str(item["error"].get("reason"))
-    return item["status"] >= 500 and not certain
 
 
 def _refusal_of(item: Mapping[str, Any], answer: Any) -> Refusal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -143,6 +144,7 @@ class Attempts:
         if self.request.writes:
             results = [next(iter(item.values())) for item in answer.body["items"]]
             self.call.wrote |= any("error" not in result for result in results)
+            self.call.uncertain |= any(map(_may_be_done, results))
 
     def failed(self, error: Exception) -> tuple[Exception, float | None]:
         """Return the error of an attempt, and the pause before the next; None after the last."""
@@ -188,6 +190,16 @@ class Attempts:
     def _is_large(self) -> bool:
         lines = self.request.arguments.get("operations", ())
         return len(lines) > 2 and sum(len(x) for x in lines if isinstance(x, str)) > 1024 * 1024
+
+
+def _may_be_done(result: Mapping[str, Any]) -> bool:
+    """Return whether an operation of a bulk request that was refused may be done all the same.
+
+    The node that distributes the operations repeats a failed one on another node by itself.
+    """
+    if "error" not in result or result["status"] < 500:
+        return False
+    return "Not enough active copies" not in str(result["error"].get("reason"))
 
 
 def _is_certain(error: Exception) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
@@ -204,7 +204,9 @@ def _conversation(
     one.denied = Clears(op for op in clears if _denies(op))
     one.clears = Clears(op for op in clears if not _denies(op))
     reads = [op for op in operations if op.kind in ("read", "last") and not op.error]
-    one.looks = sorted((_look(op, stale) for op in reads), key=lambda look: look.ended)
+    one.looks = sorted(
+        (_look(op, stale, one.messages) for op in reads), key=lambda look: look.ended
+    )
     one.consumes = [op for op in operations if op.kind == "consume"]
     one.recorded_consumes = {_place(op): op for op in one.consumes}
     return one
@@ -245,15 +247,23 @@ def _claim(add: Operation, index: int) -> Claim:
     return "denied" if error.outcome_unknown is False else "unknown"
 
 
-def _look(read: Operation, stale: Sequence[Fault]) -> Look:
-    # A read that may be stale has taken effect at any time since the fault began.
+def _look(read: Operation, stale: Sequence[Fault], messages: Mapping[str, Message]) -> Look:
+    # A read that may be stale has taken effect at any time since the fault began. It may show what
+    # only the member that is cut off stores, which proves nothing if it was not acknowledged.
     overlapping = [
         one.began for one in stale if one.began <= read.ended and read.began <= one.ended
     ]
-    look = Look(read, min([read.began, *overlapping]), read.ended, read.messages)
+    shown = read.messages
+    if overlapping:
+        shown = tuple(text for text in shown if not _is_unfinished(messages.get(text), read))
+    look = Look(read, min([read.began, *overlapping]), read.ended, shown)
     if read.count is not None and len(read.messages) >= read.count:
         look.shape = "newest" if read.kind == "last" else "oldest"
     return look
+
+
+def _is_unfinished(message: Message | None, read: Operation) -> bool:
+    return message is not None and message.began <= read.ended < message.ended
 
 
 def _final(name: str, messages: tuple[str, ...], end: float) -> Look:
