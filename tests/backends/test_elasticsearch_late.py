@@ -212,8 +212,8 @@ def test_a_write_that_a_node_refused_and_may_repeat_has_an_unknown_outcome(
             item["index"] = _refused(item["index"], 503, "unavailable_shards_exception", reason)
         node.refuses = True
 
-    opened().add_messages(_batch("0"))
-    history = opened(3)
+    history = opened(5)
+    history.add_messages(_batch("0"))
     node.after = refuse
     with pytest.raises(UnreachableError) as caught:
         history.add_messages(_batch("1")) if call == "add" else history.clear()
