@@ -150,6 +150,18 @@ RIGHT = {
         final="a b",
         lacks=BEHIND,
     ),
+    "a read that shows a message and lacks the unfinished clear before it": recorded(
+        add(1, 2, "a b"),
+        read(2.5, 3, "a b"),
+        clear(4, 9),
+        add(4, 9, "c", by="v"),
+        read(5, 6, "a b c"),
+        last(5, 6, "b c", 2),
+        read(7, 8, "c"),
+        read(7, 8, "c"),
+        final="c",
+        lacks=BEHIND,
+    ),
     "an unfinished message that is cleared, and seen by few": recorded(
         add(1, 4, "a"),
         add(1, 4, "b", by="v"),
@@ -347,6 +359,21 @@ WRONG: list[tuple[Recording, list[tuple[str, str]]]] = [
             faults=(CUT,),
         ),
         [("wrong_read", "'b' comes before 'a', unlike elsewhere")],
+    ),
+    (  # The clear had returned before the read.
+        recorded(
+            add(1, 2, "a b"),
+            clear(4, 5),
+            add(6, 7, "c"),
+            read(8, 9, "a b c"),
+            read(9.5, 9.6, "c"),
+            final="c",
+            lacks=BEHIND,
+        ),
+        [
+            ("came_back", "'a' was stored before a clear and is there after it"),
+            ("came_back", "'b' was stored before a clear and is there after it"),
+        ],
     ),
     (  # A server that is behind lacks no message that was acknowledged before all others.
         recorded(

@@ -54,6 +54,7 @@ class Look:
         began: the earliest time of the state that it shows.
         messages: its messages without those that other defects explain.
         shape: whether it shows the whole state, or only its newest or its oldest messages.
+        unproven: messages that only a member that is cut off may have stored.
     """
 
     operation: Operation
@@ -62,6 +63,7 @@ class Look:
     messages: tuple[str, ...]
     shape: Literal["whole", "newest", "oldest"] = "whole"
     final: bool = False
+    unproven: set[str] = field(default_factory=set)
 
 
 class Clears:
@@ -253,17 +255,16 @@ def _look(read: Operation, stale: Sequence[Fault], messages: Mapping[str, Messag
     overlapping = [
         one.began for one in stale if one.began <= read.ended and read.began <= one.ended
     ]
-    shown = read.messages
+    look = Look(read, min([read.began, *overlapping]), read.ended, read.messages)
     if overlapping:
-        shown = tuple(text for text in shown if not _is_unfinished(messages.get(text), read))
-    look = Look(read, min([read.began, *overlapping]), read.ended, shown)
+        look.unproven = {
+            text
+            for text in read.messages
+            if text in messages and messages[text].began <= read.ended < messages[text].ended
+        }
     if read.count is not None and len(read.messages) >= read.count:
         look.shape = "newest" if read.kind == "last" else "oldest"
     return look
-
-
-def _is_unfinished(message: Message | None, read: Operation) -> bool:
-    return message is not None and message.began <= read.ended < message.ended
 
 
 def _final(name: str, messages: tuple[str, ...], end: float) -> Look:

@@ -67,6 +67,8 @@ def epochs_of(conversation: Conversation) -> Epochs:
     fronts = [one for one in looks if one.shape != "newest" and not conversation.undone]
     pieces = [one for one in looks if one.shape == "newest" or conversation.undone]
     candidates = _front_candidates(fronts)
+    if conversation.behind:
+        _cut(candidates, conversation)
     _keep_consistent(epochs, candidates, longest_first=conversation.behind)
     pieces.sort(key=lambda look: (not look.final, look.ended))
     for look in pieces:
@@ -97,10 +99,11 @@ def _front_candidates(looks: Iterable[Look]) -> list[Epoch]:
 
 
 def _keep_consistent(epochs: Epochs, candidates: list[Epoch], *, longest_first: bool) -> None:
-    def rank(epoch: Epoch) -> tuple[bool, int, int]:
+    def rank(epoch: Epoch) -> tuple[bool, bool, int, int]:
         """Return the weight of this order if another one contradicts it."""
         looks, length = len(epoch.looks), len(epoch.messages)
-        return (epoch.final, length, looks) if longest_first else (epoch.final, looks, length)
+        proven = any(not look.unproven for look, _ in epoch.looks)
+        return (epoch.final, proven, *((length, looks) if longest_first else (looks, length)))
 
     rejected = []
     for epoch in sorted(candidates, key=rank, reverse=True):
@@ -115,6 +118,23 @@ def _keep_consistent(epochs: Epochs, candidates: list[Epoch], *, longest_first: 
             place[0].looks.append((look, length))
         else:
             epochs.odd.append(look)
+
+
+def _cut(candidates: list[Epoch], conversation: Conversation) -> None:
+    """Cut messages off that came after the next clear, if all reads that show them overlap it.
+
+    A server that is behind may know a message before it knows of the clear before that message.
+    """
+    by_front = {epoch.messages[0]: epoch for epoch in candidates if epoch.messages}
+    for epoch in candidates:
+        end = next((n for n, text in enumerate(epoch.messages) if n and text in by_front), 0)
+        rest = epoch.messages[end:]
+        if not end or not set(by_front[rest[0]].messages).issuperset(rest):
+            continue
+        late = [look for look, length in epoch.looks if length > end]
+        if all(conversation.clears.during(look.began, look.ended) for look in late):
+            epoch.messages = epoch.messages[:end]
+            epoch.looks = [(look, min(length, end)) for look, length in epoch.looks]
 
 
 def _attach_piece(epochs: Epochs, look: Look) -> bool:

@@ -7,7 +7,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
+from operator import itemgetter
 
 from chat_history_conformance.campaign.checking.conversation import Conversation, Look, Message
 from chat_history_conformance.campaign.checking.epochs import Epoch, Epochs, latest_bounds
@@ -97,21 +98,28 @@ def judge_order(conversation: Conversation, epochs: Epochs) -> None:
 
 
 def _lacks_only_unfinished(conversation: Conversation, epochs: Epochs, look: Look) -> bool:
-    """Return whether a read shows an epoch in order, without messages that were not acknowledged.
+    """Return whether a read is in order and lacks only messages and a clear that were unfinished.
 
-    A server that is behind may know a message before it knows an earlier one.
+    A server that is behind may know a message before it knows an earlier message or clear.
     """
-    if not all(text in epochs.places for text in look.messages):
+    shown = [text for text in look.messages if text not in look.unproven]
+    if not all(text in epochs.places for text in shown):
         return False
-    epoch = epochs.places[look.messages[0]][0]
-    places = [place for one, place in map(epochs.places.__getitem__, look.messages) if one is epoch]
-    if len(places) < len(look.messages) or any(a >= b for a, b in pairwise(places)):
+    known = map(epochs.places.__getitem__, shown)
+    runs = [(epoch, [n for _, n in run]) for epoch, run in groupby(known, key=itemgetter(0))]
+    if len(runs) > 1 and not conversation.clears.during(look.began, look.ended):
         return False
-    is_front = look.shape != "newest" and not conversation.undone and not epoch.open_start
-    first = 0 if is_front else places[0]
-    last = places[-1] if look.shape == "oldest" else len(epoch.messages)
-    missing = _holes(epoch, look, first, last)
-    return all(conversation.messages[text].ended >= look.began for text in missing)
+    is_front = look.shape != "newest" and not conversation.undone
+    for number, (epoch, places) in enumerate(runs):
+        begins = number > 0 or (is_front and not epoch.open_start)
+        ends = number == len(runs) - 1 and look.shape == "oldest"
+        last = places[-1] if ends else len(epoch.messages)
+        missing = _holes(epoch, look, 0 if begins else places[0], last)
+        if any(a >= b for a, b in pairwise(places)) or any(
+            conversation.messages[text].ended < look.began for text in missing
+        ):
+            return False
+    return len(runs) <= 2
 
 
 def _contradiction(

@@ -60,7 +60,8 @@ class _Inspector:
         if look.messages and not messages:
             look.shape = "oldest"  # It does not show that the session was empty.
         look.messages = messages
-        self._first_sight(look.messages, look.ended, look.operation)
+        proven = tuple(text for text in look.messages if text not in look.unproven)
+        self._first_sight(proven, look.ended, look.operation)
 
     def consume(self, call: Operation) -> Operation:
         """Inspect a consuming read, and return it without the messages that are reported."""
@@ -86,7 +87,7 @@ class _Inspector:
             return False
         self._advance(look.ended)
         shown = [text for text in self.in_flight if fronts.places.get(text, length) < length]
-        self._note(shown, look.ended, look.operation)
+        self._note(set(shown) - look.unproven, look.ended, look.operation)
         return True
 
     def _cleared_before(self, time: float) -> float:
