@@ -103,9 +103,10 @@ def page(results: Iterable[Result]) -> str:
         "[docs/campaigns.md](../docs/campaigns.md) says what the clients do and what each column "
         "means. Every number after `acknowledged` counts defects.",
         "## The reference histories",
-        "Their declarations lack `fresh_reads`: on a cluster, a read may ask a member that is behind "
-        "the others. [What the checker promises](../docs/campaigns.md#what-the-checker-promises) says "
-        "what it then allows.",
+        "Their declarations lack `fresh_reads`: on a cluster, a read may ask a member that is "
+        "behind the others. "
+        "[What the checker promises](../docs/campaigns.md#what-the-checker-promises) says what it "
+        "then allows.",
         summary.table(ours).strip(),
         *(_about_others(others) if others else ()),
         "## One campaign over time",
