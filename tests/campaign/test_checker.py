@@ -32,6 +32,7 @@ from tests.campaign.recordings import (
 
 KILL = Fault("kill", "1", 2.0, 4.0)
 BEHIND = {"fresh_reads": "it asks one member"}
+_LONG = " ".join(f"m{number}" for number in range(5_000))
 CUT = Fault("cut off", "1", 2.0, 4.0, splits=True)
 
 
@@ -214,6 +215,12 @@ RIGHT = {
     "few samples": recorded(samples=_samples(10, 20, 30, 40, 50, 60)),
     "two clients more at last": recorded(
         samples=_samples(*[50 + n * 3 // 4 for n in range(40)], field="descriptors")
+    ),
+    "memory for longer conversations": recorded(
+        add(1, 2, _LONG),
+        read(3, 4, _LONG),
+        samples=_samples(*(n * 5 * 2**20 for n in range(20, 60)), field="rss_bytes"),
+        final=_LONG,
     ),
     "a little more": recorded(samples=_samples(*[n // 6 + 10 for n in range(40)])),
 }

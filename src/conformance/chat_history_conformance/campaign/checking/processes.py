@@ -28,7 +28,8 @@ class Growth:
 
     The first third of the samples of a process is its warm-up. The rest is cut into four windows.
     A process grows if the median of each window is above that of the window before, and the last is
-    above the first by more than `least` and by more than a quarter.
+    above the first by more than a quarter, and by more than `least` and `per_message` for each
+    message of the longest conversation that the process read: conversations grow in a campaign.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Growth:
     least: int
     unit: int = 1
     suffix: str = ""
+    per_message: int = 0
 
 
 GROWTHS = (
@@ -43,7 +45,7 @@ GROWTHS = (
     # brokers, a client of Kafka has 8 threads and 10 descriptors.
     Growth("threads", "threads", 16),
     Growth("descriptors", "descriptors", 32),
-    Growth("memory", "rss_bytes", 64 * 2**20, 2**20, " MiB"),
+    Growth("memory", "rss_bytes", 64 * 2**20, 2**20, " MiB", 8 * 1024),
 )
 
 
@@ -55,9 +57,13 @@ def judge_processes(recording: Recording) -> Iterator[Defect]:
     by_process: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in sorted(recording.samples, key=lambda sample: sample.at):
         by_process[sample.process].append(sample)
+    longest: defaultdict[str, int] = defaultdict(int)
+    for call in recording.operations:
+        longest[call.process] = max(longest[call.process], len(call.messages))
     for process, samples in sorted(by_process.items()):
         for growth in GROWTHS:
-            yield from _growth(process, samples, growth)
+            least = growth.least + growth.per_message * longest[process]
+            yield from _growth(process, samples, growth, least)
 
 
 def _over_limit(operations: Iterable[Operation], exits: set[str]) -> Iterator[Defect]:
@@ -92,7 +98,9 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _growth(process: str, samples: Sequence[Sample], growth: Growth) -> Iterator[Defect]:
+def _growth(
+    process: str, samples: Sequence[Sample], growth: Growth, least: int
+) -> Iterator[Defect]:
     rest = samples[int(len(samples) * _WARM_UP) :]
     if len(rest) < _MIN_SAMPLES:
         return
@@ -101,7 +109,7 @@ def _growth(process: str, samples: Sequence[Sample], growth: Growth) -> Iterator
     medians = [median(values[start:end]) for start, end in pairwise(bounds)]
     first, last = medians[0], medians[-1]
     rises = all(before < after for before, after in pairwise(medians))
-    if rises and last - first > max(growth.least, first / 4):
+    if rises and last - first > max(least, first / 4):
         shown = " to ".join(f"{value / growth.unit:.0f}" for value in (first, last))
         text = f"{growth.name} of {process} grew from {shown}{growth.suffix} after the warm-up"
         yield Defect("growth", "", text, (), rest[-1].at)
