@@ -31,6 +31,7 @@ from chat_history_conformance.pytest_plugin.options import (
     is_worker,
     setting,
 )
+from chat_history_conformance.pytest_plugin.provenance import moment, origin_text
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 from chat_history_conformance.pytest_plugin.screen import FailureText, location_of
 from chat_history_conformance.reports import (
@@ -250,6 +251,7 @@ class ContractRun(HistoryRun):
             name: {
                 "lacks": dict(self.backends[name].lacks),
                 "notes": list(self.subject(self.backends[name]).notes),
+                "origin": origin_text(self.backends[name], self.config.rootpath),
                 "contracts": [
                     {**blank.to_json(), "informs": engine.informs(blank, self.level, self.since)}
                     for blank in blanks
@@ -310,6 +312,7 @@ class ContractRun(HistoryRun):
             contracts=tuple(all_results),
             notes=tuple(notes),
             unsettled=unsettled,
+            origin=origin_text(backend, self.config.rootpath),
         )
 
     def run_report(self) -> RunReport:
@@ -326,6 +329,7 @@ class ContractRun(HistoryRun):
                 "seed": self.seed,
             },
             environment={
+                **moment(self.config.rootpath),
                 "python": platform.python_version(),
                 "platform": platform.system(),
                 **{package: version_of(package) for package in sorted(packages)},

@@ -104,6 +104,7 @@ def _report(header: dict[str, Any], ended: Ended) -> RunReport:
                 contracts=tuple(results),
                 notes=tuple(described["notes"]),
                 unsettled=unsettled,
+                origin=described["origin"],
             )
         )
     return RunReport(header["suite"], header["environment"], tuple(backends))

@@ -16,10 +16,10 @@ from importlib import resources
 
 from chat_history_conformance.reports import wording
 from chat_history_conformance.reports.html_cards import Card, cards, headline_parts
-from chat_history_conformance.reports.html_findings import Part, parts
+from chat_history_conformance.reports.html_findings import Part, on_one_line, parts
 from chat_history_conformance.reports.html_matrix import Matrix, matrix
 from chat_history_conformance.reports.templating import render as render_template
-from chat_history_conformance.results.model import Rules, RunReport
+from chat_history_conformance.results.model import Rules, RuleText, RunReport
 
 __all__ = ["TITLE", "render", "resource"]
 
@@ -41,6 +41,7 @@ class _Page:
         cards: The verdict on each backend.
         matrix: The matrix of contracts and backends, or None if no contract was run.
         parts: The findings of each backend.
+        texts: The id and the text of each rule, if they are known.
     """
 
     title: str
@@ -53,6 +54,7 @@ class _Page:
     cards: Sequence[Card]
     matrix: Matrix | None
     parts: Sequence[Part]
+    texts: Sequence[tuple[str, RuleText]]
 
 
 def render(report: RunReport, rules: Rules | None = None, *, title: str = TITLE) -> str:
@@ -78,6 +80,7 @@ def render(report: RunReport, rules: Rules | None = None, *, title: str = TITLE)
         cards=cards(report.backends),
         matrix=matrix(report.backends, rules or {}),
         parts=parts(report.backends, rules or {}),
+        texts=_texts(report, rules or {}),
     )
     return render_template("reports/page.html", page=page)
 
@@ -86,6 +89,12 @@ def render(report: RunReport, rules: Rules | None = None, *, title: str = TITLE)
 def resource(name: str) -> str:
     """Return the text of a file of this package, such as `page.css`."""
     return (resources.files("chat_history_conformance.reports") / name).read_text(encoding="utf-8")
+
+
+def _texts(report: RunReport, rules: Rules) -> list[tuple[str, RuleText]]:
+    """Return the rules of all contracts of the report, in its order."""
+    ids = dict.fromkeys(one.id for backend in report.backends for one in backend.contracts)
+    return [(contract, on_one_line(rules[contract])) for contract in ids if contract in rules]
 
 
 def _window_title(report: RunReport, title: str) -> str:

@@ -50,6 +50,7 @@ class Card:
         words: The verdict in words.
         qualification: The text in parentheses after the verdict, or an empty text.
         exercised: A sentence with the number of contracts that were judged.
+        origin: The place of the factory, or an empty text.
         tally: The number of contracts with each status, the mildest status first.
         lacks: The capabilities that the backend does not support, with reasons.
         notes: Further sentences.
@@ -62,6 +63,7 @@ class Card:
     words: str
     qualification: str
     exercised: str
+    origin: str
     tally: Sequence[Amount]
     lacks: Sequence[tuple[str, str]]
     notes: Sequence[str]
@@ -89,6 +91,7 @@ def _card(index: int, backend: BackendReport) -> Card:
         words=words,
         qualification=parenthesis.strip() + qualification,
         exercised=counts.split(",")[0],
+        origin=backend.origin,
         tally=amounts(_counted(backend))[::-1],
         lacks=list(backend.lacks.items()),
         notes=backend.notes,

@@ -17,7 +17,17 @@ from chat_history_conformance.results.model import (
     RuleText,
 )
 
-__all__ = ["Entry", "Line", "Other", "Pair", "Part", "Section", "anchors_of", "parts"]
+__all__ = [
+    "Entry",
+    "Line",
+    "Other",
+    "Pair",
+    "Part",
+    "Section",
+    "anchors_of",
+    "on_one_line",
+    "parts",
+]
 
 _OPEN: frozenset[Status] = frozenset({"failed", "unexpected_pass"})
 _MANY = 8
@@ -258,10 +268,12 @@ def _marked(line: str, start: int, end: int) -> Line:
 
 
 def _rule(example: ContractResult, rules: Rules) -> RuleText | None:
-    """Return the text of a rule without the line breaks of its source file."""
     rule = advised(example, rules)
-    if rule is None:
-        return None
+    return None if rule is None else on_one_line(rule)
+
+
+def on_one_line(rule: RuleText) -> RuleText:
+    """Return a rule without the line breaks of its source file."""
     return replace(
         rule,
         rule=" ".join(rule.rule.split()),

@@ -207,6 +207,9 @@ class BackendReport:
     not supported."""
     unsettled: str | None = None
     """The reason why the run cannot reach a verdict, such as a mock server. Null otherwise."""
+    origin: str = ""
+    """The module and the name of the factory, as `module:attribute`, or the file that declares the
+    backend, relative to the root of the project. Empty if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,8 @@ class RunReport:
 
     Attributes:
         suite: The suite's `version`, and the run's `profile` and `seed`.
-        environment: The version of each package, and `server` by kind if servers were used.
+        environment: The `date`, the `commit` if there is one, the version of each package, and
+            `server` by kind if servers were used.
         backends: The reports, in the order in which the backends were named.
     """
 
