@@ -135,6 +135,7 @@ def test_a_report_that_0_1_0_wrote_is_read() -> None:
     # Nothing is lost: written again, the report is the same, and later fields have defaults.
     before = json.loads(path.read_text("utf-8"))
     for one in before["backends"]:
+        one["origin"] = ""
         for contract in one["contracts"]:
             if contract["finding"]:
                 contract["finding"]["raised_at"] = ""

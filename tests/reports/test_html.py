@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -184,3 +185,23 @@ def test_a_page_of_200_contracts_and_6_backends_is_smaller_than_2_megabytes() ->
     ]
     report = run(*(backend(f"backend-{number}", results) for number in range(6)))
     assert len(html.render(report)) < 2_000_000
+
+
+def test_a_page_links_each_known_contract_to_its_rule_and_each_finding_to_itself() -> None:
+    page = Page(html.render(full_run(), RULES))
+    assert "rule-ordering.one_batch" in page.all("id")
+    assert "#rule-ordering.one_batch" in page.all("href")
+    anchors = {one for one in page.all("id") if re.fullmatch(r"b\d+-failed-\d+", one)}
+    assert anchors
+    assert {f"#{one}" for one in anchors} <= set(page.all("href"))
+
+
+def test_a_page_shows_the_date_the_commit_and_the_origin_of_a_backend() -> None:
+    report = run(replace(backend("mine", []), origin="mypackage.histories:open_history"))
+    facts = {"date": "2026-11-26 09:00 UTC", "commit": "0123456789ab-dirty"}
+    report = replace(report, environment={**facts, **report.environment})
+    source = html.render(report, RULES)
+    shown = Page(source).text
+    for text in ("2026-11-26 09:00 UTC", "0123456789ab-dirty"):
+        assert text in shown
+    assert "mypackage" in source

@@ -55,7 +55,7 @@ class _Document:
     suite: _Suite
     """The suite that judged, and its settings."""
     environment: Mapping[str, Fact | Mapping[str, Fact]]
-    """The environment of the run: the `date`, the `commit` of the project if it is a Git repository,
+    """The environment of the run: the `date`, the `commit` if the project is in a Git repository,
     the version of each package, `python` among them, and under `server` the server of each kind."""
     backends: tuple[BackendReport, ...]
     """One report for each backend, in the order in which the backends were named."""
