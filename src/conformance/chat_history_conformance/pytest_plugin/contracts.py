@@ -250,7 +250,7 @@ class ContractRun(HistoryRun):
         backends = {
             name: {
                 "lacks": dict(self.backends[name].lacks),
-                "notes": list(self.subject(self.backends[name]).notes),
+                "notes": self.notes_of(name),
                 "origin": origin_text(self.backends[name], self.config.rootpath),
                 "contracts": [
                     {**blank.to_json(), "informs": engine.informs(blank, self.level, self.since)}

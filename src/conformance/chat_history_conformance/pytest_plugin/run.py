@@ -208,6 +208,11 @@ class HistoryRun:
             )
         return self._subjects[backend.name]
 
+    def notes_of(self, name: str) -> list[str]:
+        """Return the notes about a backend. Before its servers run, it has no subject and none."""
+        subject = self._subjects.get(name)
+        return [] if subject is None else list(subject.notes)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Start the servers, and open each backend once to find mistakes early.
