@@ -30,7 +30,7 @@ from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.reports.advice import capability_hint
 from chat_history_conformance.results.model import ContractResult, Finding
 
-BRIEF = Profile("brief", examples=20, seconds=5.0, shrink_seconds=5.0, limit=5.0)
+BRIEF = Profile("brief", examples=20, operations=1_000, shrink_seconds=5.0, limit=5.0)
 
 STORE: dict[str, list[BaseMessage]] = {}
 
@@ -190,7 +190,7 @@ def test_a_search_that_runs_out_of_time_is_marked_as_not_minimal(subject: Any) -
             super().add_messages(messages)
 
     started = time.monotonic()
-    hasty = replace(BRIEF, seconds=1.0, shrink_seconds=0.2)
+    hasty = replace(BRIEF, shrink_seconds=0.2)
     result = run(contract(), subject(Slow), "sync", hasty, 0)
     assert result.outcome == "failed"
     assert (
@@ -223,24 +223,63 @@ def test_a_race_is_not_shortened(subject: Any) -> None:
     assert "for _ in range(" in found(result).reproducer
 
 
-def test_a_slow_history_gets_fewer_examples_but_at_least_three(subject: Any) -> None:
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.02])
+def test_the_number_of_examples_does_not_depend_on_the_speed_of_the_history(
+    subject: Any, pause_seconds: float
+) -> None:
     class Slow(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
-            time.sleep(0.1)
+            time.sleep(pause_seconds)
             super().add_messages(messages)
 
-    hasty = replace(BRIEF, seconds=0.05)
-    result = run(
-        contract(program=strategies.batches(max_batches=1)), subject(Slow), "sync", hasty, 0
-    )
-    assert result.outcome == "passed"
-    assert result.examples == MIN_EXAMPLES == 3
+    program = strategies.batches(max_batches=1)
+    result = run(contract(program=program), subject(Slow), "sync", BRIEF, 0)
+    assert (result.outcome, result.examples, result.cut) == ("passed", 20, False)
+
+
+@pytest.mark.parametrize(("operations", "examples"), [(1, MIN_EXAMPLES), (12, 4), (1_000, 20)])
+def test_operations_limit_the_examples_but_not_below_three(
+    subject: Any, operations: int, examples: int
+) -> None:
+    program = strategies.batches(min_batches=1, max_batches=1)
+    few = replace(BRIEF, operations=operations)
+    result = run(contract(program=program), subject(Mine), "sync", few, 0)
+    assert (result.examples, result.cut) == (examples, examples < 20)
+
+
+def test_the_first_example_has_the_whole_of_a_fixed_list(subject: Any) -> None:
+    seen: list[list[int]] = []
+
+    def body(s: Session, numbers: list[int]) -> None:
+        seen.append(numbers)
+
+    program = strategies.some_of([1, 2, 3, 4])
+    assert run(contract(body, program=program), subject(Mine), "sync", BRIEF, 0).outcome == "passed"
+    assert seen[0] == [1, 2, 3, 4]
+    assert len(seen) > MIN_EXAMPLES
+    assert any(0 < len(numbers) < 4 for numbers in seen[1:])
+
+
+def test_a_failure_with_a_whole_list_shrinks_to_the_value_that_causes_it(subject: Any) -> None:
+    def body(s: Session, texts: list[str]) -> None:
+        a = s.open()
+        a.add([HumanMessage(text) for text in texts])
+        a.reads_back()
+
+    class Drops(Mine):
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            super().add_messages([one for one in messages if one.content != "e"])
+
+    program = strategies.some_of(list("abcdefgh"))
+    result = run(contract(body, program=program), subject(Drops), "sync", BRIEF, 0)
+    assert result.examples == 1
+    assert found(result).expected == ("Human 'e'",)
 
 
 def test_every_profile_tries_more_than_the_one_before() -> None:
     quick, ci, thorough = (PROFILES[name] for name in ("quick", "ci", "thorough"))
     assert quick.examples < ci.examples < thorough.examples
-    assert quick.seconds < ci.seconds < thorough.seconds
+    assert quick.operations < ci.operations < thorough.operations
 
 
 # -- findings about other things than messages ---------------------------------------------------

@@ -31,6 +31,7 @@ __all__ = [
     "ServerFailure",
     "Shortage",
     "Snapshot",
+    "Unrepeated",
     "compare",
     "first_line",
     "lines",
@@ -54,6 +55,10 @@ class ServerFailure(Exception):
 
 class Shortage(ServerFailure):
     """A machine without disk, open files or memory; it says nothing about the history."""
+
+
+class Unrepeated(ServerFailure):
+    """A call that was late once and not again, as on a busy machine."""
 
 
 class NotApplicable(Exception):

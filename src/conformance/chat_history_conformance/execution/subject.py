@@ -12,6 +12,7 @@ from chat_history_conformance.declaration.capabilities import Capabilities
 from chat_history_conformance.drivers.calls import How, has_operation
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
+from chat_history_conformance.execution.pace import Pace
 from chat_history_conformance.servers.server import Server
 
 __all__ = ["Subject"]
@@ -49,6 +50,7 @@ class Subject:
         self._faults = faults
         self.local = Local(backend, limit)
         self.notes: list[str] = []
+        self.pace = Pace()
         self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)

@@ -136,6 +136,8 @@ class ContractResult:
     informs: bool = field(default=False, metadata=_FLAG)
     """True if a failure does not count: the level of the contract is below the level of the run,
     or the contract is newer than the catalogue that the run is pinned to."""
+    cut: bool = field(default=False, metadata=_FLAG)
+    """True if the contract used up its operations before it had tried all its examples."""
 
     @property
     def label(self) -> str:
