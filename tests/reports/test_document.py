@@ -136,6 +136,7 @@ def test_a_report_that_0_1_0_wrote_is_read() -> None:
     before = json.loads(path.read_text("utf-8"))
     for one in before["backends"]:
         for contract in one["contracts"]:
+            contract["cut"] = False
             if contract["finding"]:
                 contract["finding"]["raised_at"] = ""
     assert json.loads(document.render(report)) == before
