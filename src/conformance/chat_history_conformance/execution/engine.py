@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hypothesis.errors import Flaky
@@ -19,8 +19,10 @@ from chat_history_conformance.diagnosis.compare import (
     Shortage,
     Unrepeated,
 )
+from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.contract import NEEDS_OF_MODE, Contract, version
 from chat_history_conformance.execution.examples import Decided, Examples, TimeIsUp
+from chat_history_conformance.execution.own_process import run_in_own_process
 from chat_history_conformance.execution.profiles import MIN_EXAMPLES, PROFILES, Profile
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import LEVELS, ContractResult, Level, Mode
@@ -38,7 +40,13 @@ __all__ = [
 
 
 def run(
-    contract: Contract, subject: Subject, mode: Mode, profile: Profile, seed: int
+    contract: Contract,
+    subject: Subject,
+    mode: Mode,
+    profile: Profile,
+    seed: int,
+    *,
+    stories: list[Sequence[Step]] | None = None,
 ) -> ContractResult:
     """Run a contract and return its result, without regard to deviations and levels.
 
@@ -48,13 +56,17 @@ def run(
         mode: One of the contract's modes.
         profile: The effort of the run.
         seed: The seed of the examples; the same seed draws the same examples.
+        stories: A list for the steps of all examples until the first failure. If it is given, the
+            failure is not shortened.
     """
     started = time.monotonic()
     blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
-    examples = Examples(contract, subject, mode, profile)
+    if contract.company == "apart" and subject.apart:
+        return run_in_own_process(contract, subject, mode, profile, seed).result
+    examples = Examples(contract, subject, mode, profile, stories)
     notes: list[str] = []
     decided: Exception | None = None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -18,6 +18,7 @@ from chat_history_conformance.diagnosis.compare import (
     ServerFailure,
     Unrepeated,
 )
+from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.enumeration import Enumeration, enumerating
 from chat_history_conformance.execution.profiles import MIN_EXAMPLES, Profile
@@ -55,9 +56,17 @@ class Examples:
         number: The examples that ran until the first failure.
         found: The finding of the shortest failure so far.
         cut: Whether the operations ended before all examples had run.
+        stories: The steps of all examples until the first failure, if they are wanted.
     """
 
-    def __init__(self, contract: Contract, subject: Subject, mode: Mode, profile: Profile) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        subject: Subject,
+        mode: Mode,
+        profile: Profile,
+        stories: list[Sequence[Step]] | None = None,
+    ) -> None:
         self.contract = contract
         self.subject = subject
         self.mode = mode
@@ -65,6 +74,7 @@ class Examples:
         self.number = 0
         self.found: Finding | None = None
         self.cut = False
+        self.stories = stories
         self._cost = 0.0
         self._deadline: float | None = None
         self._enumeration = Enumeration()
@@ -220,6 +230,8 @@ class Examples:
             session.finish(failed=False)
         finally:
             self._cost += session.cost
+            if self.stories is not None:
+                self.stories.append(session.steps)
 
     def _keep(self, failure: ConformanceFailure, *, whole: bool) -> None:
         _forget(failure)
@@ -229,6 +241,8 @@ class Examples:
         if wanted is None:
             self._deadline = time.monotonic() + self.profile.shrink_seconds
         self.found = failure.finding
+        if self.stories is not None:
+            raise TimeIsUp  # with the first failure; shortening would add more stories
         if whole and wanted is None and not self.contract.racy:
             raise _WholeListFailed
         raise failure

@@ -23,6 +23,7 @@ class Profile:
         operations: Number of operations of a contract after which no further example begins.
         shrink_seconds: Time for the search for a shorter example, from the first failure on.
         limit: Seconds after which an operation counts as hung.
+        proof_seconds: Time after which no script of a finding is run again.
     """
 
     name: str
@@ -30,13 +31,23 @@ class Profile:
     operations: int
     shrink_seconds: float
     limit: float
+    proof_seconds: float = 60.0
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("quick", examples=8, operations=400, shrink_seconds=2.0, limit=15.0),
-        Profile("ci", examples=40, operations=2_000, shrink_seconds=6.0, limit=30.0),
-        Profile("thorough", examples=400, operations=20_000, shrink_seconds=60.0, limit=60.0),
+        Profile(
+            "ci", examples=40, operations=2_000, shrink_seconds=6.0, limit=30.0, proof_seconds=300.0
+        ),
+        Profile(
+            "thorough",
+            examples=400,
+            operations=20_000,
+            shrink_seconds=60.0,
+            limit=60.0,
+            proof_seconds=600.0,
+        ),
     )
 }

@@ -30,6 +30,10 @@ class Subject:
         server: The server of the backend, if this process holds it.
         owned: Whether the run has started that server, in this process or in another.
         faults: Whether contracts may pause, kill and restart the server.
+        apart: Whether contracts that can harm others get a separate process.
+
+    Attributes:
+        options: The arguments with which another process makes the same subject.
     """
 
     def __init__(
@@ -41,12 +45,19 @@ class Subject:
         server: Server | None = None,
         owned: bool = False,
         faults: bool = False,
+        apart: bool = False,
     ) -> None:
         self.backend = backend
         self.limit = limit
         self.server = server
+        self.apart = apart and self.can_be_imported
         self.disposable = backend.disposable or owned
         self.destructive = destructive or self.disposable
+        self.options = {
+            "limit": limit,
+            "destructive": destructive,
+            "owned": self.disposable,
+        }
         self._faults = faults
         self.local = Local(backend, limit)
         self.notes: list[str] = []
@@ -54,6 +65,11 @@ class Subject:
         self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
+
+    @property
+    def can_be_imported(self) -> bool:
+        """Whether another process can open the same histories."""
+        return self.backend.importable is not None
 
     @property
     def how(self) -> How:

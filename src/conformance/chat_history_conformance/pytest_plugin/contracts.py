@@ -24,6 +24,7 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises
 from chat_history_conformance.execution.replay import replay
+from chat_history_conformance.judging.proof import prove
 from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
@@ -280,7 +281,7 @@ class ContractRun(HistoryRun):
 
     def _finish(self, session: pytest.Session) -> None:
         for backend in self.backends.values():
-            self.backend_reports.append(self._report_on(backend))
+            self.backend_reports.append(self._report_on(backend, session))
         for path in self.reports:
             try:
                 write_report(self.run_report(), path, catalogue.rule_texts())
@@ -294,9 +295,13 @@ class ContractRun(HistoryRun):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self.verdict_required = True
 
-    def _report_on(self, backend: Backend) -> BackendReport:
+    def _report_on(self, backend: Backend, session: pytest.Session) -> BackendReport:
         results = self.results[backend.name]
         all_results = [results.get(blank.label) or blank for blank in self._blanks()[backend.name]]
+        if self.lifetime.signal is None and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            with self.workspace.inside():
+                subject = self.subject(backend)
+                all_results = prove(all_results, self.contracts, subject, self.profile, self.seed)
         notes = list(self.subject(backend).notes)
         if results:
             with self.workspace.inside():

@@ -205,6 +205,7 @@ class HistoryRun:
                 server=self.servers.running.get(backend.server or ""),
                 owned=backend.server in self.servers.owned,
                 faults=bool(setting(self.config, "faults")),
+                apart=True,
             )
         return self._subjects[backend.name]
 
