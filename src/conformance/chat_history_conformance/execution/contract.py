@@ -31,6 +31,10 @@ Company = Literal["any", "alone", "apart"]
 (`alone`), or none at all (`apart`), because this one can leave something broken behind."""
 
 
+_ALONE = frozenset({"faults", "cluster", "interference", "disposable"})
+"""Capabilities of contracts that disturb a server, or use session ids that others use too."""
+
+
 @dataclass(frozen=True)
 class Contract:
     """One rule that a history keeps or breaks.
@@ -79,6 +83,17 @@ class Contract:
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def needs_quiet(self) -> bool:
+        """Whether no other contract may run at the same time."""
+        return self.company != "any" or not _ALONE.isdisjoint(self.needs)
+
+    def planned(self, examples: int) -> int:
+        """Return the number of examples in a profile with this number of examples."""
+        if self.program is None:
+            return 1
+        return min(examples, self.examples or examples)
 
     @property
     def place(self) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "informs",
     "run",
     "run_declared",
+    "screen",
     "why_not_applicable",
 ]
 
@@ -64,6 +65,8 @@ def run(
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
+    if subject.ahead is not None and (ran := subject.ahead.take(contract, mode)) is not None:
+        return ran
     if contract.company == "apart" and subject.apart:
         return run_in_own_process(contract, subject, mode, profile, seed).result
     examples = Examples(contract, subject, mode, profile, stories)
@@ -87,7 +90,46 @@ def run(
         cut=examples.cut,
         duration_s=round(time.monotonic() - started, 4),
     )
-    return _with_outcome(result, examples, decided, notes)
+    result = _with_outcome(result, examples, decided, notes)
+    ran = None if subject.ahead is None else subject.ahead.failure_of(contract, mode)
+    if result.outcome != "passed" or ran is None:
+        return result
+    if contract.racy and ran.finding is not None:
+        return ran  # a race need not come again
+    subject.notes.append(
+        f"{ran.label} failed while other contracts ran, and passed when it ran alone: {ran.reason}"
+    )
+    return result
+
+
+def screen(
+    contract: Contract, subject: Subject, mode: Mode, profile: Profile, seed: int
+) -> ContractResult:
+    """Run the examples of `run` next to other contracts, up to the first failure.
+
+    Args:
+        contract: The contract.
+        subject: A subject that no other thread uses.
+        mode: One of the contract's modes.
+        profile: The effort of the run.
+        seed: The seed of the examples.
+    """
+    started = time.monotonic()
+    blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
+    reason = why_not_applicable(contract, subject, mode)
+    if reason is not None:
+        return replace(blank, outcome="not_applicable", reason=reason)
+    examples = Examples(contract, subject, mode, replace(profile, shrink_seconds=0.0))
+    decided: Exception | None = None
+    try:
+        examples.screen(seed)
+    except (ConformanceFailure, TimeIsUp):
+        pass  # `examples` has kept its finding
+    except Decided as decision:
+        decided = decision.cause
+    duration = round(time.monotonic() - started, 4)
+    result = replace(blank, examples=examples.number, cut=examples.cut, duration_s=duration)
+    return _with_outcome(result, examples, decided, [])
 
 
 def _with_outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 import zlib
@@ -27,6 +28,9 @@ from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Mode
 
 __all__ = ["Decided", "Examples", "Spent", "TimeIsUp"]
+
+
+_HYPOTHESIS = threading.Lock()
 
 
 class TimeIsUp(BaseException):
@@ -105,20 +109,22 @@ class Examples:
             finally:
                 self.found = self.found or self._pinned
 
-    def programs(self, seed: int) -> list[Any]:
-        """Return the values that `search` draws if no example fails, without running anything."""
-        drawn: list[Any] = []
-        with enumerating(whole=True):
-            self._draw(seed, drawn.append)
-        return drawn
+    def screen(self, seed: int) -> None:
+        """Run the examples that `search` draws if none fails, and stop at the first failure.
 
-    def screen(self, programs: list[Any]) -> None:
-        """Run the contract with values from `programs`, and stop at the first failure.
+        Hypothesis runs in one thread at a time. The examples do not.
+
+        Args:
+            seed: The seed of the examples.
 
         Raises:
             Decided: Nothing can be judged.
             ConformanceFailure: `found` is the failure.
+            TimeIsUp: The same; it is not shortened.
         """
+        programs: list[Any] = []
+        with _HYPOTHESIS, enumerating(whole=True):
+            self._draw(seed, programs.append)
         try:
             for program in programs:
                 self.run_one(program)
@@ -131,7 +137,7 @@ class Examples:
         if contract.program is None:
             run(None)
             return
-        number = min(profile.examples, contract.examples or profile.examples)
+        number = contract.planned(profile.examples)
         is_short = contract.racy or number == 1
         phases = [Phase.generate] if is_short else [Phase.generate, Phase.shrink]
         choose = settings(

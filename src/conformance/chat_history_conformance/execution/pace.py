@@ -26,6 +26,7 @@ class Pace:
         return len(self._seconds)
 
     @property
-    def typical_seconds(self) -> float:
-        """The median time of an operation; 0.0 if none has run."""
-        return statistics.median(tuple(self._seconds)) if self._seconds else 0.0
+    def mean_seconds(self) -> float:
+        """The mean time of an operation; 0.0 if none has run. One of many seconds counts as one."""
+        seconds = [min(one, 1.0) for one in tuple(self._seconds)]
+        return statistics.fmean(seconds) if seconds else 0.0
