@@ -6,6 +6,7 @@ import gc
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -338,6 +339,63 @@ def test_a_call_that_does_not_return_is_hung(subject: Any, mode: Any) -> None:
     assert result.outcome == "failed"
     assert found(result).kind == "hung"
     assert "did not return: no answer within 0.1 s" in found(result).summary
+
+
+def test_a_call_that_is_late_once_is_an_error_and_not_a_finding(subject: Any) -> None:
+    release = threading.Event()
+    calls = iter(range(1_000))
+
+    class Late(Mine):
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            if next(calls) == 2:
+                release.wait(3)
+                return
+            super().add_messages(messages)
+
+    result = run(contract(), subject(Late, limit=0.3), "sync", BRIEF, 0)
+    release.set()
+    assert (result.outcome, result.finding) == ("error", None)
+    assert result.reason == (
+        "`add_messages` did not return: no answer within 0.3 s; when the same steps ran again, "
+        "this did not happen"
+    )
+
+
+def test_the_first_opening_may_take_longer_than_a_call(subject: Any) -> None:
+    openings = iter(range(1_000))
+
+    class Importing(Mine):
+        def __init__(self, session_id: str) -> None:
+            super().__init__(session_id)
+            if next(openings) == 0:
+                time.sleep(0.5)
+
+    assert run(contract(), subject(Importing, limit=0.3), "sync", BRIEF, 0).outcome == "passed"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_failed_story_lets_go_of_its_handles(subject: Any, mode: Any) -> None:
+    alive: set[int] = set()
+
+    class Locking(Mine):
+        def __init__(self, session_id: str) -> None:
+            super().__init__(session_id)
+            alive.add(id(self))
+            weakref.finalize(self, alive.discard, id(self))
+
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            try:
+                raise ValueError("locked")
+            except ValueError as error:
+                self.error = error  # a cycle of the history, the exception and its frame
+                raise
+
+    gc.disable()
+    try:
+        assert judged(subject(Locking), contract(), mode).outcome == "failed"
+        assert not alive
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("returned", [None, 7, "text", b"bytes", object()])
