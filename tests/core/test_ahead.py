@@ -124,7 +124,7 @@ def test_contracts_that_need_quiet_do_not_run_ahead(ahead: Start) -> None:
     assert quiet.needs_quiet
     assert isinstance(subject.ahead, RunningAhead)
     subject.ahead.offer([(quiet, "sync")])
-    assert subject.ahead.take(quiet, "sync") is None
+    assert subject.ahead.take(quiet.id, "sync") is None
     assert subject.ahead.left == 0, "everything else has ended"
 
 

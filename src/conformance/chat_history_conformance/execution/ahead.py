@@ -12,7 +12,7 @@ from chat_history_conformance.results.model import ContractResult, Mode
 
 __all__ = ["LANES", "RunningAhead", "can_run_ahead"]
 
-LANES = 12
+LANES = 16
 """The contracts that run at the same time."""
 
 _PROCESSES = 3
@@ -75,9 +75,9 @@ class RunningAhead:
                     self._waiting.append((contract, mode))
             self._changed.notify_all()
 
-    def take(self, contract: Contract, mode: Mode) -> ContractResult | None:
+    def take(self, identifier: str, mode: Mode) -> ContractResult | None:
         """Return the result of a contract, or None when everything has ended and it must run."""
-        key = contract.id, mode
+        key = identifier, mode
         with self._changed:
             while key in self._offered and key not in self._results and not self._ended:
                 self._wait()
@@ -97,9 +97,9 @@ class RunningAhead:
         with self._changed:
             return set(self._results)
 
-    def failure_of(self, contract: Contract, mode: Mode) -> ContractResult | None:
+    def failure_of(self, identifier: str, mode: Mode) -> ContractResult | None:
         """Return the result of a contract that failed ahead, if it did."""
-        result = self._results.get((contract.id, mode))
+        result = self._results.get((identifier, mode))
         return result if result is not None and result.outcome == "failed" else None
 
     def stop(self) -> None:

@@ -31,8 +31,8 @@ Company = Literal["any", "alone", "apart"]
 (`alone`), or none at all (`apart`), because this one can leave something broken behind."""
 
 
-_ALONE = frozenset({"faults", "cluster", "interference", "disposable"})
-"""Capabilities of contracts that disturb a server, or use session ids that others use too."""
+_ALONE = frozenset({"faults", "cluster", "interference"})
+"""Capabilities of contracts that disturb a server."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Contract:
         racy: Whether a failure depends on timing. It is then not shrunk, and its script repeats
             the steps many times.
         company: Whether other contracts may run in the same process. A contract about times,
-            clocks or the resources of the process is `alone`. A contract that can break an event
+            clocks or the resources of the process, or with session ids that other contracts use,
+            is `alone`. A contract that can break an event
             loop or a pool is `apart`: it gets a separate process.
     """
 

@@ -23,6 +23,7 @@ from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.contract import NEEDS_OF_MODE, Contract, version
 from chat_history_conformance.execution.examples import Decided, Examples, TimeIsUp
 from chat_history_conformance.execution.own_process import run_in_own_process
+from chat_history_conformance.execution.plain import with_plain_round_trip
 from chat_history_conformance.execution.profiles import MIN_EXAMPLES, PROFILES, Profile
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import LEVELS, ContractResult, Level, Mode
@@ -65,7 +66,7 @@ def run(
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
-    if subject.ahead is not None and (ran := subject.ahead.take(contract, mode)) is not None:
+    if subject.ahead is not None and (ran := subject.ahead.take(contract.id, mode)) is not None:
         return ran
     if contract.company == "apart" and subject.apart:
         return run_in_own_process(contract, subject, mode, profile, seed).result
@@ -90,8 +91,11 @@ def run(
         cut=examples.cut,
         duration_s=round(time.monotonic() - started, 4),
     )
+    if examples.found is not None and not contract.needs_quiet:
+        found = with_plain_round_trip(examples.found, examples.messages, subject, mode)
+        examples.found = found
     result = _with_outcome(result, examples, decided, notes)
-    ran = None if subject.ahead is None else subject.ahead.failure_of(contract, mode)
+    ran = None if subject.ahead is None else subject.ahead.failure_of(contract.id, mode)
     if result.outcome != "passed" or ran is None:
         return result
     if contract.racy and ran.finding is not None:

@@ -6,12 +6,13 @@ import threading
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
+from langchain_core.messages import BaseMessage
 
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
@@ -22,12 +23,13 @@ from chat_history_conformance.diagnosis.compare import (
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.enumeration import Enumeration, enumerating
+from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.profiles import MIN_EXAMPLES, Profile
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Mode
 
-__all__ = ["Decided", "Examples", "Spent", "TimeIsUp"]
+__all__ = ["Decided", "Examples", "Spent", "TimeIsUp", "forget"]
 
 
 _HYPOTHESIS = threading.Lock()
@@ -61,6 +63,7 @@ class Examples:
         found: The finding of the shortest failure so far.
         cut: Whether the operations ended before all examples had run.
         stories: The steps of all examples until the first failure, if they are wanted.
+        messages: The messages that the history accepted in the shortest failure.
     """
 
     def __init__(
@@ -79,10 +82,12 @@ class Examples:
         self.found: Finding | None = None
         self.cut = False
         self.stories = stories
+        self.messages: list[BaseMessage] = []
         self._cost = 0.0
         self._deadline: float | None = None
         self._enumeration = Enumeration()
         self._pinned: Finding | None = None
+        self._accepted: Iterable[Model] = ()
 
     def search(self, seed: int) -> None:
         """Draw examples until one fails or the operations are used up, then shorten the failure.
@@ -178,7 +183,7 @@ class Examples:
             self.number += self._pinned is None and self.found is None
             self._keep(failure, whole=whole)
         except (ServerFailure, NotApplicable) as decided:
-            _forget(decided)
+            forget(decided)
             raise Decided(decided) from None
         else:
             self.number += self._pinned is None and self.found is None
@@ -201,7 +206,7 @@ class Examples:
             first = failure.finding
             if not session.judged_time or self.found or self._pinned or self.contract.racy:
                 raise
-            _forget(failure)
+            forget(failure)
         else:
             return
         again = self._session()
@@ -236,17 +241,21 @@ class Examples:
             session.finish(failed=False)
         finally:
             self._cost += session.cost
+            self._accepted = session.models.values()
             if self.stories is not None:
                 self.stories.append(session.steps)
 
     def _keep(self, failure: ConformanceFailure, *, whole: bool) -> None:
-        _forget(failure)
+        forget(failure)
         wanted = self.found or self._pinned
         if wanted is not None and failure.finding.kind != wanted.kind:
             return  # shrinking must not slip from one defect to another
         if wanted is None:
             self._deadline = time.monotonic() + self.profile.shrink_seconds
         self.found = failure.finding
+        self.messages = [
+            kept.message for model in self._accepted for kept in (*model.cleared, *model.stored)
+        ]
         if self.stories is not None:
             raise TimeIsUp  # with the first failure; shortening would add more stories
         if whole and wanted is None and not self.contract.racy:
@@ -254,7 +263,7 @@ class Examples:
         raise failure
 
 
-def _forget(failure: BaseException) -> None:
+def forget(failure: BaseException) -> None:
     """Let go of everything that the frames of a failure hold, such as handles.
 
     A history without `close` is closed by letting go of it. The exception of its call has frames

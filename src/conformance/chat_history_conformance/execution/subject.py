@@ -13,7 +13,6 @@ from chat_history_conformance.declaration.capabilities import Capabilities
 from chat_history_conformance.drivers.calls import How, has_operation
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
-from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.pace import Pace
 from chat_history_conformance.results.model import ContractResult, Mode
 from chat_history_conformance.servers.server import Server
@@ -26,10 +25,10 @@ _HURRY_SECONDS = 2.0
 class Ahead(Protocol):
     """Contracts that run before their turn comes."""
 
-    def take(self, contract: Contract, mode: Mode) -> ContractResult | None:
+    def take(self, identifier: str, mode: Mode) -> ContractResult | None:
         """Return the result of a contract that ran ahead, or None if it must run now."""
 
-    def failure_of(self, contract: Contract, mode: Mode) -> ContractResult | None:
+    def failure_of(self, identifier: str, mode: Mode) -> ContractResult | None:
         """Return the result of a contract that failed ahead, if it did."""
 
     def stop(self) -> None:

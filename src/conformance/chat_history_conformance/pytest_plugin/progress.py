@@ -101,8 +101,8 @@ class Progress:
         """Let contracts run ahead if the history is slow.
 
         Args:
-            nodeid: The item that runs next.
-            upcoming: The items that this process runs after it.
+            nodeid: The item that runs now.
+            upcoming: The items that this process runs, from this one on.
         """
         name = self.places[nodeid][0]
         subject = self._subject_of(name)
@@ -188,16 +188,17 @@ def all_places(backends: Iterable[str], contracts: Iterable[Contract]) -> dict[s
 
 
 def upcoming(item: pytest.Item) -> list[str]:
-    """Return the node ids of the items that this process runs after an item, as far as known."""
+    """Return the node ids of the items that this process runs from one on, as far as known."""
     items = item.session.items
     if not is_worker(item.config):
-        return [one.nodeid for one in items[items.index(item) + 1 :]]
+        return [one.nodeid for one in items[items.index(item) :]]
     for plugin in item.config.pluginmanager.get_plugins():
         queue = getattr(plugin, "torun", None)  # of pytest-xdist, which has no public way
         places = [getattr(plugin, "nextitem_index", None), *getattr(queue, "_items", ())]
         if queue is not None:
-            return [items[place].nodeid for place in places if isinstance(place, int)]
-    return []
+            later = [items[place].nodeid for place in places if isinstance(place, int)]
+            return [item.nodeid, *later]
+    return [item.nodeid]
 
 
 def minutes(seconds: float) -> str:

@@ -97,12 +97,16 @@ class Finding:
     raised_at: str = ""
     """The line of the history's own code that raised, such as `histories.py:12, in add_messages`.
     Empty if the finding is not about an exception, or if the line is not known."""
+    plain: Finding | None = None
+    """The finding about a plain add and read of the same messages, if they fail too. The finding
+    then follows from it. It has no script and no finding of this sort itself."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Finding:
         """Return the finding that `ContractResult.to_json` wrote as `data`."""
         lines = {key: tuple(data[key]) for key in ("steps", "expected", "returned", "notes")}
-        return cls(**{**data, **lines})
+        plain = data.get("plain")
+        return cls(**{**data, **lines, "plain": cls.from_json(plain) if plain else None})
 
 
 @dataclass(frozen=True)
