@@ -16,7 +16,7 @@ LANES = 16
 """The contracts that run at the same time."""
 
 _PROCESSES = 3
-"""How many of them may use a second process."""
+"""The number of them that may use a second process."""
 
 Pair = tuple[Contract, Mode]
 
@@ -24,6 +24,10 @@ Pair = tuple[Contract, Mode]
 def can_run_ahead(subject: Subject) -> bool:
     """Return whether contracts may run at the same time: on threads, or as tasks of one loop."""
     lacks = subject.backend.lacks
+    try:
+        assert subject.capabilities
+    except Exception:  # contracts judge opening, one after the other
+        return False
     return "threads" not in lacks or "sync" in lacks
 
 

@@ -87,7 +87,7 @@ class Contract:
 
     @property
     def needs_quiet(self) -> bool:
-        """Whether no other contract may run at the same time."""
+        """True if no other contract may run at the same time."""
         return self.company != "any" or not _ALONE.isdisjoint(self.needs)
 
     def planned(self, examples: int) -> int:

@@ -299,11 +299,11 @@ class Story:
         current(operation)
         started = time.monotonic()
         try:
-            return action()
+            value = action()
         except Exception as error:
             self.explain(operation, error)
-        finally:
-            self.subject.pace.record(time.monotonic() - started)
+        self.subject.pace.record(time.monotonic() - started)
+        return value
 
     def how(self, *, in_second_process: bool = False) -> How:
         """Return how the next operation is called: alternately in mixed mode."""

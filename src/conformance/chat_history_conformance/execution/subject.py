@@ -85,7 +85,7 @@ class Subject:
 
     @property
     def can_be_imported(self) -> bool:
-        """Whether another process can open the same histories."""
+        """True if another process can open the same histories."""
         return self.backend.importable is not None
 
     @property

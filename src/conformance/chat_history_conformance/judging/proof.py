@@ -2,7 +2,7 @@
 
 A script that ends without an error belongs to a story that needs a state from before, such as
 earlier sessions. The contract then runs again in a fresh process. The finding gets the earlier
-conversations that it needs, or it is no finding.
+conversations that it needs, or becomes an error of the run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a run takes: progress on the terminal, and slow histories whose contracts run ahead."""
+"""The progress of a run on the terminal, and the contracts of slow histories that run ahead."""
 
 from __future__ import annotations
 

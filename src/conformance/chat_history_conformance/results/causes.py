@@ -97,6 +97,7 @@ def causes(results: Iterable[ContractResult]) -> list[Cause]:
             root = _root(result.finding)
             key = _base(root), circumstances(root)
             groups.setdefault(key, []).append(result)
+    groups = _with_types(groups)
     merged = _join_modes(_explained(groups))
     found = [
         _cause(base, sorted(members, key=lambda result: order[result.label]))
@@ -265,6 +266,25 @@ def _explained(groups: _Groups) -> _Groups:
         )
         merged.setdefault(into, []).extend(groups[base, needs])
     return merged
+
+
+def _with_types(groups: _Groups) -> _Groups:
+    """Return the groups, with the losses of a lone message among the losses of its type.
+
+    If nothing came back, the finding alone does not say whether only this type is lost.
+    """
+    known = {base[1] for base, _ in groups if base[0] == "lost"} - {"", "equal"}
+    named: _Groups = {}
+    for (base, needs), members in groups.items():
+        for result in members:
+            home = base
+            if base == ("lost", "") and result.finding is not None:
+                root = _root(result.finding)
+                types = {line.partition(" ")[0] for line in root.expected}
+                if len(types) == 1 and types <= known and not root.returned:
+                    home = ("lost", *types)
+            named.setdefault((home, needs), []).append(result)
+    return named
 
 
 def _join_modes(groups: _Groups) -> _Groups:
