@@ -42,11 +42,17 @@ __all__ = [
 
 
 class ConformanceFailure(AssertionError):
-    """A failure of a contract, with its `finding`."""
+    """A failure of a contract, with its `finding`.
 
-    def __init__(self, finding: Finding) -> None:
+    Args:
+        finding: The finding.
+        script: Makes the script of the finding, if the finding has none yet.
+    """
+
+    def __init__(self, finding: Finding, script: Callable[[], str] | None = None) -> None:
         super().__init__(finding.summary)
         self.finding = finding
+        self.script = script
 
 
 class ServerFailure(Exception):

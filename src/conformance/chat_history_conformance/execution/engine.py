@@ -83,7 +83,7 @@ def run(
         decided = decision.cause
     except Flaky:
         notes.append("the same steps did not fail every time")
-    if examples.found is not None:
+    if examples.finding() is not None:
         gc.collect()  # nothing of a failed story may hold a lock or a connection
     result = replace(
         blank,

@@ -7,6 +7,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -88,6 +89,7 @@ class Examples:
         self._enumeration = Enumeration()
         self._pinned: Finding | None = None
         self._accepted: Iterable[Model] = ()
+        self._script: Callable[[], str] | None = None
 
     def search(self, seed: int) -> None:
         """Draw examples until one fails or the operations are used up, then shorten the failure.
@@ -112,7 +114,15 @@ class Examples:
                 with enumerating(whole=False) as self._enumeration:
                     self._draw(seed, self.run_one)
             finally:
-                self.found = self.found or self._pinned
+                if self.found is None:
+                    self.found, self._script = self._pinned, None
+
+    def finding(self) -> Finding | None:
+        """Return the finding of the shortest failure, with its script."""
+        if self.found is not None and self._script is not None:
+            self.found = replace(self.found, reproducer=self._script())
+            self._script = None
+        return self.found
 
     def screen(self, seed: int) -> None:
         """Run the examples that `search` draws if none fails, and stop at the first failure.
@@ -253,6 +263,7 @@ class Examples:
         if wanted is None:
             self._deadline = time.monotonic() + self.profile.shrink_seconds
         self.found = failure.finding
+        self._script = failure.script
         self.messages = [
             kept.message for model in self._accepted for kept in (*model.cleared, *model.stored)
         ]

@@ -7,6 +7,7 @@ import operator
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from chat_history_conformance.diagnosis.code import (
@@ -268,22 +269,23 @@ class Story:
             ConformanceFailure: It has the finding.
             Shortage: The machine has run out of something, so that nothing can be judged.
         """
-        if (missing := shortage()) is not None:
+        is_search = self.pinned is not None  # most stories of a search are thrown away
+        if not is_search and (missing := shortage()) is not None:
             raise Shortage(f"{missing}; then {summary}") from error
+        backend, label, steps = self.subject.backend, self.label, list(self.steps)
+        make = partial(script, backend, label, summary, steps, racy=self.racy)
         finding = Finding(
             kind=kind,
             summary=summary,
             steps=listed(self.steps),
             expected=tuple(expected),
             returned=tuple(returned),
-            reproducer=script(
-                self.subject.backend, self.label, summary, self.steps, racy=self.racy
-            ),
+            reproducer="" if is_search else make(),
             cause=cause,
             notes=(*self.notes, *notes),
             raised_at=raised_at,
         )
-        raise ConformanceFailure(finding) from error
+        raise ConformanceFailure(finding, make if is_search else None) from error
 
     def not_applicable(self, reason: str) -> NoReturn:
         """End the example: the contract does not apply to this history."""
