@@ -61,7 +61,6 @@ def run(
         stories: A list for the steps of all examples until the first failure. If it is given, the
             failure is not shortened.
     """
-    started = time.monotonic()
     blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
@@ -70,7 +69,21 @@ def run(
         return ran
     if contract.company == "apart" and subject.apart:
         return run_in_own_process(contract, subject, mode, profile, seed).result
-    examples = Examples(contract, subject, mode, profile, stories)
+    result = _searched(Examples(contract, subject, mode, profile, stories), seed, blank)
+    ran = None if subject.ahead is None else subject.ahead.failure_of(contract.id, mode)
+    if result.outcome != "passed" or ran is None:
+        return result
+    if contract.racy and ran.finding is not None:
+        return ran  # a race need not come again
+    subject.notes.append(
+        f"{ran.label} failed while other contracts ran, and passed when it ran alone: {ran.reason}"
+    )
+    return result
+
+
+def _searched(examples: Examples, seed: int, blank: ContractResult) -> ContractResult:
+    """Run the examples, shorten the first failure, and return the result."""
+    started = time.monotonic()
     notes: list[str] = []
     decided: Exception | None = None
     try:
@@ -83,27 +96,15 @@ def run(
         decided = decision.cause
     except Flaky:
         notes.append("the same steps did not fail every time")
-    if examples.finding() is not None:
+    if (found := examples.finding()) is not None:
         gc.collect()  # nothing of a failed story may hold a lock or a connection
-    result = replace(
-        blank,
-        examples=examples.number,
-        cut=examples.cut,
-        duration_s=round(time.monotonic() - started, 4),
-    )
-    if examples.found is not None and not contract.needs_quiet:
-        found = with_plain_round_trip(examples.found, examples.messages, subject, mode)
-        examples.found = found
-    result = _with_outcome(result, examples, decided, notes)
-    ran = None if subject.ahead is None else subject.ahead.failure_of(contract.id, mode)
-    if result.outcome != "passed" or ran is None:
-        return result
-    if contract.racy and ran.finding is not None:
-        return ran  # a race need not come again
-    subject.notes.append(
-        f"{ran.label} failed while other contracts ran, and passed when it ran alone: {ran.reason}"
-    )
-    return result
+        if not examples.contract.needs_quiet:
+            examples.found = with_plain_round_trip(
+                found, examples.messages, examples.subject, examples.mode
+            )
+    duration = round(time.monotonic() - started, 4)
+    result = replace(blank, examples=examples.number, cut=examples.cut, duration_s=duration)
+    return _with_outcome(result, examples, decided, notes)
 
 
 def screen(
