@@ -113,11 +113,12 @@ def test_what_no_fresh_process_shows_is_an_error_of_the_run(subject: Make) -> No
     assert one.reason.startswith("this failed once, and not again in a fresh process")
 
 
-def test_a_script_that_was_not_tried_says_so(subject: Make) -> None:
+def test_a_script_that_was_not_tried_is_left_out(subject: Make) -> None:
     mine = subject(DropsSystem)
     one = proven(mine, judged(mine, "ordering.within_batch"), seconds=-1.0)
     assert one.finding is not None
     assert one.finding.notes[-1] == UNTRIED
+    assert one.finding.reproducer == ""
 
 
 def test_contracts_that_can_break_event_loops_run_in_a_separate_process(subject: Make) -> None:

@@ -27,7 +27,7 @@ from chat_history_conformance.results.model import ContractResult, Finding
 
 __all__ = ["UNTRIED", "prove"]
 
-UNTRIED = "the script was not run again, because the time for that was up"
+UNTRIED = "the script is left out, because the time to run it again was up: run this contract alone for it"
 
 _SCRIPT_LIMITS = 4.0
 """The multiple of the time limit of a call that a script may take."""
@@ -97,7 +97,7 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
     finding = result.finding
     assert finding is not None
     if time.monotonic() > proof.deadline:
-        return _with(result, _noted(finding, UNTRIED))
+        return _with(result, _noted(replace(finding, reproducer=""), UNTRIED))
     if proof.shows(finding) != "nothing":
         return result
     # Without the search for a shorter story: its attempts would leave a state behind too.
@@ -107,6 +107,8 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
     for other in _stories(answer):
         if time.monotonic() < proof.deadline and proof.shows(other) == "shown":
             return _with(result, other)
+    if answer.result.finding is not None and time.monotonic() > proof.deadline:
+        return _with(result, _noted(replace(answer.result.finding, reproducer=""), UNTRIED))
     if contract.racy:
         text = "the script did not show this race, so it is left out: run the contract again"
         return _with(result, _noted(replace(finding, reproducer=""), text))
