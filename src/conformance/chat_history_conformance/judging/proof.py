@@ -27,7 +27,7 @@ from chat_history_conformance.results.model import ContractResult, Finding
 
 __all__ = ["UNTRIED", "prove"]
 
-UNTRIED = "the script is left out, because the time to run it again was up: run this contract alone for it"
+UNTRIED = "the script is left out: the time to run it again was up; run this contract alone for it"
 
 _SCRIPT_LIMITS = 4.0
 """The multiple of the time limit of a call that a script may take."""
