@@ -110,7 +110,7 @@ def run_in_own_process(
     except subprocess.TimeoutExpired:
         text = f"the process of this contract did not end within {limit:g} s"
         return Answer(ContractResult(**{**asdict(blank), "reason": text}))
-    if done.returncode == 0:
+    if done.returncode == 0 and done.stdout:  # a history may end the process with status 0
         answer = pickle.loads(done.stdout)
         assert isinstance(answer, Answer)
         return answer
