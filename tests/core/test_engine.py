@@ -6,6 +6,7 @@ import gc
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -30,7 +31,7 @@ from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.reports.advice import capability_hint
 from chat_history_conformance.results.model import ContractResult, Finding
 
-BRIEF = Profile("brief", examples=20, seconds=5.0, shrink_seconds=5.0, limit=5.0)
+BRIEF = Profile("brief", examples=20, operations=1_000, shrink_seconds=5.0, limit=5.0)
 
 STORE: dict[str, list[BaseMessage]] = {}
 
@@ -190,7 +191,7 @@ def test_a_search_that_runs_out_of_time_is_marked_as_not_minimal(subject: Any) -
             super().add_messages(messages)
 
     started = time.monotonic()
-    hasty = replace(BRIEF, seconds=1.0, shrink_seconds=0.2)
+    hasty = replace(BRIEF, shrink_seconds=0.2)
     result = run(contract(), subject(Slow), "sync", hasty, 0)
     assert result.outcome == "failed"
     assert (
@@ -223,24 +224,63 @@ def test_a_race_is_not_shortened(subject: Any) -> None:
     assert "for _ in range(" in found(result).reproducer
 
 
-def test_a_slow_history_gets_fewer_examples_but_at_least_three(subject: Any) -> None:
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.02])
+def test_the_number_of_examples_does_not_depend_on_the_speed_of_the_history(
+    subject: Any, pause_seconds: float
+) -> None:
     class Slow(Mine):
         def add_messages(self, messages: list[BaseMessage]) -> None:
-            time.sleep(0.1)
+            time.sleep(pause_seconds)
             super().add_messages(messages)
 
-    hasty = replace(BRIEF, seconds=0.05)
-    result = run(
-        contract(program=strategies.batches(max_batches=1)), subject(Slow), "sync", hasty, 0
-    )
-    assert result.outcome == "passed"
-    assert result.examples == MIN_EXAMPLES == 3
+    program = strategies.batches(max_batches=1)
+    result = run(contract(program=program), subject(Slow), "sync", BRIEF, 0)
+    assert (result.outcome, result.examples, result.cut) == ("passed", 20, False)
+
+
+@pytest.mark.parametrize(("operations", "examples"), [(1, MIN_EXAMPLES), (12, 4), (1_000, 20)])
+def test_operations_limit_the_examples_but_not_below_three(
+    subject: Any, operations: int, examples: int
+) -> None:
+    program = strategies.batches(min_batches=1, max_batches=1)
+    few = replace(BRIEF, operations=operations)
+    result = run(contract(program=program), subject(Mine), "sync", few, 0)
+    assert (result.examples, result.cut) == (examples, examples < 20)
+
+
+def test_the_first_example_has_the_whole_of_a_fixed_list(subject: Any) -> None:
+    seen: list[list[int]] = []
+
+    def body(s: Session, numbers: list[int]) -> None:
+        seen.append(numbers)
+
+    program = strategies.some_of([1, 2, 3, 4])
+    assert run(contract(body, program=program), subject(Mine), "sync", BRIEF, 0).outcome == "passed"
+    assert seen[0] == [1, 2, 3, 4]
+    assert len(seen) > MIN_EXAMPLES
+    assert any(0 < len(numbers) < 4 for numbers in seen[1:])
+
+
+def test_a_failure_with_a_whole_list_shrinks_to_the_value_that_causes_it(subject: Any) -> None:
+    def body(s: Session, texts: list[str]) -> None:
+        a = s.open()
+        a.add([HumanMessage(text) for text in texts])
+        a.reads_back()
+
+    class Drops(Mine):
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            super().add_messages([one for one in messages if one.content != "e"])
+
+    program = strategies.some_of(list("abcdefgh"))
+    result = run(contract(body, program=program), subject(Drops), "sync", BRIEF, 0)
+    assert result.examples == 1
+    assert found(result).expected == ("Human 'e'",)
 
 
 def test_every_profile_tries_more_than_the_one_before() -> None:
     quick, ci, thorough = (PROFILES[name] for name in ("quick", "ci", "thorough"))
     assert quick.examples < ci.examples < thorough.examples
-    assert quick.seconds < ci.seconds < thorough.seconds
+    assert quick.operations < ci.operations < thorough.operations
 
 
 # -- findings about other things than messages ---------------------------------------------------
@@ -299,6 +339,63 @@ def test_a_call_that_does_not_return_is_hung(subject: Any, mode: Any) -> None:
     assert result.outcome == "failed"
     assert found(result).kind == "hung"
     assert "did not return: no answer within 0.1 s" in found(result).summary
+
+
+def test_a_call_that_is_late_once_is_an_error_and_not_a_finding(subject: Any) -> None:
+    release = threading.Event()
+    calls = iter(range(1_000))
+
+    class Late(Mine):
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            if next(calls) == 2:
+                release.wait(3)
+                return
+            super().add_messages(messages)
+
+    result = run(contract(), subject(Late, limit=0.3), "sync", BRIEF, 0)
+    release.set()
+    assert (result.outcome, result.finding) == ("error", None)
+    assert result.reason == (
+        "`add_messages` did not return: no answer within 0.3 s; when the same steps ran again, "
+        "this did not happen"
+    )
+
+
+def test_the_first_opening_may_take_longer_than_a_call(subject: Any) -> None:
+    openings = iter(range(1_000))
+
+    class Importing(Mine):
+        def __init__(self, session_id: str) -> None:
+            super().__init__(session_id)
+            if next(openings) == 0:
+                time.sleep(0.5)
+
+    assert run(contract(), subject(Importing, limit=0.3), "sync", BRIEF, 0).outcome == "passed"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_failed_story_lets_go_of_its_handles(subject: Any, mode: Any) -> None:
+    alive: set[int] = set()
+
+    class Locking(Mine):
+        def __init__(self, session_id: str) -> None:
+            super().__init__(session_id)
+            alive.add(id(self))
+            weakref.finalize(self, alive.discard, id(self))
+
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            try:
+                raise ValueError("locked")
+            except ValueError as error:
+                self.error = error  # a cycle of the history, the exception and its frame
+                raise
+
+    gc.disable()
+    try:
+        assert judged(subject(Locking), contract(), mode).outcome == "failed"
+        assert not alive
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("returned", [None, 7, "text", b"bytes", object()])

@@ -12,7 +12,7 @@ from chat_history_conformance.results.model import (
     Counts,
     VerdictName,
 )
-from chat_history_conformance.results.verdict import count, headline, judge
+from chat_history_conformance.results.verdict import count, headline, judge, least_examples
 
 PASSED = ContractResult("ordering.one", "must", "0.1", "sync", "passed")
 
@@ -128,3 +128,16 @@ def test_a_failure_decides_even_in_an_unsettled_run() -> None:
     verdict = judge(of("failed"), unsettled="a mock server gives no verdict")
     line = headline(report(verdict, of("failed"), unsettled="a mock server gives no verdict"))
     assert line == "NOT CONFORMANT: 1 of 1 contracts exercised, 1 failed"
+
+
+def test_the_least_number_of_examples_is_that_of_contracts_that_were_cut() -> None:
+    all_tried = [replace(PASSED, examples=8), replace(PASSED, examples=1)]
+    assert least_examples(report("conformant", all_tried)) == (
+        "each contract that passed tried all its examples"
+    )
+    cut = [*all_tried, replace(PASSED, examples=3, cut=True)]
+    assert least_examples(report("conformant", cut)) == (
+        "each contract that passed tried all its examples, or at least 3: ordering.one[sync] used "
+        "up the operations of the profile"
+    )
+    assert least_examples(report("not_conformant", of("failed"))) == ""

@@ -19,6 +19,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from chat_history_conformance.execution.enumeration import takes_whole_list
+
 __all__ = [
     "batches",
     "contents",
@@ -59,15 +61,19 @@ def batches(
 
 
 def some_of(values: Sequence[T]) -> st.SearchStrategy[list[T]]:
-    """Generate ordered, non-empty selections of `values`, of half of them on average.
+    """Generate ordered, non-empty selections of `values`: all of them first, then about half.
 
-    A few examples cover each value. A failure shrinks to the one value that causes it.
+    So one example covers each value. A failure shrinks to the one value that causes it.
     """
+    return _selections(tuple(values))
 
-    def chosen(flags: list[bool]) -> list[T]:
-        return [value for value, flag in zip(values, flags, strict=True) if flag] or [values[0]]
 
-    return st.lists(st.booleans(), min_size=len(values), max_size=len(values)).map(chosen)
+@st.composite
+def _selections(draw: st.DrawFn, values: Sequence[T]) -> list[T]:
+    if takes_whole_list(draw):
+        return list(values)
+    flags = draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values)))
+    return [value for value, flag in zip(values, flags, strict=True) if flag] or [values[0]]
 
 
 def json_values(max_leaves: int = 8) -> st.SearchStrategy[Any]:

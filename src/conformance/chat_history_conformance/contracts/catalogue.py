@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from chat_history_conformance.execution.contract import Body, Contract
+from chat_history_conformance.execution.contract import Body, Company, Contract
 from chat_history_conformance.results.model import Level, Mode, Rules, RuleText
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def contract(
     program: SearchStrategy[Any] | None = None,
     examples: int | None = None,
     racy: bool = False,
+    company: Company = "any",
 ) -> Callable[[Body], Body]:
     """Register a function as the body of a contract; its name is the title of the rule.
 
@@ -116,6 +117,7 @@ def contract(
             program=program,
             examples=examples,
             racy=racy,
+            company=company,
         )
         known = _contracts.get(id)
         if known is not None and known.place != added.place:

@@ -188,6 +188,7 @@ def closing_a_handle_loses_no_messages(s: Session, batches: Batches) -> None:
     "never closed; Chainlit/chainlit#2169: connections are never closed",
     modes=(SYNC, ASYNC),
     examples=1,
+    company="alone",
 )
 def closed_handles_free_their_resources(s: Session, _: None) -> None:
     gc.collect()  # free the objects of other contracts before counting

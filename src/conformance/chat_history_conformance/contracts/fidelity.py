@@ -687,14 +687,31 @@ def integers_are_not_rounded(s: Session, messages: tuple[Messages, Messages]) ->
                 False,
                 1e22,
                 1e-7,
-                5e-324,
-                1.7976931348623157e308,
             ]
         )
     ),
 )
 def numbers_keep_their_digits_sign_and_type(s: Session, messages: Messages) -> None:
     _kept(s, messages)
+
+
+@contract(
+    "fidelity.extreme_floats",
+    level="should",
+    since="0.2",
+    rule="The largest and the smallest floats come back unchanged, or are refused with an error "
+    "before any message of the batch is stored.",
+    source=f"{_BASE}.response_metadata: a dict; convention: Python's json module can represent "
+    "them, and many databases store numbers in other formats",
+    cause="A database parses JSON numbers itself: it rounds them at the ends of the range, turns "
+    "them into infinity or 0, or refuses the document.",
+    remedy="Store the JSON as text, so that only Python's json module reads the numbers.",
+    seen="convention: RFC 8259, section 6, lets a JSON parser limit the range of numbers",
+    modes=BOTH,
+    program=_some(_in_kwargs([5e-324, 2.2250738585072014e-308, -1.5e300, 1.7976931348623157e308])),
+)
+def the_largest_and_smallest_floats_are_kept_or_refused(s: Session, messages: Messages) -> None:
+    _kept_or_refused(s, messages)
 
 
 @contract(
@@ -793,10 +810,11 @@ def unstorable_values_are_kept_or_refused(s: Session, choices: list[tuple[str, A
 
 @contract(
     "fidelity.unreadable_class",
+    level="may",
     rule="A message of a class that langchain-core cannot read back is kept, or refused with an "
     "error. The history never accepts a message that makes every later read of the session raise.",
-    source="langchain_core/messages/utils.py, messages_from_dict: raises on a type that it does "
-    f"not know, while {_ADD_MESSAGES} accepts any BaseMessage",
+    source="convention: langchain-core calls BaseMessage an abstract class, and applications "
+    "seldom make such messages; messages_to_dict writes what messages_from_dict refuses",
     cause="The history does not check the type of a message when it stores the message.",
     remedy="Read each message back before storing it, with "
     "`messages_from_dict([message_to_dict(m)])`, and refuse the message if that raises.",

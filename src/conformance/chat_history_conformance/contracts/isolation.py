@@ -404,6 +404,7 @@ def spellings_of_a_path_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
         ["../{nonce}-a", "../../{nonce}-a", "{nonce}-b/../../{nonce}-a", "..\\{nonce}-a"]
     ),
     examples=4,
+    company="alone",
 )
 def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None:
     for handle in _accepted(s, ids):
@@ -434,6 +435,7 @@ def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None
     modes=(SYNC, ASYNC),
     program=st.sampled_from(["", ".", ".."]),
     examples=6,
+    company="alone",
 )
 def the_empty_id_works_or_is_refused(s: Session, session: str) -> None:
     b = s.open()

@@ -117,6 +117,7 @@ def sync_and_async_methods_share_one_conversation(
     "is harmless there",
     modes=(ASYNC,),
     examples=1,
+    company="alone",
 )
 def async_methods_do_not_block_the_event_loop(s: Session, _: None) -> None:
     a = s.open()
@@ -181,6 +182,7 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
     modes=(ASYNC,),
     program=st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(0, 1)),
     examples=16,
+    company="apart",
 )
 def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, int, int]) -> None:
     turns, size, before = program
@@ -253,6 +255,7 @@ def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int)
     modes=(ASYNC,),
     program=st.integers(1, 2),
     examples=2,
+    company="apart",
 )
 def each_event_loop_can_have_its_own_handles(s: Session, loops: int) -> None:
     keeper = s.open()
@@ -279,6 +282,7 @@ def each_event_loop_can_have_its_own_handles(s: Session, loops: int) -> None:
     modes=(ASYNC,),
     program=st.booleans(),
     examples=2,
+    company="apart",
 )
 def one_handle_works_on_several_event_loops(s: Session, used_before: bool) -> None:
     a = s.open()

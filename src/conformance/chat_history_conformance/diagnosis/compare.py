@@ -31,6 +31,7 @@ __all__ = [
     "ServerFailure",
     "Shortage",
     "Snapshot",
+    "Unrepeated",
     "compare",
     "first_line",
     "lines",
@@ -41,11 +42,17 @@ __all__ = [
 
 
 class ConformanceFailure(AssertionError):
-    """A failure of a contract, with its `finding`."""
+    """A failure of a contract, with its `finding`.
 
-    def __init__(self, finding: Finding) -> None:
+    Args:
+        finding: The finding.
+        script: Makes the script of the finding, if the finding has none yet.
+    """
+
+    def __init__(self, finding: Finding, script: Callable[[], str] | None = None) -> None:
         super().__init__(finding.summary)
         self.finding = finding
+        self.script = script
 
 
 class ServerFailure(Exception):
@@ -54,6 +61,10 @@ class ServerFailure(Exception):
 
 class Shortage(ServerFailure):
     """A machine without disk, open files or memory; it says nothing about the history."""
+
+
+class Unrepeated(ServerFailure):
+    """A call that was late once and not again, as on a busy machine."""
 
 
 class NotApplicable(Exception):

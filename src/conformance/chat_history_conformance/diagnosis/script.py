@@ -41,7 +41,13 @@ _ATTEMPTS = 200
 
 
 def script(
-    backend: Backend, label: str, summary: str, steps: Sequence[Step], *, racy: bool = False
+    backend: Backend,
+    label: str,
+    summary: str,
+    steps: Sequence[Step],
+    *,
+    racy: bool = False,
+    earlier: Sequence[Sequence[Step]] = (),
 ) -> str:
     """Return a script that does `steps` again and ends with an error if the defect shows.
 
@@ -51,11 +57,14 @@ def script(
         summary: The summary of the finding, for the first line.
         steps: The steps, the failing check last.
         racy: Whether the defect depends on timing: the steps are repeated many times then.
+        earlier: The steps of conversations before, without which the defect does not show.
     """
-    body = join("\n", [code for step in steps if (code := step.source()).text])
-    frame = _frame(body.needs, racy)
-    openings = _openings(backend, body.needs)
-    used = _resolved({*body.needs, *frame.needs, *openings.needs})
+    body = _body(steps)
+    before = [_body(one) for one in earlier]
+    needs = body.needs.union(*(one.needs for one in before))
+    frame = _frame(needs, racy, len(before))
+    openings = _openings(backend, needs)
+    used = _resolved({*needs, *frame.needs, *openings.needs})
     blocks = [f'"""{_one_line(summary)} - {backend.name}, {label}"""', ""]
     blocks += [*_imports(used), "", *openings.text.splitlines()]
     carried = [(part, part.startswith(("def ", "class ", "async "))) for part in used.carried]
@@ -63,9 +72,15 @@ def script(
         blocks.append("")
     for part, is_block in carried:
         blocks += ["", "", part] if is_block else [part]
+    for number, one in enumerate(before, 1):
+        blocks += ["", "", f"def earlier_{number}():", one.indented().text or "    pass"]
     story = body.indented().text or "    pass"
     blocks += ["", "", "def story():", story, "", "", frame.text]
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join(blocks)) + "\n"
+
+
+def _body(steps: Sequence[Step]) -> Code:
+    return join("\n", [code for step in steps if (code := step.source()).text])
 
 
 def opener(
@@ -119,7 +134,7 @@ def _is_plain(factory: Any) -> bool:
     return inspect.isclass(factory) or not hasattr(factory, "__wrapped__")
 
 
-def _frame(needs: frozenset[Need], racy: bool) -> Code:
+def _frame(needs: frozenset[Need], racy: bool, earlier: int = 0) -> Code:
     """Write the end of a script, which calls the story."""
     lines = []
     if need_of(Elsewhere) in needs:
@@ -130,6 +145,8 @@ def _frame(needs: frozenset[Need], racy: bool) -> Code:
             fill("elsewhere = {}", call(Elsewhere, Code("__file__"))),
         ]
     new_nonce = 'nonce = f"repro{uuid.uuid4().hex[:10]}"  # each run uses new session ids'
+    for number in range(1, earlier + 1):
+        lines += [Code(new_nonce, frozenset({Need("uuid")})), Code(f"earlier_{number}()")]
     if racy:
         lines += [Code(f"for _ in range({_ATTEMPTS}):  # a race does not show every time")]
         lines += [Code(f"    {new_nonce}", frozenset({Need("uuid")})), Code("    story()")]

@@ -32,10 +32,13 @@ from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, 
 from chat_history_conformance.drivers.repeating import Lane, Repeating, Seen, adds, calls
 from chat_history_conformance.drivers.threads import LoopThread, SyncThread, contain
 
-__all__ = ["Local"]
+__all__ = ["FIRST_OPENING", "Local"]
 
 _HANGS_UNTIL_KNOWN = 4
 """Hangs in a row after which an operation gets less time: two contracts each check it twice."""
+
+FIRST_OPENING = 4.0
+"""The multiple of a time limit for the first opening, which may import modules and connect."""
 
 _SWITCH_INTERVAL_SECONDS = 1e-5
 """The time between thread switches in lanes. A longer one lets short lanes run one by one."""
@@ -47,11 +50,15 @@ class Local:
     Args:
         backend: The backend whose histories are opened.
         limit: The time limit of one call, in seconds.
+        loop_of: Another one, whose event loop is used here too. The histories of a backend may have
+            a client in common that belongs to one loop.
     """
 
-    def __init__(self, backend: Backend, limit: float) -> None:
+    def __init__(self, backend: Backend, limit: float, loop_of: Local | None = None) -> None:
         self.backend = backend
         self.limit = limit
+        self._loop_of = loop_of
+        self._was_opened = False
         self._opened: dict[str, Opened] = {}
         self._thread: SyncThread | None = None
         self._loop: LoopThread | None = None
@@ -69,6 +76,8 @@ class Local:
     @property
     def loop(self) -> LoopThread:
         """The thread of the event loop, for the asynchronous calls."""
+        if self._loop_of is not None:
+            return self._loop_of.loop
         if self._loop is None:
             self._loop = LoopThread()
         return self._loop
@@ -95,7 +104,9 @@ class Local:
         async def on_loop() -> Opened:
             return await aenter(factory())
 
-        with self._time_limit("open") as limit:
+        weight = 1.0 if self._was_opened else FIRST_OPENING
+        self._was_opened = True
+        with self._time_limit("open", weight) as limit:
             if how == "async":
                 self._opened[key] = self._on_loop(on_loop(), limit)
                 return
@@ -171,16 +182,14 @@ class Local:
     def _threads(self, lanes: Sequence[Sequence[Call]], limit: float) -> list[list[Done]]:
         barrier = threading.Barrier(len(lanes))
         threads = [SyncThread(f"history-lane-{index}") for index in range(len(lanes))]
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         try:
-            pending = [
-                thread.submit(lambda lane=lane: self._lane(lane, barrier))  # type: ignore[misc]
-                for thread, lane in zip(threads, lanes, strict=True)
-            ]
-            return [item.result_within(limit) for item in pending]
+            with _fast_switching():
+                pending = [
+                    thread.submit(lambda lane=lane: self._lane(lane, barrier))  # type: ignore[misc]
+                    for thread, lane in zip(threads, lanes, strict=True)
+                ]
+                return [item.result_within(limit) for item in pending]
         finally:
-            sys.setswitchinterval(interval)
             for thread in threads:
                 thread.stop()
 
@@ -285,7 +294,7 @@ class Local:
         except Hung:
             if self.loop.blocked:
                 self.loop.abandon()
-                self._loop = None
+                (self._loop_of or self)._loop = None
             else:
                 self.loop.renew_pool()
             raise
@@ -337,6 +346,29 @@ class Local:
             return None
         history = self.history(call.key)
         return await call_on_loop(history, invocation(self.backend, history, call))
+
+
+_switching = threading.Lock()
+_fast: list[float] = []
+
+
+@contextlib.contextmanager
+def _fast_switching() -> Iterator[None]:
+    """Switch threads often inside the `with` block. Several threads may use it at once."""
+    with _switching:
+        if not _fast:
+            usual = sys.getswitchinterval()
+            sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+        else:
+            usual = _fast[0]
+        _fast.append(usual)
+    try:
+        yield
+    finally:
+        with _switching:
+            _fast.pop()
+            if not _fast:
+                sys.setswitchinterval(usual)
 
 
 def _plain(error: BaseException) -> Exception:

@@ -29,12 +29,16 @@ from chat_history_conformance.drivers.errors import (
     SecondProcessLost,
 )
 from chat_history_conformance.drivers.frames import read_frame, write_frame
+from chat_history_conformance.drivers.local import FIRST_OPENING
 from chat_history_conformance.drivers.repeating import Seen
 
 __all__ = ["SecondProcess"]
 
 _EXTRA_SECONDS = 20.0
 """Added to a time limit here, because the second process enforces the limit itself."""
+
+_START = 120.0
+"""Seconds that the start may take: Python, the imports of the backend, and nothing of a history."""
 
 _ENDED_BY_OTHERS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 """Signals that come from a user, or from a system without memory, and not from a history."""
@@ -71,9 +75,12 @@ class SecondProcess:
         self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         self._asked = self._answered = 0
         self._was_ended = False
+        self._was_opened = False
         threading.Thread(target=self._listen, name="history-second-process", daemon=True).start()
         try:
-            self.request("start", backend.name, backend.importable, sys.path, limit)
+            self.request(
+                "start", backend.name, backend.importable, sys.path, limit, weight=_START / limit
+            )
         except RemoteError as error:
             self.stop()
             raise SecondProcessLost(
@@ -169,7 +176,9 @@ class SecondProcess:
 
     def open(self, key: str, session_id: str, how: How, ttl: tuple[int | None] | None) -> None:
         """Open a history there; see `Local.open`."""
-        self.request("open", key, session_id, how, ttl)
+        weight = 1.0 if self._was_opened else FIRST_OPENING
+        self._was_opened = True
+        self.request("open", key, session_id, how, ttl, weight=weight)
 
     def call(self, call: Call) -> Any:
         """Call one operation there and return its result; see `Local.call`."""

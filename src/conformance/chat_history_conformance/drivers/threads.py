@@ -111,10 +111,14 @@ class LoopThread:
         """Ask the loop to stop, without waiting for a call that blocks it."""
         self.loop.call_soon_threadsafe(self.loop.stop)
 
-    def renew_pool(self) -> None:
-        """Give `asyncio.to_thread` a new pool, because a hung call keeps a thread of the old."""
+    def renew_pool(self, threads: int | None = None) -> None:
+        """Give `asyncio.to_thread` a new pool, because a hung call keeps a thread of the old.
+
+        Args:
+            threads: The number of its threads, by default that of asyncio.
+        """
         self.loop.call_soon_threadsafe(
-            lambda: self.loop.set_default_executor(pools.ThreadPoolExecutor())
+            lambda: self.loop.set_default_executor(pools.ThreadPoolExecutor(threads))
         )
 
     @property

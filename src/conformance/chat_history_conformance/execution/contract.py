@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chat_history_conformance.results.model import Level, Mode
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from chat_history_conformance.execution.session import Session
 
-__all__ = ["NEEDS_OF_MODE", "Body", "Contract", "version"]
+__all__ = ["NEEDS_OF_MODE", "Body", "Company", "Contract", "version"]
 
 NEEDS_OF_MODE: Mapping[Mode, tuple[str, ...]] = {
     "sync": ("sync",),
@@ -25,6 +25,14 @@ NEEDS_OF_MODE: Mapping[Mode, tuple[str, ...]] = {
 
 Body = Callable[["Session", Any], None]
 """The body of a contract: it takes the session, and a value drawn from the program."""
+
+Company = Literal["any", "alone", "apart"]
+"""The contracts that may run in the same process: `any` at the same time, none at the same time
+(`alone`), or none at all (`apart`), because this one can leave something broken behind."""
+
+
+_ALONE = frozenset({"faults", "cluster", "interference"})
+"""Capabilities of contracts that disturb a server."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,10 @@ class Contract:
         examples: Maximum number of examples in every profile.
         racy: Whether a failure depends on timing. It is then not shrunk, and its script repeats
             the steps many times.
+        company: Whether other contracts may run in the same process. A contract about times,
+            clocks or the resources of the process, or with session ids that other contracts use,
+            is `alone`. A contract that can break an event
+            loop or a pool is `apart`: it gets a separate process.
     """
 
     id: str
@@ -66,11 +78,23 @@ class Contract:
     program: SearchStrategy[Any] | None
     examples: int | None
     racy: bool
+    company: Company = "any"
 
     @property
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def needs_quiet(self) -> bool:
+        """True if no other contract may run at the same time."""
+        return self.company != "any" or not _ALONE.isdisjoint(self.needs)
+
+    def planned(self, examples: int) -> int:
+        """Return the number of examples in a profile with this number of examples."""
+        if self.program is None:
+            return 1
+        return min(examples, self.examples or examples)
 
     @property
     def place(self) -> str:

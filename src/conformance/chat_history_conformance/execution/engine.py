@@ -5,28 +5,28 @@ This module uses Hypothesis, and not pytest.
 
 from __future__ import annotations
 
+import gc
 import time
-import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis import seed as with_seed
-from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
 from chat_history_conformance.declaration.capabilities import assumed
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
     NotApplicable,
-    ServerFailure,
     Shortage,
+    Unrepeated,
 )
+from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.contract import NEEDS_OF_MODE, Contract, version
-from chat_history_conformance.execution.session import Session
+from chat_history_conformance.execution.examples import Decided, Examples, TimeIsUp
+from chat_history_conformance.execution.own_process import run_in_own_process
+from chat_history_conformance.execution.plain import with_plain_round_trip
+from chat_history_conformance.execution.profiles import MIN_EXAMPLES, PROFILES, Profile
 from chat_history_conformance.execution.subject import Subject
-from chat_history_conformance.results.model import LEVELS, ContractResult, Finding, Level, Mode
+from chat_history_conformance.results.model import LEVELS, ContractResult, Level, Mode
 
 __all__ = [
     "MIN_EXAMPLES",
@@ -36,124 +36,19 @@ __all__ = [
     "informs",
     "run",
     "run_declared",
+    "screen",
     "why_not_applicable",
 ]
 
-MIN_EXAMPLES = 3
-"""Examples that every contract gets, also on a slow backend."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The effort of a run.
-
-    Attributes:
-        name: Its name for `--history-profile`.
-        examples: Maximum number of examples of a contract.
-        seconds: Time for these examples. A slow backend gets fewer examples, never fewer contracts.
-        shrink_seconds: Time for the search for a shorter example, from the first failure on.
-        limit: Seconds after which an operation counts as hung.
-    """
-
-    name: str
-    examples: int
-    seconds: float
-    shrink_seconds: float
-    limit: float
-
-
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile("quick", examples=8, seconds=1.0, shrink_seconds=2.0, limit=15.0),
-        Profile("ci", examples=40, seconds=5.0, shrink_seconds=6.0, limit=30.0),
-        Profile("thorough", examples=400, seconds=60.0, shrink_seconds=60.0, limit=60.0),
-    )
-}
-
-
-class _TimeIsUp(BaseException):
-    """The end of the time for examples; not an `Exception`, so that Hypothesis stops at once."""
-
-
-class _Decided(BaseException):
-    """An outcome that no further example can change."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-class _Examples:
-    """The examples of one contract, with their number, their time and the smallest failure."""
-
-    def __init__(self, contract: Contract, subject: Subject, mode: Mode, profile: Profile) -> None:
-        self.contract = contract
-        self.subject = subject
-        self.mode = mode
-        self.profile = profile
-        self.examples = 0
-        self.found: Finding | None = None
-        self.deadline = time.monotonic() + profile.seconds
-
-    def run_one(self, program: Any) -> None:
-        """Run the contract once, with one value drawn from its program."""
-        if self.examples >= MIN_EXAMPLES:
-            self.check_budget()
-        session = Session(
-            self.subject,
-            self.mode,
-            f"{self.contract.id}[{self.mode}]",
-            racy=self.contract.racy,
-            pinned=None if self.found is None else self.found.kind,
-            check_budget=self.check_budget_of_shrinking,
-        )
-        try:
-            try:
-                self._run_body(session, program)
-            except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    self.subject.hurry()
-                session.finish(failed=True)
-                raise
-            session.finish(failed=False)
-        except ConformanceFailure as failure:
-            self.examples += self.found is None
-            self._keep(failure)
-        except (ServerFailure, NotApplicable) as decided:
-            raise _Decided(decided) from decided
-        else:
-            self.examples += self.found is None
-
-    def _run_body(self, session: Session, program: Any) -> None:
-        try:
-            self.contract.body(session, program)
-        except (ConformanceFailure, ServerFailure, NotApplicable):
-            raise
-        except Exception as error:
-            session.explain_body(error)
-
-    def check_budget(self) -> None:
-        """Raise when the time is up."""
-        if time.monotonic() > self.deadline:
-            raise _TimeIsUp
-
-    def check_budget_of_shrinking(self) -> None:
-        """Raise when the time for the search for a shorter example is up."""
-        if self.found is not None:
-            self.check_budget()
-
-    def _keep(self, failure: ConformanceFailure) -> None:
-        if self.found is None:
-            self.deadline = time.monotonic() + self.profile.shrink_seconds
-        elif failure.finding.kind != self.found.kind:
-            return  # shrinking must not slip from one defect to another
-        self.found = failure.finding
-        raise failure
-
 
 def run(
-    contract: Contract, subject: Subject, mode: Mode, profile: Profile, seed: int
+    contract: Contract,
+    subject: Subject,
+    mode: Mode,
+    profile: Profile,
+    seed: int,
+    *,
+    stories: list[Sequence[Step]] | None = None,
 ) -> ContractResult:
     """Run a contract and return its result, without regard to deviations and levels.
 
@@ -163,38 +58,97 @@ def run(
         mode: One of the contract's modes.
         profile: The effort of the run.
         seed: The seed of the examples; the same seed draws the same examples.
+        stories: A list for the steps of all examples until the first failure. If it is given, the
+            failure is not shortened.
+    """
+    blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
+    reason = why_not_applicable(contract, subject, mode)
+    if reason is not None:
+        return replace(blank, outcome="not_applicable", reason=reason)
+    if subject.ahead is not None and (ran := subject.ahead.take(contract.id, mode)) is not None:
+        return ran
+    if contract.company == "apart" and subject.apart:
+        return run_in_own_process(contract, subject, mode, profile, seed).result
+    result = _searched(Examples(contract, subject, mode, profile, stories), seed, blank)
+    ran = None if subject.ahead is None else subject.ahead.failure_of(contract.id, mode)
+    if result.outcome != "passed" or ran is None:
+        return result
+    if contract.racy and ran.finding is not None:
+        return ran  # a race need not come again
+    subject.notes.append(
+        f"{ran.label} failed while other contracts ran, and passed when it ran alone: {ran.reason}"
+    )
+    return result
+
+
+def _searched(examples: Examples, seed: int, blank: ContractResult) -> ContractResult:
+    """Run the examples, shorten the first failure, and return the result."""
+    started = time.monotonic()
+    notes: list[str] = []
+    decided: Exception | None = None
+    try:
+        examples.search(seed)
+    except ConformanceFailure:
+        pass  # `examples` has kept its finding
+    except TimeIsUp:
+        notes.append("these steps may not be the shortest: the time to shorten them was up")
+    except Decided as decision:
+        decided = decision.cause
+    except Flaky:
+        notes.append("the same steps did not fail every time")
+    if (found := examples.finding()) is not None:
+        gc.collect()  # nothing of a failed story may hold a lock or a connection
+        if not examples.contract.needs_quiet:
+            examples.found = with_plain_round_trip(
+                found, examples.messages, examples.subject, examples.mode
+            )
+    duration = round(time.monotonic() - started, 4)
+    result = replace(blank, examples=examples.number, cut=examples.cut, duration_s=duration)
+    return _with_outcome(result, examples, decided, notes)
+
+
+def screen(
+    contract: Contract, subject: Subject, mode: Mode, profile: Profile, seed: int
+) -> ContractResult:
+    """Run the examples of `run` next to other contracts, up to the first failure.
+
+    Args:
+        contract: The contract.
+        subject: A subject that no other thread uses.
+        mode: One of the contract's modes.
+        profile: The effort of the run.
+        seed: The seed of the examples.
     """
     started = time.monotonic()
     blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
-    examples = _Examples(contract, subject, mode, profile)
-    notes: list[str] = []
+    examples = Examples(contract, subject, mode, replace(profile, shrink_seconds=0.0))
     decided: Exception | None = None
     try:
-        _search(examples, seed)
-    except ConformanceFailure:
+        examples.screen(seed)
+    except (ConformanceFailure, TimeIsUp):
         pass  # `examples` has kept its finding
-    except _TimeIsUp:
-        if examples.found is not None:
-            notes.append("these steps may not be the shortest: the time to shorten them was up")
-    except _Decided as decision:
+    except Decided as decision:
         decided = decision.cause
-    except Flaky:
-        notes.append("the same steps did not fail every time")
-    result = replace(
-        blank, examples=examples.examples, duration_s=round(time.monotonic() - started, 4)
-    )
+    duration = round(time.monotonic() - started, 4)
+    result = replace(blank, examples=examples.number, cut=examples.cut, duration_s=duration)
+    return _with_outcome(result, examples, decided, [])
+
+
+def _with_outcome(
+    result: ContractResult, examples: Examples, decided: Exception | None, notes: list[str]
+) -> ContractResult:
     if examples.found is not None:
-        if contract.racy:
+        if examples.contract.racy:
             notes.append("these steps may not be the shortest: the suite does not shorten races")
         finding = replace(examples.found, notes=(*examples.found.notes, *notes))
         return replace(result, outcome="failed", reason=finding.summary, finding=finding)
     if isinstance(decided, NotApplicable):
         return replace(result, outcome="not_applicable", reason=str(decided))
     if decided is not None:
-        origin = "" if isinstance(decided, Shortage) else "server: "
+        origin = "" if isinstance(decided, Shortage | Unrepeated) else "server: "
         return replace(result, outcome="error", reason=f"{origin}{decided}")
     return result
 
@@ -286,40 +240,6 @@ def informs(result: ContractResult, level: Level, since: str | None) -> bool:
     """
     below = LEVELS.index(result.level) > LEVELS.index(level)
     return below or (since is not None and version(result.since) > version(since))
-
-
-def _search(examples: _Examples, seed: int) -> None:
-    """Draw examples until one fails or the time is up, then look for a shorter one."""
-    contract, profile = examples.contract, examples.profile
-    if contract.program is None:
-        examples.run_one(None)
-        return
-    number = min(profile.examples, contract.examples or profile.examples)
-    is_short = contract.racy or number == 1
-    phases = [Phase.generate] if is_short else [Phase.generate, Phase.shrink]
-    choose = settings(
-        max_examples=number,
-        phases=phases,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        print_blob=False,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.quiet,
-    )
-    drawn: Callable[[Callable[[Any], None]], Callable[[], None]] = given(_wrapped(contract.program))
-
-    def example(program: list[Any]) -> None:
-        examples.run_one(program[0])
-
-    mixed = seed ^ zlib.crc32(f"{contract.id}[{examples.mode}]".encode())
-    choose(with_seed(mixed)(drawn(example)))()
-
-
-def _wrapped(program: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
-    """Wrap each value in a list, so that Hypothesis never prints it."""
-    return st.builds(lambda value: [value], program)
 
 
 def each(contracts: Iterable[Contract]) -> Iterable[tuple[Contract, Mode]]:

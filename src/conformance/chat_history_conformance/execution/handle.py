@@ -29,6 +29,7 @@ from chat_history_conformance.diagnosis.steps import Step, now
 from chat_history_conformance.drivers.calls import Call
 from chat_history_conformance.execution.operations import Operations, shown_result
 from chat_history_conformance.execution.phrase import closing_code
+from chat_history_conformance.execution.profiles import COST_OF_A_SECOND
 from chat_history_conformance.results.model import Kind
 
 __all__ = ["STALE_WAIT", "Handle"]
@@ -120,11 +121,14 @@ class Handle(Operations):
             return fill("{}, error, took = {}", variable, lazily(attempted, phrase.code()))
 
         story.steps.append(Step(phrase.text, code, name=variable))
+        story.refusable = True
         try:
             got = list(self._carry_out(phrase, operation, bounds, how))
         except ConformanceFailure as failure:
             self._record_refusal(failure)
             return None
+        finally:
+            story.refusable = False
         story.error, self.result = Ref("error", None), Ref(variable, got)
         took = self.took
         story.steps[-1] = story.steps[-1].with_result(lambda: shown_result(got, took))
@@ -145,6 +149,7 @@ class Handle(Operations):
         """
         story = self._story
         deadline, number = time.monotonic() + seconds, len(story.steps)
+        cost = story.cost + seconds * COST_OF_A_SECOND  # however many reads this takes
         self.read_moments = []
         while True:
             started = time.monotonic()
@@ -156,6 +161,7 @@ class Handle(Operations):
             if enough(list(got), *arguments) or started >= deadline:
                 break
             time.sleep(_PAUSE)
+        story.cost = cost
         variable = self.result.name
 
         def code() -> Code:

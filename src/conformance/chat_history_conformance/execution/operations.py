@@ -153,10 +153,13 @@ class Operations:
             Step(phrase.text, lambda: fill("error = {}", lazily(refused, phrase.code())))
         )
         story.error = Ref("error", None)
+        story.refusable = True
         try:
             self._carry_out(phrase, operation, args, how)
         except ConformanceFailure as failure:
             return self._record_refusal(failure)
+        finally:
+            story.refusable = False
         return None
 
     def _record_refusal(self, failure: ConformanceFailure) -> Exception:

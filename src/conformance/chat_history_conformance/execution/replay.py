@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from chat_history_conformance.execution.scripts import run_script
 from chat_history_conformance.results.causes import Cause, causes
 from chat_history_conformance.results.model import BackendReport
 
 __all__ = ["Replayed", "replay"]
 
-_NOT_RUN = ("ImportError", "ModuleNotFoundError", "SyntaxError")
-"""Exceptions that say that the script, and not the history, does not work."""
+_STATES: Mapping[str, Literal["fixed", "failing", "unknown"]] = {
+    "shown": "failing",
+    "late": "failing",
+    "nothing": "fixed",
+    "unknown": "unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,5 @@ def replay(report: BackendReport, paths: Iterable[Path], *, limit: float = 60.0)
 def _run(cause: Cause, environment: dict[str, str], limit: float) -> Replayed:
     if not cause.finding.reproducer:
         return Replayed(cause, "unknown", "the report has no script")
-    command: Sequence[str] = [sys.executable, "-c", cause.finding.reproducer]
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Replayed(cause, "failing", f"the script did not end in {limit:g} s")
-    if done.returncode == 0:
-        return Replayed(cause, "fixed")
-    lines = done.stderr.strip().splitlines() or [f"the script ended with {done.returncode}"]
-    state: Literal["failing", "unknown"] = (
-        "unknown" if lines[-1].startswith(_NOT_RUN) else "failing"
-    )
-    return Replayed(cause, state, lines[-1])
+    ran = run_script(cause.finding.reproducer, environment, limit)
+    return Replayed(cause, _STATES[ran.state], ran.text)

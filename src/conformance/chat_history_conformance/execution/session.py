@@ -111,10 +111,13 @@ class Session(Story):
         self, session: str = "{nonce}-1", *, ttl: tuple[Any] | None = None
     ) -> tuple[Handle | None, Exception | None]:
         """Open a handle that may be refused, and return it or the exception."""
+        self.refusable = True
         try:
             return self.open(session, ttl=ttl), None
         except ConformanceFailure as failure:
             error = refusal_of(failure)
+        finally:
+            self.refusable = False
         step = self.steps.pop()
         code = opening_code(self.subject.backend, session, self.handles[-1].how, ttl)
         code = fill("error = {}", lazily(refused, code))
@@ -220,6 +223,7 @@ class Session(Story):
             For each lane the results of its calls. The caller updates the model.
         """
         self.steps.append(lanes_step(self.subject.backend, lanes, self.mode))
+        self.cost += max(map(len, lanes)) - 1
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
         opened = {
             item.call.key

@@ -7,6 +7,7 @@ import operator
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from chat_history_conformance.diagnosis.code import (
@@ -29,7 +30,7 @@ from chat_history_conformance.diagnosis.compare import (
 )
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script import id_source, script
-from chat_history_conformance.diagnosis.script_claims import are_messages
+from chat_history_conformance.diagnosis.script_claims import are_messages, below
 from chat_history_conformance.diagnosis.script_helpers import claim, end_after
 from chat_history_conformance.diagnosis.script_outcomes import exit_is_a_failure
 from chat_history_conformance.diagnosis.steps import Step, listed
@@ -45,6 +46,7 @@ from chat_history_conformance.drivers.errors import (
 from chat_history_conformance.drivers.places import raised_at
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import SLEEP
+from chat_history_conformance.execution.profiles import COST_OF_A_SECOND
 from chat_history_conformance.execution.shortage import shortage
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
@@ -72,6 +74,10 @@ class Story:
         models: The plain list of each session.
         local_keys: The keys of the handles that are open in this process.
         abandoned: Sessions whose handles are closed, and that may hold messages.
+        cost: The operations so far. A wait counts as operations too, so that the cost does not
+            depend on the speed of the history.
+        refusable: Whether the next operation may raise, so that this is not a finding.
+        judged_time: Whether the finding is that something took too long.
     """
 
     def __init__(
@@ -99,6 +105,9 @@ class Story:
         self.local_keys: list[str] = []
         self.abandoned: list[str] = []
         self._check_budget = check_budget
+        self.cost = 0.0
+        self.refusable = False
+        self.judged_time = False
         self._operations = 0
         self._variables = 0
 
@@ -183,6 +192,7 @@ class Story:
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         self.steps.append(Step(f"wait {seconds:g} s", fill("{}({})", SLEEP, f"{seconds:g}")))
+        self.cost += seconds * COST_OF_A_SECOND
         time.sleep(seconds)
 
     def _change_step(self, name: str, code: Code, action: Callable[[], Any]) -> None:
@@ -236,6 +246,7 @@ class Story:
 
         Use it if the run compares with its model, and the script can only make a similar claim.
         """
+        self.judged_time = holds is below
         code = call(claim, call(holds, *map(source, arguments)), source(summary))
         self.steps.append(Step("", code))
         self.fail(kind, summary, expected=expected, returned=returned)
@@ -258,22 +269,23 @@ class Story:
             ConformanceFailure: It has the finding.
             Shortage: The machine has run out of something, so that nothing can be judged.
         """
-        if (missing := shortage()) is not None:
+        is_search = self.pinned is not None  # most stories of a search are thrown away
+        if not is_search and (missing := shortage()) is not None:
             raise Shortage(f"{missing}; then {summary}") from error
+        backend, label, steps = self.subject.backend, self.label, list(self.steps)
+        make = partial(script, backend, label, summary, steps, racy=self.racy)
         finding = Finding(
             kind=kind,
             summary=summary,
             steps=listed(self.steps),
             expected=tuple(expected),
             returned=tuple(returned),
-            reproducer=script(
-                self.subject.backend, self.label, summary, self.steps, racy=self.racy
-            ),
+            reproducer="" if is_search else make(),
             cause=cause,
             notes=(*self.notes, *notes),
             raised_at=raised_at,
         )
-        raise ConformanceFailure(finding) from error
+        raise ConformanceFailure(finding, make if is_search else None) from error
 
     def not_applicable(self, reason: str) -> NoReturn:
         """End the example: the contract does not apply to this history."""
@@ -285,11 +297,15 @@ class Story:
         """Run `action`; an exception becomes a finding about `operation`."""
         self._check_budget()
         self._operations += 1
+        self.cost += 1
         current(operation)
+        started = time.monotonic()
         try:
-            return action()
+            value = action()
         except Exception as error:
             self.explain(operation, error)
+        self.subject.pace.record(time.monotonic() - started)
+        return value
 
     def how(self, *, in_second_process: bool = False) -> How:
         """Return how the next operation is called: alternately in mixed mode."""
@@ -305,6 +321,7 @@ class Story:
             summary = f"`{operation}` did not return: {error}"
             code = call(end_after, Code(f"{self.subject.limit:g}"), source(summary))
             self.steps.insert(-1, Step("", code))
+            self.judged_time = True
             self.fail("hung", summary, cause=f"`{operation}` hangs", error=error)
         if isinstance(error, SecondProcessCrashed):
             summary = f"the second process {error.how}: during `{operation}`"
@@ -316,6 +333,8 @@ class Story:
         if is_server_error(error, self.subject.backend) and not self.disturbed:
             raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
         summary, cause = raised(operation, error)
+        if self.refusable:  # no script, which takes long to make
+            raise ConformanceFailure(Finding("other", summary)) from error
         if isinstance(error, EscapedError) and isinstance(error.__cause__, SystemExit):
             self.steps.insert(-1, Step("", call(exit_is_a_failure, source(summary))))
         place = error.raised_at if isinstance(error, RemoteError) else raised_at(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from functools import cached_property
+from typing import Protocol
 
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.declaration.backend import Backend
@@ -12,11 +13,26 @@ from chat_history_conformance.declaration.capabilities import Capabilities
 from chat_history_conformance.drivers.calls import How, has_operation
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
+from chat_history_conformance.execution.pace import Pace
+from chat_history_conformance.results.model import ContractResult, Mode
 from chat_history_conformance.servers.server import Server
 
-__all__ = ["Subject"]
+__all__ = ["Ahead", "Subject"]
 
 _HURRY_SECONDS = 2.0
+
+
+class Ahead(Protocol):
+    """Contracts that run before their turn comes."""
+
+    def take(self, identifier: str, mode: Mode) -> ContractResult | None:
+        """Return the result of a contract that ran ahead, or None if it must run now."""
+
+    def failure_of(self, identifier: str, mode: Mode) -> ContractResult | None:
+        """Return the result of a contract that failed ahead, if it did."""
+
+    def stop(self) -> None:
+        """End all of it."""
 
 
 class Subject:
@@ -29,6 +45,11 @@ class Subject:
         server: The server of the backend, if this process holds it.
         owned: Whether the run has started that server, in this process or in another.
         faults: Whether contracts may pause, kill and restart the server.
+        apart: Whether contracts that can harm others get a separate process.
+
+    Attributes:
+        ahead: The contracts that run at the same time, before their turn comes.
+        options: The arguments with which another process makes the same subject.
     """
 
     def __init__(
@@ -40,18 +61,32 @@ class Subject:
         server: Server | None = None,
         owned: bool = False,
         faults: bool = False,
+        apart: bool = False,
     ) -> None:
         self.backend = backend
         self.limit = limit
         self.server = server
+        self.apart = apart and self.can_be_imported
         self.disposable = backend.disposable or owned
         self.destructive = destructive or self.disposable
+        self.options = {
+            "limit": limit,
+            "destructive": destructive,
+            "owned": self.disposable,
+        }
         self._faults = faults
         self.local = Local(backend, limit)
         self.notes: list[str] = []
+        self.pace = Pace()
+        self.ahead: Ahead | None = None
         self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
+
+    @property
+    def can_be_imported(self) -> bool:
+        """True if another process can open the same histories."""
+        return self.backend.importable is not None
 
     @property
     def how(self) -> How:
@@ -122,12 +157,32 @@ class Subject:
             names.add("disposable")
         return Capabilities(names)
 
+    def sibling(self) -> Subject:
+        """Return another subject for the same backend, to be used by another thread.
+
+        It has separate threads and a separate second process, and the same event loop.
+        """
+        other = Subject(
+            self.backend,
+            limit=self.limit,
+            destructive=self.destructive,
+            server=self.server,
+            owned=self.disposable,
+            faults=self._faults,
+        )
+        other.local = Local(self.backend, self.limit, self.local)
+        other.apart, other.notes, other.pace = self.apart, self.notes, self.pace
+        other.__dict__["capabilities"] = self.capabilities
+        return other
+
     def hurry(self) -> None:
         """Let each call from now on end within two seconds, because the user ends the run."""
         self.local.limit = min(self.local.limit, _HURRY_SECONDS)
 
     def stop(self) -> None:
         """Stop the threads and the second process."""
+        if self.ahead is not None:
+            self.ahead.stop()
         self.local.stop()
         if self._second_process is not None:
             self._second_process.stop()

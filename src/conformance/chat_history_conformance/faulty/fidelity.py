@@ -629,6 +629,21 @@ class NormalisedNumbers(_Renumbering):
 
 
 @faulty(
+    "fidelity.floats_overflow",
+    breaks="fidelity.extreme_floats",
+    kind="altered",
+    seen="convention: RFC 8259, section 6, lets a JSON parser limit the range of numbers",
+)
+class FloatsOverflow(_Renumbering):
+    """Limits floats to the range that a decimal column with 125 digits has."""
+
+    def renumbered(self, number: Any) -> Any:
+        if type(number) is float and 0 < abs(number) < 1e-125:
+            return 0.0
+        return number
+
+
+@faulty(
     "fidelity.nan_is_null",
     breaks="fidelity.non_finite_numbers",
     kind="altered",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import random
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import packages_distributions
@@ -24,13 +23,16 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises
 from chat_history_conformance.execution.replay import replay
+from chat_history_conformance.judging.proof import prove
 from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
     is_worker,
+    seed_of,
     setting,
 )
+from chat_history_conformance.pytest_plugin.progress import Progress, all_places, upcoming
 from chat_history_conformance.pytest_plugin.provenance import moment, origin_text
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 from chat_history_conformance.pytest_plugin.screen import FailureText, location_of
@@ -89,7 +91,7 @@ class ContractRun(HistoryRun):
         super().__init__(config, specs)
         self.level = chosen(config, "level", "should", LEVELS)
         self.since = self._since()
-        self.seed = _seed(config)
+        self.seed = seed_of(config)
         self.reports = self._report_paths()
         self.recorded = self._recorded()
         self._failed: dict[tuple[str, str], pytest.TestReport] = {}
@@ -97,6 +99,14 @@ class ContractRun(HistoryRun):
         self.backend_reports: list[BackendReport] = []
         self.verdict_required = False
         self.unwritten: dict[Path, str] = {}
+        self.progress = Progress(
+            self.profile,
+            self.seed,
+            all_places(self.backends, self.contracts.values()),
+            lambda name: self.subject(self.backends[name]),
+            self._announce,
+        )
+        config.pluginmanager.register(self.progress, "history-progress")
 
     # -- options -----------------------------------------------------------------------------
 
@@ -171,6 +181,7 @@ class ContractRun(HistoryRun):
 
     def run_item(self, item: ContractItem) -> ContractResult:
         """Run one contract in the workspace, and compare its outcome with the declaration."""
+        self.progress.before(item.nodeid, upcoming(item))
         with self.workspace.inside():
             return engine.run_declared(
                 item.contract,
@@ -282,7 +293,7 @@ class ContractRun(HistoryRun):
 
     def _finish(self, session: pytest.Session) -> None:
         for backend in self.backends.values():
-            self.backend_reports.append(self._report_on(backend))
+            self.backend_reports.append(self._report_on(backend, session))
         for path in self.reports:
             try:
                 write_report(self.run_report(), path, catalogue.rule_texts())
@@ -296,9 +307,13 @@ class ContractRun(HistoryRun):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self.verdict_required = True
 
-    def _report_on(self, backend: Backend) -> BackendReport:
+    def _report_on(self, backend: Backend, session: pytest.Session) -> BackendReport:
         results = self.results[backend.name]
         all_results = [results.get(blank.label) or blank for blank in self._blanks()[backend.name]]
+        if self.lifetime.signal is None and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            with self.workspace.inside():
+                subject = self.subject(backend)
+                all_results = prove(all_results, self.contracts, subject, self.profile, self.seed)
         notes = list(self.subject(backend).notes)
         if results:
             with self.workspace.inside():
@@ -435,11 +450,3 @@ class ContractItem(pytest.Item):
 
     def _location(self, message: str) -> ReprFileLocation:
         return location_of(self.contract, wording.visible(message))
-
-
-def _seed(config: pytest.Config) -> int:
-    """Return the value of `--hypothesis-seed`, or else 0, so that failures repeat."""
-    given = config.getoption("hypothesis_seed", None)
-    if given is None:
-        return 0
-    return random.getrandbits(32) if given == "random" else int(given)

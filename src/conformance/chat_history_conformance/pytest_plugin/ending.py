@@ -53,7 +53,8 @@ def finish(ended: Ended) -> int:
     for backend in report.backends:
         lines += terminal.summary(backend, rules, width)
     lines += [_written(report, Path(path)) for path in header["reports"]]
-    lines += map(terminal.verdict_line, report.backends)
+    for backend in report.backends:
+        lines += filter(None, [terminal.examples_line(backend), terminal.verdict_line(backend)])
     for line in lines:
         print(line)
     sys.stdout.flush()

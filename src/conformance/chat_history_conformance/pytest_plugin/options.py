@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["chosen", "invocation_directory", "is_worker", "setting"]
+__all__ = ["chosen", "invocation_directory", "is_worker", "seed_of", "setting"]
 
 
 def setting(config: pytest.Config, name: str) -> Any:
@@ -50,3 +51,11 @@ def invocation_directory(config: pytest.Config) -> Path:
 def is_worker(config: pytest.Config) -> bool:
     """Return whether this process is a worker of pytest-xdist."""
     return hasattr(config, "workerinput")
+
+
+def seed_of(config: pytest.Config) -> int:
+    """Return the value of `--hypothesis-seed`, or else 0, so that failures repeat."""
+    given = config.getoption("hypothesis_seed", None)
+    if given is None:
+        return 0
+    return random.getrandbits(32) if given == "random" else int(given)

@@ -5,6 +5,7 @@ The modules `contracts` and `benchmarks` define the items of the two kinds of ru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Generator, Iterable, Sequence
@@ -205,6 +206,7 @@ class HistoryRun:
                 server=self.servers.running.get(backend.server or ""),
                 owned=backend.server in self.servers.owned,
                 faults=bool(setting(self.config, "faults")),
+                apart=True,
             )
         return self._subjects[backend.name]
 
@@ -257,7 +259,13 @@ class HistoryRun:
 
     def _announce(self, line: str) -> None:
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminalreporter is not None:
+        if terminalreporter is None:
+            return
+        capturing = self.config.pluginmanager.get_plugin("capturemanager")
+        with contextlib.ExitStack() as stack:
+            if capturing is not None:  # a contract may be running
+                stack.enter_context(capturing.global_and_fixture_disabled())
+            terminalreporter.ensure_newline()
             terminalreporter.write_line(line)
             terminalreporter.flush()
 

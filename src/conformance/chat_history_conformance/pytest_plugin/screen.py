@@ -102,11 +102,13 @@ def show_each_cause_once(
 def print_verdicts(
     reports: Sequence[BackendReport], terminalreporter: pytest.TerminalReporter
 ) -> None:
-    """Print one line for each backend."""
+    """Print the verdict on each backend, below the least number of examples of its contracts."""
     for report in reports:
         good = report.verdict in ("conformant", "conformant_with_deviations")
         colour = {"green": good, "red": report.verdict == "not_conformant"}
         colour["yellow"] = report.verdict == "incomplete"
+        if examples := terminal.examples_line(report):
+            terminalreporter.write_line(examples)
         terminalreporter.write_line(terminal.verdict_line(report), bold=True, **colour)
 
 

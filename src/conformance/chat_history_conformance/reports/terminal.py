@@ -20,7 +20,7 @@ from chat_history_conformance.execution.replay import Replayed
 from chat_history_conformance.reports.advice import advised, capability_hint
 from chat_history_conformance.reports.wording import Group, contracts, grouped, ranked, visible
 from chat_history_conformance.results.model import BackendReport, ContractResult, Rules
-from chat_history_conformance.results.verdict import headline
+from chat_history_conformance.results.verdict import headline, least_examples
 
 __all__ = [
     "MOST",
@@ -29,6 +29,7 @@ __all__ = [
     "Style",
     "counted_failures",
     "deviations_block",
+    "examples_line",
     "failure",
     "replayed",
     "shared_by",
@@ -247,6 +248,12 @@ _STATES = {"fixed": "fixed", "failing": "still failing", "unknown": "not tried"}
 def verdict_line(report: BackendReport) -> str:
     """Return the verdict on one backend: `kafka: CONFORMANT: 78 of 80 contracts exercised`."""
     return visible(f"{report.name}: {headline(report)}")
+
+
+def examples_line(report: BackendReport) -> str:
+    """Return the line above the verdict: the least number of examples. It may be empty."""
+    text = least_examples(report)
+    return visible(f"{report.name}: {text}") if text else ""
 
 
 def deviations_block(report: BackendReport, *, as_file: bool = False) -> list[str]:

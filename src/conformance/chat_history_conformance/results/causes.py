@@ -94,8 +94,10 @@ def causes(results: Iterable[ContractResult]) -> list[Cause]:
     for result in results:
         if result.finding is not None:
             order[result.label] = len(order)
-            key = _base(result.finding), circumstances(result.finding)
+            root = _root(result.finding)
+            key = _base(root), circumstances(root)
             groups.setdefault(key, []).append(result)
+    groups = _with_types(groups)
     merged = _join_modes(_explained(groups))
     found = [
         _cause(base, sorted(members, key=lambda result: order[result.label]))
@@ -110,7 +112,7 @@ def sort_of(finding: Finding) -> Sort:
         return "hung"
     if finding.kind == "crashed":
         return "crashed"
-    sort = _base(finding)[0]
+    sort = _base(_root(finding))[0]
     return sort if sort in get_args(Sort) else "other"  # type: ignore[return-value]
 
 
@@ -162,6 +164,11 @@ def circumstances(finding: Finding) -> frozenset[str]:
     if len(set(opened)) > 1:
         found.add("sessions")
     return frozenset(found)
+
+
+def _root(finding: Finding) -> Finding:
+    """Return the finding about a plain add and read from which a finding follows, or itself."""
+    return finding.plain or finding
 
 
 # -- the defect ----------------------------------------------------------------------------------
@@ -261,6 +268,25 @@ def _explained(groups: _Groups) -> _Groups:
     return merged
 
 
+def _with_types(groups: _Groups) -> _Groups:
+    """Return the groups, with the losses of a lone message among the losses of its type.
+
+    If nothing came back, the finding alone does not say whether only this type is lost.
+    """
+    known = {base[1] for base, _ in groups if base[0] == "lost"} - {"", "equal"}
+    named: _Groups = {}
+    for (base, needs), members in groups.items():
+        for result in members:
+            home = base
+            if base == ("lost", "") and result.finding is not None:
+                root = _root(result.finding)
+                types = {line.partition(" ")[0] for line in root.expected}
+                if len(types) == 1 and types <= known and not root.returned:
+                    home = ("lost", *types)
+            named.setdefault((home, needs), []).append(result)
+    return named
+
+
 def _join_modes(groups: _Groups) -> _Groups:
     """Put failures of one contract and one kind into one group, the largest of their groups.
 
@@ -270,11 +296,11 @@ def _join_modes(groups: _Groups) -> _Groups:
     for key, members in groups.items():
         for result in members:
             if result.finding is not None and key[0][0] != "raises":
-                homes.setdefault((result.id, result.finding.kind), []).append(key)
+                homes.setdefault((result.id, _root(result.finding).kind), []).append(key)
     joined: _Groups = {key: [] for key in groups}
     for key, members in groups.items():
         for result in members:
-            kind = result.finding.kind if result.finding else ""
+            kind = _root(result.finding).kind if result.finding else ""
             candidates = homes.get((result.id, kind), []) if key[0][0] != "raises" else []
             home = max(candidates, key=lambda other: len(groups[other]), default=key)
             joined[home].append(result)
@@ -283,11 +309,12 @@ def _join_modes(groups: _Groups) -> _Groups:
 
 def _cause(key: tuple[_Base, frozenset[str]], members: list[ContractResult]) -> Cause:
     example = simplest(members)
-    findings = [result.finding for result in members if result.finding is not None]
+    findings = [_root(result.finding) for result in members if result.finding is not None]
     base, needs = key
     assert example.finding is not None
+    root = _root(example.finding)
     make = _TITLES.get(base[0])
-    title = make(base, example.finding, findings) if make else example.finding.summary
+    title = make(base, root, findings) if make else root.summary
     if base[0] in ("lost", "order", "stale"):
         title = f"{title}{_phrase(needs)}"
     return Cause(title, tuple(members), example)

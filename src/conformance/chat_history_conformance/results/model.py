@@ -97,12 +97,16 @@ class Finding:
     raised_at: str = ""
     """The line of the history's own code that raised, such as `histories.py:12, in add_messages`.
     Empty if the finding is not about an exception, or if the line is not known."""
+    plain: Finding | None = None
+    """The finding about a plain add and read of the same messages, if they fail too. The finding
+    then follows from it. It has no script and no finding of this sort itself."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Finding:
         """Return the finding that `ContractResult.to_json` wrote as `data`."""
         lines = {key: tuple(data[key]) for key in ("steps", "expected", "returned", "notes")}
-        return cls(**{**data, **lines})
+        plain = data.get("plain")
+        return cls(**{**data, **lines, "plain": cls.from_json(plain) if plain else None})
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ class ContractResult:
     informs: bool = field(default=False, metadata=_FLAG)
     """True if a failure does not count: the level of the contract is below the level of the run,
     or the contract is newer than the catalogue that the run is pinned to."""
+    cut: bool = field(default=False, metadata=_FLAG)
+    """True if the contract used up its operations before it had tried all its examples."""
 
     @property
     def label(self) -> str:

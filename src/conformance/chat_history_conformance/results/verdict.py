@@ -12,7 +12,7 @@ from chat_history_conformance.results.model import (
     VerdictName,
 )
 
-__all__ = ["count", "headline", "judge"]
+__all__ = ["count", "headline", "judge", "least_examples"]
 
 
 def count(results: Iterable[ContractResult]) -> Counts:
@@ -55,6 +55,28 @@ def judge(results: Iterable[ContractResult], *, unsettled: str | None = None) ->
     if unexercised or not counts.exercised or unsettled:
         return "incomplete"
     return "conformant_with_deviations" if counts.deviations else "conformant"
+
+
+def least_examples(report: BackendReport) -> str:
+    """Return the least number of examples that a contract had, in one line.
+
+    A contract with few operations tries all its examples. The text is empty if no contract passed.
+
+    Args:
+        report: The report on one backend.
+    """
+    passed = [result for result in report.contracts if result.outcome == "passed"]
+    cut = sorted((result.examples, result.label) for result in passed if result.cut)
+    if not passed:
+        return ""
+    if not cut:
+        return "each contract that passed tried all its examples"
+    number, label = cut[0]
+    others = f" and {len(cut) - 1} more" if len(cut) > 1 else ""
+    return (
+        f"each contract that passed tried all its examples, or at least {number}: {label}{others} "
+        "used up the operations of the profile"
+    )
 
 
 def headline(report: BackendReport) -> str:

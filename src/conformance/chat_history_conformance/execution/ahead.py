@@ -1,0 +1,144 @@
+"""Contracts of a slow history that run at the same time, each with separate sessions."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from chat_history_conformance.execution.contract import Contract
+from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.results.model import ContractResult, Mode
+
+__all__ = ["LANES", "RunningAhead", "can_run_ahead"]
+
+LANES = 16
+"""The contracts that run at the same time."""
+
+_PROCESSES = 3
+"""The number of them that may use a second process."""
+
+Pair = tuple[Contract, Mode]
+
+
+def can_run_ahead(subject: Subject) -> bool:
+    """Return whether contracts may run at the same time: on threads, or as tasks of one loop."""
+    lacks = subject.backend.lacks
+    try:
+        assert subject.capabilities
+    except Exception:  # contracts judge opening, one after the other
+        return False
+    return "threads" not in lacks or "sync" in lacks
+
+
+class RunningAhead:
+    """Threads that run contracts before their turn comes.
+
+    A contract that fails here runs again alone when its turn comes. So do contracts that must be
+    alone or apart.
+
+    Args:
+        subject: The backend under test.
+        screen: Runs one contract up to the first failure.
+        on_wait: Called about once a second while a result is waited for.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        screen: Callable[[Contract, Subject, Mode], ContractResult],
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._screen = screen
+        self._on_wait = on_wait
+        self._waiting: deque[Pair] = deque()
+        self._offered: set[tuple[str, Mode]] = set()
+        self._results: dict[tuple[str, Mode], ContractResult | None] = {}
+        self._running = 0
+        self._ended = False
+        self._changed = threading.Condition()
+        self._subjects = [subject.sibling() for _ in range(LANES)]
+        subject.local.loop.renew_pool(2 * LANES)
+        for number, one in enumerate(self._subjects):
+            name = f"history-ahead-{number}"
+            arguments = (one, number < _PROCESSES)
+            threading.Thread(target=self._work, args=arguments, name=name, daemon=True).start()
+
+    @property
+    def left(self) -> int:
+        """The number of contracts that have not ended."""
+        return len(self._waiting) + self._running
+
+    def offer(self, pairs: Iterable[Pair]) -> None:
+        """Let contracts run that will have their turn in this process."""
+        with self._changed:
+            for contract, mode in pairs:
+                key = contract.id, mode
+                if not contract.needs_quiet and key not in self._offered:
+                    self._offered.add(key)
+                    self._waiting.append((contract, mode))
+            self._changed.notify_all()
+
+    def take(self, identifier: str, mode: Mode) -> ContractResult | None:
+        """Return the result of a contract, or None when everything has ended and it must run."""
+        key = identifier, mode
+        with self._changed:
+            while key in self._offered and key not in self._results and not self._ended:
+                self._wait()
+            result = self._results.get(key)
+            if result is not None and result.outcome in ("passed", "not_applicable"):
+                return result
+            while self.left and not self._ended:
+                self._wait()
+        return None
+
+    def _wait(self) -> None:
+        self._changed.wait(1.0)
+        self._on_wait()
+
+    def ended(self) -> set[tuple[str, Mode]]:
+        """Return the contracts that have run, with their modes."""
+        with self._changed:
+            return set(self._results)
+
+    def failure_of(self, identifier: str, mode: Mode) -> ContractResult | None:
+        """Return the result of a contract that failed ahead, if it did."""
+        result = self._results.get((identifier, mode))
+        return result if result is not None and result.outcome == "failed" else None
+
+    def stop(self) -> None:
+        """End the threads after the contracts that they are running."""
+        with self._changed:
+            self._ended = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        for one in self._subjects:
+            one.hurry()
+            one.stop()
+
+    def _work(self, subject: Subject, has_process: bool) -> None:
+        while (pair := self._next(has_process)) is not None:
+            contract, mode = pair
+            result: ContractResult | None = None
+            try:
+                result = self._screen(contract, subject, mode)
+            except BaseException:  # the contract runs again alone, and raises there
+                result = None
+            finally:
+                with self._changed:
+                    self._results[contract.id, mode] = result
+                    self._running -= 1
+                    self._changed.notify_all()
+
+    def _next(self, has_process: bool) -> Pair | None:
+        """Wait for a contract and return it, or None at the end."""
+        with self._changed:
+            while not self._ended:
+                for place, (_, mode) in enumerate(self._waiting):
+                    if has_process or mode != "process":
+                        pair = self._waiting[place]
+                        del self._waiting[place]
+                        self._running += 1
+                        return pair
+                self._changed.wait()
+            return None

@@ -1,0 +1,137 @@
+"""The proof of findings: each script runs again in a fresh process before it is printed.
+
+A script that ends without an error belongs to a story that needs a state from before, such as
+earlier sessions. The contract then runs again in a fresh process. The finding gets the earlier
+conversations that it needs, or becomes an error of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from chat_history_conformance.execution.contract import Contract
+from chat_history_conformance.execution.own_process import (
+    Answer,
+    environment,
+    run_in_own_process,
+)
+from chat_history_conformance.execution.profiles import Profile
+from chat_history_conformance.execution.scripts import run_script
+from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.results.causes import causes
+from chat_history_conformance.results.model import ContractResult, Finding
+
+__all__ = ["UNTRIED", "prove"]
+
+UNTRIED = "the script is left out: the time to run it again was up; run this contract alone for it"
+
+_SCRIPT_LIMITS = 4.0
+"""The multiple of the time limit of a call that a script may take."""
+
+_NEED_THE_RUN = frozenset({"faults", "cluster", "interference", "server"})
+"""Capabilities of contracts whose scripts need the server of the run."""
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """The means of the proof."""
+
+    subject: Subject
+    profile: Profile
+    seed: int
+    deadline: float
+    environment: Mapping[str, str]
+
+    def shows(self, finding: Finding) -> str:
+        """Return how the script of a finding ends; see `scripts.Ran`."""
+        limit = _SCRIPT_LIMITS * self.profile.limit
+        return run_script(finding.reproducer, self.environment, limit).state
+
+
+def prove(
+    results: Sequence[ContractResult],
+    contracts: Mapping[str, Contract],
+    subject: Subject,
+    profile: Profile,
+    seed: int,
+) -> list[ContractResult]:
+    """Return the results, changed by what their scripts show in fresh processes.
+
+    The simplest story of each cause comes first, because it is printed.
+
+    Args:
+        results: The results on one backend.
+        contracts: The contracts by id.
+        subject: The backend.
+        profile: The effort of the run, which limits the time.
+        seed: The seed of the run.
+    """
+    failed = [result for result in results if _can_be_proven(result, contracts, subject)]
+    if not failed:
+        return list(results)
+    shown = [cause.example.label for cause in causes(failed)]
+    failed.sort(key=lambda result: result.label not in shown)
+    deadline = time.monotonic() + profile.proof_seconds
+    proof = _Proof(subject, profile, seed, deadline, environment())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        proven = list(pool.map(lambda one: _prove(one, contracts[one.id], proof), failed))
+    by_label = {result.label: result for result in proven}
+    return [by_label.get(result.label, result) for result in results]
+
+
+def _can_be_proven(
+    result: ContractResult, contracts: Mapping[str, Contract], subject: Subject
+) -> bool:
+    if result.outcome != "failed" or result.finding is None or result.id not in contracts:
+        return False
+    text = result.finding.reproducer
+    needed = set(contracts[result.id].needs) & _NEED_THE_RUN
+    return bool(text) and "= ...  #" not in text and not needed and subject.can_be_imported
+
+
+def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> ContractResult:
+    finding = result.finding
+    assert finding is not None
+    if time.monotonic() > proof.deadline:
+        return _with(result, _noted(replace(finding, reproducer=""), UNTRIED))
+    if proof.shows(finding) != "nothing":
+        return result
+    # Without the search for a shorter story: its attempts would leave a state behind too.
+    answer = run_in_own_process(
+        contract, proof.subject, result.mode, proof.profile, proof.seed, with_stories=True
+    )
+    for other in _stories(answer):
+        if time.monotonic() < proof.deadline and proof.shows(other) == "shown":
+            return _with(result, other)
+    if answer.result.finding is not None and time.monotonic() > proof.deadline:
+        return _with(result, _noted(replace(answer.result.finding, reproducer=""), UNTRIED))
+    if contract.racy:
+        text = "the script did not show this race, so it is left out: run the contract again"
+        return _with(result, _noted(replace(finding, reproducer=""), text))
+    if answer.result.finding is not None:
+        text = "no script shows this, but the contract fails in a fresh process too"
+        return _with(result, _noted(replace(answer.result.finding, reproducer=""), text))
+    return replace(
+        result,
+        outcome="error",
+        finding=None,
+        reason=f"this failed once, and not again in a fresh process, neither the script nor the "
+        f"contract: {finding.summary}",
+    )
+
+
+def _stories(answer: Answer) -> list[Finding]:
+    found = answer.result.finding
+    return [*([found] if found and found.reproducer else []), *answer.stories]
+
+
+def _noted(finding: Finding, note: str) -> Finding:
+    return replace(finding, notes=(*finding.notes, note))
+
+
+def _with(result: ContractResult, finding: Finding) -> ContractResult:
+    return replace(result, finding=finding, reason=finding.summary)

@@ -1,0 +1,208 @@
+"""The progress of a run on the terminal, and the contracts of slow histories that run ahead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from chat_history_conformance.execution import engine
+from chat_history_conformance.execution.ahead import LANES, RunningAhead, can_run_ahead
+from chat_history_conformance.execution.contract import Contract
+from chat_history_conformance.execution.profiles import Profile
+from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.pytest_plugin.options import is_worker
+from chat_history_conformance.results.model import Mode
+
+__all__ = ["Progress", "all_places", "minutes", "upcoming"]
+
+_SLOW_SECONDS = 0.02
+"""The mean time of an operation from which on contracts run at the same time."""
+
+_FIRST_OPERATIONS = 30
+"""The operations after which the speed of a history is known."""
+
+_FIRST_SECONDS = 10.0
+_EVERY_SECONDS = 30.0
+_COST_OF_AN_EXAMPLE = 8.0
+
+Place = tuple[str, Contract, Mode]
+"""A contract in a mode, after the name of its backend."""
+
+
+class Progress:
+    """The progress of a run, which is a plugin of pytest.
+
+    Args:
+        profile: The effort of the run.
+        seed: The seed of the examples.
+        places: All contracts of the run by node id.
+        subject_of: Returns the subject of a backend by its name.
+        announce: Writes a line on the terminal.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        seed: int,
+        places: Mapping[str, Place],
+        subject_of: Callable[[str], Subject],
+        announce: Callable[[str], None],
+    ) -> None:
+        self.profile = profile
+        self.seed = seed
+        self.places = places
+        self._subject_of = subject_of
+        self._announce = announce
+        self._chosen: list[str] = []
+        self._done: set[str] = set()
+        self._ahead: dict[str, RunningAhead] = {}
+        self._started = time.monotonic()
+        self._next_line = self._started + _FIRST_SECONDS
+
+    # -- the items of the run ----------------------------------------------------------------
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Put contracts that need quiet behind the others."""
+
+        def needs_quiet(item: pytest.Item) -> bool:
+            place = self.places.get(item.nodeid)
+            return place is not None and place[1].needs_quiet
+
+        items.sort(key=needs_quiet)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Begin to count."""
+        self._begin([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Begin to count in the process that controls the workers of pytest-xdist."""
+        self._begin(ids)
+
+    def _begin(self, nodeids: Iterable[str]) -> None:
+        self._chosen = [nodeid for nodeid in nodeids if nodeid in self.places]
+        self._started = time.monotonic()
+        self._next_line = self._started + _FIRST_SECONDS
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a contract that has ended, and write a line from time to time."""
+        if report.when == "call" and report.nodeid in self.places:
+            self._done.add(report.nodeid)
+            self.tick()
+
+    # -- running ahead -----------------------------------------------------------------------
+
+    def before(self, nodeid: str, upcoming: Iterable[str]) -> None:
+        """Let contracts run ahead if the history is slow.
+
+        Args:
+            nodeid: The item that runs now.
+            upcoming: The items that this process runs, from this one on.
+        """
+        name = self.places[nodeid][0]
+        subject = self._subject_of(name)
+        ahead = self._ahead.get(name)
+        if ahead is None:
+            pace = subject.pace
+            known = pace.number >= _FIRST_OPERATIONS
+            if not known or pace.mean_seconds < _SLOW_SECONDS or not can_run_ahead(subject):
+                return
+            ahead = self._ahead[name] = RunningAhead(subject, self._screen, self.tick)
+            subject.ahead = ahead
+            self._announce(
+                f"{name}: an operation takes about {pace.mean_seconds * 1000:.0f} ms, so up to "
+                f"{LANES} contracts run at the same time; {self._forecast(subject, name)}"
+            )
+            self._next_line = time.monotonic() + _EVERY_SECONDS
+        ahead.offer(
+            (contract, mode)
+            for one, contract, mode in (self.places[one] for one in upcoming if one in self.places)
+            if one == name
+        )
+
+    def _screen(self, contract: Contract, subject: Subject, mode: Mode) -> Any:
+        return engine.screen(contract, subject, mode, self.profile, self.seed)
+
+    # -- time --------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Write a line about the progress, if it is time for one."""
+        now = time.monotonic()
+        if now < self._next_line:
+            return
+        self._next_line = now + _EVERY_SECONDS
+        done = self._all_done()
+        finished = sum(self._weight(nodeid) for nodeid in done)
+        left = sum(self._weight(nodeid) for nodeid in self._chosen if nodeid not in done)
+        if left and finished:
+            seconds = (now - self._started) * left / finished
+            self._announce(
+                f"{len(done)} of {len(self._chosen)} contracts done, {minutes(seconds)} left"
+            )
+
+    def _all_done(self) -> set[str]:
+        ended = {
+            (name, identifier, mode)
+            for name, ahead in self._ahead.items()
+            for identifier, mode in ahead.ended()
+        }
+        return self._done | {
+            nodeid
+            for nodeid in self._chosen
+            if (place := self.places[nodeid]) and (place[0], place[1].id, place[2]) in ended
+        }
+
+    def _weight(self, nodeid: str) -> float:
+        """Return the time of a contract in comparison with others: its operations, in lanes."""
+        name, contract, mode = self.places[nodeid]
+        if engine.why_not_applicable(contract, self._subject_of(name), mode) is not None:
+            return 0.1
+        examples = contract.planned(self.profile.examples)
+        cost = min(float(self.profile.operations), examples * _COST_OF_AN_EXAMPLE)
+        return cost / LANES if name in self._ahead and not contract.needs_quiet else cost
+
+    def _forecast(self, subject: Subject, name: str) -> str:
+        chosen = [nodeid for nodeid in self._chosen if nodeid not in self._done]
+        cost = sum(self._weight(nodeid) for nodeid in chosen if self.places[nodeid][0] == name)
+        return f"this run takes {minutes(cost * subject.pace.mean_seconds)}"
+
+
+def all_places(backends: Iterable[str], contracts: Iterable[Contract]) -> dict[str, Place]:
+    """Return all contracts in all modes by node id.
+
+    Args:
+        backends: The names of the backends.
+        contracts: The contracts.
+    """
+    pairs = list(engine.each(contracts))
+    return {
+        f"{name}::{contract.id}[{mode}]": (name, contract, mode)
+        for name in backends
+        for contract, mode in pairs
+    }
+
+
+def upcoming(item: pytest.Item) -> list[str]:
+    """Return the node ids of the items that this process runs from one on, as far as known."""
+    items = item.session.items
+    if not is_worker(item.config):
+        return [one.nodeid for one in items[items.index(item) :]]
+    for plugin in item.config.pluginmanager.get_plugins():
+        queue = getattr(plugin, "torun", None)  # of pytest-xdist, which has no public way
+        places = [getattr(plugin, "nextitem_index", None), *getattr(queue, "_items", ())]
+        if queue is not None:
+            later = [items[place].nodeid for place in places if isinstance(place, int)]
+            return [item.nodeid, *later]
+    return [item.nodeid]
+
+
+def minutes(seconds: float) -> str:
+    """Return a time for people: `about 40 s`, `about 3 min`."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds / 10)) * 10} s"
+    return f"about {round(seconds / 60)} min"

@@ -1,0 +1,149 @@
+"""Contracts of a slow history that run at the same time, and the speed of a history."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.execution import engine
+from chat_history_conformance.execution.ahead import RunningAhead, can_run_ahead
+from chat_history_conformance.execution.contract import Contract
+from chat_history_conformance.execution.engine import PROFILES
+from chat_history_conformance.execution.pace import Pace
+from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.results.model import ContractResult, Mode
+
+QUICK = replace(PROFILES["quick"], shrink_seconds=0.5)
+Start = Callable[[type], Subject]
+NAMES = ("ordering.within_batch", "ordering.across_calls", "clear.nothing_returns")
+
+
+class Slow(MemoryChatMessageHistory):
+    """Takes 20 ms for each add, and counts the adds at the same time."""
+
+    running: ClassVar[list[int]] = []
+    most: ClassVar[list[int]] = [0]
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        self.running.append(1)
+        self.most[0] = max(self.most[0], len(self.running))
+        time.sleep(0.02)
+        self.running.pop()
+        super().add_messages(messages)
+
+
+class DropsSystem(Slow):
+    """Loses system messages."""
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        super().add_messages([message for message in messages if message.type != "system"])
+
+
+class FailsInCompany(Slow):
+    """Raises while another thread adds."""
+
+    busy = threading.Lock()
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        if not self.busy.acquire(blocking=False):
+            raise RuntimeError("busy")
+        try:
+            super().add_messages(messages)
+        finally:
+            self.busy.release()
+
+
+def pairs(modes: tuple[Mode, ...] = ("sync", "async")) -> list[tuple[Contract, Mode]]:
+    return [(catalogue.load()[name], mode) for name in NAMES for mode in modes]
+
+
+def subject_of(factory: type, **declared: object) -> Subject:
+    lacks = {"durable": "in memory"}
+    return Subject(Backend("mine", factory, **{"lacks": lacks, **declared}), limit=15.0, owned=True)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ahead() -> Iterator[Start]:
+    """Return a function that starts contracts ahead, and stop them at the end."""
+    made: list[Subject] = []
+
+    def start(factory: type) -> Subject:
+        subject = subject_of(factory)
+        made.append(subject)
+
+        def screen(contract: Contract, one: Subject, mode: Mode) -> ContractResult:
+            return engine.screen(contract, one, mode, QUICK, 0)
+
+        subject.ahead = RunningAhead(subject, screen)
+        subject.ahead.offer(pairs())
+        return subject
+
+    yield start
+    for subject in made:
+        subject.stop()
+
+
+def judged(subject: Subject) -> list[ContractResult]:
+    return [engine.run(contract, subject, mode, QUICK, 0) for contract, mode in pairs()]
+
+
+def plain(result: ContractResult) -> ContractResult:
+    return replace(result, duration_s=0.0)
+
+
+def test_contracts_that_run_ahead_try_the_same_examples(ahead: Start) -> None:
+    alone = subject_of(Slow)
+    Slow.most[0] = 0
+    expected = judged(alone)
+    alone.stop()
+    assert Slow.most == [1]
+    assert list(map(plain, judged(ahead(Slow)))) == list(map(plain, expected))
+    assert Slow.most[0] > 1
+
+
+def test_a_failure_ahead_is_judged_again_alone_and_shortened(ahead: Start) -> None:
+    results = judged(ahead(DropsSystem))
+    assert [result.outcome for result in results] == ["failed"] * len(results)
+    first = results[0].finding
+    assert first is not None
+    assert first.summary == "lost 1 of 1 message"
+
+
+def test_what_fails_only_next_to_other_contracts_is_a_note(ahead: Start) -> None:
+    subject = ahead(FailsInCompany)
+    assert {result.outcome for result in judged(subject)} == {"passed"}
+    assert any("failed while other contracts ran, and passed" in note for note in subject.notes)
+
+
+def test_contracts_that_need_quiet_do_not_run_ahead(ahead: Start) -> None:
+    subject = ahead(Slow)
+    quiet = catalogue.load()["ordering.clock_stands_still"]
+    assert quiet.needs_quiet
+    assert isinstance(subject.ahead, RunningAhead)
+    subject.ahead.offer([(quiet, "sync")])
+    assert subject.ahead.take(quiet.id, "sync") is None
+    assert subject.ahead.left == 0, "everything else has ended"
+
+
+def test_a_history_that_lacks_threads_does_not_run_ahead_unless_it_is_async_only() -> None:
+    lacks = {"threads": "one thread", "durable": "in memory"}
+    assert not can_run_ahead(subject_of(Slow, lacks=lacks))
+    assert can_run_ahead(subject_of(Slow, lacks={**lacks, "sync": "async only"}))
+
+
+def test_the_pace_is_the_mean_time_of_an_operation() -> None:
+    pace = Pace()
+    assert (pace.number, pace.mean_seconds) == (0, 0.0)
+    for seconds in (0.1, 0.3, 50.0):
+        pace.record(seconds)
+    assert pace.number == 3
+    assert pace.mean_seconds == pytest.approx((0.1 + 0.3 + 1.0) / 3)

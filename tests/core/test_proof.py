@@ -1,0 +1,130 @@
+"""The proof of findings in fresh processes, and contracts that run in a separate process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from langchain_core.messages import BaseMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.execution import engine
+from chat_history_conformance.execution.engine import PROFILES
+from chat_history_conformance.execution.scripts import run_script
+from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.judging.proof import UNTRIED, prove
+from chat_history_conformance.results.model import ContractResult
+
+Make = Callable[[type], Subject]
+QUICK = replace(PROFILES["quick"], shrink_seconds=0.5)
+OWNERS: dict[str, str] = {}
+PROCESSES: list[int] = []
+
+
+class UniqueIds(MemoryChatMessageHistory):
+    """Stores a message only if no other session has one with its id."""
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        super().add_messages(
+            [
+                message
+                for message in messages
+                if not message.id
+                or OWNERS.setdefault(message.id, self.session_id) == self.session_id
+            ]
+        )
+
+
+class DropsSystem(MemoryChatMessageHistory):
+    """Loses system messages."""
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        super().add_messages([message for message in messages if message.type != "system"])
+
+
+class NotesProcesses(MemoryChatMessageHistory):
+    """Notes the processes in which it was opened."""
+
+    def __init__(self, session_id: str) -> None:
+        PROCESSES.append(os.getpid())
+        super().__init__(session_id)
+
+
+@pytest.fixture
+def subject() -> Iterator[Make]:
+    """Return a function that makes subjects, and stop them at the end."""
+    made: list[Subject] = []
+
+    def make(factory: type) -> Subject:
+        origin = Origin(__name__, factory.__name__)
+        backend = Backend("mine", factory, origin=origin, lacks={"durable": "in memory"})
+        made.append(Subject(backend, limit=15.0, owned=True, apart=True))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def judged(subject: Subject, name: str, mode: str = "sync") -> ContractResult:
+    return engine.run(catalogue.load()[name], subject, mode, QUICK, 0)  # type: ignore[arg-type]
+
+
+def proven(subject: Subject, result: ContractResult, seconds: float = 60.0) -> ContractResult:
+    profile = replace(QUICK, proof_seconds=seconds)
+    (one,) = prove([result], catalogue.load(), subject, profile, 0)
+    return one
+
+
+def test_a_finding_whose_script_shows_it_stays_as_it_is(subject: Make) -> None:
+    mine = subject(DropsSystem)
+    result = judged(mine, "ordering.within_batch")
+    assert result.outcome == "failed"
+    assert proven(mine, result) == result
+
+
+def test_a_script_gets_the_earlier_conversations_that_it_needs(subject: Make) -> None:
+    mine = subject(UniqueIds)
+    result = judged(mine, "fidelity.identifiers")
+    assert result.finding is not None
+    better = proven(mine, result)
+    assert better.finding is not None
+    assert any("earlier conversation" in note for note in better.finding.notes)
+    assert better.finding.steps[0].startswith("earlier, in other sessions: a = open(")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    assert run_script(better.finding.reproducer, environment, 60.0).state == "shown"
+
+
+def test_what_no_fresh_process_shows_is_an_error_of_the_run(subject: Make) -> None:
+    result = judged(subject(DropsSystem), "ordering.within_batch")
+    assert result.finding is not None
+    polluted = replace(
+        result, finding=replace(result.finding, reproducer="print('nothing is wrong')")
+    )
+    one = proven(subject(MemoryChatMessageHistory), polluted)
+    assert (one.outcome, one.finding) == ("error", None)
+    assert one.reason is not None
+    assert one.reason.startswith("this failed once, and not again in a fresh process")
+
+
+def test_a_script_that_was_not_tried_is_left_out(subject: Make) -> None:
+    mine = subject(DropsSystem)
+    one = proven(mine, judged(mine, "ordering.within_batch"), seconds=-1.0)
+    assert one.finding is not None
+    assert one.finding.notes[-1] == UNTRIED
+    assert one.finding.reproducer == ""
+
+
+def test_contracts_that_can_break_event_loops_run_in_a_separate_process(subject: Make) -> None:
+    mine = subject(NotesProcesses)
+    PROCESSES.clear()
+    assert judged(mine, "parity.one_handle_over_loops", "async").outcome == "passed"
+    assert not PROCESSES
+    assert judged(mine, "ordering.within_batch", "async").outcome == "passed"
+    assert set(PROCESSES) == {os.getpid()}

@@ -1,0 +1,112 @@
+"""The lines about the progress of a run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.execution.engine import PROFILES
+from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.pytest_plugin import progress
+from chat_history_conformance.pytest_plugin.progress import Progress, all_places, minutes
+
+NAMES = ("ordering.within_batch", "ordering.clock_stands_still", "clear.nothing_returns")
+
+
+class Mine:
+    """A history that is never opened."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+
+
+class Clock:
+    """A clock that only a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock that the progress reads."""
+    made = Clock()
+    monkeypatch.setattr(progress, "time", made)
+    return made
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    """Return the announced lines."""
+    return []
+
+
+@pytest.fixture
+def shown(clock: Clock, lines: list[str]) -> Any:
+    """Return the progress of a run of three contracts that nothing runs."""
+    subject = Subject(Backend("mine", Mine, lacks={"durable": "in memory"}), limit=1.0)
+    subject.__dict__["capabilities"] = SimpleNamespace(names=frozenset({"sync", "async"}))
+    places = all_places(["mine"], [catalogue.load()[name] for name in NAMES])
+    return Progress(PROFILES["quick"], 0, places, lambda name: subject, lines.append)
+
+
+def report(nodeid: str) -> Any:
+    return SimpleNamespace(when="call", nodeid=nodeid)
+
+
+def begin(shown: Progress) -> list[str]:
+    nodeids = [f"mine::{name}[sync]" for name in NAMES]
+    shown.pytest_xdist_node_collection_finished(nodeids)
+    return nodeids
+
+
+def test_a_run_says_after_ten_seconds_how_long_it_will_take(
+    shown: Progress, clock: Clock, lines: list[str]
+) -> None:
+    nodeids = begin(shown)
+    clock.seconds = 9.0
+    shown.pytest_runtest_logreport(report(nodeids[0]))
+    assert lines == []
+    clock.seconds = 20.0
+    shown.pytest_runtest_logreport(report(nodeids[1]))
+    assert lines == ["2 of 3 contracts done, about 10 s left"]
+
+
+def test_lines_come_every_thirty_seconds_and_not_at_the_end(
+    shown: Progress, clock: Clock, lines: list[str]
+) -> None:
+    nodeids = begin(shown)
+    for seconds, nodeid in ((100.0, nodeids[0]), (129.0, nodeids[1])):
+        clock.seconds = seconds
+        shown.pytest_runtest_logreport(report(nodeid))
+    assert len(lines) == 1
+    clock.seconds = 131.0
+    shown.tick()
+    assert len(lines) == 2
+    clock.seconds = 200.0
+    shown.pytest_runtest_logreport(report(nodeids[2]))
+    assert len(lines) == 2
+
+
+def test_contracts_that_need_quiet_come_last(shown: Progress) -> None:
+    items: Any = [SimpleNamespace(nodeid=nodeid) for nodeid in begin(shown)]
+    shown.pytest_collection_modifyitems(items)
+    assert [item.nodeid.partition("::")[2] for item in items] == [
+        "ordering.within_batch[sync]",
+        "clear.nothing_returns[sync]",
+        "ordering.clock_stands_still[sync]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1, "about 10 s"), (44, "about 40 s"), (100, "about 2 min")]
+)
+def test_times_are_rounded_for_people(seconds: float, text: str) -> None:
+    assert minutes(seconds) == text
