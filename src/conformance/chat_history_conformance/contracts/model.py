@@ -16,7 +16,7 @@ from chat_history_conformance.contracts.bounded import (
     messages_of,
 )
 from chat_history_conformance.contracts.catalogue import HANDLES, contract
-from chat_history_conformance.contracts.ordering import FAMILIAR
+from chat_history_conformance.contracts.ordering import FAMILIAR, of_this_example
 from chat_history_conformance.diagnosis.code import Ref
 from chat_history_conformance.diagnosis.script_helpers import numbered_messages
 from chat_history_conformance.execution.session import Handle, Session
@@ -129,7 +129,8 @@ class _Play:
 
     def _add(self, handle: Handle, move: Move) -> None:
         if move.what == "same":
-            handle.add([FAMILIAR[move.size - 1], FAMILIAR[move.size]])
+            pair = (FAMILIAR[move.size - 1], FAMILIAR[move.size])
+            handle.add([of_this_example(self.s, message) for message in pair])
         elif move.what == "add_one":
             handle.add_one(HumanMessage(f"m{self.number}"))
             self.number += 1

@@ -194,6 +194,16 @@ FAMILIAR: list[BaseMessage] = [
 """Messages of every type that share their texts, their ids and the ids of their tool calls."""
 
 
+def of_this_example(s: Session, message: BaseMessage) -> BaseMessage:
+    """Return a copy whose ids belong to this example, so that no earlier one had them."""
+    fresh = message.model_copy(deep=True)
+    if fresh.id is not None:
+        fresh.id = f"{s.nonce}-{fresh.id}"
+    if isinstance(fresh, ToolMessage):
+        fresh.tool_call_id = f"{s.nonce}-{fresh.tool_call_id}"
+    return fresh
+
+
 @contract(
     "ordering.equal_messages",
     rule="Messages that are equal in all fields, including their ids, are all kept, each at its "
@@ -221,9 +231,9 @@ def equal_messages_keep_their_positions(
     words, messages = program
     a = s.open()
     for batch in words:
-        a.add([HumanMessage(word, id=f"id of {word}") for word in batch])
+        a.add([HumanMessage(word, id=f"{s.nonce}-{word}") for word in batch])
     for _ in range(2):
-        a.add([message.model_copy(deep=True) for message in messages])
+        a.add([of_this_example(s, message) for message in messages])
     a.reads_back()
 
 

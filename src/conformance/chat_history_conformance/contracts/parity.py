@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
-from chat_history_conformance.contracts.catalogue import ASYNC, MIXED, SYNC, contract
+from chat_history_conformance.contracts.catalogue import ASYNC, ENUMERATED, MIXED, SYNC, contract
 from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, lazily
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script_claims import (
@@ -237,6 +237,55 @@ def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int)
     code = call(wait, call(cancelled_after, source(turns), add))
     s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the event loop", code))
     s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
+
+
+_CANCELLED = 12
+"""Cancelled calls in a row: more than common pools have connections."""
+
+
+@contract(
+    "parity.cancelled_reads",
+    since="0.2",
+    level="should",
+    rule=f"Cancelled reads leave the history usable. After {_CANCELLED} reads were cancelled one "
+    "after the other, at any of their awaits, the conversation can be read and continued.",
+    source="convention: if a client disconnects, web frameworks cancel the task of its request, "
+    "in the middle of any await",
+    cause="A connection, a slot of a pool or a lock is given back after an `Exception`, but "
+    "CancelledError is no `Exception`.",
+    remedy="Use `async with` and `finally`.",
+    seen="psycopg/psycopg#1208 and MagicStack/asyncpg#464: a cancelled operation does not give its "
+    "connection back",
+    modes=(ASYNC,),
+    program=strategies.some_of([0, 1, 2, 3, 5]),
+    examples=ENUMERATED,
+)
+def cancelled_reads_leave_the_history_usable(s: Session, turns: list[int]) -> None:
+    a = s.open()
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    for number in turns:
+        _cancel_reads(s, a, number)
+    a.reads_back()
+    a.add([HumanMessage("m2")])
+    a.reads_back()
+
+
+def _cancel_reads(s: Session, a: Handle, turns: int) -> None:
+    phrase = a.phrase("messages", (), "async")
+    if not phrase.invocation.awaited:
+        s.not_applicable("has no aget_messages")
+    history, spelt = s.subject.local.history(a.key), phrase.invocation
+
+    def cancelled() -> Any:
+        return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
+
+    read = fill("lambda: {}", phrase.bare())
+    code = call(wait, call(cancelled_after, source(turns), read))
+    code = fill("for _ in range({}):\n{}", str(_CANCELLED), code.indented())
+    text = f"{phrase.text()}, {_CANCELLED} times, each cancelled after {turns} turns of the loop"
+    s.steps.append(Step(text, code))
+    for _ in range(_CANCELLED):
+        s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
 
 
 @contract(
