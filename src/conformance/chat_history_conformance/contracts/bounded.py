@@ -437,7 +437,7 @@ def a_count_and_a_time_apply_together(s: Session, program: tuple[Windows, list[f
             got = a.bounded_unless_refused(operation, count, seconds)
             if got is None and math.isinf(seconds):
                 continue  # a caller notices a refusal
-            if a.took >= seconds:
+            if a.took >= seconds / 2:
                 return
             if got is None:
                 a.bounded(operation, count, seconds)

