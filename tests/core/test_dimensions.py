@@ -1,4 +1,4 @@
-"""How contracts choose values, and how they show the one value that a history changes."""
+"""Tests of the values that contracts choose, and of how they show the one that changed."""
 
 from __future__ import annotations
 

@@ -183,9 +183,10 @@ def _show_one(
         batches: The batches; those that are more likely to change come first.
         may_refuse: Whether a batch may be refused.
     """
-    steps = s.steps[start:]
+    steps, models = s.steps[start:], dict(s.models)
     for number, batch in enumerate(batches[:_TRIED_ALONE]):
         del s.steps[start:]
+        s.models.clear()  # a message of the whole batch is no message of another session
         alone = s.open(f"{{nonce}}-{number + 2}")
         fresh = copy.deepcopy(batch)
         if may_refuse:
@@ -195,6 +196,7 @@ def _show_one(
         alone.reads_back()
         alone.release()
     s.steps[start:] = steps
+    s.models.update(models)
 
 
 def _each(messages: Messages) -> list[Messages]:
