@@ -186,7 +186,7 @@ def _show_one(
     steps, models = s.steps[start:], dict(s.models)
     for number, batch in enumerate(batches[:_TRIED_ALONE]):
         del s.steps[start:]
-        s.models.clear()  # a message of the whole batch is no message of another session
+        s.models.clear()  # those of the whole batch do not count here
         alone = s.open(f"{{nonce}}-{number + 2}")
         fresh = copy.deepcopy(batch)
         if may_refuse:
@@ -935,6 +935,7 @@ _VALUES: tuple[Any, ...] = (
     *({"S": "a"}, {"N": "1"}, {"M": {}}, {"NULL": True}, {"BOOL": True}, {"L": []}),
     *({"_id": 1}, {"id": "x"}, {"@type": "x"}, {"__type__": "x"}, {"__class__": "x"}),
     *({"__proto__": {"a": 1}}, {"constructor": 1}, {"length": 2}, {"type": "human", "data": {}}),
+    *({f"key{number}": number for number in range(60)}, [[[[[[[[[[[["deep"]]]]]]]]]]]]),
     *({"lc": 1, "type": "not_implemented", "id": ["x"]}, {"nilValue": None}, {"stringValue": "1"}),
 )
 """Values of JSON that some store, driver or client takes for something else."""

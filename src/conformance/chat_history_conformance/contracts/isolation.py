@@ -240,6 +240,7 @@ def ids_that_spell_one_uuid_are_kept_apart(s: Session, pairs: list[Pair]) -> Non
             *_paired("-\u212b", "-\u00c5", "-A"),
             *_paired("-\uac00", "-\u1100\u1161"),
             *_long("caf\u00e9", "cafe\u0301", "cafe"),
+            *_long("\uff11", "1"),
         ]
     ),
     examples=ENUMERATED,

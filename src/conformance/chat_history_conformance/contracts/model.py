@@ -44,13 +44,16 @@ _SIZES: dict[str, tuple[int, ...]] = {
     LAST: (1, 2, 10, 100),
     BEGINNING: (64,),
     CONSUMED: (1, 3, 40),
-    "rewrite": (1, 2, 3, 4, 5),
+    "rewrite": (1, 2, 3, 4, 5, 6),
     "clear": (1,),
     "refuse": (1, 60),
     "clock": (0, 5),
     "reopen": (1, 2),
 }
 """The sizes of each operation; an operation with more of them is drawn more often."""
+
+_READS_AFTER_REWRITE = {4: LAST, 5: CONSUMED, 6: CONSUMED}
+"""The read that follows a rewrite of this size; `messages` follows the others."""
 
 _MOVES = [
     Move(what, place, size) for what, sizes in _SIZES.items() for size in sizes for place in _PLACES
@@ -90,7 +93,7 @@ class _Play:
                 size = len(handle.model.stored) or 1
                 self._clear(handle)
                 handle.add(self._new(handle, size))
-                self._read_all()
+                self._read_all(_READS_AFTER_REWRITE.get(move.size))
             case "refuse":
                 self._refuse(handle, move.size)
             case _ if move.what in (LAST, BEGINNING, CONSUMED):
@@ -155,9 +158,12 @@ class _Play:
             self.positions[handle.session] = None  # it may move the position
         handle.reads_back()
 
-    def _read_all(self) -> None:
+    def _read_all(self, operation: str | None = None) -> None:
         for handle in self.handles.values():
-            self._read(handle)
+            if operation in self.offered:
+                self._bounded(handle, str(operation), 2)
+            else:
+                self._read(handle)
 
     def _bounded(self, handle: Handle, operation: str, count: int) -> None:
         kept = handle.model.stored

@@ -232,8 +232,9 @@ def equal_messages_keep_their_positions(
     a = s.open()
     for batch in words:
         a.add([HumanMessage(word, id=f"{s.nonce}-{word}") for word in batch])
-    for _ in range(2):
-        a.add([of_this_example(s, message) for message in messages])
+    for times in (1, 2):  # in two calls, and then one directly after the other
+        pairs = [message for message in messages for _ in range(times)]
+        a.add([of_this_example(s, message) for message in pairs])
     a.reads_back()
 
 

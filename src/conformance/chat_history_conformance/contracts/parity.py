@@ -244,11 +244,12 @@ _CANCELLED = 12
 
 
 @contract(
-    "parity.cancelled_reads",
+    "parity.cancelled_calls",
     since="0.2",
     level="should",
-    rule=f"Cancelled reads leave the history usable. After {_CANCELLED} reads were cancelled one "
-    "after the other, at any of their awaits, the conversation can be read and continued.",
+    rule=f"Many cancelled calls leave the history usable. After {_CANCELLED} reads and "
+    f"{_CANCELLED} adds were cancelled, at any of their awaits, the other messages can be read and "
+    "the conversation continues.",
     source="convention: if a client disconnects, web frameworks cancel the task of its request, "
     "in the middle of any await",
     cause="A connection, a slot of a pool or a lock is given back after an `Exception`, but "
@@ -257,30 +258,49 @@ _CANCELLED = 12
     seen="psycopg/psycopg#1208 and MagicStack/asyncpg#464: a cancelled operation does not give its "
     "connection back",
     modes=(ASYNC,),
-    program=strategies.some_of([0, 1, 2, 3, 5]),
+    program=strategies.some_of(
+        [
+            (operation, turns)
+            for turns in (0, 1, 2, 3, 5)
+            for operation in ("messages", "add_messages")
+        ]
+    ),
     examples=ENUMERATED,
 )
-def cancelled_reads_leave_the_history_usable(s: Session, turns: list[int]) -> None:
+def many_cancelled_calls_leave_the_history_usable(s: Session, calls: list[tuple[str, int]]) -> None:
     a = s.open()
-    a.add([HumanMessage("m0"), HumanMessage("m1")])
-    for number in turns:
-        _cancel_reads(s, a, number)
-    a.reads_back()
-    a.add([HumanMessage("m2")])
-    a.reads_back()
+    kept = ["m0", "m1"]
+    a.add([HumanMessage(text) for text in kept])
+    for operation, turns in calls:
+        _cancel_calls(s, a, operation, turns)
+    for _ in range(2):
+        came = contents(a.read())
+        s.check(
+            contents_besides,
+            a.result,
+            ["cancelled"],
+            kept,
+            kind="lost",
+            summary=f"after cancelled calls {sum(text in kept for text in came)} of {len(kept)} "
+            "other messages came back in order",
+            expected=kept,
+            returned=[show(text) for text in came],
+        )
+        a.add([HumanMessage("m2")])
+        kept.append("m2")
 
 
-def _cancel_reads(s: Session, a: Handle, turns: int) -> None:
-    phrase = a.phrase("messages", (), "async")
-    if not phrase.invocation.awaited:
-        s.not_applicable("has no aget_messages")
+def _cancel_calls(s: Session, a: Handle, operation: str, turns: int) -> None:
+    args = ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
+    phrase = a.phrase(operation, args, "async")
     history, spelt = s.subject.local.history(a.key), phrase.invocation
+    if not spelt.awaited:
+        s.not_applicable(f"`{spelt.name}` cannot be awaited")
 
     def cancelled() -> Any:
         return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
 
-    read = fill("lambda: {}", phrase.bare())
-    code = call(wait, call(cancelled_after, source(turns), read))
+    code = call(wait, call(cancelled_after, source(turns), fill("lambda: {}", phrase.bare())))
     code = fill("for _ in range({}):\n{}", str(_CANCELLED), code.indented())
     text = f"{phrase.text()}, {_CANCELLED} times, each cancelled after {turns} turns of the loop"
     s.steps.append(Step(text, code))

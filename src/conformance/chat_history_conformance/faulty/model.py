@@ -82,17 +82,17 @@ class FullPagesCached(MemoryChatMessageHistory):
 
 @faulty("model.short_index", breaks="model.agrees_with_list", kind="lost", seen=INVENTED)
 class ShortIndex(MemoryChatMessageHistory):
-    """Counts at most 50 messages when it is opened, and its first add replaces later ones."""
+    """Counts at most 20 messages when it is opened, and its first add replaces later ones."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
-        self._short = len(self._session().records) > 50
+        self._short = len(self._session().records) > 20
 
     def _append(self, texts: Sequence[str]) -> None:
         super()._append(texts)
         if self._short:
             records = self._session().records
-            del records[50 : max(50, len(records) - len(texts))]
+            del records[20 : max(20, len(records) - len(texts))]
             self._short = False
 
 

@@ -191,7 +191,7 @@ class SyncByAsyncioRun(MemoryChatMessageHistory):
 
 @faulty(
     "parity.slot_lost",
-    breaks="parity.cancelled_reads",
+    breaks="parity.cancelled_calls",
     kind="hung",
     seen="psycopg/psycopg#1208; MagicStack/asyncpg#464",
 )
