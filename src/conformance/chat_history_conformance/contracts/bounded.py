@@ -13,7 +13,12 @@ from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC, contract
 from chat_history_conformance.declaration.capabilities import READS
 from chat_history_conformance.diagnosis.compare import Snapshot
-from chat_history_conformance.diagnosis.script_claims import below, is_empty, was_refused
+from chat_history_conformance.diagnosis.script_claims import (
+    are_consecutive,
+    below,
+    is_empty,
+    was_refused,
+)
 from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
@@ -370,6 +375,11 @@ def a_bounded_read_does_not_wait_for_more_messages(s: Session, _: None) -> None:
         )
 
 
+_COUNTS = (10, 16, 25, 32, 50, 51, 64, 99, 100, 101, 127, 128, 129, 200, 250, 255, 256, 257, 260)
+"""Pages, batches and default limits of stores, and their neighbours."""
+_CONSUMED_COUNTS = (129, 1, 64, 50, 100)
+
+
 @contract(
     "bounded.count_of_many",
     rule="A count is exact at any size. It may be larger than a page, a batch or a default limit "
@@ -387,37 +397,50 @@ def a_count_larger_than_a_page_is_exact(s: Session, _: None) -> None:
     a = s.open()
     a.add([HumanMessage(f"m{number}") for number in range(260)])
     kept = a.model.stored
+    consumed = 0
     for operation in offered[::-1]:
-        for count in (129,) if operation == CONSUMED else (51, 101, 257):
+        for count in _CONSUMED_COUNTS if operation == CONSUMED else _COUNTS:
             got = a.bounded(operation, *_bounds(operation, count, 60.0))
-            wanted = kept[-count:] if operation == LAST else kept[:count]
+            start = consumed if operation == CONSUMED else 0
+            wanted = kept[-count:] if operation == LAST else kept[start : start + count]
+            consumed += count if operation == CONSUMED else 0
             which = "newest" if operation == LAST else "oldest"
-            a.expect_part(got, wanted, _asked(count, kept, which))
+            a.expect_part(got, wanted, _asked(len(wanted), kept, which))
+
+
+_TIMES_SECONDS = (10, 0.7, 30.0, 3600.0, math.inf)
 
 
 @contract(
     "bounded.both_bounds",
     rule="A count and a time apply together. The count stays exact if the time does not run out, "
-    "and a time that has not run out does not end a read early.",
+    "and a time that has not run out does not end a read early. A time may be a fraction of a "
+    "second. An infinite time is unlimited, or refused with an error.",
     source=_KAFKA,
     cause="One bound is checked only if the other one is not given.",
     remedy="Check each bound separately, and stop at the first one that is reached.",
     seen="convention: a caller who gives two bounds means both",
     modes=ONE_HANDLE,
-    program=st.tuples(_windows(), st.sampled_from([10, 30.0, 3600.0])),
+    program=st.tuples(_windows(), strategies.some_of(_TIMES_SECONDS)),
 )
-def a_count_and_a_time_apply_together(s: Session, program: tuple[Windows, float]) -> None:
-    (batches, counts), seconds = program
+def a_count_and_a_time_apply_together(s: Session, program: tuple[Windows, list[float]]) -> None:
+    (batches, counts), times = program
     offered = _offered(s, BEGINNING, CONSUMED)
     a = _filled(s, batches)
     position = 0
     for operation in offered[
         ::-1
     ]:  # the consuming read first, because the other may move its position
-        for count in counts:
+        for number in range(max(len(counts), len(times))):
+            count, seconds = counts[number % len(counts)], times[number % len(times)]
             start = position if operation == CONSUMED else 0
-            got = a.bounded(operation, count, seconds)
-            if a.took >= seconds:
+            got = a.bounded_unless_refused(operation, count, seconds)
+            if got is None and math.isinf(seconds):
+                continue  # a caller notices a refusal
+            if a.took >= seconds / 2:
+                return
+            if got is None:
+                a.bounded(operation, count, seconds)
                 return
             wanted = a.model.stored[start : start + count]
             what = f"{_asked(count, a.model.stored[start:], 'next')} within {seconds:g} s"
@@ -621,3 +644,63 @@ def a_bound_counts_only_its_own_session(s: Session, program: tuple[Windows, int]
         a.expect_part(
             got, wanted, _asked(counts[0], kept, "newest" if operation == LAST else "oldest")
         )
+
+
+_ADDED = 90
+"""Messages that the session holds before others arrive: some pages of a store."""
+
+
+@contract(
+    "bounded.while_messages_arrive",
+    since="0.2",
+    rule="While another handle adds messages, `messages_from_beginning(n)` returns the n oldest "
+    "messages, and `last_messages(n)` returns n messages that follow one another.",
+    source="convention: a bounded read returns a part of the conversation, without a gap, and "
+    "messages are added only at its end",
+    cause="Pages are requested by offset from the newest message. Each message that arrives "
+    "between two requests moves all offsets by one.",
+    remedy="Request the next page by the position of the last message, or read in one snapshot.",
+    seen="Shivayan09/Vector#538: offset pages repeat messages when new ones arrive between them",
+    needs=("shared", "threads"),
+    modes=(SYNC, ASYNC),
+    program=st.integers(1, 3),
+    examples=3,
+    racy=True,
+)
+def bounded_reads_are_exact_while_messages_arrive(s: Session, size: int) -> None:
+    offered = _offered(s, LAST, BEGINNING)
+    writer = s.open()
+    writer.add([HumanMessage(f"m{number}") for number in range(_ADDED)])
+    batches = [
+        [HumanMessage(f"m{_ADDED + turn * size + number}") for number in range(size)]
+        for turn in range(12)
+    ]
+    adding = [step for batch in batches for step in _add_and_wait(writer, batch)]
+    readers = [(s.open(), operation) for operation in offered]
+    counts = (50, 25, 64) * 4
+    reading = [
+        [(reader, operation, _bounds(operation, count, 60.0)) for count in counts]
+        for reader, operation in readers
+    ]
+    s.together([*reading, adding])
+    for batch in batches:
+        writer.model.add(batch)
+    kept = writer.model.stored
+    for lane, (_, operation) in enumerate(readers):
+        for number, count in enumerate(counts):
+            read = s.lanes[lane][number]
+            if operation == BEGINNING:
+                writer.expect_part(read, kept[:count], _asked(count, kept))
+            s.check(
+                are_consecutive,
+                read,
+                count,
+                kind="wrong_bound",
+                summary=f"`{operation}({count})` returned {len(read.value)} messages that are not "
+                f"{count} messages in a row",
+                returned=[str(item.content) for item in read.value],
+            )
+
+
+def _add_and_wait(writer: Handle, batch: Sequence[BaseMessage]) -> list[Any]:
+    return [(writer, "add_messages", (batch,)), (writer, "wait", (0.001,))]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASYNC",
+    "ENUMERATED",
     "FAMILIES",
     "HANDLES",
     "MIXED",
@@ -40,6 +41,9 @@ ONE_HANDLE: tuple[Mode, ...] = (SYNC, ASYNC, MIXED)
 """The modes of a contract that needs one handle at a time."""
 HANDLES: tuple[Mode, ...] = (SYNC, ASYNC, MIXED, PROCESS)
 """The modes of a contract about several handles; in `process`, every other is elsewhere."""
+
+ENUMERATED = 4
+"""Examples of a contract whose examples have nearly all values of a list; the first has one."""
 
 Family = Literal[
     "ordering",

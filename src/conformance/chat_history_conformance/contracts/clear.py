@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
@@ -241,3 +243,37 @@ def clearing_removes_all_of_a_long_history(s: Session, _: None) -> None:
     a.reads_back()
     a.add([HumanMessage("afterwards")])
     a.reads_back()
+
+
+_SHIFTS_SECONDS = (0, -5, -3600, 3600, 3 * 86_400)
+"""Seconds by which the wall clock is wrong after a clear."""
+
+
+@contract(
+    "clear.clock_moves",
+    since="0.2",
+    rule="Messages that are added after a clear are stored, and no cleared message returns, "
+    "even if the wall clock of the client does not move after the clear, or is set back, or is set "
+    "forward by days.",
+    source=f"{_CLEAR}: removes the messages that are stored, whatever their times; convention: "
+    "time synchronisation sets clocks, and the clocks of two machines differ",
+    cause="A clear is stored as a deletion with the time of the client. Messages with an earlier "
+    "time are deleted by it, even if they were added later.",
+    remedy="Delete the stored messages, or compare positions that the store assigns.",
+    seen="hashicorp/vault#4054 and iconara/cql-rb#98: a write with an earlier timestamp than a "
+    "deletion is lost",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_clear_does_not_depend_on_the_clock(s: Session, _: None) -> None:
+    for number, shift in enumerate(_SHIFTS_SECONDS):
+        a = s.open(f"{{nonce}}-{number}")
+        now = float(int(time.time()))
+        with s.clock(a, now):
+            a.add([HumanMessage("before0"), HumanMessage("before1")])
+            a.clear()
+        with s.clock(a, now + shift):
+            # A server may refuse a request whose time is far from its own.
+            a.try_add([HumanMessage("after0")])
+            a.try_add([HumanMessage("after1")])
+        a.reads_back()

@@ -9,12 +9,20 @@ from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
-from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, PROCESS, SYNC, contract
+from chat_history_conformance.contracts.bounded import LAST
+from chat_history_conformance.contracts.catalogue import (
+    ASYNC,
+    ENUMERATED,
+    ONE_HANDLE,
+    PROCESS,
+    SYNC,
+    contract,
+)
 from chat_history_conformance.diagnosis.code import Code, fill, join
 from chat_history_conformance.diagnosis.script_claims import below
 from chat_history_conformance.diagnosis.script_helpers import more_than, open_files, open_threads
 from chat_history_conformance.diagnosis.steps import Step
-from chat_history_conformance.execution.session import Session
+from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
 
@@ -230,3 +238,92 @@ def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
             fill("for _ in range({}):\n{}", str(times), body.indented()),
         )
     )
+
+
+_ROUNDS = 20
+
+
+@contract(
+    "durability.calls_free_resources",
+    since="0.2",
+    rule=f"A handle that is used again and again does not use more and more threads, open files "
+    f"and sockets: {_ROUNDS} adds, reads and refused adds leave at most {_SPARE} more open.",
+    source="convention: a server keeps a handle for as long as a conversation, and a process has "
+    "a limited number of files",
+    cause="Each call opens a connection and leaves it open, always or if the call is refused.",
+    remedy="Open a connection once, or close it in `finally`.",
+    seen="robotics-4-all/commlib-py#23 and FlowiseAI/Flowise#4256: each call opens a connection "
+    "and leaves it open",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def calls_free_their_resources(s: Session, _: None) -> None:
+    gc.collect()
+    a = s.open()
+    windows = s.offered([LAST])
+    _use(s, a, windows, 3)  # pools may grow at first
+    counts = {"threads": open_threads, "files": open_files}
+    before = {name: s.do(count, as_=name) for name, count in counts.items()}
+    _use(s, a, windows, _ROUNDS)
+    for name, count in counts.items():
+        more = s.do(more_than, before[name], count, _SPARE, as_="more")
+        s.check(
+            below,
+            more,
+            _SPARE,
+            kind="other",
+            summary=f"{_ROUNDS} rounds of calls on one handle left {more.value} {name} open",
+        )
+
+
+def _use(s: Session, a: Handle, windows: list[str], times: int) -> None:
+    """Add, read and be refused several times, as one step."""
+    start = len(s.steps)
+    for number in range(times):
+        a.add([HumanMessage("m")])
+        a.read()
+        if windows:
+            a.last(2)
+        a.try_add([HumanMessage("bad", additional_kwargs={"value": b"\xff"})])
+        if number == 0:
+            steps = s.steps[start:]
+        del s.steps[start:]
+    body = join("\n", [step.source() for step in steps])
+    s.steps.append(
+        Step(
+            f"{times} times: add, read, and add a message that may be refused",
+            fill("for _ in range({}):\n{}", str(times), body.indented()),
+        )
+    )
+
+
+@contract(
+    "durability.use_after_close",
+    since="0.2",
+    rule="After `close`, each call on the handle either works or raises an error. An add that "
+    "returns has stored its messages, a read that returns has the whole conversation, and a clear "
+    "that returns has cleared the session.",
+    source="langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: adds to the "
+    "store; a return is the only sign of success",
+    cause="`close` sets the client to None or empties a buffer, and the methods then do nothing.",
+    remedy="Raise an error in every method of a closed history, or open the connection again.",
+    seen="convention: files and connections in Python raise an error after `close`",
+    needs=("close", "shared"),
+    modes=ONE_HANDLE,
+    program=strategies.some_of(["read", "add", "clear"]),
+    examples=ENUMERATED,
+)
+def a_closed_handle_works_or_raises(s: Session, calls: list[str]) -> None:
+    a, b = s.open(), s.open()
+    a.add([HumanMessage("m0")])
+    a.close()
+    if "read" in calls:
+        got = a.bounded_unless_refused("messages")
+        if got is not None:
+            a.expect(got)
+    if "add" in calls:
+        a.try_add([HumanMessage("m1")])
+        b.reads_back()
+    if "clear" in calls and a.try_clear() is None:
+        a.model.clear()
+    b.reads_back()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from chat_history_conformance import strategies
+from chat_history_conformance.contracts.bounded import BEGINNING, CONSUMED, DEFAULT_SECONDS, LAST
 from chat_history_conformance.contracts.catalogue import ONE_HANDLE, contract
 from chat_history_conformance.diagnosis.compare import compare
 from chat_history_conformance.diagnosis.rendering import show
@@ -36,6 +37,8 @@ _UNSTORABLE: list[BaseMessage] = [
 """Messages with a value that JSON or UTF-8 cannot represent."""
 
 _NO_MESSAGES: list[Any] = ["text", 7, None, {"type": "human", "content": "text"}, ("human", "x")]
+_MANY = 120
+"""More messages than one request of most stores takes."""
 _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
 
 
@@ -55,18 +58,36 @@ _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
     modes=ONE_HANDLE,
     program=st.tuples(
         st.integers(0, 2),
-        st.sampled_from(_REFUSABLE).map(copy.deepcopy),
+        strategies.some_of(_REFUSABLE).map(copy.deepcopy),
         st.integers(0, 2),
         st.integers(0, 2),
+        strategies.some_of([1, _MANY]),
     ),
+    examples=6,
 )
-def a_refused_batch_stores_no_messages(s: Session, program: tuple[int, Any, int, int]) -> None:
-    earlier, refusable, before, after = program
+def a_refused_batch_stores_no_messages(
+    s: Session, program: tuple[int, list[Any], int, int, list[int]]
+) -> None:
+    earlier, refusables, before, after, sizes = program
     a = s.open()
     if earlier:
         a.add(_numbered("m", earlier))
-    batch = [*_numbered("good", before), refusable, *_numbered("late", after)]
+    batches = [
+        [*_numbered("good", before), refusable, *_numbered("late", after)]
+        for refusable in refusables
+    ]
+    # A batch that is sent in parts may have sent the first ones when it is refused.
+    long = [*_numbered("good", _MANY), copy.deepcopy(refusables[0])]
+    for batch in [*batches, *([long] if _MANY in sizes else [])]:
+        _refused_whole(s, a, batch, earlier)
+
+
+def _refused_whole(s: Session, a: Handle, batch: list[Any], earlier: int) -> None:
+    """Add a batch. If it is refused, no message of it may be stored."""
     if a.try_add(batch) is None:
+        a.clear()
+        if earlier:
+            a.add(_numbered("m", earlier))
         return
     got = a.read()
     part = [item for item in got if getattr(item, "content", "")[:4] in ("good", "bad", "late")]
@@ -170,21 +191,29 @@ def an_undecodable_record_is_not_skipped_silently(s: Session, size: int) -> None
     a = s.open()
     a.add(_numbered("m", size))
     s.corrupt(a)
-    if a.try_bounded("messages") is None:
-        got = a.read()
-        if compare(a.model.stored, got) is not None:
+    for operation, *bounds in (("messages",), *_reads_of_all(s)):
+        got = a.bounded_unless_refused(operation, *bounds)
+        if got is not None and compare(a.model.stored, got) is not None:
             s.fail_claim(
                 contents_are,
                 a.result,
                 [f"m{number}" for number in range(size)],
                 kind="swallowed_error",
-                summary=f"the read skipped a record that cannot be decoded: it returned {len(got)} "
-                f"of {size} messages without an error",
+                summary=f"`{operation}` skipped a record that cannot be decoded: it returned "
+                f"{len(got)} of {size} messages without an error",
                 returned=[show(item) for item in got],
             )
     a.clear()
     a.add(_numbered("again", 2))
     a.reads_back()
+
+
+def _reads_of_all(s: Session) -> list[tuple[Any, ...]]:
+    """Return the bounded reads that the history has, each with bounds that are not reached."""
+    reads = [(LAST, 100), (CONSUMED, 100, DEFAULT_SECONDS), (BEGINNING, 100, DEFAULT_SECONDS)]
+    if "whole_reads" in s.subject.backend.lacks:
+        reads.remove((CONSUMED, 100, DEFAULT_SECONDS))  # `messages` may have moved the position
+    return [read for read in reads if s.offered([str(read[0])])]
 
 
 @contract(

@@ -12,10 +12,17 @@ import string
 from collections.abc import Iterable, Sequence
 
 from hypothesis import strategies as st
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
-from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, SYNC, contract
+from chat_history_conformance.contracts.catalogue import (
+    ASYNC,
+    ENUMERATED,
+    HANDLES,
+    SYNC,
+    contract,
+)
+from chat_history_conformance.contracts.ordering import FAMILIAR, of_this_example
 from chat_history_conformance.diagnosis.script_claims import are_no_files
 from chat_history_conformance.execution.session import Handle, Session
 
@@ -57,13 +64,23 @@ def _paired(session: str, *others: str) -> list[Pair]:
     return [(f"{{nonce}}{session}", f"{{nonce}}{other}") for other in others]
 
 
+def _long(*ends: str) -> list[Pair]:
+    """Pair long ids with these ends; some stores keep a digest of a long id."""
+    return _paired(*(f"-{'x' * 80}{end}" for end in ends))
+
+
+_COLLIDING = ("plumless", "buckeroo", "AaAa", "BBBB", "AaBB", "ab", "ba")
+"""Ids of which some have one CRC-32, one `String.hashCode` of Java, or one sum of characters."""
+
+
 @contract(
     "isolation.distinct_ids",
     rule="Histories with different session ids never share a message, and clearing one of them "
     "does not change another.",
     source=f"{_EXAMPLE}; a session id identifies one conversation",
     cause="Messages are kept in an object that does not depend on the session id: a global list, "
-    "a class attribute, a mutable default argument, or one cached history for all sessions.",
+    "a class attribute, a mutable default argument, or one cached history for all sessions. Or "
+    "the key is a short hash of the id.",
     remedy="Make the whole session id part of the key of every read, write and deletion.",
     seen="dapr/dapr-agents#196: concurrent runs all write one shared session; "
     "langchain-ai/langchain#10764: a list as a class attribute",
@@ -76,11 +93,14 @@ def _paired(session: str, *others: str) -> list[Pair]:
             unique=True,
         ),
         st.integers(1, 2),
+        strategies.some_of(_COLLIDING),
     ),
 )
-def different_session_ids_share_nothing(s: Session, program: tuple[list[str], int]) -> None:
-    ids, rounds = program
-    handles = [s.open(f"{{nonce}}-{session}") for session in ids]
+def different_session_ids_share_nothing(
+    s: Session, program: tuple[list[str], int, list[str]]
+) -> None:
+    ids, rounds, colliding = program
+    handles = [s.open(f"{{nonce}}-{session}") for session in dict.fromkeys([*ids, *colliding])]
     for turn in range(rounds):
         for number, handle in enumerate(handles):
             handle.add([HumanMessage(f"m{turn * len(handles) + number}")])
@@ -89,6 +109,74 @@ def different_session_ids_share_nothing(s: Session, program: tuple[list[str], in
     handles[0].clear()
     for handle in handles:
         handle.reads_back()
+
+
+@contract(
+    "isolation.same_messages",
+    since="0.2",
+    rule="The same messages, with the same ids, can be added to several sessions. Each session "
+    "keeps them, and clearing one of the sessions does not remove them from another.",
+    source=f"{_EXAMPLE}; applications copy a conversation into another session, to fork it or to "
+    "try again",
+    cause="The key of a stored message is its own id, and the key does not contain the session.",
+    remedy="Make the session id part of the key of every message, or use a key of the store.",
+    seen="lobehub/lobehub#6385 and vellum-ai/vellum-assistant#32407: ON CONFLICT DO NOTHING on "
+    "the id of the message",
+    modes=(SYNC, ASYNC),
+    program=strategies.some_of(FAMILIAR),
+    examples=ENUMERATED,
+)
+def several_sessions_can_hold_the_same_messages(s: Session, messages: list[BaseMessage]) -> None:
+    handles = [s.open(f"{{nonce}}-{number}") for number in range(2)]
+    for handle in handles:
+        handle.add([of_this_example(s, message) for message in messages])
+    for handle in handles:
+        handle.reads_back()
+    handles[0].clear()
+    for handle in handles:
+        handle.reads_back()
+
+
+_GROUPS, _LANES, _PER_LANE = 4, 8, 4
+_SESSIONS = _GROUPS * _LANES * _PER_LANE
+
+
+@contract(
+    "isolation.many_sessions",
+    since="0.2",
+    rule=f"Writing to many other sessions removes no message of a session (tested with "
+    f"{_SESSIONS}).",
+    source=f"{_EXAMPLE}; a server has one session for each conversation of each user",
+    cause="Conversations are kept in a cache of a fixed number of sessions. The session that was "
+    "used least recently is dropped, and it is stored nowhere else.",
+    remedy="Store every session before the add returns, and read it again if it is not cached.",
+    seen="nesquena/hermes-webui#5357 and ai-dynamo/aiperf#1325: a cache of a fixed number of "
+    "sessions",
+    needs=("threads",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def writing_to_many_sessions_removes_no_messages(s: Session, _: None) -> None:
+    first = s.open()
+    first.add([HumanMessage("m0"), HumanMessage("m1")])
+    for group in range(_GROUPS):
+        handles = [s.prepare(f"{{nonce}}-{group}-{n}") for n in range(_LANES * _PER_LANE)]
+        batch = [HumanMessage("m0")]
+        lanes = [
+            [
+                step
+                for handle in own
+                for step in ((handle, "open", ()), (handle, "add_messages", (batch,)))
+            ]
+            for own in (handles[n::_LANES] for n in range(_LANES))
+        ]
+        s.together(lanes)
+        for handle in handles:
+            handle.model.add(batch)
+        handles[0].reads_back()
+        for handle in handles:
+            handle.release()
+    first.reads_back()
 
 
 @contract(
@@ -101,8 +189,14 @@ def different_session_ids_share_nothing(s: Session, program: tuple[list[str], in
     seen="alexedwards/scs#226: MySQL's default collation makes tokens that differ in case equal",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(
-        [*_paired("-chat", "-Chat", "-CHAT"), *_paired("-σας", "-ΣΑΣ"), *_paired("-ß", "-ẞ", "-ss")]
+        [
+            *_paired("-chat", "-Chat", "-CHAT"),
+            *_paired("-σας", "-ΣΑΣ"),
+            *_paired("-ß", "-ẞ", "-ss"),
+            *_long("chat", "CHAT"),
+        ]
     ),
+    examples=ENUMERATED,
 )
 def ids_that_differ_in_case_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -145,8 +239,11 @@ def ids_that_spell_one_uuid_are_kept_apart(s: Session, pairs: list[Pair]) -> Non
             *_paired("-\ufb01", "-fi"),
             *_paired("-\u212b", "-\u00c5", "-A"),
             *_paired("-\uac00", "-\u1100\u1161"),
+            *_long("caf\u00e9", "cafe\u0301", "cafe"),
+            *_long("\uff11", "1"),
         ]
     ),
+    examples=ENUMERATED,
 )
 def ids_that_look_alike_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -166,8 +263,10 @@ def ids_that_look_alike_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
             *_paired("-a", "-a ", "-a  ", "-a\t", "-a\n", "-a\u00a0", "-a\u3000"),
             ("{nonce}-a", " {nonce}-a"),
             ("{nonce}-a", "\n{nonce}-a"),
+            *_long("a", "a ", "a\n"),
         ]
     ),
+    examples=ENUMERATED,
 )
 def whitespace_around_an_id_is_part_of_it(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -190,8 +289,10 @@ def whitespace_around_an_id_is_part_of_it(s: Session, pairs: list[Pair]) -> None
             *_paired("a.b", "a_b", "a-b", "a:b", "a/b", "ab", "a b", "a%2Eb"),
             *_paired("a b", "a+b", "a%20b"),
             *_paired("a'b", "a''b", "a\\'b"),
+            *_long("a.b", "a_b", "a b"),
         ]
     ),
+    examples=ENUMERATED,
 )
 def ids_that_differ_in_punctuation_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -217,6 +318,7 @@ _PATTERNS = [
     seen="NousResearch/hermes-agent#79722: wildcards in a LIKE filter matched other sessions",
     modes=(SYNC, ASYNC),
     program=strategies.some_of(_PATTERNS),
+    examples=ENUMERATED,
 )
 def an_id_is_not_a_pattern(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -238,7 +340,8 @@ _PREFIXES = _paired("-1", "-10", "-1-1", "-1:messages", "-1:1", "-1#0", "-1.1", 
     seen="langchain-google-bigtable 0.8.0, chat_message_history.py: rows are read by `^id#.*`; "
     "openai-agents 0.24.0, redis_session.py: `{id}` and `{id}:messages` are both keys",
     modes=(SYNC, ASYNC),
-    program=strategies.some_of(_PREFIXES),
+    program=strategies.some_of([*_PREFIXES, *_long("1", "10", "1:1")]),
+    examples=ENUMERATED,
 )
 def an_id_does_not_match_longer_ids(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -258,7 +361,7 @@ _LENGTHS = (40, 63, 100, 128, 200, 249, 255, 300, 512, 1_100)
     "langchain-oracledb 1.6.0: VARCHAR2(255)",
     modes=(SYNC, ASYNC),
     program=strategies.some_of([_paired(f"-{'x' * n}a", f"-{'x' * n}b")[0] for n in _LENGTHS]),
-    examples=12,
+    examples=ENUMERATED,
 )
 def long_ids_are_not_cut(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -282,6 +385,7 @@ def long_ids_are_not_cut(s: Session, pairs: list[Pair]) -> None:
             *_paired("-1", "-01", "-1.0", "-1e0"),
         ]
     ),
+    examples=ENUMERATED,
 )
 def ids_that_look_like_numbers_are_text(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
@@ -304,8 +408,10 @@ def ids_that_look_like_numbers_are_text(s: Session, pairs: list[Pair]) -> None:
             *_paired("-ab", "-a\x01b", "-a\u200bb", "-a\u00adb", "-a\x7fb"),
             *_paired("-a\nb", "-a\r\nb", "-a b"),
             *_paired("-a\ud800", "-a\ud801", "-a?", "-a\ufffd", "-a"),
+            *_long("ab", "a\u200bb"),
         ]
     ),
+    examples=ENUMERATED,
 )
 def invisible_characters_in_an_id_count(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)

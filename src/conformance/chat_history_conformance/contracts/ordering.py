@@ -5,7 +5,15 @@ from __future__ import annotations
 import time
 
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, MIXED, SYNC, contract
@@ -20,6 +28,10 @@ _MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.messages"
 
 LENGTHS = (10, 25, 50, 100, 101, 500, 1000, 1001)
 """Page sizes and batch limits that stores have by default, and lengths just above them."""
+_MANY = 140
+_LENGTH_OF_MANY = 32_000
+_BYTES_OF_MANY = _MANY * _LENGTH_OF_MANY
+"""More bytes than common limits of one answer: 1 MB, and 4 MiB."""
 _AT_ONCE = 77
 _OF_ONE_TIME = 13 * _AT_ONCE
 """One message more than a page of 1,000."""
@@ -168,6 +180,32 @@ def the_order_does_not_follow_a_clock_that_is_set_back(s: Session, batches: Batc
     a.reads_back()
 
 
+FAMILIAR: list[BaseMessage] = [
+    HumanMessage("yes", id="1"),
+    AIMessage("yes", id="1"),
+    HumanMessage("no", id="1"),
+    HumanMessage("yes"),
+    AIMessage("yes"),
+    AIMessage("", id="2", tool_calls=[{"name": "f", "args": {}, "id": "c", "type": "tool_call"}]),
+    ToolMessage("yes", tool_call_id="c"),
+    ToolMessage("no", tool_call_id="c", id="2"),
+    SystemMessage("yes"),
+    ChatMessage(content="yes", role="critic"),
+    FunctionMessage(content="yes", name="f"),
+]
+"""Messages of every type that share their texts, their ids and the ids of their tool calls."""
+
+
+def of_this_example(s: Session, message: BaseMessage) -> BaseMessage:
+    """Return a copy whose ids belong to this example, so that no earlier one had them."""
+    fresh = message.model_copy(deep=True)
+    if fresh.id is not None:
+        fresh.id = f"{s.nonce}-{fresh.id}"
+    if isinstance(fresh, ToolMessage):
+        fresh.tool_call_id = f"{s.nonce}-{fresh.tool_call_id}"
+    return fresh
+
+
 @contract(
     "ordering.equal_messages",
     rule="Messages that are equal in all fields, including their ids, are all kept, each at its "
@@ -180,16 +218,47 @@ def the_order_does_not_follow_a_clock_that_is_set_back(s: Session, batches: Batc
     "id are left out; microsoft/agent-framework#7242 "
     "https://github.com/microsoft/agent-framework/pull/7242: messages with equal contents are "
     "left out",
-    program=st.lists(
-        st.lists(st.sampled_from(["yes", "no", "why?"]), min_size=1, max_size=4),
-        min_size=2,
-        max_size=4,
+    program=st.tuples(
+        st.lists(
+            st.lists(st.sampled_from(["yes", "no", "why?"]), min_size=1, max_size=4),
+            min_size=2,
+            max_size=4,
+        ),
+        strategies.some_of(FAMILIAR),
     ),
 )
-def equal_messages_keep_their_positions(s: Session, words: list[list[str]]) -> None:
+def equal_messages_keep_their_positions(
+    s: Session, program: tuple[list[list[str]], list[BaseMessage]]
+) -> None:
+    words, messages = program
     a = s.open()
     for batch in words:
-        a.add([HumanMessage(word, id=f"id of {word}") for word in batch])
+        a.add([HumanMessage(word, id=f"{s.nonce}-{word}") for word in batch])
+    for times in (1, 2):  # in two calls, and then one directly after the other
+        pairs = [message for message in messages for _ in range(times)]
+        a.add([of_this_example(s, message) for message in pairs])
+    a.reads_back()
+
+
+@contract(
+    "ordering.many_bytes",
+    since="0.2",
+    rule=f"A conversation comes back whole however many bytes it has (tested with "
+    f"{_BYTES_OF_MANY / 1_000_000:.1f} MB in {_MANY} messages), unless an add is refused with an "
+    f"error because the session is full.",
+    source=f"{_MESSAGES}: a list of messages, without a limit",
+    cause="One answer of the store has at most 1, 4 or 10 MB. What the session has beyond that is "
+    "on further pages, which the history does not request, or the read raises.",
+    remedy="Read page after page until the store reports that there are no more.",
+    seen="aws-samples/bedrock-chat#80: a query of DynamoDB answers with at most 1 MB",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def a_conversation_of_many_bytes_comes_back_complete(s: Session, program: None) -> None:
+    a = s.open()
+    for first in range(0, _MANY, 10):
+        batch = s.do(numbered_messages, first, first + 10, _LENGTH_OF_MANY, as_=s.variable("batch"))
+        a.try_add(batch)
     a.reads_back()
 
 

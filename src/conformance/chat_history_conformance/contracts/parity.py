@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
-from chat_history_conformance.contracts.catalogue import ASYNC, MIXED, SYNC, contract
+from chat_history_conformance.contracts.catalogue import ASYNC, ENUMERATED, MIXED, SYNC, contract
 from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, lazily
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script_claims import (
@@ -239,6 +239,75 @@ def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int)
     code = call(wait, call(cancelled_after, source(turns), add))
     s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the event loop", code))
     s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
+
+
+_CANCELLED = 12
+"""Cancelled calls in a row: more than common pools have connections."""
+
+
+@contract(
+    "parity.cancelled_calls",
+    since="0.2",
+    level="should",
+    rule=f"Many cancelled calls leave the history usable. After {_CANCELLED} reads and "
+    f"{_CANCELLED} adds were cancelled, at any of their awaits, the other messages can be read and "
+    "the conversation continues.",
+    source="convention: if a client disconnects, web frameworks cancel the task of its request, "
+    "in the middle of any await",
+    cause="A connection, a slot of a pool or a lock is given back after an `Exception`, but "
+    "CancelledError is no `Exception`.",
+    remedy="Use `async with` and `finally`.",
+    seen="psycopg/psycopg#1208 and MagicStack/asyncpg#464: a cancelled operation does not give its "
+    "connection back",
+    modes=(ASYNC,),
+    program=strategies.some_of(
+        [
+            (operation, turns)
+            for turns in (0, 1, 2, 3, 5)
+            for operation in ("messages", "add_messages")
+        ]
+    ),
+    examples=ENUMERATED,
+)
+def many_cancelled_calls_leave_the_history_usable(s: Session, calls: list[tuple[str, int]]) -> None:
+    a = s.open()
+    kept = ["m0", "m1"]
+    a.add([HumanMessage(text) for text in kept])
+    for operation, turns in calls:
+        _cancel_calls(s, a, operation, turns)
+    for _ in range(2):
+        came = contents(a.read())
+        s.check(
+            contents_besides,
+            a.result,
+            ["cancelled"],
+            kept,
+            kind="lost",
+            summary=f"after cancelled calls {sum(text in kept for text in came)} of {len(kept)} "
+            "other messages came back in order",
+            expected=kept,
+            returned=[show(text) for text in came],
+        )
+        a.add([HumanMessage("m2")])
+        kept.append("m2")
+
+
+def _cancel_calls(s: Session, a: Handle, operation: str, turns: int) -> None:
+    args = ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
+    phrase = a.phrase(operation, args, "async")
+    history, spelt = s.subject.local.history(a.key), phrase.invocation
+    if not spelt.awaited:
+        s.not_applicable(f"`{spelt.name}` cannot be awaited")
+
+    def cancelled() -> Any:
+        return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
+
+    code = call(wait, call(cancelled_after, source(turns), fill("lambda: {}", phrase.bare())))
+    code = fill("for _ in range({}):\n{}", str(_CANCELLED), code.indented())
+    text = f"{phrase.text()}, {_CANCELLED} times, each cancelled after {turns} turns of the loop"
+    s.steps.append(Step(text, code))
+    for _ in range(_CANCELLED):
+        s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
 
 
 @contract(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance import strategies
-from chat_history_conformance.contracts.catalogue import ONE_HANDLE, PROCESS, SYNC, contract
+from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, PROCESS, SYNC, contract
 from chat_history_conformance.diagnosis.script_claims import contents, contents_are, is_list
 from chat_history_conformance.execution.session import Session
 
@@ -60,6 +62,37 @@ def an_unused_session_reads_as_an_empty_list(s: Session, program: tuple[bool, in
     for _ in range(times):
         a.reads_back()
     a.add([HumanMessage("m1")])
+    a.reads_back()
+
+
+_LATER_SECONDS = (3_600, 86_400, 32 * 86_400, 400 * 86_400)
+"""An hour, a day, a month and a year later, and a bit more."""
+
+
+@contract(
+    "reads.another_day",
+    since="0.2",
+    rule="Messages without a time to live are read on every later day, and a conversation goes on "
+    "over midnight. The wall clock of the client has no part in finding them.",
+    source=f"{_MESSAGES}: returns the messages of the session, whenever they were added",
+    cause="The name of a file, an index, a table or a key contains the day or the month. Or a "
+    "default time to live deletes messages.",
+    remedy="Make names only from the session id, or search all of them when reading.",
+    seen="convention: log stores have an index for each day",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def messages_are_read_on_a_later_day(s: Session, _: None) -> None:
+    a = s.open()
+    now = float(int(time.time()))
+    a.add([HumanMessage("m0")])
+    for number, later in enumerate(_LATER_SECONDS, 1):
+        with s.clock(a, now + later):
+            # A server may refuse a request whose time is far from its own.
+            got = a.bounded_unless_refused("messages")
+            if got is not None:
+                a.expect(got)
+            a.try_add([HumanMessage(f"m{number}")])
     a.reads_back()
 
 

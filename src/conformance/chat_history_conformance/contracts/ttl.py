@@ -97,6 +97,8 @@ def _wait_until_expired(s: Session, handle: Handle, seconds: float) -> None:
 )
 def expired_messages_are_not_returned(s: Session, _: None) -> None:
     a, seconds = _with_shortest_time(s)
+    a.add([HumanMessage("cleared")])
+    a.clear()
     a.add([HumanMessage("m0"), HumanMessage("m1")])
     a.add([HumanMessage("m2")])
     _wait_until_expired(s, a, seconds)
@@ -160,13 +162,18 @@ def messages_expire_for_every_handle(s: Session, _: None) -> None:
     _wait_until_expired(s, b, seconds)
 
 
+_LATER_SECONDS = ((90.0, 75.0), (5_400.0, 4_500.0), (129_600.0, 108_000.0))
+"""Times to live with a part of a minute, an hour and a day, and moments within that part."""
+
+
 @contract(
     "ttl.kept_until",
     rule="A message is returned until its time to live has passed. (Tested until one second "
     "before it.)",
     source=_FACTORY,
-    cause="Milliseconds are used as a smaller unit, or are added to a time in another unit.",
-    remedy="Name the unit in every variable, and convert once.",
+    cause="Milliseconds are used as a smaller unit, or are added to a time in another unit. Or "
+    "the time to live is cut to whole minutes, hours or days.",
+    remedy="Name the unit in every variable, convert once, and round up.",
     seen="convention: the argument is called ttl_ms",
     needs=("with_ttl",),
     modes=(SYNC, ASYNC),
@@ -185,6 +192,49 @@ def messages_are_kept_until_they_expire(s: Session, _: None) -> None:
             got = handle.read()
             if time.monotonic() < started + 60.0 - COARSE_SECONDS:
                 handle.expect(got, handle.model.stored)
+    for number, (ttl_seconds, later_seconds) in enumerate(_LATER_SECONDS):
+        later = s.try_open(f"{{nonce}}-later{number}", ttl=(_ms(ttl_seconds),))[0]
+        if later is not None:
+            _expect_later(s, later, later_seconds)
+
+
+def _expect_later(s: Session, a: Handle, seconds: float) -> None:
+    """Read when the clock of the client is some seconds later, if the store allows that."""
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    with s.clock(a, float(int(time.time())) + seconds):
+        got = a.bounded_unless_refused("messages")
+        if got is not None:
+            a.expect(got, a.model.stored)
+
+
+_SHORT_SECONDS = 1.5
+
+
+@contract(
+    "ttl.not_early",
+    since="0.2",
+    level="should",
+    rule=f"A time to live is not shortened to whole seconds: a message that is to live "
+    f"{_SHORT_SECONDS:g} s is returned after 1.15 s.",
+    source=f"{_FACTORY}; convention: a time to live that the store cannot represent is rounded up, "
+    "because a caller relies on the messages until then",
+    cause="Milliseconds are divided by 1,000 and rounded down.",
+    remedy="Round up.",
+    seen="convention: EXPIRE of Redis takes whole seconds, and PEXPIRE milliseconds",
+    needs=("with_ttl",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def messages_do_not_expire_a_part_of_a_second_early(s: Session, _: None) -> None:
+    a, _error = s.try_open(ttl=(_ms(_SHORT_SECONDS),))
+    if a is None:
+        s.not_applicable(f"a time to live of {_SHORT_SECONDS:g} s was refused")
+    started = time.monotonic()
+    a.add([HumanMessage("m0"), HumanMessage("m1")])
+    s.sleep(1.15)
+    got = a.read()
+    if time.monotonic() < started + _SHORT_SECONDS:
+        a.expect(got, a.model.stored)
 
 
 @contract(
@@ -286,9 +336,10 @@ def expiry_leaves_other_sessions_alone(s: Session, _: None) -> None:
 @contract(
     "ttl.none_means_never",
     rule="With `ttl_ms=None` messages never expire, even if other handles of the store have a "
-    "time to live.",
+    "time to live, or messages that were cleared had one.",
     source=_FACTORY,
-    cause="None falls back to a default, or to the value that another handle received.",
+    cause="None falls back to a default, or to the value that another handle received. Or `clear` "
+    "leaves the expiry of the session behind.",
     remedy="Write no time of expiry if none was requested.",
     seen="langchain-community 0.4.2, chat_message_histories/momento.py: ttl=None means the cache's "
     "default",
@@ -297,12 +348,20 @@ def expiry_leaves_other_sessions_alone(s: Session, _: None) -> None:
     examples=1,
 )
 def messages_without_a_time_to_live_stay(s: Session, _: None) -> None:
-    never = s.open("{nonce}-2", ttl=(None,))
+    never = [s.open("{nonce}-2", ttl=(None,))]
     a, seconds = _with_shortest_time(s)
     a.add([HumanMessage("m0")])
-    never.add([HumanMessage("m1"), HumanMessage("m2")])
+    b = s.open("{nonce}-3", ttl=(_ms(seconds),))
+    b.add([HumanMessage("cleared")])
+    b.clear()
+    if "shared" not in s.subject.backend.lacks:
+        never.append(s.open("{nonce}-3", ttl=(None,)))
+    for handle in never:
+        handle.add([HumanMessage("m1"), HumanMessage("m2")])
     _wait_until_expired(s, a, seconds)
-    never.expect(never.read(), never.model.stored)
+    s.sleep(min(seconds, COARSE_SECONDS))  # these were added a moment later
+    for handle in never:
+        handle.expect(handle.read(), handle.model.stored)
 
 
 @contract(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from langchain_core.messages import BaseMessage, message_to_dict, messages_from_
 from pydantic import BaseModel
 
 __all__ = ["Canonical", "alternatives", "dump", "first_difference"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Canonical = tuple[Any, ...]
 """The canonical form of a value."""
@@ -98,7 +101,7 @@ def _key(key: Any) -> str:
 
 def _joined(text: str) -> str:
     """Return `text` with surrogate pairs joined and lone surrogates unchanged."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and _SURROGATE.search(text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return str(text)
 

@@ -114,7 +114,7 @@ def compare(
         cleared: Messages that this session held before it was cleared.
         refused: Messages of batches that were refused.
     """
-    facts = _Facts(expected, returned, _keys(foreign), _keys(cleared), _keys(refused))
+    facts = _Facts(expected, returned, foreign, cleared, refused)
     if facts.are_equal:
         return None
     for kind, find, describe in _RULES:
@@ -126,13 +126,13 @@ def compare(
 
 @dataclass(frozen=True)
 class _Facts:
-    """The two lists, and the keys of all messages that may explain a difference."""
+    """The two lists, and all messages that may explain a difference."""
 
     expected: Sequence[Snapshot]
     returned: Sequence[Any]
-    foreign: frozenset[Canonical]
-    cleared: frozenset[Canonical]
-    refused: frozenset[Canonical]
+    foreign: Iterable[Snapshot]
+    cleared: Iterable[Snapshot]
+    refused: Iterable[Snapshot]
 
     @cached_property
     def keys(self) -> list[Canonical]:
@@ -174,9 +174,11 @@ class _Facts:
         """Keys of returned messages that are not expected at all."""
         return [key for key in self.extra if key not in self.present]
 
-    def unknown_in(self, keys: frozenset[Canonical]) -> list[Canonical]:
-        """Return the unknown keys that are among `keys`."""
-        return [key for key in self.unknown if key in keys]
+    def unknown_in(self, others: Iterable[Snapshot]) -> list[Canonical]:
+        """Return the unknown keys that belong to one of some other messages."""
+        unknown = self.unknown
+        keys = _keys(others) if unknown else frozenset()
+        return [key for key in unknown if key in keys]
 
 
 def _describe_strays(facts: _Facts, strays: Sequence[Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, message_to_dict
 
 __all__ = [
+    "are_consecutive",
     "are_equal",
     "are_messages",
     "are_no_files",
@@ -117,6 +118,13 @@ def have_no_doubles(messages: Iterable[Any], among: list[str]) -> bool:
     """Return whether each content in `among` came at most once."""
     came = [text for text in contents(messages) if text in among]
     return len(set(came)) == len(came)
+
+
+def are_consecutive(messages: Sequence[Any], count: int) -> bool:
+    """Return whether there are `count` messages, and their contents are `m4`, `m5` and so on."""
+    texts = contents(messages)
+    first = int(str(texts[0])[1:]) if texts else 0
+    return texts == [f"m{number}" for number in range(first, first + count)]
 
 
 def starting_with(messages: Iterable[Any], start: str, expected: list[str]) -> bool:

@@ -194,9 +194,9 @@ def rest_of(read: Callable[[], Any], seconds: float) -> list[Any]:
         got += came
 
 
-def numbered_messages(first: int, end: int) -> list[BaseMessage]:
-    """Return messages with the contents `m<first>` to `m<end - 1>`."""
-    return [HumanMessage(f"m{number}") for number in range(first, end)]
+def numbered_messages(first: int, end: int, length: int = 0) -> list[BaseMessage]:
+    """Return messages with the contents `m<first>` to `m<end - 1>`, followed by dots if short."""
+    return [HumanMessage(f"m{number}".ljust(length, ".")) for number in range(first, end)]
 
 
 def please(request: str, variable: str) -> None:

@@ -12,7 +12,6 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from chat_history_conformance.diagnosis.canonical import dump
 from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, lazily, values_of
 from chat_history_conformance.diagnosis.compare import (
-    ConformanceFailure,
     Difference,
     Snapshot,
     compare,
@@ -121,14 +120,12 @@ class Handle(Operations):
             return fill("{}, error, took = {}", variable, lazily(attempted, phrase.code()))
 
         story.steps.append(Step(phrase.text, code, name=variable))
-        story.refusable = True
-        try:
-            got = list(self._carry_out(phrase, operation, bounds, how))
-        except ConformanceFailure as failure:
-            self._record_refusal(failure)
+        came: list[Any] = []
+        error = self._try(phrase, operation, bounds, how, came.append)
+        if error is not None:
+            self._record_refusal(error)
             return None
-        finally:
-            story.refusable = False
+        got = list(came[0])
         story.error, self.result = Ref("error", None), Ref(variable, got)
         took = self.took
         story.steps[-1] = story.steps[-1].with_result(lambda: shown_result(got, took))

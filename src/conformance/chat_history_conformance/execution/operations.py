@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
 from chat_history_conformance.diagnosis.code import Code, Ref, fill, lazily, values_of
-from chat_history_conformance.diagnosis.compare import ConformanceFailure, type_name
+from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd
 from chat_history_conformance.diagnosis.script_claims import are_messages, is_sized
 from chat_history_conformance.diagnosis.script_helpers import refused, timed
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, How, invocation
-from chat_history_conformance.drivers.errors import Hung
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import Phrase
 from chat_history_conformance.execution.story import Story
 
-__all__ = ["Operations", "refusal_of", "shown_result"]
+__all__ = ["Operations", "shown_result"]
 
 
 class Operations:
@@ -153,42 +153,43 @@ class Operations:
             Step(phrase.text, lambda: fill("error = {}", lazily(refused, phrase.code())))
         )
         story.error = Ref("error", None)
-        story.refusable = True
-        try:
-            self._carry_out(phrase, operation, args, how)
-        except ConformanceFailure as failure:
-            return self._record_refusal(failure)
-        finally:
-            story.refusable = False
-        return None
+        error = self._try(phrase, operation, args, how, lambda _: None)
+        if error is not None:
+            self._record_refusal(error)
+        return error
 
-    def _record_refusal(self, failure: ConformanceFailure) -> Exception:
-        error = refusal_of(failure)
+    def _record_refusal(self, error: Exception) -> None:
         story = self._story
         result = f"refused, {type_name(error)}: {show(str(error), 120)}"
         story.steps[-1] = story.steps[-1].with_result(result)
         story.error = Ref("error", error)
-        return error
+
+    def _try(
+        self,
+        phrase: Phrase,
+        operation: str,
+        args: tuple[Any, ...],
+        how: How,
+        take: Callable[[Any], None],
+    ) -> Exception | None:
+        """Pass the result of a call to `take`, or return the exception of the history."""
+        call = self._call(operation, args, how)
+        started = time.monotonic()
+        try:
+            return self._story.attempt(phrase.invocation.name, lambda: take(self.host.call(call)))
+        finally:
+            self.took = time.monotonic() - started
 
     def _carry_out(self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How) -> Any:
-        call = Call(self.key, operation, tuple(values_of(item) for item in args), how)
+        call = self._call(operation, args, how)
         started = time.monotonic()
         try:
             return self._story.carry_out(phrase.invocation.name, lambda: self.host.call(call))
         finally:
             self.took = time.monotonic() - started
 
-
-def refusal_of(failure: ConformanceFailure) -> Exception:
-    """Return the exception with which a history refused a call.
-
-    Raises:
-        ConformanceFailure: The failure itself, if it is not a refusal.
-    """
-    error = failure.__cause__
-    if not isinstance(error, Exception) or isinstance(error, Hung):
-        raise failure
-    return error
+    def _call(self, operation: str, args: tuple[Any, ...], how: How) -> Call:
+        return Call(self.key, operation, tuple(values_of(item) for item in args), how)
 
 
 def shown_result(items: list[Any], took: float | None) -> str:

@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, given, lazily
-from chat_history_conformance.diagnosis.compare import (
-    ConformanceFailure,
-    type_name,
-)
+from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_claims import is_sized
@@ -23,7 +20,6 @@ from chat_history_conformance.drivers.errors import is_server_error
 from chat_history_conformance.execution.handle import Handle
 from chat_history_conformance.execution.interfering import Interfering
 from chat_history_conformance.execution.lanes import Lane, interleaving, is_read, lanes_step
-from chat_history_conformance.execution.operations import refusal_of
 from chat_history_conformance.execution.outage import Outage
 from chat_history_conformance.execution.phrase import ELSEWHERE, elsewhere, opening_code
 from chat_history_conformance.execution.story import Story
@@ -87,20 +83,8 @@ class Session(Story):
             in_second_process: Whether it is opened in the second process in every mode.
         """
         handle = self._new_handle(session, in_this_process, in_second_process)
-        shown = show(session.replace("{nonce}", "session").replace("{number}", "1"))
-        text = f"{handle.name} = open({shown}{f', ttl_ms={ttl[0]}' if ttl else ''})"
-        code = opening_code(self.subject.backend, session, handle.how, ttl)
-        code = fill("{} = {}", handle.name, code)
-        if handle.in_second_process:
-            text, code = f"{text}  in a second process", elsewhere(code)
-        self.steps.append(Step(text, code))
-        name = getattr(self.subject.backend.factory, "__name__", "the factory")
-        self.carry_out(
-            f"{name}(session_id)",
-            lambda: handle.host.open(handle.key, handle.id, handle.how, ttl),
-        )
-        handle.was_opened()
-        handle.unreachable = self.server.is_unreachable
+        name, action = self._begin_opening(handle, ttl)
+        self.carry_out(name, action)
         return handle
 
     def prepare(self, session: str = "{nonce}-1") -> Handle:
@@ -111,19 +95,35 @@ class Session(Story):
         self, session: str = "{nonce}-1", *, ttl: tuple[Any] | None = None
     ) -> tuple[Handle | None, Exception | None]:
         """Open a handle that may be refused, and return it or the exception."""
-        self.refusable = True
-        try:
-            return self.open(session, ttl=ttl), None
-        except ConformanceFailure as failure:
-            error = refusal_of(failure)
-        finally:
-            self.refusable = False
-        step = self.steps.pop()
-        code = opening_code(self.subject.backend, session, self.handles[-1].how, ttl)
+        handle = self._new_handle(session, in_this_process=False)
+        error = self.attempt(*self._begin_opening(handle, ttl))
+        if error is None:
+            return handle, None
+        code = opening_code(self.subject.backend, session, handle.how, ttl)
         code = fill("error = {}", lazily(refused, code))
-        self.steps.append(Step(step.text, code, f"refused: {type_name(error)}"))
+        self.steps[-1] = Step(self.steps[-1].text, code, f"refused: {type_name(error)}")
         self.error = Ref("error", error)
         return None, error
+
+    def _begin_opening(
+        self, handle: Handle, ttl: tuple[Any] | None
+    ) -> tuple[str, Callable[[], None]]:
+        """Add the step that opens a handle, and return its name and its action."""
+        shown = show(handle.session.replace("{nonce}", "session").replace("{number}", "1"))
+        text = f"{handle.name} = open({shown}{f', ttl_ms={ttl[0]}' if ttl else ''})"
+        code = opening_code(self.subject.backend, handle.session, handle.how, ttl)
+        code = fill("{} = {}", handle.name, code)
+        if handle.in_second_process:
+            text, code = f"{text}  in a second process", elsewhere(code)
+        self.steps.append(Step(text, code))
+
+        def action() -> None:
+            handle.host.open(handle.key, handle.id, handle.how, ttl)
+            handle.was_opened()
+            handle.unreachable = self.server.is_unreachable
+
+        name = getattr(self.subject.backend.factory, "__name__", "the factory")
+        return f"{name}(session_id)", action
 
     def offered(self, names: Sequence[str]) -> list[str]:
         """Return those of `names`, capabilities, that the history has."""

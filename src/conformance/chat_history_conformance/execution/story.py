@@ -55,6 +55,16 @@ from chat_history_conformance.supervision.line import current
 __all__ = ["Story"]
 
 
+_NO_REFUSALS = (
+    ConformanceFailure,
+    ServerFailure,
+    NotApplicable,
+    Hung,
+    SecondProcessLost,
+)
+"""Exceptions of a call that are not an answer of the history."""
+
+
 class Story:
     """The steps of one example of a contract, and the checks on them.
 
@@ -307,6 +317,32 @@ class Story:
         self.subject.pace.record(time.monotonic() - started)
         return value
 
+    def attempt(self, operation: str, action: Callable[[], Any]) -> Exception | None:
+        """Run `action`, and return the exception with which a history refuses it, or None.
+
+        Other exceptions, such as a call that hangs, become a finding as in `carry_out`.
+        """
+        self._check_budget()
+        self._operations += 1
+        self.cost += 1
+        current(operation)
+        started = time.monotonic()
+        try:
+            action()
+        except Exception as error:
+            if not self._is_refusal(error):
+                self.explain(operation, error)
+            self._guard_exit(f"`{operation}` raises {type_name(error)}", error)
+            return error
+        finally:
+            self.subject.pace.record(time.monotonic() - started)
+        return None
+
+    def _is_refusal(self, error: Exception) -> bool:
+        if isinstance(error, _NO_REFUSALS):
+            return False
+        return self.disturbed or not is_server_error(error, self.subject.backend)
+
     def how(self, *, in_second_process: bool = False) -> How:
         """Return how the next operation is called: alternately in mixed mode."""
         if self.mode == "mixed" and not in_second_process:
@@ -333,12 +369,14 @@ class Story:
         if is_server_error(error, self.subject.backend) and not self.disturbed:
             raise ServerFailure(f"`{operation}`: {type_name(error)}: {error}") from error
         summary, cause = raised(operation, error)
-        if self.refusable:  # no script, which takes long to make
-            raise ConformanceFailure(Finding("other", summary)) from error
-        if isinstance(error, EscapedError) and isinstance(error.__cause__, SystemExit):
-            self.steps.insert(-1, Step("", call(exit_is_a_failure, source(summary))))
+        self._guard_exit(summary, error)
         place = error.raised_at if isinstance(error, RemoteError) else raised_at(error)
         self.fail("other", summary, cause=cause, raised_at=place, error=error)
+
+    def _guard_exit(self, summary: str, error: BaseException) -> None:
+        """Let the script fail if a call on the history ends it."""
+        if isinstance(error, EscapedError) and isinstance(error.__cause__, SystemExit):
+            self.steps.insert(-1, Step("", call(exit_is_a_failure, source(summary))))
 
     def explain_body(self, error: Exception) -> NoReturn:
         """Turn an exception of the contract's own code into a finding, if a history led to it.

@@ -415,3 +415,59 @@ class WindowCountsAllSessions(MemoryChatMessageHistory):
         super().last_messages(max_message_count)
         total = sum(len(session.records) for session in self._store._sessions.values())
         return self.messages[max(0, total - max_message_count) :][:max_message_count]
+
+
+@faulty(
+    "bounded.one_short_of_a_page",
+    breaks="bounded.count_of_many",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class OneShortOfAPage(MemoryChatMessageHistory):
+    """Returns one message too few from `last_messages` if the count is a multiple of 64."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        found = super().last_messages(max_message_count)
+        return (
+            found[1:]
+            if found and len(found) == max_message_count and not len(found) % 64
+            else found
+        )
+
+
+@faulty(
+    "bounded.whole_seconds",
+    breaks="bounded.both_bounds",
+    kind="wrong_bound",
+    seen=INVENTED,
+)
+class WholeSeconds(MemoryChatMessageHistory):
+    """Cuts the time bound to whole seconds, and then has no time for a read."""
+
+    def messages_from_beginning(
+        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+    ) -> Messages:
+        found = super().messages_from_beginning(max_message_count, max_time_sec)
+        return [] if max_time_sec is not None and max_time_sec < 1 else found
+
+
+@faulty(
+    "bounded.pages_by_offset",
+    breaks="bounded.while_messages_arrive",
+    kind="wrong_bound",
+    seen="Shivayan09/Vector#538: offset pages repeat messages when new ones arrive between them",
+)
+class PagesByOffset(MemoryChatMessageHistory):
+    """Reads `last_messages` in pages of 20 by offset from the newest message."""
+
+    def last_messages(self, max_message_count: int) -> Messages:
+        found: Messages = []
+        super().last_messages(max_message_count)
+        while len(found) < max_message_count:
+            newest_first = super().last_messages(len(found) + 20)[::-1]
+            page = newest_first[len(found) :]
+            found += page
+            if len(page) < 20:
+                break
+            time.sleep(0.001)
+        return found[:max_message_count][::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
@@ -254,3 +255,24 @@ class FirstPageOnly(MemoryChatMessageHistory):
         rest = self.messages[1000:]
         super().clear()
         self.add_messages(rest)
+
+
+_deleted_at: dict[str, float] = {}
+
+
+@faulty(
+    "clear.dated_deletion",
+    breaks="clear.clock_moves",
+    kind="lost",
+    seen="hashicorp/vault#4054; iconara/cql-rb#98: a deletion with the time of the client",
+)
+class DatedDeletion(MemoryChatMessageHistory):
+    """Deletes what has an earlier time than the newest clear, even if it is added later."""
+
+    def clear(self) -> None:
+        super().clear()
+        _deleted_at[self.session_id] = time.time()
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if time.time() > _deleted_at.get(self.session_id, 0.0):
+            super()._append(texts)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
 
+from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_backends.sqlite import SQLiteChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
 
@@ -199,3 +200,62 @@ class ThreadLeak(SQLiteChatMessageHistory):
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
         threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+@faulty(
+    "durability.file_per_call",
+    breaks="durability.calls_free_resources",
+    kind="other",
+    seen="robotics-4-all/commlib-py#23; FlowiseAI/Flowise#4256",
+)
+class FilePerCall(MemoryChatMessageHistory):
+    """Opens a file for each read, and closes them all when it is closed."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._files: list[int] = []
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        self._files.append(os.open(os.devnull, os.O_RDONLY))
+        return super().messages
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._files:
+            os.close(self._files.pop())
+
+
+@faulty(
+    "durability.file_per_refusal",
+    breaks="durability.calls_free_resources",
+    kind="other",
+    seen=INVENTED,
+)
+class FilePerRefusal(MemoryChatMessageHistory):
+    """Leaves a file open when an add is refused."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        file = os.open(os.devnull, os.O_RDONLY)
+        super().add_messages(messages)
+        os.close(file)
+
+
+@faulty(
+    "durability.closed_buffer",
+    breaks="durability.use_after_close",
+    kind="lost",
+    seen=INVENTED,
+)
+class ClosedBuffer(MemoryChatMessageHistory):
+    """Writes nothing after `close`, and raises nothing."""
+
+    _closed = False
+
+    def close(self) -> None:
+        """Close the history."""
+        self._closed = True
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        if not self._closed:
+            super().add_messages(messages)

@@ -180,3 +180,35 @@ class AttributeErrorForText(MemoryChatMessageHistory):
         assert kinds or not messages
         encode_batch(messages)
         super().add_messages(messages)
+
+
+@faulty(
+    "errors.corrupt_row_skipped_at_the_end",
+    breaks="errors.undecodable_record",
+    kind="swallowed_error",
+    seen=INVENTED,
+    control="sqlite",
+    corrupt=_corrupt_sqlite,
+)
+class CorruptRowSkippedAtTheEnd(SQLiteChatMessageHistory):
+    """Skips a record that is not a message in `last_messages` only."""
+
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        try:
+            return super().last_messages(max_message_count)
+        except UndecodableRecordError as error:
+            return error.messages
+
+
+@faulty(
+    "errors.stored_in_parts",
+    breaks="errors.refused_batch_stores_nothing",
+    kind="foreign",
+    seen="langchain-couchbase 1.1.1, add_messages: requests of 100",
+)
+class StoredInParts(MemoryChatMessageHistory):
+    """Encodes and stores a batch in parts of 100 messages, one after the other."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        for start in range(0, len(messages), 100):
+            super().add_messages(messages[start : start + 100])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -785,3 +786,95 @@ class OnlyContent(_Rewriting):
         needed = ("type", "content", "tool_call_id", "role", "name")
         document["data"] = {key: document["data"].get(key) for key in needed}
         return document
+
+
+@faulty(
+    "fidelity.numbered_keys",
+    breaks="fidelity.values_in_places",
+    kind="altered",
+    seen="a habit of Firebase's realtime database",
+)
+class NumberedKeys(_Rewriting):
+    """Makes a list of a dict with the keys 0, 1, ... in the arguments of a tool call."""
+
+    def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        for call in document["data"].get("tool_calls") or ():
+            call["args"] = {key: _listed(value) for key, value in call["args"].items()}
+        return document
+
+
+def _listed(value: Any) -> Any:
+    numbers = isinstance(value, dict) and list(value) == [str(n) for n in range(len(value))]
+    return list(value.values()) if numbers and value else value
+
+
+@faulty(
+    "fidelity.whole_floats",
+    breaks="fidelity.values_in_places",
+    kind="altered",
+    seen=INVENTED,
+)
+class WholeFloats(_Rewriting):
+    """Writes 1.0 as 1 in artifacts."""
+
+    def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        data = document["data"]
+        if "artifact" in data:
+            data["artifact"] = _walked(data["artifact"], _integer)
+        return document
+
+
+def _integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@faulty(
+    "fidelity.names_normalised",
+    breaks="fidelity.texts_in_places",
+    kind="altered",
+    seen=INVENTED,
+)
+class NamesNormalised(_Rewriting):
+    """Normalises the names of messages."""
+
+    def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        name = document["data"].get("name")
+        if name:
+            document["data"]["name"] = unicodedata.normalize("NFC", name)
+        return document
+
+
+@faulty(
+    "fidelity.decoded_in_pieces",
+    breaks="fidelity.long_content",
+    kind="altered",
+    seen="modelcontextprotocol/servers#4667; danielmiessler/Fabric#2203",
+)
+class DecodedInPieces(_Respelling):
+    """Decodes text in pieces of 8,192 bytes, so that characters on their borders break."""
+
+    def respelt(self, text: str) -> str:
+        data = text.encode(errors="surrogatepass")
+        if len(data) == len(text):
+            return text
+        pieces = (data[start : start + 8192] for start in range(0, len(data), 8192))
+        return "".join(piece.decode(errors="replace") for piece in pieces)
+
+
+@faulty(
+    "fidelity.long_metadata_cut",
+    breaks="fidelity.long_content",
+    kind="altered",
+    seen=INVENTED,
+)
+class LongMetadataCut(_Rewriting):
+    """Cuts texts in response metadata to 4,096 characters."""
+
+    def rewritten(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        data = document["data"]
+        data["response_metadata"] = _walked(data["response_metadata"], _cut)
+        return document
+
+
+def _cut(value: Any) -> Any:
+    return value[:4096] if isinstance(value, str) else value

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import sqlite3
 import unicodedata
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -328,3 +330,77 @@ def _read_where(history: Memory, matches: Callable[[str], bool]) -> list[BaseMes
     sessions = [(name, session) for name, session in history._store._sessions.items()]
     records = [record for name, session in sessions if matches(name) for record in session.records]
     return [decode(record.text, record.position) for record in sorted(records)]
+
+
+_owners: dict[str, str] = {}
+
+
+@faulty(
+    "isolation.one_owner_per_id",
+    breaks="isolation.same_messages",
+    kind="lost",
+    seen="lobehub/lobehub#6385; vellum-ai/vellum-assistant#32407: ON CONFLICT DO NOTHING",
+)
+class OneOwnerPerId(MemoryChatMessageHistory):
+    """Leaves out a message whose id another session has."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        super().add_messages(
+            [
+                message
+                for message in messages
+                if not message.id
+                or _owners.setdefault(message.id, self.session_id) == self.session_id
+            ]
+        )
+
+
+_used: dict[str, None] = {}
+
+
+@faulty(
+    "isolation.sessions_evicted",
+    breaks="isolation.many_sessions",
+    kind="lost",
+    seen="nesquena/hermes-webui#5357; ai-dynamo/aiperf#1325",
+)
+class SessionsEvicted(MemoryChatMessageHistory):
+    """Drops the session that was written first when 100 sessions are used."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        super()._append(texts)
+        _used.pop(self.session_id, None)
+        _used[self.session_id] = None
+        while len(_used) > 100:
+            oldest = next(iter(_used), None)
+            if oldest is not None and _used.pop(oldest, 0) is None:
+                MemoryChatMessageHistory(oldest).clear()
+
+
+@faulty(
+    "isolation.checksum_as_key",
+    breaks="isolation.distinct_ids",
+    kind="foreign",
+    seen=INVENTED,
+)
+class ChecksumAsKey(MemoryChatMessageHistory):
+    """Uses the CRC-32 of the session id as the key."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"{zlib.crc32(session_id.encode(errors='surrogatepass')):08x}")
+
+
+@faulty(
+    "isolation.digest_of_lower_case",
+    breaks="isolation.case",
+    kind="foreign",
+    seen=INVENTED,
+)
+class DigestOfLowerCase(MemoryChatMessageHistory):
+    """Uses a digest of the lower-case id as the key if the id is long."""
+
+    def __init__(self, session_id: str) -> None:
+        if len(session_id) > 64:
+            data = session_id.lower().encode(errors="surrogatepass")
+            session_id = hashlib.sha256(data).hexdigest()
+        super().__init__(session_id)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
 
+from chat_history_backends.base import Record
 from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
 
@@ -57,3 +58,60 @@ class StaleHandleOverwrites(MemoryChatMessageHistory):
     def clear(self) -> None:
         super().clear()
         self._seen = None
+
+
+@faulty("model.full_pages_cached", breaks="model.agrees_with_list", kind="stale", seen=INVENTED)
+class FullPagesCached(MemoryChatMessageHistory):
+    """Keeps full pages of 30 messages in each handle, and misses a clear by another handle."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._pages: list[Record] = []
+
+    def _fetch(self, last: int | None = None) -> list[Record]:
+        records = super()._fetch()
+        full = len(records) // 30 * 30
+        self._pages = [*self._pages[:full], *records[len(self._pages) : full]]
+        records = [*self._pages, *records[full:]]
+        return records if last is None else records[max(0, len(records) - last) :]
+
+    def clear(self) -> None:
+        self._pages = []
+        super().clear()
+
+
+@faulty("model.short_index", breaks="model.agrees_with_list", kind="lost", seen=INVENTED)
+class ShortIndex(MemoryChatMessageHistory):
+    """Counts at most 20 messages when it is opened, and its first add replaces later ones."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._short = len(self._session().records) > 20
+
+    def _append(self, texts: Sequence[str]) -> None:
+        super()._append(texts)
+        if self._short:
+            records = self._session().records
+            del records[20 : max(20, len(records) - len(texts))]
+            self._short = False
+
+
+@faulty("model.count_kept", breaks="model.agrees_with_list", kind="wrong_bound", seen=INVENTED)
+class CountKept(MemoryChatMessageHistory):
+    """Counts the messages of a session at its first read of the last ones, and its own adds."""
+
+    _count: int | None = None
+
+    def _append(self, texts: Sequence[str]) -> None:
+        super()._append(texts)
+        self._count = None if self._count is None else self._count + len(texts)
+
+    def clear(self) -> None:
+        super().clear()
+        self._count = None
+
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        super().last_messages(max_message_count)
+        stored = self.messages
+        self._count = len(stored) if self._count is None else self._count
+        return stored[max(0, self._count - max_message_count) :][:max_message_count]

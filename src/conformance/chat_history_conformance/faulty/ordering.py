@@ -337,3 +337,71 @@ class OvertakingRequests(MemoryChatMessageHistory):
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for start in reversed(range(0, len(messages), 25)):
             super().add_messages(messages[start : start + 25])
+
+
+@faulty(
+    "ordering.first_megabyte",
+    breaks="ordering.many_bytes",
+    kind="lost",
+    seen="aws-samples/bedrock-chat#80: a query answers with at most 1 MB",
+)
+class FirstMegabyte(MemoryChatMessageHistory):
+    """Reads the first page of the store's answer, which has at most 1 MB."""
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        page: list[BaseMessage] = []
+        size = 0
+        for message in super().messages:
+            size += len(str(message.content))
+            if size > 1_000_000 and page:
+                break
+            page.append(message)
+        return page
+
+
+class _Once(MemoryChatMessageHistory):
+    """Leaves out a message whose key the session has already."""
+
+    @staticmethod
+    def key(message: BaseMessage) -> str | None:
+        """Return what must be unique; None for nothing."""
+        raise NotImplementedError
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        known = {self.key(message) for message in self.messages}
+        fresh = []
+        for message in messages:
+            key = self.key(message)
+            if key is None or key not in known:
+                fresh.append(message)
+                known.add(key)
+        super().add_messages(fresh)
+
+
+@faulty(
+    "ordering.one_ai_message_per_id",
+    breaks="ordering.equal_messages",
+    kind="lost",
+    seen=INVENTED,
+)
+class OneAIMessagePerId(_Once):
+    """Leaves out an AI message whose id the session has already."""
+
+    @staticmethod
+    def key(message: BaseMessage) -> str | None:
+        return message.id if message.type == "ai" else None
+
+
+@faulty(
+    "ordering.one_result_per_call",
+    breaks="ordering.equal_messages",
+    kind="lost",
+    seen=INVENTED,
+)
+class OneResultPerCall(_Once):
+    """Leaves out a tool message whose tool call has a result already."""
+
+    @staticmethod
+    def key(message: BaseMessage) -> str | None:
+        return getattr(message, "tool_call_id", None)

@@ -187,3 +187,30 @@ class SyncByAsyncioRun(MemoryChatMessageHistory):
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(messages)
+
+
+@faulty(
+    "parity.slot_lost",
+    breaks="parity.cancelled_calls",
+    kind="hung",
+    seen="psycopg/psycopg#1208; MagicStack/asyncpg#464",
+)
+class SlotLost(MemoryChatMessageHistory):
+    """Does not give a slot of its pool back if a read is cancelled."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._slots = 5
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        while not self._slots:
+            await asyncio.sleep(0.01)
+        self._slots -= 1
+        try:
+            await asyncio.sleep(0.001)
+            found = self.messages
+        except Exception:
+            self._slots += 1
+            raise
+        self._slots += 1
+        return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage, SystemMessage
 
+from chat_history_backends.base import Record
 from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_backends.sqlite import SQLiteChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
@@ -227,3 +229,20 @@ class CacheOfTheProcess(SQLiteChatMessageHistory):
 
 
 _cache: dict[str, list[BaseMessage]] = {}
+
+
+@faulty("reads.store_per_day", breaks="reads.another_day", kind="lost", seen=INVENTED)
+class StorePerDay(MemoryChatMessageHistory):
+    """Keeps the messages of each day of the wall clock under another key."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        self._of_today()
+        super()._append(texts)
+
+    def _fetch(self, last: int | None = None) -> list[Record]:
+        self._of_today()
+        return super()._fetch(last)
+
+    def _of_today(self) -> None:
+        session_id = self.session_id.rpartition("@")[0] or self.session_id
+        self.session_id = f"{session_id}@{time.time() // 86_400:.0f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, ClassVar, Self
 
@@ -284,3 +285,45 @@ class NewestExpiryFirst(_WithTTL):
     @property
     def messages(self) -> Messages:  # type: ignore[override]
         return super().messages[:: -1 if self.ttl_ms else 1]
+
+
+@faulty("ttl.whole_seconds", breaks="ttl.not_early", kind="lost", seen=INVENTED)
+class WholeSeconds(_WithTTL):
+    """Cuts the time to live to whole seconds."""
+
+    def _append(self, texts: Any) -> None:
+        whole, self.ttl_ms = self.ttl_ms, max(1000, (self.ttl_ms or 0) // 1000 * 1000)
+        super()._append(texts)
+        self.ttl_ms = whole
+
+
+_ends: dict[str, float] = {}
+
+
+@faulty("ttl.whole_minutes", breaks="ttl.kept_until", kind="lost", seen=INVENTED)
+class WholeMinutes(_WithTTL):
+    """Cuts the time to live to whole minutes of the wall clock, if it is longer than one."""
+
+    def _append(self, texts: Any) -> None:
+        super()._append(texts)
+        if self.ttl_ms is not None and self.ttl_ms > 60_000:
+            _ends[self.session_id] = time.time() + self.ttl_ms // 60_000 * 60
+
+    def _fetch(self, last: int | None = None) -> list[Record]:
+        ended = time.time() >= _ends.get(self.session_id, math.inf)
+        return [] if ended else super()._fetch(last)
+
+
+_expiries: dict[str, int] = {}
+
+
+@faulty("ttl.survives_clear", breaks="ttl.none_means_never", kind="lost", seen=INVENTED)
+class SurvivesClear(_WithTTL):
+    """Keeps the time to live of a session when the session is cleared."""
+
+    def _append(self, texts: Any) -> None:
+        if self.ttl_ms is not None:
+            _expiries[self.session_id] = self.ttl_ms
+        own, self.ttl_ms = self.ttl_ms, _expiries.get(self.session_id)
+        super()._append(texts)
+        self.ttl_ms = own
