@@ -333,13 +333,15 @@ def _added_before(moment: float, lane: list[Done]) -> int:
 @contract(
     "concurrency.first_use",
     rule="Several handles can open and write a new session at once. Every open and every add "
-    "returns, and afterwards each message is stored exactly once.",
+    "returns, and afterwards each message is stored exactly once. This holds in a store that has "
+    "been used before and in a store that was never used, which the run gets with `fresh=`.",
     source=_ADDS,
     cause="The code checks whether the session, table, index or topic exists, and then creates "
     "it. If two handles do so at once, the second one fails or overwrites.",
     remedy="Create it with `if not exists`, and treat `already exists` as success.",
-    seen="openai/openai-agents-python#4987: concurrent start-up; langchain-community 0.4.2, "
-    "chat_message_histories/elasticsearch.py: indices.exists, then indices.create",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: create_all looks for the table "
+    "and then creates it; elasticsearch.py: indices.exists, then indices.create; "
+    "openai/openai-agents-python#4987: concurrent start-up",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC, PROCESS),
     program=_sizes(4, least=1, most=2, size=2),
@@ -348,13 +350,21 @@ def _added_before(moment: float, lane: list[Done]) -> int:
 def several_handles_can_use_a_new_session_at_once(s: Session, sizes: Sizes) -> None:
     if s.mode == "process":
         sizes = sizes[:2]
-    handles = [s.prepare() for _ in sizes]
+    if s.use_new_store():
+        _open_and_write(s, "{nonce}-first", sizes)
+    else:
+        s.not_tried("first use of a store that was never used: declare fresh= to try it")
+    _open_and_write(s, "{nonce}-1", sizes)
+
+
+def _open_and_write(s: Session, session: str, sizes: Sizes) -> None:
+    handles = [s.prepare(session) for _ in sizes]
     lanes, written = _writers(handles, sizes)
     opening: list[Lane] = [
         [(handle, "open", ()), *lane] for handle, lane in zip(handles, lanes, strict=True)
     ]
     s.together(opening)
-    _expect_all(s, s.open(in_this_process=True), written)
+    _expect_all(s, s.open(session, in_this_process=True), written)
 
 
 @contract(

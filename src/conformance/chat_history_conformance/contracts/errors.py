@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.catalogue import ONE_HANDLE, contract
-from chat_history_conformance.diagnosis.compare import compare
+from chat_history_conformance.diagnosis.compare import HookFailure, compare
 from chat_history_conformance.diagnosis.rendering import show
 from chat_history_conformance.diagnosis.script_claims import (
     at_least,
@@ -35,14 +35,24 @@ _UNSTORABLE: list[BaseMessage] = [
 ]
 """Messages with a value that JSON or UTF-8 cannot represent."""
 
+REFUSED = "refuse this"
+"""The content that the store refuses inside `refuse=`. It may refuse all others too."""
+
+_REFUSING = "{nonce}-refusing"
+"""The template of sessions whose writes the store refuses."""
+
+_NOT_REFUSED = "a write that the store itself refuses: declare refuse= to try it"
+
 _NO_MESSAGES: list[Any] = ["text", 7, None, {"type": "human", "content": "text"}, ("human", "x")]
 _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
 
 
 @contract(
     "errors.refused_batch_stores_nothing",
-    rule="If `add_messages` raises because of one message of its batch, it stores no message of "
-    "the batch, and the history is unchanged.",
+    rule="If `add_messages` raises because of one message of its batch, or because the store "
+    "refuses the write, it stores no message of the batch, and the history is unchanged. If the "
+    "store has refused a part of the batch only, an error whose `unconfirmed` has the positions "
+    "of this part is accepted too.",
     source=f"{_ADD_MESSAGES}: one call adds a sequence in bulk; after an error its caller cannot "
     "know which messages are stored",
     cause="Messages are encoded and stored one by one. Or the file is opened for writing before "
@@ -62,14 +72,28 @@ _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
 )
 def a_refused_batch_stores_no_messages(s: Session, program: tuple[int, Any, int, int]) -> None:
     earlier, refusable, before, after = program
-    a = s.open()
-    if earlier:
-        a.add(_numbered("m", earlier))
+    a, b = s.open(), s.open(_REFUSING)
+    for handle in (a, b):
+        if earlier:
+            handle.add(_numbered("m", earlier))
     batch = [*_numbered("good", before), refusable, *_numbered("late", after)]
-    if a.try_add(batch) is None:
+    if a.try_add(batch) is not None:
+        _expect_none_of(s, a, batch, earlier)
+    if s.subject.backend.refuse is None:
+        s.not_tried(_NOT_REFUSED)
         return
+    batch = [*_numbered("good", before + 1), HumanMessage(REFUSED), *_numbered("late", after)]
+    with s.refusing(b.session):
+        error = b.try_add(batch)
+    if error is not None and not getattr(error, "unconfirmed", None):
+        _expect_none_of(s, b, batch, earlier)
+
+
+def _expect_none_of(s: Session, a: Handle, batch: list[Any], earlier: int) -> None:
+    """Fail unless the conversation is the one before a batch that was refused."""
     got = a.read()
-    part = [item for item in got if getattr(item, "content", "")[:4] in ("good", "bad", "late")]
+    starts = ("good", "bad", "late", REFUSED[:4])
+    part = [item for item in got if getattr(item, "content", "")[:4] in starts]
     if part:
         s.fail_claim(
             at_most,
@@ -99,8 +123,19 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
     a = s.open()
     a.add(_numbered("m", 1))
     refused = [_refuses(a, refusable) for refusable in refusables]
-    if not any(refused):
+    if any(refused):
+        _use(s, a)
+    if s.subject.backend.refuse is None:
+        s.not_tried(_NOT_REFUSED)
         return
+    with s.refusing(a.session):
+        a.try_add([HumanMessage(REFUSED)])
+    a.clear()  # the add may have been stored
+    _use(s, a)
+
+
+def _use(s: Session, a: Handle) -> None:
+    """Add, clear and read through a handle, and through another one of its session."""
     a.add(_numbered("after", 2))
     handles = [a]
     if "shared" not in s.subject.backend.lacks:
@@ -126,6 +161,14 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
     program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
 )
 def a_failed_write_raises_an_error(s: Session, messages: list[BaseMessage]) -> None:
+    _try_unstorable(s, messages)
+    if s.subject.backend.refuse is None:
+        s.not_tried(_NOT_REFUSED)
+    else:
+        _try_refused_writes(s)
+
+
+def _try_unstorable(s: Session, messages: list[BaseMessage]) -> None:
     a = s.open()
     kept = 0
     for number, message in enumerate(messages):
@@ -146,6 +189,45 @@ def a_failed_write_raises_an_error(s: Session, messages: list[BaseMessage]) -> N
                 f"{len(batch)} messages",
                 returned=[show(item) for item in got],
             )
+
+
+def _try_refused_writes(s: Session) -> None:
+    """Add while the store refuses writes: each add raises, or its messages are stored."""
+    one: list[BaseMessage] = [HumanMessage(REFUSED)]
+    forms = [("add_messages", one), ("add_messages", [*_numbered("good", 1), *one])]
+    forms += [("add_message", one)]
+    pairs = []
+    for number in range(len(forms)):
+        session = f"{_REFUSING}{number}"
+        a = s.open(session)
+        pairs.append((a, s.open(session) if "shared" not in s.subject.backend.lacks else a))
+        a.add(_numbered("m", 1))
+    for (operation, batch), (a, b) in zip(forms, pairs, strict=True):
+        with s.refusing(a.session) as refuses_all:
+            added = batch[0] if operation == "add_message" else batch
+            error = a.try_add(added, operation=operation)
+        if error is not None:
+            continue  # a part may be stored: errors.refused_batch_stores_nothing
+        got = b.bounded_unless_refused("messages")
+        if got is None:
+            continue  # the read raises, so it hides nothing
+        lost = 1 + len(batch) - len(got)
+        s.check(
+            at_least,
+            b.result,
+            1 + len(batch),
+            kind="swallowed_error",
+            summary=f"`{operation}` returned although the store refused the write, and {lost} of "
+            f"{len(batch)} message{'s'[: len(batch) != 1]} {'is' if lost == 1 else 'are'} not "
+            "stored",
+            returned=[show(item) for item in got],
+        )
+        if refuses_all:
+            raise HookFailure(
+                "refuse= had no effect: a message that was added inside it is stored. Let it make "
+                f"the store refuse each write, or each message with the content {REFUSED!r}."
+            )
+        s.not_tried("a write that fails: the write after refuse= was stored, perhaps by a retry")
 
 
 @contract(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.declaration.errors import DeclarationError, clip_repr, did_you_mean
+from chat_history_conformance.declaration.hooks import Fresh, Refuse, wrong_eventual, wrong_hooks
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.servers import KINDS
 
@@ -57,6 +58,11 @@ class Backend:
     peers: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     round_trips: Callable[[], int] | None = None
     interference: Mapping[str, Interference] = field(default_factory=dict)
+    fresh: Fresh | None = None
+    refuse: Refuse | None = None
+    stop: Callable[[], Any] | None = None
+    start: Callable[[], Any] | None = None
+    eventual: float | None = None
     declared_in: Origin | None = None
 
     @property
@@ -77,10 +83,11 @@ class Backend:
 
         Raises:
             DeclarationError: The declaration names an unknown capability, contract, read or kind
-                of server, leaves out a reason, or has an interference that cannot be called.
+                of server, leaves out a reason, or has a function that cannot be called as needed.
         """
         self._check_lacks()
         self._check_interference()
+        self._check_hooks()
         self._check_deviations(tuple(contract_ids))
         mappable = ("messages", *capabilities.READS)
         for name in self.methods:
@@ -127,6 +134,11 @@ class Backend:
                     f"interference= has {clip_repr(function)} for {name!r}, which cannot be "
                     f"called. {wanted}"
                 )
+
+    def _check_hooks(self) -> None:
+        hooks = {name: getattr(self, name) for name in ("fresh", "refuse", "stop", "start")}
+        for text in (*wrong_hooks(hooks), *wrong_eventual(self.eventual)):
+            self._refuse(text)
 
     def _check_deviations(self, ids: tuple[str, ...]) -> None:
         for contract, reason in self.deviations.items():

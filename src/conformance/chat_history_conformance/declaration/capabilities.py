@@ -140,10 +140,18 @@ class Capabilities:
 
     @Found
     def faults(self) -> bool:  # type: ignore[empty-body]
-        """Allow the run to pause, kill and restart the server that it started.
+        """Allow the run to end and restart the server.
 
-        It needs `--history-faults`, and a server that was not named by its address.
+        It needs `--history-faults`, and a server that the run started, or `stop=` and `start=`.
         """
+
+    @Found
+    def pause(self) -> bool:  # type: ignore[empty-body]
+        """Allow the run to pause the server, which needs a server that the run started."""
+
+    @Found
+    def outage(self) -> bool:  # type: ignore[empty-body]
+        """Make the server unreachable: by a wrong address of `server=`, or with `stop=`."""
 
     @Found
     def interference(self) -> bool:  # type: ignore[empty-body]

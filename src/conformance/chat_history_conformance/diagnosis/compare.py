@@ -27,6 +27,7 @@ from chat_history_conformance.results.model import Finding, Kind
 __all__ = [
     "ConformanceFailure",
     "Difference",
+    "HookFailure",
     "NotApplicable",
     "ServerFailure",
     "Shortage",
@@ -54,6 +55,10 @@ class ServerFailure(Exception):
 
 class Shortage(ServerFailure):
     """A machine without disk, open files or memory; it says nothing about the history."""
+
+
+class HookFailure(ServerFailure):
+    """A function of the declaration that failed; it says nothing about the history."""
 
 
 class NotApplicable(Exception):

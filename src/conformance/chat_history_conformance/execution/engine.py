@@ -19,6 +19,7 @@ from hypothesis.errors import Flaky
 from chat_history_conformance.declaration.capabilities import assumed
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
+    HookFailure,
     NotApplicable,
     ServerFailure,
     Shortage,
@@ -93,6 +94,7 @@ class _Examples:
         self.mode = mode
         self.profile = profile
         self.examples = 0
+        self.untried: dict[str, None] = {}
         self.found: Finding | None = None
         self.deadline = time.monotonic() + profile.seconds
 
@@ -117,6 +119,7 @@ class _Examples:
                 session.finish(failed=True)
                 raise
             session.finish(failed=False)
+            self.untried |= session.untried
         except ConformanceFailure as failure:
             self.examples += self.found is None
             self._keep(failure)
@@ -194,9 +197,9 @@ def run(
     if isinstance(decided, NotApplicable):
         return replace(result, outcome="not_applicable", reason=str(decided))
     if decided is not None:
-        origin = "" if isinstance(decided, Shortage) else "server: "
+        origin = "" if isinstance(decided, Shortage | HookFailure) else "server: "
         return replace(result, outcome="error", reason=f"{origin}{decided}")
-    return result
+    return replace(result, reason="; ".join(examples.untried) or None)
 
 
 def why_not_applicable(contract: Contract, subject: Subject, mode: Mode) -> str | None:
@@ -215,14 +218,13 @@ def why_not_applicable(contract: Contract, subject: Subject, mode: Mode) -> str 
         return f"needs {found[0]}, and no history could be opened ({type(error).__name__})"
     for name in found:
         if name not in able:
-            return (
-                subject.why_no_faults if name == "faults" else _MISSING.get(name, f"has no {name}")
-            )
+            return subject.why_not(name) or _MISSING.get(name, f"has no {name}")
     return None
 
 
 _MISSING = {
     "server": "declares no server",
+    "outage": "declares no server",
     "cluster": "the server has one member: start several, as with --history-server=kafka=jvm:3",
     "with_ttl": "has no with_ttl(session_id, ttl_ms) on its factory",
     "corrupt": "declares no way to corrupt a stored record",

@@ -12,6 +12,7 @@ from chat_history_conformance.declaration.capabilities import Capabilities
 from chat_history_conformance.drivers.calls import How, has_operation
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
+from chat_history_conformance.execution.declared_server import DeclaredServer
 from chat_history_conformance.servers.server import Server
 
 __all__ = ["Subject"]
@@ -52,6 +53,9 @@ class Subject:
         self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
+        self._declared: DeclaredServer | None = None
+        if backend.stop is not None and (server is None or server.why_no_faults):
+            self.server = self._declared = DeclaredServer(backend, limit, self.nonce())
 
     @property
     def how(self) -> How:
@@ -75,14 +79,22 @@ class Subject:
 
     @property
     def why_no_faults(self) -> str:
-        """Why the server cannot be paused, killed and restarted; empty if it can."""
-        if self.backend.server is None:
+        """Why the server cannot be ended and restarted; empty if it can."""
+        if self.backend.server is None and self.backend.stop is None:
             return "declares no server"
         if not self._faults:
             return "fault contracts pause, kill and restart the server: give --history-faults"
         if self.server is None:
             return "another process holds the server"
         return self.server.why_no_faults
+
+    def why_not(self, capability: str) -> str | None:
+        """Return why the server cannot do what a capability needs, or None for any other reason."""
+        if capability == "faults" or (capability == "outage" and self.backend.stop is not None):
+            return self.why_no_faults
+        if capability == "pause":
+            return self.why_no_faults or (self.server.why_no_pause if self.server else None)
+        return None
 
     def nonce(self) -> str:
         """Return a prefix for the session ids of one example, unique among all runs."""
@@ -111,9 +123,11 @@ class Subject:
         if self.backend.corrupt is not None:
             names.add("corrupt")
         if self.backend.server is not None:
-            names.add("server")
+            names |= {"server", "outage"}
         if not self.why_no_faults:
-            names.add("faults")
+            names |= {"faults", "outage"}
+            if self.server is not None and not self.server.why_no_pause:
+                names.add("pause")
             if self.server is not None and len(self.server.members) > 1:
                 names.add("cluster")
         if self.backend.interference and self.disposable:
@@ -129,5 +143,7 @@ class Subject:
     def stop(self) -> None:
         """Stop the threads and the second process."""
         self.local.stop()
+        if self._declared is not None:
+            self._declared.stop()
         if self._second_process is not None:
             self._second_process.stop()

@@ -22,7 +22,7 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.compare import ConformanceFailure
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
-from chat_history_conformance.execution.probes import surprises
+from chat_history_conformance.execution.probes import surprises, untried
 from chat_history_conformance.execution.replay import replay
 from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.pytest_plugin.options import (
@@ -297,7 +297,7 @@ class ContractRun(HistoryRun):
     def _report_on(self, backend: Backend) -> BackendReport:
         results = self.results[backend.name]
         all_results = [results.get(blank.label) or blank for blank in self._blanks()[backend.name]]
-        notes = list(self.subject(backend).notes)
+        notes = [*self.subject(backend).notes, *untried(all_results)]
         if results:
             with self.workspace.inside():
                 notes += surprises(self.subject(backend))
