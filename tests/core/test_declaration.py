@@ -68,7 +68,7 @@ def test_a_declaration_with_a_name_alone_is_accepted() -> None:
 
 def test_lacks_accepts_every_assumed_capability() -> None:
     lacks = dict.fromkeys((set(assumed()) - {"sync"}), "a reason")
-    Backend("mine", factory, lacks=lacks, deviations={IDS[0]: "a reason"}).check(IDS)
+    Backend("mine", factory, lacks=lacks, eventual=2.0, deviations={IDS[0]: "a reason"}).check(IDS)
 
 
 def test_unknown_capability_names_the_nearest_one() -> None:

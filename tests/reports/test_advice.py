@@ -85,6 +85,13 @@ def test_the_hint_names_the_capability_that_all_failures_need() -> None:
     assert capability_hint([*results, beyond], RULES) == ""
 
 
+def test_the_hint_for_stale_reads_names_the_time_after_which_reads_settle() -> None:
+    stale = failed("ordering.across_handles", "stale", "a returned an earlier state")
+    assert "eventual=2.0" in capability_hint([stale], RULES)
+    lost = failed("ordering.across_handles", "lost", "lost 1 of 2 messages")
+    assert "eventual" not in capability_hint([stale, lost], RULES)
+
+
 def test_the_hint_names_two_capabilities_if_each_failure_needs_one_of_them() -> None:
     results = [
         failed("ordering.across_handles", "lost", "lost 1 of 2 messages"),

@@ -252,7 +252,7 @@ def the_messages_of_each_writer_stay_in_order(s: Session, sizes: Sizes) -> None:
     remedy="Append. Or write the new state next to the old one, and switch in one step.",
     seen="langchain-community 0.4.2, chat_message_histories/file.py: each add writes the whole "
     "file, and a reader can see it half written",
-    needs=("shared", "threads"),
+    needs=("shared", "threads", "immediate_reads"),
     modes=(SYNC, ASYNC),
     program=_sizes(2, size=4),
     racy=True,

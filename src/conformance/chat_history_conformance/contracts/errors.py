@@ -72,21 +72,34 @@ _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
 )
 def a_refused_batch_stores_no_messages(s: Session, program: tuple[int, Any, int, int]) -> None:
     earlier, refusable, before, after = program
-    a, b = s.open(), s.open(_REFUSING)
-    for handle in (a, b):
-        if earlier:
-            handle.add(_numbered("m", earlier))
-    batch = [*_numbered("good", before), refusable, *_numbered("late", after)]
+    a = s.open()
+    if earlier:
+        a.add(_numbered("m", earlier))
+    _refused_whole(
+        s, a, [*_numbered("good", before), refusable, *_numbered("late", after)], earlier
+    )
+    _refused_by_the_store(s, earlier, before, after)
+
+
+def _refused_whole(s: Session, a: Handle, batch: list[Any], earlier: int) -> None:
+    """Add a batch. If it is refused, no message of it may be stored."""
     if a.try_add(batch) is not None:
         _expect_none_of(s, a, batch, earlier)
+
+
+def _refused_by_the_store(s: Session, earlier: int, before: int, after: int) -> None:
+    """Add a batch that the store refuses. No message of it may be stored."""
     if s.subject.backend.refuse is None:
         s.not_tried(_NOT_REFUSED)
         return
+    a = s.open(_REFUSING)
+    if earlier:
+        a.add(_numbered("m", earlier))
     batch = [*_numbered("good", before + 1), HumanMessage(REFUSED), *_numbered("late", after)]
-    with s.refusing(b.session):
-        error = b.try_add(batch)
+    with s.refusing(a.session):
+        error = a.try_add(batch)
     if error is not None and not getattr(error, "unconfirmed", None):
-        _expect_none_of(s, b, batch, earlier)
+        _expect_none_of(s, a, batch, earlier)
 
 
 def _expect_none_of(s: Session, a: Handle, batch: list[Any], earlier: int) -> None:

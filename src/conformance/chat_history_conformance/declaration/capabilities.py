@@ -16,7 +16,15 @@ __all__ = [
 ]
 
 AssumedCapability = Literal[
-    "shared", "durable", "durable_clear", "fresh_reads", "threads", "sync", "async", "whole_reads"
+    "shared",
+    "durable",
+    "durable_clear",
+    "fresh_reads",
+    "immediate_reads",
+    "threads",
+    "sync",
+    "async",
+    "whole_reads",
 ]
 """The names that `lacks=` takes."""
 
@@ -67,6 +75,14 @@ class Capabilities:
     @Assumed
     def fresh_reads(self) -> bool:  # type: ignore[empty-body]
         """Read what is acknowledged, even while a server is cut off from its cluster."""
+
+    @Assumed
+    def immediate_reads(self) -> bool:  # type: ignore[empty-body]
+        """Show a write to every read that begins after the write returned.
+
+        A history lacks this if its declaration has `eventual=SECONDS`. Contracts wait for that
+        time before they read. Contracts that cannot wait are not applicable.
+        """
 
     @Assumed
     def threads(self) -> bool:  # type: ignore[empty-body]

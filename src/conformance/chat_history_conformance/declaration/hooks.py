@@ -9,7 +9,7 @@ from typing import Any
 
 from chat_history_conformance.declaration.errors import clip_repr
 
-__all__ = ["MOST_EVENTUAL_SECONDS", "Fresh", "Refuse", "wrong_eventual", "wrong_hooks"]
+__all__ = ["HOOKS", "MOST_EVENTUAL_SECONDS", "Fresh", "Refuse", "wrong_eventual", "wrong_hooks"]
 
 Fresh = Callable[[str], Any]
 """A function of an unused name. It returns a factory that opens histories in a store of that name,
@@ -40,6 +40,9 @@ _FORMS = {
     ),
 }
 """The arguments of each function, and what to write."""
+
+HOOKS = tuple(_FORMS)
+"""The names of these arguments."""
 
 
 def wrong_hooks(hooks: dict[str, Any]) -> Iterator[str]:

@@ -112,6 +112,8 @@ class Handle(Operations):
     def bounded_unless_refused(self, operation: str, *bounds: Any) -> list[BaseMessage] | None:
         """Make a bounded read, and return None if it is refused."""
         story, how = self._story, self.how
+        if story.unsettled_seconds() > 0:
+            story.steps.append(story.settling_step())
         phrase = self.phrase(operation, bounds, how)
         variable = story.variable("got")
         self.result = Ref(variable, [])
@@ -121,7 +123,7 @@ class Handle(Operations):
 
         story.steps.append(Step(phrase.text, code, name=variable))
         try:
-            got = list(self._carry_out(phrase, operation, bounds, how))
+            got = list(self._carry_out_settled(phrase, operation, bounds, how))
         except ConformanceFailure as failure:
             self._record_refusal(failure)
             return None
@@ -170,6 +172,7 @@ class Handle(Operations):
 
     def text(self, function: str = "str") -> str:
         """Return `str` or `repr` of the history."""
+        self._story.settle()
         result: str = self._run(function, (), "sync")
         return result
 

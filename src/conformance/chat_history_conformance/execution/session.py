@@ -295,6 +295,8 @@ class Session(Story):
         Returns:
             For each lane the results of its calls. The caller updates the model.
         """
+        if any(is_read(name) for lane in lanes for _, name, _ in lane):
+            self.settle()
         self.steps.append(lanes_step(self._opening, lanes, self.mode))
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
         opened = {

@@ -110,7 +110,13 @@ def capability_hint(results: Sequence[ContractResult], rules: Rules) -> str:
         results: Failures with one cause.
         rules: The texts of all contracts.
     """
-    needed = [_needs(result, rules, len(results)) for result in results]
+    kinds = {result.finding.kind if result.finding else None for result in results}
+    if kinds == {"stale"}:
+        return (
+            "If reads show a write only after some time by design, declare the time in seconds: "
+            "`@history_backend(NAME, eventual=2.0)`. Then contracts wait for it."
+        )
+    needed = [_needs(result, rules, len(results)) - {"immediate_reads"} for result in results]
     chosen: list[str] = []
     while needed and len(chosen) < 2:
         counts = {name: sum(name in needs for needs in needed) for name in assumed()}
