@@ -29,6 +29,7 @@ from chat_history_conformance.faulty import stoppable
 from chat_history_conformance.results.model import ContractResult, Mode
 
 PROFILE = replace(engine.PROFILES["quick"], limit=8.0, shrink_seconds=0.0)
+FORMS = ["batch", "one", "single"]
 SQLITE = registry.resolve("sqlite")
 
 Judge = Callable[..., ContractResult]
@@ -138,7 +139,7 @@ def refusing(factory: Any, refuse: Any = SQLITE.refuse) -> Backend:
 
 def test_a_swallowed_refusal_of_the_store_is_a_finding(judge: Judge) -> None:
     def body(s: Session, _: None) -> None:
-        catalogue.load()["errors.write_failure_raises"].body(s, [])
+        catalogue.load()["errors.write_failure_raises"].body(s, (FORMS, []))
 
     assert judge(refusing(sqlite), "errors.write_failure_raises", body=body).outcome == "passed"
     result = judge(refusing(Swallows), "errors.write_failure_raises", body=body)

@@ -171,18 +171,26 @@ def _use(s: Session, a: Handle) -> None:
     seen="langchain-mongodb 0.12.1 add_message: `except WriteError: logger.error`; "
     "langchain-couchbase 1.1.1 add_message: `except Exception`; langchain-community 0.4.2, tidb.py",
     modes=ONE_HANDLE,
-    program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
+    program=st.tuples(
+        strategies.some_of(["batch", "one", "single"]),
+        strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
+    ),
 )
-def a_failed_write_raises_an_error(s: Session, messages: list[BaseMessage]) -> None:
-    _try_unstorable(s, messages)
+def a_failed_write_raises_an_error(
+    s: Session, program: tuple[list[str], list[BaseMessage]]
+) -> None:
+    forms, messages = program
     if s.subject.backend.refuse is None:
         s.not_tried(_NOT_REFUSED)
     else:
-        _try_refused_writes(s)
+        for number, form in enumerate(forms):
+            _try_refused_write(s, f"{_REFUSING}{number}", form)
+    a, _ = s.try_open()
+    if a is not None:  # if not, errors.usable_after_refusal reports it
+        _try_unstorable(s, a, messages)
 
 
-def _try_unstorable(s: Session, messages: list[BaseMessage]) -> None:
-    a = s.open()
+def _try_unstorable(s: Session, a: Handle, messages: list[BaseMessage]) -> None:
     kept = 0
     for number, message in enumerate(messages):
         batch = [HumanMessage(f"m{number}"), message]
@@ -204,43 +212,47 @@ def _try_unstorable(s: Session, messages: list[BaseMessage]) -> None:
             )
 
 
-def _try_refused_writes(s: Session) -> None:
-    """Add while the store refuses writes: each add raises, or its messages are stored."""
-    one: list[BaseMessage] = [HumanMessage(REFUSED)]
-    forms = [("add_messages", one), ("add_messages", [*_numbered("good", 1), *one])]
-    forms += [("add_message", one)]
-    pairs = []
-    for number in range(len(forms)):
-        session = f"{_REFUSING}{number}"
-        a = s.open(session)
-        pairs.append((a, s.open(session) if "shared" not in s.subject.backend.lacks else a))
-        a.add(_numbered("m", 1))
-    for (operation, batch), (a, b) in zip(forms, pairs, strict=True):
-        with s.refusing(a.session) as refuses_all:
-            added = batch[0] if operation == "add_message" else batch
-            error = a.try_add(added, operation=operation)
-        if error is not None:
-            continue  # a part may be stored: errors.refused_batch_stores_nothing
-        got = b.bounded_unless_refused("messages")
+def _try_refused_write(s: Session, session: str, form: str) -> None:
+    """Add while the store refuses writes: the add raises, or its messages are stored.
+
+    Args:
+        s: The session of the contract.
+        session: The template of a session id.
+        form: `batch`, `one` for a batch of one message, or `single` for `add_message`.
+    """
+    a, refusal = s.try_open(session)
+    if a is None or refusal is not None:
+        return  # an earlier refusal made this one: errors.usable_after_refusal reports it
+    batch = [*_numbered("good", form == "batch"), HumanMessage(REFUSED)]
+    operation, added = ("add_message", batch[0]) if form == "single" else ("add_messages", batch)
+    with s.refusing(session) as refuses_all:
+        error = a.try_add(added, operation=operation)
+    if error is not None:
+        return  # a part may be stored: errors.refused_batch_stores_nothing
+    for handle in (a, None):
+        if handle is None and "shared" in s.subject.backend.lacks:
+            break
+        reader = handle or s.open(session)  # the first one may show what it only remembers
+        got = reader.bounded_unless_refused("messages")
         if got is None:
-            continue  # the read raises, so it hides nothing
-        lost = 1 + len(batch) - len(got)
+            return  # the read raises, so it hides nothing
+        lost = len(batch) - len(got)
         s.check(
             at_least,
-            b.result,
-            1 + len(batch),
+            reader.result,
+            len(batch),
             kind="swallowed_error",
             summary=f"`{operation}` returned although the store refused the write, and {lost} of "
             f"{len(batch)} message{'s'[: len(batch) != 1]} {'is' if lost == 1 else 'are'} not "
             "stored",
             returned=[show(item) for item in got],
         )
-        if refuses_all:
-            raise HookFailure(
-                "refuse= had no effect: a message that was added inside it is stored. Let it make "
-                f"the store refuse each write, or each message with the content {REFUSED!r}."
-            )
-        s.not_tried("a write that fails: the write after refuse= was stored, perhaps by a retry")
+    if refuses_all:
+        raise HookFailure(
+            "refuse= had no effect: a message that was added inside it is stored. Let it make the "
+            f"store refuse each write, or each message with the content {REFUSED!r}."
+        )
+    s.not_tried("a write that fails: the write after refuse= was stored, perhaps by a retry")
 
 
 @contract(

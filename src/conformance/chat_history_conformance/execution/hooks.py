@@ -7,9 +7,12 @@ from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 from chat_history_conformance.diagnosis.compare import HookFailure, type_name
+from chat_history_conformance.drivers.errors import Hung
 from chat_history_conformance.execution.subject import Subject
 
 __all__ = ["Hook"]
+
+_PERHAPS = ", perhaps because the history keeps a transaction or a lock open"
 
 
 class Hook:
@@ -74,7 +77,8 @@ class Hook:
         except Exception as error:
             self._subject.notes.append(f"{self._name} could not end: {error}")
             if not failed:
-                self._fail("could not end", error)
+                hung = isinstance(error, Hung)
+                self._fail(f"could not end{_PERHAPS if hung else ''}", error)
 
     def _fail(self, what: str, error: Exception) -> NoReturn:
         raise HookFailure(f"{self._name} {what}: {type_name(error)}: {error}") from error
