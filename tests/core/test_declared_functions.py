@@ -273,6 +273,18 @@ def test_scripts_call_stop_and_start(judge: Judge) -> None:
     assert "the server is stopped with stop=" in finding.steps
 
 
+def test_scripts_ask_for_what_they_cannot_import(judge: Judge) -> None:
+    def fails(s: Session, _: None) -> None:
+        s.server.kill()
+        s.server.restart()
+        s.fail("lost", "lost everything")
+
+    backend = replace(stoppable.BACKEND, stop=lambda: stoppable.stop())
+    finding = judge(backend, "faults.in_flight_once", body=fails).finding
+    assert finding is not None
+    assert "    ask_for('stop the server of stoppable')\n    start_server()" in finding.reproducer
+
+
 # -- reads that settle later -------------------------------------------------------------------
 
 

@@ -721,14 +721,15 @@ def a_short_stall_of_the_server_is_waited_for(s: Session, _: None) -> None:
 
 @contract(
     "faults.quick_restart_is_waited_for",
-    level="should",
+    level="may",
     since="0.2",
     rule=f"The server is shut down and started again within {_QUICK_SECONDS:g} s while messages "
     "are read: no read raises, also if the server answers at first that it is not ready yet. If "
     "the restart takes longer, each error is a ConnectionError, a TimeoutError, or one of "
     "`server_errors=`.",
     source="convention: servers are updated while applications run, and a server that says `not "
-    "yet` asks for another attempt",
+    "yet` asks for another attempt; clients of SQL databases and of Redis leave the attempt to the "
+    "application, so this is a choice",
     cause="A refused connection, or the answer `busy`, is raised at once.",
     remedy="Repeat the attempt, with short pauses, until the time limit of the call is over.",
     seen="chat-history-conformance 0.1.0, kafka/log.py: _ALL_BROKERS_DOWN and _DESTROY are raised "

@@ -110,11 +110,13 @@ def capability_hint(results: Sequence[ContractResult], rules: Rules) -> str:
         results: Failures with one cause.
         rules: The texts of all contracts.
     """
-    kinds = {result.finding.kind if result.finding else None for result in results}
-    if kinds == {"stale"}:
+    found = [result.finding for result in results if result.finding is not None]
+    if all(one.kind == "stale" for one in found) and any(
+        "handles" not in circumstances(one) for one in found
+    ):
         return (
-            "If reads show a write only after some time by design, declare the time in seconds: "
-            "`@history_backend(NAME, eventual=2.0)`. Then contracts wait for it."
+            "If reads show a write only after some time by design, declare this time, or a longer "
+            "one if you have: `@history_backend(NAME, eventual=SECONDS)`. Then contracts wait."
         )
     needed = [_needs(result, rules, len(results)) - {"immediate_reads"} for result in results]
     chosen: list[str] = []
