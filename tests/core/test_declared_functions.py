@@ -241,6 +241,50 @@ def test_a_start_that_starts_nothing_is_an_error(
     assert "start= returned, and no new history could be read within 0.5 s" in str(result.reason)
 
 
+class Pooled(stoppable.StoppableChatMessageHistory):
+    """Uses a pool, whose first call after each restart fails, also that of a constructor."""
+
+    patience_seconds = 0.0
+    seen: ClassVar[set[float]] = set()
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._await_server()
+
+    def _await_server(self) -> None:
+        super()._await_server()
+        started = Path("started").stat().st_mtime if Path("started").exists() else 0.0
+        if started not in self.seen:
+            self.seen.add(started)
+            raise ConnectionError("the connection of the pool is closed")
+
+
+def start_of_a_pool() -> None:
+    Path("started").write_text(str(time.time()), "utf-8")
+    stoppable.start()
+
+
+def test_connections_from_before_a_restart_do_not_harm_the_next_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Pooled.seen.add(0.0)
+    backend = replace(stoppable.BACKEND, factory=Pooled, origin=None, start=start_of_a_pool)
+    subject = Subject(backend, limit=PROFILE.limit, faults=True)
+
+    def stops(s: Session, _: None) -> None:
+        s.server.kill()
+
+    known = catalogue.load()
+    stopping = replace(known["faults.in_flight_once"], body=stops)
+    try:
+        for contract in (stopping, stopping, known["faults.killed_server_keeps_acknowledged"]):
+            result = engine.run(contract, subject, "sync", PROFILE, 0)
+            assert (result.outcome, result.reason) == ("passed", None)
+    finally:
+        subject.stop()
+
+
 def test_contracts_that_pause_a_server_are_not_applicable(judge: Judge) -> None:
     result = judge(stoppable.BACKEND, "faults.paused_server")
     assert result.outcome == "not_applicable"

@@ -167,7 +167,7 @@ def acknowledged_messages_survive_a_killed_server(s: Session, _: None) -> None:
     add_kept(s, a, "m3")
     s.server.kill()
     s.server.restart()
-    b = s.open()
+    b = s.open(again=True)
     expect_acknowledged(s, b, read_when_back(s, b))
     expect_acknowledged(s, a, read_when_back(s, a))
 
@@ -400,7 +400,7 @@ def a_clear_survives_a_killed_server(s: Session, _: None) -> None:
     s.server.kill()
     s.server.restart()
     for name, a in zip(names, handles, strict=True):
-        b, c = s.open(name), s.open(name, in_second_process=True)
+        b, c = s.open(name, again=True), s.open(name, in_second_process=True, again=True)
         for handle in (a, b, c):
             handle.expect(read_when_back(s, handle))
         if consumes:

@@ -50,7 +50,7 @@ class Outage:
         self._story = story
         self.is_unreachable = False
         self._paused = False
-        self._down = False
+        self._down = self._was_down = False
         self._cut: list[Member] = []
         self._mended = True
 
@@ -76,12 +76,12 @@ class Outage:
 
     def kill(self) -> None:
         """End the server at once, or with `stop=`."""
-        self._down = True
+        self._down = self._was_down = True
         self._fault("the server is killed", "kill", lambda: self._server.kill())
 
     def shut_down(self) -> None:
         """End the server in an orderly way, as an update of its software does, or with `stop=`."""
-        self._down = True
+        self._down = self._was_down = True
         self._fault("the server is shut down", "shut down", lambda: self._server.shut_down())
 
     def restart(self) -> None:
@@ -219,6 +219,8 @@ class Outage:
                 self._server.resume()
             if not self._mended:
                 self._mend()
+            if self._was_down and self.is_declared:
+                self._story.subject.use_until_it_works()
         except (ServerError, Unsupported) as error:
             self._story.subject.notes.append(f"the server did not come back after a fault: {error}")
             if not failed:

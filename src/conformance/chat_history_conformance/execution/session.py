@@ -5,39 +5,39 @@ from __future__ import annotations
 import contextlib
 import string
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
-from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, given, lazily
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
-    HookFailure,
     type_name,
 )
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_claims import is_sized
-from chat_history_conformance.diagnosis.script_helpers import enter_new_loop, leave_loop, refused
-from chat_history_conformance.diagnosis.script_hooks import entered, left
+from chat_history_conformance.diagnosis.script_helpers import (
+    enter_new_loop,
+    leave_loop,
+    read_while_refused,
+    refused,
+)
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, Done
 from chat_history_conformance.drivers.clock import SetClock
-from chat_history_conformance.drivers.errors import RemoteError, is_server_error
+from chat_history_conformance.drivers.errors import is_server_error
+from chat_history_conformance.execution.declared_steps import Declared
 from chat_history_conformance.execution.handle import Handle
-from chat_history_conformance.execution.hooks import Hook
 from chat_history_conformance.execution.lanes import Lane, interleaving, is_read, lanes_step
 from chat_history_conformance.execution.operations import refusal_of
 from chat_history_conformance.execution.outage import Outage
 from chat_history_conformance.execution.phrase import ELSEWHERE, elsewhere, opening_code
-from chat_history_conformance.execution.story import Story
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Kind, Mode
 
 __all__ = ["Handle", "Lane", "Session"]
 
 
-class Session(Story):
+class Session(Declared):
     """One example of one contract on one backend in one mode.
 
     Args:
@@ -52,7 +52,6 @@ class Session(Story):
     Attributes:
         handles: All handles, in the order in which they were made.
         lanes: The results of the reads of each lane of the last `together`.
-        untried: What the contract could not try, in words, if it passes.
         server: The server of the backend, for faults.
     """
 
@@ -69,9 +68,7 @@ class Session(Story):
         super().__init__(subject, mode, label, racy=racy, pinned=pinned, check_budget=check_budget)
         self.handles: list[Handle] = []
         self.lanes: list[Ref] = []
-        self.untried: dict[str, None] = {}
         self.server = Outage(self)
-        self._store: Hook | None = None
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -82,6 +79,7 @@ class Session(Story):
         ttl: tuple[int | None] | None = None,
         in_this_process: bool = False,
         in_second_process: bool = False,
+        again: bool = False,
     ) -> Handle:
         """Open a handle.
 
@@ -92,19 +90,29 @@ class Session(Story):
             ttl: `(milliseconds,)` or `(None,)` to open it through `with_ttl`.
             in_this_process: Whether it is opened in this process in every mode.
             in_second_process: Whether it is opened in the second process in every mode.
+            again: Whether to repeat this while it raises, until the time limit of one operation
+                has passed, because the server has been away.
         """
         handle = self._new_handle(session, in_this_process, in_second_process)
         shown = show(session.replace("{nonce}", "session").replace("{number}", "1"))
         text = f"{handle.name} = open({shown}{f', ttl_ms={ttl[0]}' if ttl else ''})"
-        code = opening_code(self._opening, session, handle.how, ttl)
+        code = opening_code(self.opening, session, handle.how, ttl)
+        if again:
+            text += f", again while it raises, for {self.subject.limit:g} s at most"
+            limit = source(self.subject.limit)
+            code = call(read_while_refused, fill("lambda: {}", code), limit)
         code = fill("{} = {}", handle.name, code)
         if handle.in_second_process:
             text, code = f"{text}  in a second process", elsewhere(code)
         self.steps.append(Step(text, code))
-        name = getattr(self._opening.factory, "__name__", "the factory")
+        name = getattr(self.opening.factory, "__name__", "the factory")
+
+        def enter() -> None:
+            handle.host.open(handle.key, handle.id, handle.how, ttl)
+
         self.carry_out(
             f"{name}(session_id)",
-            lambda: handle.host.open(handle.key, handle.id, handle.how, ttl),
+            (lambda: read_while_refused(enter, self.subject.limit)) if again else enter,
         )
         handle.was_opened()
         handle.unreachable = self.server.is_unreachable
@@ -178,101 +186,6 @@ class Session(Story):
             yield
         self.steps.append(Step("the wall clock is right again", Code("clock.__exit__()")))
 
-    @contextlib.contextmanager
-    def interfering(self, name: str, session: str) -> Iterator[None]:
-        """Let another user of the store interfere with a session inside the `with` block.
-
-        Args:
-            name: A key of the backend's `interference`.
-            session: The template of the session id.
-        """
-        number = list(self.subject.backend.interference).index(name) + 1
-        function = given(f"interference_{number}")
-        begin = f"interfering = {{}}({{}})  # {name}\ninterfering.__enter__()"
-        code = fill(begin, function, id_source(session))
-        self.steps.append(Step(f"{show(name)} begins, by another user of the store", code))
-        declared = self.subject.backend.interference[name]
-        hook = Hook(self.subject, f"interference {name!r}", declared, self.id_of(session))
-        hook.begin()
-        if not hook.is_context:
-            raise HookFailure(
-                f"interference {name!r} returned {type(hook.value).__name__} instead of a "
-                "context manager. Decorate its generator function with contextlib.contextmanager."
-            )
-        self.disturbed = True
-        with self._until_left(hook):
-            yield
-            ending = Code("interfering.__exit__(None, None, None)")
-            self.steps.append(Step(f"{show(name)} ends", ending))
-
-    @contextlib.contextmanager
-    def refusing(self, session: str) -> Iterator[bool]:
-        """Let the store refuse writes to a session inside the `with` block.
-
-        Args:
-            session: The template of the session id.
-
-        Yields:
-            Whether it refuses all of them, and not only the next one.
-        """
-        refuse = self.subject.backend.refuse
-        assert refuse is not None  # the contract has looked
-        code = call(entered, fill("{}({})", given("refuse_writes"), id_source(session)))
-        self.steps.append(Step("the store refuses writes to the session, by refuse=", code))
-        hook = Hook(self.subject, "refuse=", refuse, self.id_of(session))
-        hook.begin()
-        self.disturbed = True
-        with self._until_left(hook):
-            yield hook.is_context
-            self.steps.append(Step("the store accepts writes again", call(left)))
-
-    @contextlib.contextmanager
-    def _until_left(self, hook: Hook) -> Iterator[None]:
-        """End a hook after the `with` block, however it ends."""
-        try:
-            yield
-        except BaseException:
-            hook.end(failed=True)
-            raise
-        hook.end(failed=False)
-
-    def use_new_store(self) -> bool:
-        """Open all histories from now on in a store that was never used.
-
-        Returns:
-            Whether the declaration has `fresh=`, which makes such a store.
-        """
-        fresh = self.subject.backend.fresh
-        if fresh is None:
-            return False
-        name = f"new{self.nonce}"
-        code = fill("open_history = {}", call(entered, fill("{}(nonce)", given("fresh_store"))))
-        self.steps.append(Step(f"a new store, by fresh={show(name)}", code))
-        self._store = Hook(self.subject, "fresh=", fresh, name)
-        self._store.begin()
-        if not callable(self._store.value):
-            raise HookFailure(
-                f"fresh= returned {show_odd(self._store.value)}, which cannot be called with a "
-                "session id. Return a factory: lambda session_id: MyHistory(session_id, ...)."
-            )
-        self.subject.local.factory = self._store.value
-        if self.mode == "process":
-            self.steps.append(Step("the same store in the second process", elsewhere(code)))
-            try:
-                self.subject.second_process.enter_store(name)
-            except RemoteError as error:
-                raise HookFailure(f"fresh= in the second process: {error.text}") from error
-        return True
-
-    def not_tried(self, what: str) -> None:
-        """Record what this example could not try. The report says it if the contract passes."""
-        self.untried[what] = None
-
-    @property
-    def _opening(self) -> Backend:
-        """The backend as it opens histories in this example."""
-        return replace(self.subject.backend, factory=self.subject.local.factory)
-
     def second_process_dies(self) -> None:
         """Kill the second process with the handles in it."""
         self.steps.append(Step("the second process is killed", fill("{}.kill()", ELSEWHERE)))
@@ -297,7 +210,7 @@ class Session(Story):
         """
         if any(is_read(name) for lane in lanes for _, name, _ in lane):
             self.settle()
-        self.steps.append(lanes_step(self._opening, lanes, self.mode))
+        self.steps.append(lanes_step(self.opening, lanes, self.mode))
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
         opened = {
             item.call.key
@@ -370,22 +283,12 @@ class Session(Story):
             for session in stored:
                 self._clear(session)
         trouble = self._release_all()
-        self._leave_store(failed=failed)
+        self.leave_store(failed=failed)
         if self.subject.backend.remove is not None:
             for session in stored:
                 self._remove(self.subject.backend.remove, self.id_of(session))
         if trouble is not None and not failed:
             self.explain("close", trouble)
-
-    def _leave_store(self, *, failed: bool) -> None:
-        store, self._store = self._store, None
-        if store is None:
-            return
-        self.subject.local.factory = self.subject.backend.factory
-        if self.mode == "process":
-            with contextlib.suppress(Exception):  # the next store replaces this one
-                self.subject.second_process.leave_store()
-        store.end(failed=failed)
 
     def _release_all(self) -> Exception | None:
         """Close all handles, and return the first exception."""
