@@ -208,8 +208,7 @@ class Session(Declared):
         Returns:
             For each lane the results of its calls. The caller updates the model.
         """
-        if any(is_read(name) for lane in lanes for _, name, _ in lane):
-            self.settle()
+        self._settle_for(lanes)
         self.steps.append(lanes_step(self.opening, lanes, self.mode))
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
         opened = {
@@ -230,6 +229,10 @@ class Session(Declared):
         ]
         self._check_lanes(lanes, done, may_raise)
         return done
+
+    def _settle_for(self, lanes: Sequence[Lane]) -> None:
+        if any(is_read(name) for lane in lanes for _, name, _ in lane):
+            self.settle()
 
     def _check_lanes(
         self, lanes: Sequence[Lane], done: Sequence[Sequence[Done]], may_raise: bool
