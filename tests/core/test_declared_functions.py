@@ -71,7 +71,7 @@ def test_a_new_store_is_cleaned_up_after_its_histories_are_closed(judge: Judge) 
         events.append("cleaned up")
 
     def opens(s: Session, _: None) -> None:
-        assert s.use_new_store()
+        s.use_new_store()
         s.open()
 
     backend = Backend("mine", MemoryChatMessageHistory, fresh=fresh)
@@ -90,7 +90,7 @@ def test_each_example_of_first_use_has_another_store(judge: Judge) -> None:
     backend = Backend("mine", MemoryChatMessageHistory, fresh=fresh)
     result = judge(backend, "concurrency.first_use")
     assert (result.outcome, result.reason) == ("passed", None)
-    assert len(set(stores)) == len(stores) == result.examples
+    assert len(set(stores)) == len(stores) >= 3 * result.examples
 
 
 def test_first_use_without_fresh_reports_what_was_not_tried(judge: Judge) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.code import Code, call, fill, given
 from chat_history_conformance.diagnosis.compare import HookFailure
-from chat_history_conformance.diagnosis.rendering import show, show_odd
+from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_hooks import entered, left
 from chat_history_conformance.diagnosis.steps import Step
@@ -32,7 +32,7 @@ class Declared(Story):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.untried: dict[str, None] = {}
-        self._store: Hook | None = None
+        self._stores: list[Hook] = []
 
     @contextlib.contextmanager
     def interfering(self, name: str, session: str) -> Iterator[None]:
@@ -92,33 +92,30 @@ class Declared(Story):
             raise
         hook.end(failed=False)
 
-    def use_new_store(self) -> bool:
-        """Open all histories from now on in a store that was never used.
-
-        Returns:
-            Whether the declaration has `fresh=`, which makes such a store.
-        """
+    def use_new_store(self) -> None:
+        """Open all histories from now on in another store that was never used."""
         fresh = self.subject.backend.fresh
-        if fresh is None:
-            return False
-        name = f"new{self.nonce}"
-        code = fill("open_history = {}", call(entered, fill("{}(nonce)", given("fresh_store"))))
+        assert fresh is not None  # the contract has looked
+        number = len(self._stores) + 1
+        name = f"new{number}{self.nonce}"
+        new = fill("{}({} + nonce)", given("fresh_store"), source(f"new{number}"))
+        code = fill("open_history = {}", call(entered, new))
         self.steps.append(Step(f"a new store, by fresh={show(name)}", code))
-        self._store = Hook(self.subject, "fresh=", fresh, name)
-        self._store.begin()
-        if not callable(self._store.value):
+        store = Hook(self.subject, "fresh=", fresh, name)
+        self._stores.append(store)
+        store.begin()
+        if not callable(store.value):
             raise HookFailure(
-                f"fresh= returned {show_odd(self._store.value)}, which cannot be called with a "
+                f"fresh= returned {show_odd(store.value)}, which cannot be called with a "
                 "session id. Return a factory: lambda session_id: MyHistory(session_id, ...)."
             )
-        self.subject.local.factory = self._store.value
+        self.subject.local.factory = store.value
         if self.mode == "process":
             self.steps.append(Step("the same store in the second process", elsewhere(code)))
             try:
                 self.subject.second_process.enter_store(name)
             except RemoteError as error:
                 raise HookFailure(f"fresh= in the second process: {error.text}") from error
-        return True
 
     def not_tried(self, what: str) -> None:
         """Record what this example could not try. The report says it if the contract passes."""
@@ -130,16 +127,17 @@ class Declared(Story):
         return replace(self.subject.backend, factory=self.subject.local.factory)
 
     def leave_store(self, *, failed: bool) -> None:
-        """Open histories as before again, and let the declaration clean up the new store.
+        """Open histories as before again, and let the declaration clean up the new stores.
 
         Args:
             failed: Whether the example has failed. A second failure would hide the first.
         """
-        store, self._store = self._store, None
-        if store is None:
+        stores, self._stores = self._stores, []
+        if not stores:
             return
         self.subject.local.factory = self.subject.backend.factory
         if self.mode == "process":
             with contextlib.suppress(Exception):  # the next store replaces this one
                 self.subject.second_process.leave_store()
-        store.end(failed=failed)
+        for store in stores:
+            store.end(failed=failed)
