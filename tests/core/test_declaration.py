@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import textwrap
@@ -67,7 +68,7 @@ def test_a_declaration_with_a_name_alone_is_accepted() -> None:
 
 def test_lacks_accepts_every_assumed_capability() -> None:
     lacks = dict.fromkeys((set(assumed()) - {"sync"}), "a reason")
-    Backend("mine", factory, lacks=lacks, deviations={IDS[0]: "a reason"}).check(IDS)
+    Backend("mine", factory, lacks=lacks, eventual=2.0, deviations={IDS[0]: "a reason"}).check(IDS)
 
 
 def test_unknown_capability_names_the_nearest_one() -> None:
@@ -131,6 +132,60 @@ def test_interference_is_copied() -> None:
     history_backend("mine", interference=declared)(factory)
     declared.clear()
     assert list(resolve("mine").interference) == ["a block"]
+
+
+def no_arguments() -> None:
+    pass
+
+
+async def awaited(name: str) -> None:
+    pass
+
+
+def yields(name: str) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("declared", "text", "fix"),
+    [
+        ({"fresh": "table"}, "fresh='table' cannot be called", "def fresh(store): return lambda"),
+        ({"fresh": no_arguments}, "fresh= cannot be called with 1 argument", "def fresh(store)"),
+        ({"fresh": yields}, "fresh= is a generator function", "@contextlib.contextmanager"),
+        ({"fresh": awaited}, "fresh= is an async function", "def fresh(store)"),
+        ({"refuse": no_arguments}, "refuse= cannot be called with 1 argument", "session_id"),
+        ({"refuse": yields}, "refuse= is a generator function", "@contextlib.contextmanager"),
+        ({"stop": no_arguments}, "stop= is declared without start=", "Declare both"),
+        ({"start": no_arguments}, "start= is declared without stop=", "Declare both"),
+        (
+            {"stop": factory, "start": no_arguments},
+            "stop= cannot be called without arguments",
+            "Write a function without arguments that ends the server",
+        ),
+        ({"eventual": 0}, "eventual=0 is not a number of seconds", "eventual=2.0"),
+        ({"eventual": True}, "eventual=True is not a number of seconds", "eventual=2.0"),
+        ({"eventual": 3600}, "between 0 and 60", "eventual=2.0"),
+        ({"eventual": "2 s"}, "eventual='2 s' is not a number", "eventual=2.0"),
+    ],
+)
+def test_a_wrong_function_or_time_is_refused_with_what_to_write(
+    declared: dict[str, Any], text: str, fix: str
+) -> None:
+    refused = refusal(**declared)
+    assert text in refused
+    assert fix in refused
+
+
+def test_all_functions_of_a_declaration_are_accepted() -> None:
+    history_backend(
+        "mine",
+        fresh=lambda store: factory,
+        refuse=contextlib.contextmanager(yields),
+        stop=no_arguments,
+        start=no_arguments,
+        eventual=2.0,
+    )(factory)
+    resolve("mine").check(IDS)
 
 
 def test_two_declarations_of_one_name_are_refused_with_both_places() -> None:

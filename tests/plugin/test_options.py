@@ -410,6 +410,9 @@ def test_a_callable_that_cannot_open_a_history_is_a_usage_error(
         ("lacks={'durable': None}", "lacks= has no reason for 'durable'"),
         ("lacks={'sync': 'r', 'async': 'r'}", "lacks= names both sync and async"),
         ("methods={'tail': 'tail'}", "unknown read 'tail' in methods="),
+        ("stop=print", "stop= is declared without start=. Declare both"),
+        ("fresh=lambda: Mine", "fresh= cannot be called with 1 argument"),
+        ("eventual=0", "eventual=0 is not a number of seconds"),
     ],
 )
 def test_a_wrong_declaration_is_a_usage_error(
@@ -423,6 +426,21 @@ def test_a_wrong_declaration_is_a_usage_error(
         """
     )
     assert text in usage_error(run("--history-backend=mine"))
+
+
+def test_the_header_names_the_functions_of_a_declaration(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        DECLARING.replace('in memory"}', 'in memory"}, fresh=lambda store: Declared, eventual=0.1')
+    )
+    result = run("--history-backend=declared")
+    result.stdout.fnmatch_lines(
+        [
+            "declared: declares fresh=",
+            "declared: CONFORMANT (without durable, immediate_reads): 6 of 6 *",
+        ]
+    )
 
 
 def test_two_declarations_with_one_name_stop_the_start(run: Run, pytester: pytest.Pytester) -> None:

@@ -85,6 +85,20 @@ def test_the_hint_names_the_capability_that_all_failures_need() -> None:
     assert capability_hint([*results, beyond], RULES) == ""
 
 
+def test_the_hint_for_stale_reads_names_the_time_after_which_reads_settle() -> None:
+    steps = ("a = open('session-1')", "a.messages  ->  []")
+    stale = failed("ordering.across_calls", "stale", "a returned an earlier state", steps=steps)
+    assert "eventual=SECONDS" in capability_hint([stale], RULES)
+    lost = failed("ordering.across_handles", "lost", "lost 1 of 2 messages")
+    assert "eventual" not in capability_hint([stale, lost], RULES)
+
+
+def test_the_hint_for_stale_reads_of_other_handles_names_what_the_contract_needs() -> None:
+    steps = ("a = open('session-1')", "b = open('session-1')", "b.messages  ->  []")
+    stale = failed("reads.other_handle", "stale", "b returned an earlier state", steps=steps)
+    assert 'lacks={"shared": "REASON"}' in capability_hint([stale], RULES)
+
+
 def test_the_hint_names_two_capabilities_if_each_failure_needs_one_of_them() -> None:
     results = [
         failed("ordering.across_handles", "lost", "lost 1 of 2 messages"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from chat_history_conformance import history_backend, servers
 
 from .arguments import check_ttl
 from .interference import ELASTICSEARCH, ELASTICSEARCH_INDEX, KAFKA
-from .memory import SHARED_STORE, MemoryChatMessageHistory
+from .memory import SHARED_STORE, MemoryChatMessageHistory, MemoryStore
 from .sqlite import SQLiteChatMessageHistory
 
 __all__ = [
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
     from .kafka import KafkaChatMessageHistory
 
 
+def _fresh_memory(store: str) -> Callable[[str], MemoryChatMessageHistory]:
+    """Return a factory for an empty store."""
+    new = MemoryStore()
+    return lambda session_id: MemoryChatMessageHistory(session_id, store=new)
+
+
 def _memory_with_ttl(session_id: str, ttl_ms: int | None) -> MemoryChatMessageHistory:
     return MemoryChatMessageHistory(session_id, ttl_ms=ttl_ms)
 
@@ -55,6 +62,7 @@ def _corrupt_memory(session_id: str) -> None:
     lacks={"durable": "kept in process memory by design"},
     with_ttl=_memory_with_ttl,
     corrupt=_corrupt_memory,
+    fresh=_fresh_memory,
     disposable=True,
     floor=MemoryFloor,
     peers={"langchain-core": peers.in_memory},
@@ -79,10 +87,38 @@ def _corrupt_sqlite(session_id: str) -> None:
         )
 
 
+def _fresh_sqlite(store: str) -> Callable[[str], SQLiteChatMessageHistory]:
+    """Return a factory for a file that does not exist."""
+    return lambda session_id: SQLiteChatMessageHistory(session_id, f"{store}.sqlite3")
+
+
+@contextlib.contextmanager
+def _refuse_in_sqlite(session_id: str) -> Iterator[None]:
+    """Make the file refuse messages of a session that contain `refuse this`."""
+    name = f"refuse_{session_id.encode().hex()}"
+    _execute_in_sqlite(
+        f"CREATE TRIGGER {name} BEFORE INSERT ON chat_messages "
+        f"WHEN NEW.session_id = x'{session_id.encode().hex()}' "
+        "AND NEW.message LIKE '%refuse this%' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+    try:
+        yield
+    finally:
+        _execute_in_sqlite(f"DROP TRIGGER {name}")
+
+
+def _execute_in_sqlite(statement: str) -> None:
+    connection = sqlite3.connect("chat_history.sqlite3", timeout=30)
+    with contextlib.closing(connection), connection:
+        connection.execute(statement)
+
+
 @history_backend(
     "sqlite",
     with_ttl=_sqlite_with_ttl,
     corrupt=_corrupt_sqlite,
+    fresh=_fresh_sqlite,
+    refuse=_refuse_in_sqlite,
     disposable=True,
     floor=SQLiteFloor,
     peers={"langchain-community": peers.SQLPeer},

@@ -516,7 +516,7 @@ _WAITS = ((0.2, 1.5), (2.0, 5.0))
     "count or the time is reached.",
     seen="langchain-community 0.4.2, chat_message_histories/kafka.py: the end is looked up when "
     "the group has assigned its partitions, some time after the call",
-    needs=(LATEST, "shared", "threads"),
+    needs=(LATEST, "shared", "threads", "immediate_reads"),
     modes=(SYNC, ASYNC),
     program=st.integers(0, 2),
     examples=1,

@@ -28,7 +28,7 @@ _STORED = (
     "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages: a return is the only "
     "sign of success; and convention: the members of a cluster replace each other"
 )
-_NEEDS = ("faults", "cluster", "shared", "durable", "threads")
+_NEEDS = ("faults", "cluster", "shared", "durable", "threads", "immediate_reads")
 _CONSUMED = "messages_from_last_consumed"
 _CONSUME_SECONDS = 2.0
 _SESSION = "{nonce}-1"

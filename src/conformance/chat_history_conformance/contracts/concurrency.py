@@ -33,6 +33,9 @@ from chat_history_conformance.execution.session import Handle, Lane, Session
 Sizes = list[list[int]]
 """The sizes of the batches of each writer."""
 
+_NEW_STORES = 3
+"""The stores of one example that were never used. Each shows a race only once."""
+
 _ADD_MESSAGES = "langchain_core/chat_history.py, BaseChatMessageHistory.add_messages"
 _ADDS = f"{_ADD_MESSAGES}: adds the messages; it does not depend on other writers"
 _LOST_UPDATE = (
@@ -252,7 +255,7 @@ def the_messages_of_each_writer_stay_in_order(s: Session, sizes: Sizes) -> None:
     remedy="Append. Or write the new state next to the old one, and switch in one step.",
     seen="langchain-community 0.4.2, chat_message_histories/file.py: each add writes the whole "
     "file, and a reader can see it half written",
-    needs=("shared", "threads"),
+    needs=("shared", "threads", "immediate_reads"),
     modes=(SYNC, ASYNC),
     program=_sizes(2, size=4),
     racy=True,
@@ -333,28 +336,40 @@ def _added_before(moment: float, lane: list[Done]) -> int:
 @contract(
     "concurrency.first_use",
     rule="Several handles can open and write a new session at once. Every open and every add "
-    "returns, and afterwards each message is stored exactly once.",
+    "returns, and afterwards each message is stored exactly once. This holds in a store that has "
+    "been used before and in a store that was never used, which the run gets with `fresh=`.",
     source=_ADDS,
     cause="The code checks whether the session, table, index or topic exists, and then creates "
     "it. If two handles do so at once, the second one fails or overwrites.",
     remedy="Create it with `if not exists`, and treat `already exists` as success.",
-    seen="openai/openai-agents-python#4987: concurrent start-up; langchain-community 0.4.2, "
-    "chat_message_histories/elasticsearch.py: indices.exists, then indices.create",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: create_all looks for the table "
+    "and then creates it; elasticsearch.py: indices.exists, then indices.create; "
+    "openai/openai-agents-python#4987: concurrent start-up",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC, PROCESS),
     program=_sizes(4, least=1, most=2, size=2),
     racy=True,
 )
 def several_handles_can_use_a_new_session_at_once(s: Session, sizes: Sizes) -> None:
-    if s.mode == "process":
-        sizes = sizes[:2]
-    handles = [s.prepare() for _ in sizes]
+    if s.subject.backend.fresh is None:
+        s.not_tried("first use of a store that was never used: declare fresh= to try it")
+    else:
+        # Only the first moment counts: the more handles, the better.
+        first = sizes if s.mode == "process" else [*sizes, *sizes]
+        for number in range(_NEW_STORES):
+            s.use_new_store()
+            _open_and_write(s, f"{{nonce}}-first{number}", first)
+    _open_and_write(s, "{nonce}-1", sizes[:2] if s.mode == "process" else sizes)
+
+
+def _open_and_write(s: Session, session: str, sizes: Sizes) -> None:
+    handles = [s.prepare(session) for _ in sizes]
     lanes, written = _writers(handles, sizes)
     opening: list[Lane] = [
         [(handle, "open", ()), *lane] for handle, lane in zip(handles, lanes, strict=True)
     ]
     s.together(opening)
-    _expect_all(s, s.open(in_this_process=True), written)
+    _expect_all(s, s.open(session, in_this_process=True), written)
 
 
 @contract(

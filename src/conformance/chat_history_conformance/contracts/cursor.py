@@ -486,7 +486,7 @@ def _consume_during(s: Session, faults: Callable[[], None], *, elsewhere: bool) 
     "the error as `messages`, or find out the outcome before the next read.",
     seen="chat-history-conformance 0.1.0, kafka/history.py _consume: the position is sent, the "
     "broker stalls, the read raises, and the next read gives []",
-    needs=("faults", CONSUMED, "shared", "durable", "threads"),
+    needs=("faults", "pause", CONSUMED, "shared", "durable", "threads"),
     modes=(SYNC, ASYNC),
 )
 def consuming_reads_skip_nothing_if_the_server_stalls(s: Session, _: None) -> None:

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.bounded import BEGINNING, CONSUMED, DEFAULT_SECONDS, LAST
 from chat_history_conformance.contracts.catalogue import ONE_HANDLE, contract
-from chat_history_conformance.diagnosis.compare import compare
+from chat_history_conformance.diagnosis.compare import HookFailure, compare
 from chat_history_conformance.diagnosis.rendering import show
 from chat_history_conformance.diagnosis.script_claims import (
     at_least,
@@ -36,6 +36,14 @@ _UNSTORABLE: list[BaseMessage] = [
 ]
 """Messages with a value that JSON or UTF-8 cannot represent."""
 
+REFUSED = "refuse this"
+"""The content that the store refuses inside `refuse=`. It may refuse all others too."""
+
+_REFUSING = "{nonce}-refusing"
+"""The template of sessions whose writes the store refuses."""
+
+_NOT_REFUSED = "a write that the store itself refuses: declare refuse= to try it"
+
 _NO_MESSAGES: list[Any] = ["text", 7, None, {"type": "human", "content": "text"}, ("human", "x")]
 _MANY = 120
 """More messages than one request of most stores takes."""
@@ -44,8 +52,10 @@ _REFUSABLE: list[Any] = [*_UNSTORABLE, *_NO_MESSAGES]
 
 @contract(
     "errors.refused_batch_stores_nothing",
-    rule="If `add_messages` raises because of one message of its batch, it stores no message of "
-    "the batch, and the history is unchanged.",
+    rule="If `add_messages` raises because of one message of its batch, or because the store "
+    "refuses the write, it stores no message of the batch, and the history is unchanged. If the "
+    "store has refused a part of the batch only, an error whose `unconfirmed` has the positions "
+    "of this part is accepted too.",
     source=f"{_ADD_MESSAGES}: one call adds a sequence in bulk; after an error its caller cannot "
     "know which messages are stored",
     cause="Messages are encoded and stored one by one. Or the file is opened for writing before "
@@ -80,17 +90,39 @@ def a_refused_batch_stores_no_messages(
     long = [*_numbered("good", _MANY), copy.deepcopy(refusables[0])]
     for batch in [*batches, *([long] if _MANY in sizes else [])]:
         _refused_whole(s, a, batch, earlier)
+    _refused_by_the_store(s, earlier, before, after)
 
 
 def _refused_whole(s: Session, a: Handle, batch: list[Any], earlier: int) -> None:
     """Add a batch. If it is refused, no message of it may be stored."""
-    if a.try_add(batch) is None:
-        a.clear()
-        if earlier:
-            a.add(_numbered("m", earlier))
+    if a.try_add(batch) is not None:
+        _expect_none_of(s, a, batch, earlier)
         return
+    a.clear()
+    if earlier:
+        a.add(_numbered("m", earlier))
+
+
+def _refused_by_the_store(s: Session, earlier: int, before: int, after: int) -> None:
+    """Add a batch that the store refuses. No message of it may be stored."""
+    if s.subject.backend.refuse is None:
+        s.not_tried(_NOT_REFUSED)
+        return
+    a = s.open(_REFUSING)
+    if earlier:
+        a.add(_numbered("m", earlier))
+    batch = [*_numbered("good", before + 1), HumanMessage(REFUSED), *_numbered("late", after)]
+    with s.refusing(a.session):
+        error = a.try_add(batch)
+    if error is not None and not getattr(error, "unconfirmed", None):
+        _expect_none_of(s, a, batch, earlier)
+
+
+def _expect_none_of(s: Session, a: Handle, batch: list[Any], earlier: int) -> None:
+    """Fail unless the conversation is the one before a batch that was refused."""
     got = a.read()
-    part = [item for item in got if getattr(item, "content", "")[:4] in ("good", "bad", "late")]
+    starts = ("good", "bad", "late", REFUSED[:4])
+    part = [item for item in got if getattr(item, "content", "")[:4] in starts]
     if part:
         s.fail_claim(
             at_most,
@@ -120,8 +152,19 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
     a = s.open()
     a.add(_numbered("m", 1))
     refused = [_refuses(a, refusable) for refusable in refusables]
-    if not any(refused):
+    if any(refused):
+        _use(s, a)
+    if s.subject.backend.refuse is None:
+        s.not_tried(_NOT_REFUSED)
         return
+    with s.refusing(a.session):
+        a.try_add([HumanMessage(REFUSED)])
+    a.clear()  # the add may have been stored
+    _use(s, a)
+
+
+def _use(s: Session, a: Handle) -> None:
+    """Add, clear and read through a handle, and through another one of its session."""
     a.add(_numbered("after", 2))
     handles = [a]
     if "shared" not in s.subject.backend.lacks:
@@ -144,10 +187,26 @@ def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> No
     seen="langchain-mongodb 0.12.1 add_message: `except WriteError: logger.error`; "
     "langchain-couchbase 1.1.1 add_message: `except Exception`; langchain-community 0.4.2, tidb.py",
     modes=ONE_HANDLE,
-    program=strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
+    program=st.tuples(
+        strategies.some_of(["batch", "one", "single"]),
+        strategies.some_of(_UNSTORABLE).map(copy.deepcopy),
+    ),
 )
-def a_failed_write_raises_an_error(s: Session, messages: list[BaseMessage]) -> None:
-    a = s.open()
+def a_failed_write_raises_an_error(
+    s: Session, program: tuple[list[str], list[BaseMessage]]
+) -> None:
+    forms, messages = program
+    if s.subject.backend.refuse is None:
+        s.not_tried(_NOT_REFUSED)
+    else:
+        for number, form in enumerate(forms):
+            _try_refused_write(s, f"{_REFUSING}{number}", form)
+    a, _ = s.try_open()
+    if a is not None:  # if not, errors.usable_after_refusal reports it
+        _try_unstorable(s, a, messages)
+
+
+def _try_unstorable(s: Session, a: Handle, messages: list[BaseMessage]) -> None:
     kept = 0
     for number, message in enumerate(messages):
         batch = [HumanMessage(f"m{number}"), message]
@@ -167,6 +226,49 @@ def a_failed_write_raises_an_error(s: Session, messages: list[BaseMessage]) -> N
                 f"{len(batch)} messages",
                 returned=[show(item) for item in got],
             )
+
+
+def _try_refused_write(s: Session, session: str, form: str) -> None:
+    """Add while the store refuses writes: the add raises, or its messages are stored.
+
+    Args:
+        s: The session of the contract.
+        session: The template of a session id.
+        form: `batch`, `one` for a batch of one message, or `single` for `add_message`.
+    """
+    a, refusal = s.try_open(session)
+    if a is None or refusal is not None:
+        return  # an earlier refusal made this one: errors.usable_after_refusal reports it
+    batch = [*_numbered("good", form == "batch"), HumanMessage(REFUSED)]
+    operation, added = ("add_message", batch[0]) if form == "single" else ("add_messages", batch)
+    with s.refusing(session) as refuses_all:
+        error = a.try_add(added, operation=operation)
+    if error is not None:
+        return  # a part may be stored: errors.refused_batch_stores_nothing
+    for handle in (a, None):
+        if handle is None and "shared" in s.subject.backend.lacks:
+            break
+        reader = handle or s.open(session)  # the first one may show what it only remembers
+        got = reader.bounded_unless_refused("messages")
+        if got is None:
+            return  # the read raises, so it hides nothing
+        lost = len(batch) - len(got)
+        s.check(
+            at_least,
+            reader.result,
+            len(batch),
+            kind="swallowed_error",
+            summary=f"`{operation}` returned although the store refused the write, and {lost} of "
+            f"{len(batch)} message{'s'[: len(batch) != 1]} {'is' if lost == 1 else 'are'} not "
+            "stored",
+            returned=[show(item) for item in got],
+        )
+    if refuses_all:
+        raise HookFailure(
+            "refuse= had no effect: a message that was added inside it is stored. Let it make the "
+            f"store refuse each write, or each message with the content {REFUSED!r}."
+        )
+    s.not_tried("a write that fails: the write after refuse= was stored, perhaps by a retry")
 
 
 @contract(

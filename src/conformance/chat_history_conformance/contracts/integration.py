@@ -61,6 +61,7 @@ class Chat:
     def turn(self, question: Messages, answer: Messages, *, streamed: bool = False) -> None:
         """Run one turn: a question, and the parts of the answer (one, unless it is streamed)."""
         s, handle, how = self._s, self._handle, self._handle.how
+        s.settle()
         asked = [Snapshot(message) for message in question]
         wanted = [*handle.model.stored, *([] if self._keyed else asked)]
         awaited = how == "async"

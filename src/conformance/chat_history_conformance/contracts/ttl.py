@@ -91,7 +91,7 @@ def _wait_until_expired(s: Session, handle: Handle, seconds: float) -> None:
     "as seconds.",
     remedy="Leave out expired messages when reading, even if the store removes them by itself.",
     seen=f"{_SWEEPER}expireAt",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -119,7 +119,7 @@ def expired_messages_are_not_returned(s: Session, _: None) -> None:
     cause="Each read restarts the time to live, as with a session cookie or a cache.",
     remedy="Set the time of expiry when writing, and only then.",
     seen="convention: otherwise a conversation that is read often never expires",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -150,7 +150,7 @@ def reading_does_not_renew_the_time_to_live(s: Session, _: None) -> None:
     "its memory.",
     remedy="Store the time of expiry with the message, and let every reader check it.",
     seen="convention: all readers of a session must see the same conversation",
-    needs=("with_ttl", "shared"),
+    needs=("with_ttl", "shared", "immediate_reads"),
     modes=(SYNC, ASYNC, PROCESS),
     examples=1,
 )
@@ -175,7 +175,7 @@ _LATER_SECONDS = ((90.0, 75.0), (5_400.0, 4_500.0), (129_600.0, 108_000.0))
     "the time to live is cut to whole minutes, hours or days.",
     remedy="Name the unit in every variable, convert once, and round up.",
     seen="convention: the argument is called ttl_ms",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -247,7 +247,7 @@ def messages_do_not_expire_a_part_of_a_second_early(s: Session, _: None) -> None
     remedy="Declare the granularity that the backend has.",
     seen="langchain-community 0.4.2, chat_message_histories/redis.py: expire() on each add is "
     "`session`; langchain-redis 0.2.6: a ttl for each document is `message`",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -315,7 +315,7 @@ def _fail_granularity(
     remedy="Keep the time of expiry with the messages.",
     seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py: default_ttl is a setting "
     "of the container",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -400,7 +400,7 @@ def invalid_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
     cause="A handle caches messages, or computes expiry with its own clock.",
     remedy="Ask the store at each read, and compare times of one clock.",
     seen="convention: a chat turn reads twice, at entry and at exit",
-    needs=("with_ttl", "shared"),
+    needs=("with_ttl", "shared", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -431,7 +431,7 @@ def messages_that_expired_for_one_read_stay_expired_for_all(s: Session, _: None)
     remedy="Remove expired messages before a write, or keep the time of expiry with each message.",
     seen="langchain-community 0.4.2, chat_message_histories/dynamodb.py, add_messages: reads the "
     "item without checking expireAt, and writes it back with a new one",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -464,7 +464,7 @@ def a_session_can_be_used_after_its_messages_expired(s: Session, _: None) -> Non
     cause="Only `messages` leaves out expired messages.",
     remedy="Leave out expired messages in one function that all reads call.",
     seen="convention: a message that is gone is gone for every read",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )
@@ -500,7 +500,7 @@ def _offered_reads(s: Session) -> list[str]:
     remedy="Leave out expired messages in the query, before the limit is applied.",
     seen="openai/openai-agents-python#3174: a limit can return fewer valid items when the latest "
     "envelopes are invalid",
-    needs=("with_ttl",),
+    needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
 )

@@ -12,6 +12,13 @@ from typing import Any, Literal
 
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.declaration.errors import DeclarationError, clip_repr, did_you_mean
+from chat_history_conformance.declaration.hooks import (
+    HOOKS,
+    Fresh,
+    Refuse,
+    wrong_eventual,
+    wrong_hooks,
+)
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.servers import KINDS
 
@@ -57,7 +64,17 @@ class Backend:
     peers: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     round_trips: Callable[[], int] | None = None
     interference: Mapping[str, Interference] = field(default_factory=dict)
+    fresh: Fresh | None = None
+    refuse: Refuse | None = None
+    stop: Callable[[], Any] | None = None
+    start: Callable[[], Any] | None = None
+    eventual: float | None = None
     declared_in: Origin | None = None
+
+    def __post_init__(self) -> None:
+        if self.eventual is not None and "immediate_reads" not in self.lacks:
+            why = f"reads show a write only after {self.eventual} s, as eventual= declares"
+            object.__setattr__(self, "lacks", {**self.lacks, "immediate_reads": why})
 
     @property
     def modes(self) -> tuple[Literal["sync", "async"], ...]:
@@ -69,6 +86,12 @@ class Backend:
         """The module or attribute that a second process imports, or None if it cannot."""
         return self.declared_in or self.origin
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The arguments of the declaration that let the suite act on the store or its server."""
+        names = ("corrupt", *HOOKS, "interference")
+        return tuple(f"{name}=" for name in names if getattr(self, name))
+
     def check(self, contract_ids: Iterable[str]) -> None:
         """Check that the declaration names only things that exist.
 
@@ -77,10 +100,11 @@ class Backend:
 
         Raises:
             DeclarationError: The declaration names an unknown capability, contract, read or kind
-                of server, leaves out a reason, or has an interference that cannot be called.
+                of server, leaves out a reason, or has a function that cannot be called as needed.
         """
         self._check_lacks()
         self._check_interference()
+        self._check_hooks()
         self._check_deviations(tuple(contract_ids))
         mappable = ("messages", *capabilities.READS)
         for name in self.methods:
@@ -106,6 +130,11 @@ class Backend:
             if name not in known:
                 self._refuse_name("capability", name, "lacks", known)
             self._need_reason("lacks", name, reason)
+        if "immediate_reads" in self.lacks and self.eventual is None:
+            self._refuse(
+                "lacks= names immediate_reads without a time. Declare eventual=2.0 instead, with "
+                "the seconds after a write from which each read shows it."
+            )
         if {"sync", "async"} <= set(self.lacks):
             self._refuse(
                 "lacks= names both sync and async, so no method is left to call. Remove one of "
@@ -127,6 +156,11 @@ class Backend:
                     f"interference= has {clip_repr(function)} for {name!r}, which cannot be "
                     f"called. {wanted}"
                 )
+
+    def _check_hooks(self) -> None:
+        hooks = {name: getattr(self, name) for name in HOOKS}
+        for text in (*wrong_hooks(hooks), *wrong_eventual(self.eventual)):
+            self._refuse(text)
 
     def _check_deviations(self, ids: tuple[str, ...]) -> None:
         for contract, reason in self.deviations.items():

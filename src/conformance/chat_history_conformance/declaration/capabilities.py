@@ -16,7 +16,15 @@ __all__ = [
 ]
 
 AssumedCapability = Literal[
-    "shared", "durable", "durable_clear", "fresh_reads", "threads", "sync", "async", "whole_reads"
+    "shared",
+    "durable",
+    "durable_clear",
+    "fresh_reads",
+    "immediate_reads",
+    "threads",
+    "sync",
+    "async",
+    "whole_reads",
 ]
 """The names that `lacks=` takes."""
 
@@ -67,6 +75,14 @@ class Capabilities:
     @Assumed
     def fresh_reads(self) -> bool:  # type: ignore[empty-body]
         """Read what is acknowledged, even while a server is cut off from its cluster."""
+
+    @Assumed
+    def immediate_reads(self) -> bool:  # type: ignore[empty-body]
+        """Show a write to every read that begins after the write returned.
+
+        A history lacks this if its declaration has `eventual=SECONDS`. Contracts wait for that
+        time before they read. Contracts that cannot wait are not applicable.
+        """
 
     @Assumed
     def threads(self) -> bool:  # type: ignore[empty-body]
@@ -140,10 +156,18 @@ class Capabilities:
 
     @Found
     def faults(self) -> bool:  # type: ignore[empty-body]
-        """Allow the run to pause, kill and restart the server that it started.
+        """Allow the run to end and restart the server.
 
-        It needs `--history-faults`, and a server that was not named by its address.
+        It needs `--history-faults`, and a server that the run started, or `stop=` and `start=`.
         """
+
+    @Found
+    def pause(self) -> bool:  # type: ignore[empty-body]
+        """Allow the run to pause the server, which needs a server that the run started."""
+
+    @Found
+    def outage(self) -> bool:  # type: ignore[empty-body]
+        """Make the server unreachable: by a wrong address of `server=`, or with `stop=`."""
 
     @Found
     def interference(self) -> bool:  # type: ignore[empty-body]

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from chat_history_conformance.declaration.backend import Backend, Granularity, Interference
 from chat_history_conformance.declaration.capabilities import AssumedCapability
 from chat_history_conformance.declaration.errors import DeclarationError, clip_repr, did_you_mean
+from chat_history_conformance.declaration.hooks import Fresh, Refuse
 from chat_history_conformance.declaration.origin import Origin, module_origin, origin_of
 from chat_history_conformance.protocols import AsyncChatHistory, ChatHistory, Floor
 
@@ -78,6 +79,11 @@ def history_backend(
     peers: Mapping[str, Factory] | None = None,
     round_trips: Callable[[], int] | None = None,
     interference: Mapping[str, Interference] | None = None,
+    fresh: Fresh | None = None,
+    refuse: Refuse | None = None,
+    stop: Callable[[], Any] | None = None,
+    start: Callable[[], Any] | None = None,
+    eventual: float | None = None,
 ) -> Callable[[F], F]:
     """Declare the decorated callable as the backend `name`. The callable itself is not changed.
 
@@ -138,6 +144,19 @@ def history_backend(
             before after it. Decorate a generator function with `contextlib.contextmanager`. The
             session may not exist yet. It is used only on stores whose data can be thrown away:
             servers that the run started, and `disposable` backends.
+        fresh: A function of a name that nothing has used. It returns a factory that opens
+            histories in a store of that name, such as a table or a file: `lambda session_id:
+            MyHistory(session_id, table=name)`. The first history creates the store. To clean up,
+            return a context manager around the factory instead.
+        refuse: A function of a session id that makes the store refuse writes. It returns a context
+            manager, and writes to the session fail inside it; or None, and the next write fails.
+            It may let messages pass whose content is not `refuse this`.
+        stop: A function that ends the server that the histories use. With `--history-faults`, the
+            run calls it and `start` in the contracts about faults.
+        start: A function that starts that server again, with all that it had stored, and returns
+            when it is ready.
+        eventual: Seconds after a write from which every read shows it, if reads do not show it at
+            once. Contracts wait for that time; what is missing then is lost.
 
     Returns:
         A decorator that returns the callable unchanged.
@@ -172,6 +191,11 @@ def history_backend(
             peers=dict(peers or {}),
             round_trips=round_trips,
             interference=_copied(interference),
+            fresh=fresh,
+            refuse=refuse,
+            stop=stop,
+            start=start,
+            eventual=eventual,
             declared_in=module_origin(caller.f_globals.get("__name__", "")) if at_import else None,
         )
         known = _declared.get(name)

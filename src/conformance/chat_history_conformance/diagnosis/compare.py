@@ -27,6 +27,7 @@ from chat_history_conformance.results.model import Finding, Kind
 __all__ = [
     "ConformanceFailure",
     "Difference",
+    "HookFailure",
     "NotApplicable",
     "ServerFailure",
     "Shortage",
@@ -65,6 +66,10 @@ class Shortage(ServerFailure):
 
 class Unrepeated(ServerFailure):
     """A call that was late once and not again, as on a busy machine."""
+
+
+class HookFailure(ServerFailure):
+    """A function of the declaration that failed; it says nothing about the history."""
 
 
 class NotApplicable(Exception):

@@ -38,6 +38,14 @@ __all__ = ["id_source", "opener", "script"]
 
 _SUITE = "chat_history_conformance"
 _ATTEMPTS = 200
+_FUNCTIONS = {
+    "corrupt": ("corrupt", "damage the last stored record of a session"),
+    "fresh_store": ("fresh", "return a factory for a store with this name"),
+    "refuse_writes": ("refuse", "make the store refuse writes to a session"),
+    "stop_server": ("stop", "stop the server"),
+    "start_server": ("start", "start the server"),
+}
+"""The functions of a declaration by their names in scripts: the argument, and the purpose."""
 
 
 def script(
@@ -168,9 +176,10 @@ def _openings(backend: Backend, needs: frozenset[Need]) -> Code:
             origin = origin_of(backend.with_ttl) if backend.with_ttl else None
             purpose = f"open {backend.name} with a time to live"
             parts.append(_bind("open_with_ttl", origin, purpose))
-    if Need("", "corrupt") in needs:
-        origin = origin_of(backend.corrupt) if backend.corrupt else None
-        parts.append(_bind("corrupt", origin, "damage the last stored record of a session"))
+    for name, (argument, purpose) in _FUNCTIONS.items():
+        if Need("", name) in needs:
+            function = getattr(backend, argument)
+            parts.append(_bind(name, origin_of(function) if function else None, purpose))
     for number, (name, function) in enumerate(backend.interference.items(), 1):
         if Need("", f"interference_{number}") in needs:
             parts.append(_bind(f"interference_{number}", origin_of(function), name))

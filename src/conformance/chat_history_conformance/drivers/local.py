@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.drivers.calls import (
     Call,
     Done,
@@ -65,6 +66,9 @@ class Local:
         self._hangs: Counter[str] = Counter()
         self._repeating: Repeating | None = None
         self._numbers: list[int] = []
+        self.factory: Callable[[str], Any] = backend.factory
+        """Opens histories: the factory of the backend, or that of a new store."""
+        self._stores: list[Any] = []  # kept, because a generator runs its clean-up when collected
 
     @property
     def thread(self) -> SyncThread:
@@ -119,7 +123,8 @@ class Local:
         if ttl is not None and self.backend.with_ttl is not None:
             with_ttl, lifetime = self.backend.with_ttl, ttl[0]
             return lambda: with_ttl(session_id, lifetime)
-        return lambda: self.backend.factory(session_id)
+        factory = self.factory
+        return lambda: factory(session_id)
 
     def call(self, call: Call) -> Any:
         """Call one operation and return its result.
@@ -229,6 +234,27 @@ class Local:
         if lane.call.operation == "add_messages":
             return adds(lane.stem, lane.size, lane.pause, call)
         return calls(lane.pause, call)
+
+    def enter_store(self, name: str, origin: Origin | None) -> None:
+        """Open histories in the new store of this name, which another process has made.
+
+        Args:
+            name: The name of the store.
+            origin: The place of `fresh=`, for a process that knows only the factory.
+        """
+        fresh = self.backend.fresh or (None if origin is None else origin.load())
+        if fresh is None:
+            raise RuntimeError(
+                "a second process cannot import fresh=. Write a function at module level."
+            )
+        store = self.factory = self._on_thread(lambda: fresh(name))
+        self._stores.append(store)
+        if hasattr(type(store), "__enter__"):
+            self.factory = self._on_thread(store.__enter__)
+
+    def leave_store(self) -> None:
+        """Open histories with the factory of the backend. The other process removes the store."""
+        self.factory = self.backend.factory
 
     def release(self, key: str, how: How) -> None:
         """Close a history in the way of its factory, or with its `close` or `aclose`, if any.

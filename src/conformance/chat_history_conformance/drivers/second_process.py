@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import origin_of
 from chat_history_conformance.drivers.calls import (
     Call,
     Done,
@@ -183,6 +184,15 @@ class SecondProcess:
     def call(self, call: Call) -> Any:
         """Call one operation there and return its result; see `Local.call`."""
         return self.request("call", call, weight=weight(call))
+
+    def enter_store(self, name: str) -> None:
+        """Open histories there in the new store of this name; see `Local.enter_store`."""
+        fresh = self.backend.fresh
+        self.request("enter_store", name, None if fresh is None else origin_of(fresh))
+
+    def leave_store(self) -> None:
+        """Open histories there with the factory of the backend again."""
+        self.request("leave_store")
 
     def release(self, key: str, how: How) -> None:
         """Close a history there; see `Local.release`."""

@@ -15,6 +15,7 @@ from hypothesis.errors import Flaky
 from chat_history_conformance.declaration.capabilities import assumed
 from chat_history_conformance.diagnosis.compare import (
     ConformanceFailure,
+    HookFailure,
     NotApplicable,
     Shortage,
     Unrepeated,
@@ -148,9 +149,9 @@ def _with_outcome(
     if isinstance(decided, NotApplicable):
         return replace(result, outcome="not_applicable", reason=str(decided))
     if decided is not None:
-        origin = "" if isinstance(decided, Shortage | Unrepeated) else "server: "
+        origin = "" if isinstance(decided, Shortage | Unrepeated | HookFailure) else "server: "
         return replace(result, outcome="error", reason=f"{origin}{decided}")
-    return result
+    return replace(result, reason="; ".join(examples.untried) or None)
 
 
 def why_not_applicable(contract: Contract, subject: Subject, mode: Mode) -> str | None:
@@ -169,14 +170,13 @@ def why_not_applicable(contract: Contract, subject: Subject, mode: Mode) -> str 
         return f"needs {found[0]}, and no history could be opened ({type(error).__name__})"
     for name in found:
         if name not in able:
-            return (
-                subject.why_no_faults if name == "faults" else _MISSING.get(name, f"has no {name}")
-            )
+            return subject.why_not(name) or _MISSING.get(name, f"has no {name}")
     return None
 
 
 _MISSING = {
     "server": "declares no server",
+    "outage": "declares no server",
     "cluster": "the server has one member: start several, as with --history-server=kafka=jvm:3",
     "with_ttl": "has no with_ttl(session_id, ttl_ms) on its factory",
     "corrupt": "declares no way to corrupt a stored record",

@@ -63,6 +63,7 @@ class Examples:
         number: The examples that ran until the first failure.
         found: The finding of the shortest failure so far.
         cut: Whether the operations ended before all examples had run.
+        untried: What the declaration would have to name for more to be tried, in sentences.
         stories: The steps of all examples until the first failure, if they are wanted.
         messages: The messages that the history accepted in the shortest failure.
     """
@@ -82,6 +83,7 @@ class Examples:
         self.number = 0
         self.found: Finding | None = None
         self.cut = False
+        self.untried: dict[str, None] = {}
         self.stories = stories
         self.messages: list[BaseMessage] = []
         self._cost = 0.0
@@ -249,6 +251,7 @@ class Examples:
             raise
         else:
             session.finish(failed=False)
+            self.untried |= session.untried
         finally:
             self._cost += session.cost
             self._accepted = session.models.values()

@@ -112,6 +112,8 @@ class Handle(Operations):
     def bounded_unless_refused(self, operation: str, *bounds: Any) -> list[BaseMessage] | None:
         """Make a bounded read, and return None if it is refused."""
         story, how = self._story, self.how
+        if story.unsettled_seconds() > 0:
+            story.steps.append(story.settling_step())
         phrase = self.phrase(operation, bounds, how)
         variable = story.variable("got")
         self.result = Ref(variable, [])
@@ -120,6 +122,7 @@ class Handle(Operations):
             return fill("{}, error, took = {}", variable, lazily(attempted, phrase.code()))
 
         story.steps.append(Step(phrase.text, code, name=variable))
+        time.sleep(story.unsettled_seconds())
         came: list[Any] = []
         error = self._try(phrase, operation, bounds, how, came.append)
         if error is not None:
@@ -173,6 +176,7 @@ class Handle(Operations):
 
     def text(self, function: str = "str") -> str:
         """Return `str` or `repr` of the history."""
+        self._story.settle()
         result: str = self._run(function, (), "sync")
         return result
 

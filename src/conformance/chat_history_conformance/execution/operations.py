@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
 from chat_history_conformance.diagnosis.code import Code, Ref, fill, lazily, values_of
-from chat_history_conformance.diagnosis.compare import type_name
+from chat_history_conformance.diagnosis.compare import Snapshot, compare, type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd
 from chat_history_conformance.diagnosis.script_claims import are_messages, is_sized
 from chat_history_conformance.diagnosis.script_helpers import refused, timed
@@ -19,9 +19,19 @@ from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import Phrase
-from chat_history_conformance.execution.story import Story
+from chat_history_conformance.execution.story import Effect, Story
 
 __all__ = ["Operations", "shown_result"]
+
+_EFFECTS: Mapping[str, Effect] = {
+    **dict.fromkeys(("messages", "last_messages", "messages_from_beginning"), "none"),
+    "messages_from_latest": "none",
+    **dict.fromkeys(("add_messages", "add_message", "clear"), "modelled"),
+}
+"""The effects of operations; others may write something that the model does not have."""
+
+_PAUSE_SECONDS = 0.05
+"""Seconds between reads that are repeated until they have settled."""
 
 
 class Operations:
@@ -121,6 +131,8 @@ class Operations:
         self, operation: str, args: tuple[Any, ...], *, with_time: bool = False
     ) -> list[BaseMessage]:
         story, how = self._story, self.how
+        if story.unsettled_seconds() > 0:
+            story.steps.append(story.settling_step())
         phrase = self.phrase(operation, args, how)
         variable = story.variable("got")
 
@@ -130,7 +142,7 @@ class Operations:
             return fill("{}, took = {}", variable, lazily(timed, phrase.code()))
 
         story.steps.append(Step(phrase.text, code, name=variable))
-        value = self._carry_out(phrase, operation, args, how)
+        value = self._carry_out_settled(phrase, operation, args, how)
         self.result = Ref(variable, value)
         story.check(
             is_sized,
@@ -148,6 +160,8 @@ class Operations:
 
     def _attempt(self, operation: str, args: tuple[Any, ...]) -> Exception | None:
         story, how = self._story, self.how
+        if _EFFECTS.get(operation) == "none":
+            story.settle()
         phrase = self.phrase(operation, args, how)
         story.steps.append(
             Step(phrase.text, lambda: fill("error = {}", lazily(refused, phrase.code())))
@@ -176,15 +190,52 @@ class Operations:
         call = self._call(operation, args, how)
         started = time.monotonic()
         try:
-            return self._story.attempt(phrase.invocation.name, lambda: take(self.host.call(call)))
+            return self._story.attempt(
+                phrase.invocation.name,
+                lambda: take(self.host.call(call)),
+                effect=_EFFECTS.get(operation, "unknown"),
+            )
         finally:
             self.took = time.monotonic() - started
+
+    def _carry_out_settled(
+        self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How
+    ) -> Any:
+        """Read; if the reads of the history settle later, read until then or until all is there."""
+        story = self._story
+        wanted = None
+        if story.knows_the_model:
+            wanted = self._whole(operation, tuple(values_of(item) for item in args))
+        if wanted is None:
+            time.sleep(story.unsettled_seconds())
+            return self._carry_out(phrase, operation, args, how)
+        while True:
+            began = time.monotonic()
+            value = self._carry_out(phrase, operation, args, how)
+            left = story.unsettled_seconds(began)
+            if left <= 0 or not isinstance(value, list) or compare(wanted, value) is None:
+                return value
+            time.sleep(min(left, _PAUSE_SECONDS))
+
+    def _whole(self, operation: str, args: tuple[Any, ...]) -> Sequence[Snapshot] | None:
+        """Return what a read that consumes nothing should return, None if that is not known."""
+        stored = self.model.stored
+        if operation == "messages":
+            return stored
+        count = args[0] if operation in ("last_messages", "messages_from_beginning") else None
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1 or any(args[1:]):
+            return None
+        return stored[-count:] if operation == "last_messages" else stored[:count]
 
     def _carry_out(self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How) -> Any:
         call = self._call(operation, args, how)
         started = time.monotonic()
         try:
-            return self._story.carry_out(phrase.invocation.name, lambda: self.host.call(call))
+            return self._story.carry_out(
+                phrase.invocation.name,
+                lambda: self.host.call(call),
+                effect=_EFFECTS.get(operation, "unknown"),
+            )
         finally:
             self.took = time.monotonic() - started
 

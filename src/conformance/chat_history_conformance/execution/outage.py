@@ -1,4 +1,4 @@
-"""The faults of a server: pause it, kill it, restart it, or hide it from a history.
+"""The faults of a server: pause it, end it, restart it, or hide it from a history.
 
 The server runs again after each example, whatever the contract did to it.
 """
@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from chat_history_conformance import servers
-from chat_history_conformance.diagnosis.code import Code, Need, call, fill
+from chat_history_conformance.declaration.origin import origin_of
+from chat_history_conformance.diagnosis.code import Code, Need, call, fill, given
 from chat_history_conformance.diagnosis.compare import ServerFailure
 from chat_history_conformance.diagnosis.rendering import source
 from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_helpers import please
+from chat_history_conformance.diagnosis.script_hooks import ask_for
 from chat_history_conformance.diagnosis.steps import Step
+from chat_history_conformance.execution.declared_server import DeclaredServer
 from chat_history_conformance.execution.story import Story
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.server import Member, Server, Unsupported
@@ -47,9 +50,19 @@ class Outage:
         self._story = story
         self.is_unreachable = False
         self._paused = False
-        self._down = False
+        self._down = self._was_down = False
         self._cut: list[Member] = []
         self._mended = True
+
+    @property
+    def is_declared(self) -> bool:
+        """True if the functions `stop=` and `start=` of the declaration are the only faults."""
+        return isinstance(self._server, DeclaredServer)
+
+    @property
+    def can_pause(self) -> bool:
+        """True if the server can be paused."""
+        return not self._server.why_no_pause
 
     def pause(self) -> None:
         """Let the server keep its connections and answer nothing."""
@@ -62,13 +75,13 @@ class Outage:
         self._paused = False
 
     def kill(self) -> None:
-        """End the server at once."""
-        self._down = True
+        """End the server at once, or with `stop=`."""
+        self._down = self._was_down = True
         self._fault("the server is killed", "kill", lambda: self._server.kill())
 
     def shut_down(self) -> None:
-        """End the server in an orderly way, as an update of its software does."""
-        self._down = True
+        """End the server in an orderly way, as an update of its software does, or with `stop=`."""
+        self._down = self._was_down = True
         self._fault("the server is shut down", "shut down", lambda: self._server.shut_down())
 
     def restart(self) -> None:
@@ -154,6 +167,21 @@ class Outage:
         self._mended = True
 
     @contextlib.contextmanager
+    def away(self) -> Iterator[str]:
+        """Make the server unreachable: by another address, or by ending it.
+
+        Yields:
+            What was done, in words.
+        """
+        if self._story.subject.backend.server is not None:
+            with self.unreachable() as address:
+                yield f"nothing listens at {address}"
+            return
+        self.shut_down()
+        yield "the server is stopped"
+        self.restart()
+
+    @contextlib.contextmanager
     def unreachable(self) -> Iterator[str]:
         """Make the server's address lead to a local port without a listener.
 
@@ -191,6 +219,8 @@ class Outage:
                 self._server.resume()
             if not self._mended:
                 self._mend()
+            if self._was_down and self.is_declared:
+                self._story.subject.use_until_it_works()
         except (ServerError, Unsupported) as error:
             self._story.subject.notes.append(f"the server did not come back after a fault: {error}")
             if not failed:
@@ -209,14 +239,28 @@ class Outage:
         return kind
 
     def _fault(self, text: str, request: str, action: Callable[[], None]) -> None:
-        variable = servers.variable(self._kind)
-        code = call(please, source(f"{request} the server"), source(variable))
-        self._story.steps.append(Step(text, code))
+        if self.is_declared:
+            step = self._declared_step(request)
+        else:
+            variable = servers.variable(self._kind)
+            step = Step(text, call(please, source(f"{request} the server"), source(variable)))
+        self._story.steps.append(step)
         self._story.disturbed = True
         try:
             action()
         except (ServerError, Unsupported) as error:
             raise ServerFailure(str(error)) from error
+
+    def _declared_step(self, request: str) -> Step:
+        """Return the step that calls `stop=` or `start=`."""
+        backend = self._story.subject.backend
+        name, function = ("start", backend.start)
+        if request != "restart":
+            name, function = ("stop", backend.stop)
+        text = f"the server is {'started again' if name == 'start' else 'stopped'} with {name}="
+        if function is not None and origin_of(function) is not None:
+            return Step(text, fill("{}()", given(f"{name}_server")))
+        return Step(text, call(ask_for, source(f"{name} the server of {backend.name}")))
 
 
 def _with_place(address: str, place: str) -> str:

@@ -1,11 +1,11 @@
-"""Short probes for capabilities that a backend declares as lacking.
+"""Short probes for capabilities that a backend declares as lacking, and what was not tried.
 
 A probe that succeeds proves nothing. The report mentions it, and the author decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from langchain_core.messages import HumanMessage
@@ -16,8 +16,9 @@ from chat_history_conformance.drivers.calls import Call, How
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.results.model import ContractResult
 
-__all__ = ["surprises"]
+__all__ = ["surprises", "untried"]
 
 _MESSAGES = [HumanMessage(content=f"probe {number}") for number in range(3)]
 
@@ -29,6 +30,15 @@ def surprises(subject: Subject) -> list[str]:
         for name, reason in subject.backend.lacks.items()
         if name in _PROBES and _works(_PROBES[name], subject)
     ]
+
+
+def untried(results: Iterable[ContractResult]) -> list[str]:
+    """Return a sentence for each thing that contracts did not try although they passed."""
+    found: dict[str, dict[str, None]] = {}
+    for result in results:
+        if result.outcome == "passed" and result.reason:
+            found.setdefault(result.reason, {})[result.id] = None
+    return [f"not tried: {reason} ({', '.join(ids)})" for reason, ids in found.items()]
 
 
 def _works(probe: Callable[[Subject], bool], subject: Subject) -> bool:
@@ -128,7 +138,7 @@ _PROBES: Mapping[str, Callable[[Subject], bool]] = {
     "async": _one_way("async"),
     "whole_reads": _whole_reads,
 }
-_NOT_PROBED = {"durable_clear", "fresh_reads"}
-"""Capabilities that show only when a server is killed or cut off."""
+_NOT_PROBED = {"durable_clear", "fresh_reads", "immediate_reads"}
+"""Capabilities that show only when a server is killed, cut off or busy."""
 
 assert set(_PROBES) | _NOT_PROBED == set(assumed())

@@ -12,24 +12,28 @@ from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_claims import is_sized
-from chat_history_conformance.diagnosis.script_helpers import enter_new_loop, leave_loop, refused
+from chat_history_conformance.diagnosis.script_helpers import (
+    enter_new_loop,
+    leave_loop,
+    read_while_refused,
+    refused,
+)
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, Done
 from chat_history_conformance.drivers.clock import SetClock
 from chat_history_conformance.drivers.errors import is_server_error
+from chat_history_conformance.execution.declared_steps import Declared
 from chat_history_conformance.execution.handle import Handle
-from chat_history_conformance.execution.interfering import Interfering
 from chat_history_conformance.execution.lanes import Lane, interleaving, is_read, lanes_step
 from chat_history_conformance.execution.outage import Outage
 from chat_history_conformance.execution.phrase import ELSEWHERE, elsewhere, opening_code
-from chat_history_conformance.execution.story import Story
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Kind, Mode
 
 __all__ = ["Handle", "Lane", "Session"]
 
 
-class Session(Story):
+class Session(Declared):
     """One example of one contract on one backend in one mode.
 
     Args:
@@ -71,6 +75,7 @@ class Session(Story):
         ttl: tuple[int | None] | None = None,
         in_this_process: bool = False,
         in_second_process: bool = False,
+        again: bool = False,
     ) -> Handle:
         """Open a handle.
 
@@ -81,9 +86,11 @@ class Session(Story):
             ttl: `(milliseconds,)` or `(None,)` to open it through `with_ttl`.
             in_this_process: Whether it is opened in this process in every mode.
             in_second_process: Whether it is opened in the second process in every mode.
+            again: Whether to repeat this while it raises, until the time limit of one operation
+                has passed, because the server has been away.
         """
         handle = self._new_handle(session, in_this_process, in_second_process)
-        name, action = self._begin_opening(handle, ttl)
+        name, action = self._begin_opening(handle, ttl, again=again)
         self.carry_out(name, action)
         return handle
 
@@ -99,30 +106,40 @@ class Session(Story):
         error = self.attempt(*self._begin_opening(handle, ttl))
         if error is None:
             return handle, None
-        code = opening_code(self.subject.backend, session, handle.how, ttl)
+        code = opening_code(self.opening, session, handle.how, ttl)
         code = fill("error = {}", lazily(refused, code))
         self.steps[-1] = Step(self.steps[-1].text, code, f"refused: {type_name(error)}")
         self.error = Ref("error", error)
         return None, error
 
     def _begin_opening(
-        self, handle: Handle, ttl: tuple[Any] | None
+        self, handle: Handle, ttl: tuple[Any] | None, *, again: bool = False
     ) -> tuple[str, Callable[[], None]]:
         """Add the step that opens a handle, and return its name and its action."""
         shown = show(handle.session.replace("{nonce}", "session").replace("{number}", "1"))
         text = f"{handle.name} = open({shown}{f', ttl_ms={ttl[0]}' if ttl else ''})"
-        code = opening_code(self.subject.backend, handle.session, handle.how, ttl)
+        code = opening_code(self.opening, handle.session, handle.how, ttl)
+        if again:
+            text += f", again while it raises, for {self.subject.limit:g} s at most"
+            limit = source(self.subject.limit)
+            code = call(read_while_refused, fill("lambda: {}", code), limit)
         code = fill("{} = {}", handle.name, code)
         if handle.in_second_process:
             text, code = f"{text}  in a second process", elsewhere(code)
         self.steps.append(Step(text, code))
 
-        def action() -> None:
+        def enter() -> None:
             handle.host.open(handle.key, handle.id, handle.how, ttl)
+
+        def action() -> None:
+            if again:
+                read_while_refused(enter, self.subject.limit)
+            else:
+                enter()
             handle.was_opened()
             handle.unreachable = self.server.is_unreachable
 
-        name = getattr(self.subject.backend.factory, "__name__", "the factory")
+        name = getattr(self.opening.factory, "__name__", "the factory")
         return f"{name}(session_id)", action
 
     def offered(self, names: Sequence[str]) -> list[str]:
@@ -174,32 +191,6 @@ class Session(Story):
             yield
         self.steps.append(Step("the wall clock is right again", Code("clock.__exit__()")))
 
-    @contextlib.contextmanager
-    def interfering(self, name: str, session: str) -> Iterator[None]:
-        """Let another user of the store interfere with a session inside the `with` block.
-
-        Args:
-            name: A key of the backend's `interference`.
-            session: The template of the session id.
-        """
-        number = list(self.subject.backend.interference).index(name) + 1
-        function = given(f"interference_{number}")
-        begin = f"interfering = {{}}({{}})  # {name}\ninterfering.__enter__()"
-        code = fill(begin, function, id_source(session))
-        self.steps.append(Step(f"{show(name)} begins, by another user of the store", code))
-        context = Interfering(self.subject, name, self.id_of(session))
-        context.begin()
-        self.disturbed = True
-        try:
-            yield
-        except BaseException:
-            context.end(failed=True)
-            raise
-        self.steps.append(
-            Step(f"{show(name)} ends", Code("interfering.__exit__(None, None, None)"))
-        )
-        context.end(failed=False)
-
     def second_process_dies(self) -> None:
         """Kill the second process with the handles in it."""
         self.steps.append(Step("the second process is killed", fill("{}.kill()", ELSEWHERE)))
@@ -222,7 +213,8 @@ class Session(Story):
         Returns:
             For each lane the results of its calls. The caller updates the model.
         """
-        self.steps.append(lanes_step(self.subject.backend, lanes, self.mode))
+        self._settle_for(lanes)
+        self.steps.append(lanes_step(self.opening, lanes, self.mode))
         self.cost += max(map(len, lanes)) - 1
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
         opened = {
@@ -243,6 +235,10 @@ class Session(Story):
         ]
         self._check_lanes(lanes, done, may_raise)
         return done
+
+    def _settle_for(self, lanes: Sequence[Lane]) -> None:
+        if any(is_read(name) for lane in lanes for _, name, _ in lane):
+            self.settle()
 
     def _check_lanes(
         self, lanes: Sequence[Lane], done: Sequence[Sequence[Done]], may_raise: bool
@@ -296,6 +292,7 @@ class Session(Story):
             for session in stored:
                 self._clear(session)
         trouble = self._release_all()
+        self.leave_store(failed=failed)
         if self.subject.backend.remove is not None:
             for session in stored:
                 self._remove(self.subject.backend.remove, self.id_of(session))

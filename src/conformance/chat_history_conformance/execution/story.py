@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from chat_history_conformance.diagnosis.code import (
     Code,
@@ -52,7 +52,11 @@ from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
 from chat_history_conformance.supervision.line import current
 
-__all__ = ["Story"]
+__all__ = ["Effect", "Story"]
+
+
+Effect = Literal["none", "modelled", "unknown"]
+"""The effect of a call on stored messages; the caller updates the model if it is `modelled`."""
 
 
 _NO_REFUSALS = (
@@ -116,8 +120,8 @@ class Story:
         self.abandoned: list[str] = []
         self._check_budget = check_budget
         self.cost = 0.0
-        self.refusable = False
         self.judged_time = False
+        self._last_write = self._last_unmodelled = float("-inf")
         self._operations = 0
         self._variables = 0
 
@@ -303,8 +307,16 @@ class Story:
 
     # -- operations --------------------------------------------------------------------------
 
-    def carry_out(self, operation: str, action: Callable[[], Any]) -> Any:
-        """Run `action`; an exception becomes a finding about `operation`."""
+    def carry_out(
+        self, operation: str, action: Callable[[], Any], *, effect: Effect = "unknown"
+    ) -> Any:
+        """Run `action`; an exception becomes a finding about `operation`.
+
+        Args:
+            operation: Its name in the finding.
+            action: The call.
+            effect: Its effect on the stored messages.
+        """
         self._check_budget()
         self._operations += 1
         self.cost += 1
@@ -313,11 +325,15 @@ class Story:
         try:
             value = action()
         except Exception as error:
+            self._wrote("none" if effect == "none" else "unknown")
             self.explain(operation, error)
         self.subject.pace.record(time.monotonic() - started)
+        self._wrote(effect)
         return value
 
-    def attempt(self, operation: str, action: Callable[[], Any]) -> Exception | None:
+    def attempt(
+        self, operation: str, action: Callable[[], Any], *, effect: Effect = "unknown"
+    ) -> Exception | None:
         """Run `action`, and return the exception with which a history refuses it, or None.
 
         Other exceptions, such as a call that hangs, become a finding as in `carry_out`.
@@ -330,18 +346,58 @@ class Story:
         try:
             action()
         except Exception as error:
+            self._wrote("none" if effect == "none" else "unknown")
             if not self._is_refusal(error):
                 self.explain(operation, error)
             self._guard_exit(f"`{operation}` raises {type_name(error)}", error)
             return error
         finally:
             self.subject.pace.record(time.monotonic() - started)
+        self._wrote(effect)
         return None
 
     def _is_refusal(self, error: Exception) -> bool:
         if isinstance(error, _NO_REFUSALS):
             return False
         return self.disturbed or not is_server_error(error, self.subject.backend)
+
+    def _wrote(self, effect: Effect) -> None:
+        if effect != "none":
+            self._last_write = time.monotonic()
+        if effect == "unknown":
+            self._last_unmodelled = self._last_write
+
+    def unsettled_seconds(self, began: float | None = None) -> float:
+        """Return for how long a read may still miss writes, by the declared `eventual`.
+
+        Args:
+            began: The start of the read on the monotonic clock; None for now.
+        """
+        return self._left_of(self._last_write, began)
+
+    @property
+    def knows_the_model(self) -> bool:
+        """True if reads show all writes that may be missing in the model."""
+        return self._left_of(self._last_unmodelled, None) <= 0
+
+    def _left_of(self, write: float, began: float | None) -> float:
+        eventual = self.subject.backend.eventual
+        if eventual is None:
+            return 0.0
+        began = time.monotonic() if began is None else began
+        return max(0.0, write + eventual - began)
+
+    def settle(self) -> None:
+        """Wait until reads show all writes, by the declared `eventual`."""
+        if self.unsettled_seconds() > 0:
+            self.steps.append(self.settling_step())
+            time.sleep(self.unsettled_seconds())
+
+    def settling_step(self) -> Step:
+        """Return the step that waits until reads show all writes."""
+        seconds = self.subject.backend.eventual
+        text = f"wait until reads have settled, {seconds:g} s after the last write"
+        return Step(text, fill("{}({})", SLEEP, f"{seconds:g}"))
 
     def how(self, *, in_second_process: bool = False) -> How:
         """Return how the next operation is called: alternately in mixed mode."""

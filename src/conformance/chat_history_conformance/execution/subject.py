@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 import uuid
 from functools import cached_property
 from typing import Protocol
@@ -10,9 +11,10 @@ from typing import Protocol
 from chat_history_conformance.declaration import capabilities
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.capabilities import Capabilities
-from chat_history_conformance.drivers.calls import How, has_operation
+from chat_history_conformance.drivers.calls import Call, How, has_operation
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
+from chat_history_conformance.execution.declared_server import DeclaredServer
 from chat_history_conformance.execution.pace import Pace
 from chat_history_conformance.results.model import ContractResult, Mode
 from chat_history_conformance.servers.server import Server
@@ -20,6 +22,9 @@ from chat_history_conformance.servers.server import Server
 __all__ = ["Ahead", "Subject"]
 
 _HURRY_SECONDS = 2.0
+_PAUSE_SECONDS = 0.1
+_IN_A_ROW = 2
+"""The histories that have to work one after another before a server counts as back."""
 
 
 class Ahead(Protocol):
@@ -82,6 +87,9 @@ class Subject:
         self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
+        self._declared: DeclaredServer | None = None
+        if backend.stop is not None and (server is None or server.why_no_faults):
+            self.server = self._declared = DeclaredServer(backend, limit, self.nonce())
 
     @property
     def can_be_imported(self) -> bool:
@@ -110,14 +118,22 @@ class Subject:
 
     @property
     def why_no_faults(self) -> str:
-        """Why the server cannot be paused, killed and restarted; empty if it can."""
-        if self.backend.server is None:
+        """Why the server cannot be ended and restarted; empty if it can."""
+        if self.backend.server is None and self.backend.stop is None:
             return "declares no server"
         if not self._faults:
             return "fault contracts pause, kill and restart the server: give --history-faults"
         if self.server is None:
             return "another process holds the server"
         return self.server.why_no_faults
+
+    def why_not(self, capability: str) -> str | None:
+        """Return why the server cannot do what a capability needs, or None for any other reason."""
+        if capability == "faults" or (capability == "outage" and self.backend.stop is not None):
+            return self.why_no_faults
+        if capability == "pause":
+            return self.why_no_faults or (self.server.why_no_pause if self.server else None)
+        return None
 
     def nonce(self) -> str:
         """Return a prefix for the session ids of one example, unique among all runs."""
@@ -146,9 +162,11 @@ class Subject:
         if self.backend.corrupt is not None:
             names.add("corrupt")
         if self.backend.server is not None:
-            names.add("server")
+            names |= {"server", "outage"}
         if not self.why_no_faults:
-            names.add("faults")
+            names |= {"faults", "outage"}
+            if self.server is not None and not self.server.why_no_pause:
+                names.add("pause")
             if self.server is not None and len(self.server.members) > 1:
                 names.add("cluster")
         if self.backend.interference and self.disposable:
@@ -175,6 +193,31 @@ class Subject:
         other.__dict__["capabilities"] = self.capabilities
         return other
 
+    def use_until_it_works(self) -> None:
+        """Open and read histories until two in a row work, or the limit of one call has passed.
+
+        A pool of the backend may keep connections from before a restart of the server. They must
+        not become findings of the next contract.
+        """
+        hosts: list[Local | SecondProcess] = [self.local]
+        if self._second_process is not None and self._second_process.alive:
+            hosts.append(self._second_process)
+        session, deadline = self.nonce(), time.monotonic() + self.limit
+        for host in hosts:
+            in_a_row = 0
+            while in_a_row < _IN_A_ROW and time.monotonic() < deadline:
+                try:
+                    host.open("after", session, self.how, None)
+                    try:
+                        host.call(Call("after", "messages", (), self.how))
+                    finally:
+                        host.release("after", self.how)
+                except Exception:  # contracts judge this, in their own stories
+                    in_a_row = 0
+                    time.sleep(_PAUSE_SECONDS)
+                else:
+                    in_a_row += 1
+
     def hurry(self) -> None:
         """Let each call from now on end within two seconds, because the user ends the run."""
         self.local.limit = min(self.local.limit, _HURRY_SECONDS)
@@ -184,5 +227,7 @@ class Subject:
         if self.ahead is not None:
             self.ahead.stop()
         self.local.stop()
+        if self._declared is not None:
+            self._declared.stop()
         if self._second_process is not None:
             self._second_process.stop()

@@ -126,6 +126,7 @@ class Traffic:
 
     def begin(self) -> None:
         """Start the streams."""
+        self.s.settle()
         lines = "".join(f"\n      lane {n}: {one.text()}" for n, one in enumerate(self.streams, 1))
         self.s.steps.append(Step(f"again and again, at the same time:{lines}", self._code))
         lanes = [one.repeated() for one in self.streams]
@@ -258,6 +259,7 @@ def _final(
     s: Session, a: Handle, operation: str, args: tuple[Any, ...], read: Callable[..., Any]
 ) -> Ref:
     """Call `read` with a call of a handle and the time limit, in the process of the handle."""
+    s.settle()
     phrase, variable, how = a.phrase(operation, args, a.how), s.variable("got"), a.how
     seconds = TAKEOVER * s.subject.limit
 

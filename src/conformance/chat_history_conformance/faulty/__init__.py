@@ -21,7 +21,7 @@ __all__ = ["INVENTED", "Control", "Faulty", "faulty", "load"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Control = Literal["memory", "sqlite", "served", "served-cluster"]
+Control = Literal["memory", "sqlite", "stoppable", "served", "served-cluster"]
 """A correct backend that broken histories are made of."""
 
 INVENTED = "invented"
@@ -74,7 +74,7 @@ def faulty(
         breaks: The id of the contract that must catch it.
         kind: The kind of finding that the contract must report.
         seen: A citation of a real backend with the defect, or `INVENTED`.
-        control: The same backend without the defect: `memory`, `sqlite`, `served` or
+        control: The same backend without the defect: `memory`, `sqlite`, `stoppable`, `served` or
             `served-cluster`. The self-test runs a server for the last two.
         lacks: Unsupported capabilities with reasons. Defaults to those of the control.
         declared: Further arguments of `history_backend`, such as `with_ttl`.

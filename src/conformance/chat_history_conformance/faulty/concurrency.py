@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
@@ -280,6 +282,31 @@ class CreatedByEachProcess(SQLiteChatMessageHistory):
             time.sleep(random.uniform(0, 20 * _PAUSE_SECONDS))
             self.clear()
         super()._append(texts)
+
+
+def _fresh_file(store: str) -> Callable[[str], Any]:
+    return lambda session_id: LooksThenCreates(session_id, f"{store}.sqlite3")
+
+
+@faulty(
+    "concurrency.looks_then_creates",
+    breaks="concurrency.first_use",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/sql.py: create_all looks for the "
+    "table, and then creates it; an error in 9 of 10 first uses by two processes",
+    control="sqlite",
+    fresh=_fresh_file,
+)
+class LooksThenCreates(SQLiteChatMessageHistory):
+    """Looks whether its table exists, and then creates it without `if not exists`."""
+
+    def __init__(self, session_id: str, path: str = "chat_history.sqlite3") -> None:
+        super().__init__(session_id, path)
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+            found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mine'")
+            if found.fetchone() is None:
+                time.sleep(random.uniform(0, 20 * _PAUSE_SECONDS))
+                connection.execute("CREATE TABLE mine (message TEXT)")
 
 
 @faulty(

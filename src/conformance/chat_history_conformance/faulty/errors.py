@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import sqlite3
 from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
 
 from chat_history_backends.codec import UndecodableRecordError, decode, encode_batch
 from chat_history_backends.memory import MemoryChatMessageHistory
-from chat_history_backends.registered import _corrupt_sqlite
+from chat_history_backends.registered import _corrupt_sqlite, _refuse_in_sqlite
 from chat_history_backends.sqlite import SQLiteChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
+
+logger = logging.getLogger(__name__)
 
 
 @faulty(
@@ -77,6 +81,66 @@ class WriteErrorSwallowed(MemoryChatMessageHistory):
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         with contextlib.suppress(Exception):
             super().add_messages(messages)
+
+
+@faulty(
+    "errors.refused_write_logged",
+    breaks="errors.write_failure_raises",
+    kind="swallowed_error",
+    seen="langchain-mongodb 0.12.1 add_message: except WriteError: logger.error; messages that "
+    "cannot be encoded raise",
+    control="sqlite",
+    refuse=_refuse_in_sqlite,
+)
+class RefusedWriteLogged(SQLiteChatMessageHistory):
+    """Logs that the store has refused a write, and returns from the add."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        try:
+            super()._append(texts)
+        except sqlite3.Error as error:
+            logger.error("adding failed: %s", error)
+
+
+@faulty(
+    "errors.commits_each_message",
+    breaks="errors.refused_batch_stores_nothing",
+    kind="foreign",
+    seen="langchain-redis, langchain-community 0.4.2 redis.py: one write for each message of a "
+    "batch",
+    control="sqlite",
+    refuse=_refuse_in_sqlite,
+)
+class CommitsEachMessage(SQLiteChatMessageHistory):
+    """Encodes the whole batch first, and then commits message by message."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            super()._append([text])
+
+
+@faulty(
+    "errors.no_rollback_after_a_refusal",
+    breaks="errors.usable_after_refusal",
+    kind="other",
+    seen="langchain-community 0.4.2, chat_message_histories/postgres.py: no rollback, so every "
+    "later statement fails",
+    control="sqlite",
+    refuse=_refuse_in_sqlite,
+)
+class NoRollbackAfterARefusal(SQLiteChatMessageHistory):
+    """Fails all writes of a handle after the store has refused one."""
+
+    _aborted = False
+
+    def _append(self, texts: Sequence[str]) -> None:
+        if self._aborted:
+            raise sqlite3.OperationalError("current transaction is aborted, commands are ignored")
+        try:
+            super()._append(texts)
+        except sqlite3.Error:
+            self._aborted = True
+            raise
 
 
 @faulty(

@@ -21,7 +21,7 @@ SEEDS = 20
 NEEDED = 19
 """The number of `SEEDS` seeds in which profile `ci` has to find each broken history."""
 
-CONTROLS = ("memory", "sqlite", "served", "served-cluster")
+CONTROLS = ("memory", "sqlite", "stoppable", "served", "served-cluster")
 """The histories without a defect, which no contract may find broken."""
 
 _COUNT: Mapping[str, Any] = {"strict": True, "ge": 0}

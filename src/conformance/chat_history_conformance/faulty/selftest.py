@@ -25,7 +25,7 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
-from chat_history_conformance.faulty import served
+from chat_history_conformance.faulty import served, stoppable
 from chat_history_conformance.faulty.proof import CONTROLS, SEEDS, Kill, Proof, Row
 from chat_history_conformance.results.model import ContractResult, Kind, Mode
 
@@ -73,8 +73,9 @@ def discovery(
 
 
 def control(name: str) -> Backend:
-    """Return a backend without a defect: a registered reference backend, or a served one."""
-    known = {backend.name: backend for backend in (served.BACKEND, served.CLUSTERED_BACKEND)}
+    """Return a backend without a defect: a registered reference backend, or one of here."""
+    here = (stoppable.BACKEND, served.BACKEND, served.CLUSTERED_BACKEND)
+    known = {backend.name: backend for backend in here}
     return known.get(name) or registry.resolve(name)
 
 
@@ -105,6 +106,8 @@ def results_on(
         if backend.server is not None:
             server = stack.enter_context(served.serving(clustered=clustered))
             limit = served.CLUSTERED_LIMIT if clustered else served.LIMIT
+        elif backend.stop is not None:
+            limit = served.LIMIT
         subject = Subject(backend, limit=limit, server=server, owned=True, faults=True)
         stack.callback(subject.stop)
         with workspace.inside():

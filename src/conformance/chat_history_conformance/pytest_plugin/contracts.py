@@ -21,7 +21,7 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.compare import ConformanceFailure
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
-from chat_history_conformance.execution.probes import surprises
+from chat_history_conformance.execution.probes import surprises, untried
 from chat_history_conformance.execution.replay import replay
 from chat_history_conformance.judging.proof import prove
 from chat_history_conformance.pytest_plugin import screen
@@ -314,7 +314,7 @@ class ContractRun(HistoryRun):
             with self.workspace.inside():
                 subject = self.subject(backend)
                 all_results = prove(all_results, self.contracts, subject, self.profile, self.seed)
-        notes = list(self.subject(backend).notes)
+        notes = [*self.subject(backend).notes, *untried(all_results)]
         if results:
             with self.workspace.inside():
                 notes += surprises(self.subject(backend))

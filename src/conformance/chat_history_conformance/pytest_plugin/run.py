@@ -297,8 +297,13 @@ class HistoryRun:
             subject.notes.append(f"closing a fresh history raised {type(error).__name__}: {error}")
 
     def pytest_report_header(self) -> list[str]:
-        """Return the lines about the run and its servers."""
-        return [self.headline(), *self.servers.header()]
+        """Return the lines about the run, its servers and the functions of its declarations."""
+        declared = [
+            f"{backend.name}: declares {', '.join(backend.functions)}"
+            for backend in self.backends.values()
+            if backend.functions
+        ]
+        return [self.headline(), *self.servers.header(), *declared]
 
     def _end(self) -> None:
         """Stop everything that the run started, even if its start failed."""

@@ -110,7 +110,15 @@ def capability_hint(results: Sequence[ContractResult], rules: Rules) -> str:
         results: Failures with one cause.
         rules: The texts of all contracts.
     """
-    needed = [_needs(result, rules, len(results)) for result in results]
+    found = [result.finding for result in results if result.finding is not None]
+    if all(one.kind == "stale" for one in found) and any(
+        "handles" not in circumstances(one) for one in found
+    ):
+        return (
+            "If reads show a write only after some time by design, declare this time, or a longer "
+            "one if you have: `@history_backend(NAME, eventual=SECONDS)`. Then contracts wait."
+        )
+    needed = [_needs(result, rules, len(results)) - {"immediate_reads"} for result in results]
     chosen: list[str] = []
     while needed and len(chosen) < 2:
         counts = {name: sum(name in needs for needs in needed) for name in assumed()}

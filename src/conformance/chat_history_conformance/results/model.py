@@ -134,7 +134,7 @@ class ContractResult:
     """The time this took, in seconds."""
     reason: str | None = None
     """The reason for an outcome other than passed: the declared reason of a deviation, the missing
-    capability, or the error."""
+    capability, or the error. If the contract passed: what it could not try, or null."""
     finding: Finding | None = None
     """The finding, if the contract failed or deviates."""
     informs: bool = field(default=False, metadata=_FLAG)

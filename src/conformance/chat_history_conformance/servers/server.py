@@ -96,6 +96,11 @@ class Server(ABC):
         return f"the run did not start this server (way: {self.way}), so it does not stop it"
 
     @property
+    def why_no_pause(self) -> str:
+        """The reason why it cannot be paused; empty if it can."""
+        return self.why_no_faults
+
+    @property
     def log(self) -> str:
         """The last lines of its output; empty if there is none."""
         return ""

@@ -1,0 +1,28 @@
+"""Functions of scripts that call the functions of a declaration, such as `fresh=` and `refuse=`.
+
+Scripts contain their source, as that of `script_helpers` and `script_claims`.
+"""
+
+import contextlib
+from typing import Any
+
+__all__ = ["ask_for", "contexts", "entered", "left"]
+
+contexts: list[Any] = []  # what was entered, the newest last
+
+
+def entered(value: Any) -> Any:
+    """Enter a context manager and return its value; return any other value itself."""
+    is_context = hasattr(type(value), "__enter__")
+    contexts.append(value if is_context else contextlib.nullcontext(value))
+    return contexts[-1].__enter__()
+
+
+def left() -> None:
+    """Leave what was entered last."""
+    contexts.pop().__exit__(None, None, None)
+
+
+def ask_for(request: str) -> None:
+    """Ask the reader to do something, and wait for Enter."""
+    input(f"Please {request}, then press Enter: ")
