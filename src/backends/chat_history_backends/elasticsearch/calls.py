@@ -230,7 +230,7 @@ def no_connection(call: Call, connections: int) -> Exception:
     """Return the error for a call that waited for a connection until its deadline."""
     return _NotSent(
         f"all {connections} connections of the client were in use for {call.limit_seconds:g} "
-        "seconds. Give the client more connections_per_node, if the server can serve them"
+        "s. Give the client more connections_per_node, if the server can serve them"
     )
 
 

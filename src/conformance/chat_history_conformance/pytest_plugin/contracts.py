@@ -257,7 +257,7 @@ class ContractRun(HistoryRun):
 
     def began(self) -> None:
         """Send what a report needs to the supervisor."""
-        report = self.run_report()
+        report = self.run_report() if self.reports else RunReport({}, {})  # only reports show it
         backends = {
             name: {
                 "lacks": dict(self.backends[name].lacks),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.reports import terminal, wording, write_report
 from chat_history_conformance.results.model import (
     BackendReport,
@@ -154,5 +155,5 @@ def _written(report: RunReport, path: Path) -> str:
     try:
         write_report(report, path, catalogue.rule_texts())
     except OSError as error:
-        return f"The report {path} could not be written: {error}. Name another path."
-    return f"report: {path}"
+        return screen.written(path, str(error))
+    return screen.written(path, None)

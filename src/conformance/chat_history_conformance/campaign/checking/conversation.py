@@ -65,6 +65,13 @@ class Look:
     final: bool = False
     unproven: set[str] = field(default_factory=set)
 
+    @property
+    def proven(self) -> tuple[str, ...]:
+        """Its messages without the unproven ones."""
+        if not self.unproven:
+            return self.messages
+        return tuple(text for text in self.messages if text not in self.unproven)
+
 
 class Clears:
     """Clears as intervals in which each takes effect at one point."""
@@ -182,9 +189,8 @@ def conversations(recording: Recording) -> list[Conversation]:
         found[operation.session].append(operation)
     end = max((operation.ended for operation in recording.operations), default=0.0)
     undone = "durable_clear" in recording.meta.lacks and bool(recording.faults)
-    splits = [fault for fault in recording.faults if fault.splits]
     behind = "fresh_reads" in recording.meta.lacks
-    stale = splits if behind else []
+    stale = [fault for fault in recording.faults if behind and fault.splits]
     result = []
     for name in sorted({*found, *recording.final}):
         conversation = _conversation(name, found[name], undone, stale)

@@ -61,10 +61,7 @@ def _last_seen(conversation: Conversation, missing: set[str]) -> dict[str, tuple
     assert conversation.final
     final = conversation.final.messages
     seen: dict[str, tuple[float, Operation]] = {}
-    calls = [
-        (look.began, tuple(t for t in look.messages if t not in look.unproven), look.operation)
-        for look in conversation.looks
-    ]
+    calls = [(look.began, look.proven, look.operation) for look in conversation.looks]
     calls += [(call.began, call.messages, call) for call in conversation.consumes if not call.error]
     for began, messages, operation in sorted(calls, key=lambda call: call[0], reverse=True):
         if messages != final[: len(messages)]:

@@ -102,10 +102,9 @@ def _lacks_only_unfinished(conversation: Conversation, epochs: Epochs, look: Loo
 
     A server that is behind may know a message before it knows an earlier message or clear.
     """
-    shown = [text for text in look.messages if text not in look.unproven]
-    if not all(text in epochs.places for text in shown):
+    if not all(text in epochs.places for text in look.proven):
         return False
-    known = map(epochs.places.__getitem__, shown)
+    known = map(epochs.places.__getitem__, look.proven)
     runs = [(epoch, [n for _, n in run]) for epoch, run in groupby(known, key=itemgetter(0))]
     if len(runs) > 1 and not conversation.clears.during(look.began, look.ended):
         return False

@@ -60,8 +60,7 @@ class _Inspector:
         if look.messages and not messages:
             look.shape = "oldest"  # It does not show that the session was empty.
         look.messages = messages
-        proven = tuple(text for text in look.messages if text not in look.unproven)
-        self._first_sight(proven, look.ended, look.operation)
+        self._first_sight(look.proven, look.ended, look.operation)
 
     def consume(self, call: Operation) -> Operation:
         """Inspect a consuming read, and return it without the messages that are reported."""
