@@ -112,8 +112,7 @@ class Handle(Operations):
     def bounded_unless_refused(self, operation: str, *bounds: Any) -> list[BaseMessage] | None:
         """Make a bounded read, and return None if it is refused."""
         story, how = self._story, self.how
-        if story.unsettled_seconds() > 0:
-            story.steps.append(story.settling_step())
+        story.steps += story.settling.steps()
         phrase = self.phrase(operation, bounds, how)
         variable = story.variable("got")
         self.result = Ref(variable, [])
@@ -122,7 +121,7 @@ class Handle(Operations):
             return fill("{}, error, took = {}", variable, lazily(attempted, phrase.code()))
 
         story.steps.append(Step(phrase.text, code, name=variable))
-        time.sleep(story.unsettled_seconds())
+        story.settling.wait()
         came: list[Any] = []
         error = self._try(phrase, operation, bounds, how, came.append)
         if error is not None:

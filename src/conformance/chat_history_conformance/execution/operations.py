@@ -19,7 +19,8 @@ from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import Phrase
-from chat_history_conformance.execution.story import Effect, Story
+from chat_history_conformance.execution.settling import Effect
+from chat_history_conformance.execution.story import Story
 
 __all__ = ["Operations", "shown_result"]
 
@@ -131,8 +132,7 @@ class Operations:
         self, operation: str, args: tuple[Any, ...], *, with_time: bool = False
     ) -> list[BaseMessage]:
         story, how = self._story, self.how
-        if story.unsettled_seconds() > 0:
-            story.steps.append(story.settling_step())
+        story.steps += story.settling.steps()
         phrase = self.phrase(operation, args, how)
         variable = story.variable("got")
 
@@ -204,15 +204,15 @@ class Operations:
         """Read; if the reads of the history settle later, read until then or until all is there."""
         story = self._story
         wanted = None
-        if story.knows_the_model:
+        if story.settling.knows_the_model:
             wanted = self._whole(operation, tuple(values_of(item) for item in args))
         if wanted is None:
-            time.sleep(story.unsettled_seconds())
+            story.settling.wait()
             return self._carry_out(phrase, operation, args, how)
         while True:
             began = time.monotonic()
             value = self._carry_out(phrase, operation, args, how)
-            left = story.unsettled_seconds(began)
+            left = story.settling.seconds_left(began)
             if left <= 0 or not isinstance(value, list) or compare(wanted, value) is None:
                 return value
             time.sleep(min(left, _PAUSE_SECONDS))

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from chat_history_conformance.diagnosis.code import (
     Code,
@@ -47,16 +47,13 @@ from chat_history_conformance.drivers.places import raised_at
 from chat_history_conformance.execution.model import Model
 from chat_history_conformance.execution.phrase import SLEEP
 from chat_history_conformance.execution.profiles import COST_OF_A_SECOND
+from chat_history_conformance.execution.settling import Effect, Settling
 from chat_history_conformance.execution.shortage import shortage
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Finding, Kind, Mode
 from chat_history_conformance.supervision.line import current
 
-__all__ = ["Effect", "Story"]
-
-
-Effect = Literal["none", "modelled", "unknown"]
-"""The effect of a call on stored messages; the caller updates the model if it is `modelled`."""
+__all__ = ["Story"]
 
 
 _NO_REFUSALS = (
@@ -90,6 +87,7 @@ class Story:
         abandoned: Sessions whose handles are closed, and that may hold messages.
         cost: The operations so far. A wait counts as operations too, so that the cost does not
             depend on the speed of the history.
+        settling: For how long reads may miss what was written.
         refusable: Whether the next operation may raise, so that this is not a finding.
         judged_time: Whether the finding is that something took too long.
     """
@@ -120,8 +118,8 @@ class Story:
         self.abandoned: list[str] = []
         self._check_budget = check_budget
         self.cost = 0.0
+        self.settling = Settling(subject.backend.eventual)
         self.judged_time = False
-        self._last_write = self._last_unmodelled = float("-inf")
         self._operations = 0
         self._variables = 0
 
@@ -317,18 +315,14 @@ class Story:
             action: The call.
             effect: Its effect on the stored messages.
         """
-        self._check_budget()
-        self._operations += 1
-        self.cost += 1
-        current(operation)
-        started = time.monotonic()
+        started = self._start(operation)
         try:
             value = action()
         except Exception as error:
-            self._wrote("none" if effect == "none" else "unknown")
+            self.settling.wrote("none" if effect == "none" else "unknown")
             self.explain(operation, error)
         self.subject.pace.record(time.monotonic() - started)
-        self._wrote(effect)
+        self.settling.wrote(effect)
         return value
 
     def attempt(
@@ -338,66 +332,37 @@ class Story:
 
         Other exceptions, such as a call that hangs, become a finding as in `carry_out`.
         """
-        self._check_budget()
-        self._operations += 1
-        self.cost += 1
-        current(operation)
-        started = time.monotonic()
+        started = self._start(operation)
         try:
             action()
         except Exception as error:
-            self._wrote("none" if effect == "none" else "unknown")
+            self.settling.wrote("none" if effect == "none" else "unknown")
             if not self._is_refusal(error):
                 self.explain(operation, error)
             self._guard_exit(f"`{operation}` raises {type_name(error)}", error)
             return error
         finally:
             self.subject.pace.record(time.monotonic() - started)
-        self._wrote(effect)
+        self.settling.wrote(effect)
         return None
+
+    def _start(self, operation: str) -> float:
+        """Count an operation, and return the time at which it starts."""
+        self._check_budget()
+        self._operations += 1
+        self.cost += 1
+        current(operation)
+        return time.monotonic()
 
     def _is_refusal(self, error: Exception) -> bool:
         if isinstance(error, _NO_REFUSALS):
             return False
         return self.disturbed or not is_server_error(error, self.subject.backend)
 
-    def _wrote(self, effect: Effect) -> None:
-        if effect != "none":
-            self._last_write = time.monotonic()
-        if effect == "unknown":
-            self._last_unmodelled = self._last_write
-
-    def unsettled_seconds(self, began: float | None = None) -> float:
-        """Return for how long a read may still miss writes, by the declared `eventual`.
-
-        Args:
-            began: The start of the read on the monotonic clock; None for now.
-        """
-        return self._left_of(self._last_write, began)
-
-    @property
-    def knows_the_model(self) -> bool:
-        """True if reads show all writes that may be missing in the model."""
-        return self._left_of(self._last_unmodelled, None) <= 0
-
-    def _left_of(self, write: float, began: float | None) -> float:
-        eventual = self.subject.backend.eventual
-        if eventual is None:
-            return 0.0
-        began = time.monotonic() if began is None else began
-        return max(0.0, write + eventual - began)
-
     def settle(self) -> None:
         """Wait until reads show all writes, by the declared `eventual`."""
-        if self.unsettled_seconds() > 0:
-            self.steps.append(self.settling_step())
-            time.sleep(self.unsettled_seconds())
-
-    def settling_step(self) -> Step:
-        """Return the step that waits until reads show all writes."""
-        seconds = self.subject.backend.eventual
-        text = f"wait until reads have settled, {seconds:g} s after the last write"
-        return Step(text, fill("{}({})", SLEEP, f"{seconds:g}"))
+        self.steps += self.settling.steps()
+        self.settling.wait()
 
     def how(self, *, in_second_process: bool = False) -> How:
         """Return how the next operation is called: alternately in mixed mode."""

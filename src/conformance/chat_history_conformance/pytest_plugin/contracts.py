@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import packages_distributions
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +30,7 @@ from chat_history_conformance.pytest_plugin.options import (
     setting,
 )
 from chat_history_conformance.pytest_plugin.progress import Progress, all_places, upcoming
-from chat_history_conformance.pytest_plugin.provenance import moment, origin_text
+from chat_history_conformance.pytest_plugin.provenance import environment, origin_text
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 from chat_history_conformance.pytest_plugin.screen import FailureText, location_of
 from chat_history_conformance.reports import (
@@ -332,10 +329,6 @@ class ContractRun(HistoryRun):
 
     def run_report(self) -> RunReport:
         """Return the results of the whole run."""
-        packages = {"pytest", "hypothesis", "langchain-core"}
-        owners = packages_distributions()
-        packages |= {owner for module in self.history_packages for owner in owners.get(module, ())}
-        packages.discard("chat-history-conformance")  # its version is the suite's
         used = self.servers.described()
         return RunReport(
             suite={
@@ -344,10 +337,7 @@ class ContractRun(HistoryRun):
                 "seed": self.seed,
             },
             environment={
-                **moment(self.config.rootpath),
-                "python": platform.python_version(),
-                "platform": platform.system(),
-                **{package: version_of(package) for package in sorted(packages)},
+                **environment(self.config.rootpath, self.history_packages),
                 **({"server": dict(used)} if used else {}),
             },
             backends=tuple(self.backend_reports),

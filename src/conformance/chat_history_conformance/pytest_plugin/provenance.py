@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from chat_history_conformance.declaration.backend import Backend
 
-__all__ = ["moment", "origin_text"]
+__all__ = ["environment", "moment", "origin_text"]
 
 _GIT_SECONDS = 5.0
 
@@ -30,6 +33,25 @@ def moment(root: Path) -> dict[str, str]:
         return date
     commit = asked.stdout.strip()
     return {**date, "commit": commit} if commit and asked.returncode == 0 else date
+
+
+def environment(root: Path, modules: Iterable[str]) -> dict[str, str]:
+    """Return the time and the commit of a run, and the versions of what it uses.
+
+    Args:
+        root: The directory of the project.
+        modules: The top-level modules whose packages are listed too.
+    """
+    owners = packages_distributions()
+    packages = {owner for module in modules for owner in owners.get(module, ())}
+    packages |= {"pytest", "hypothesis", "langchain-core"}
+    packages.discard("chat-history-conformance")  # its version is the suite's
+    return {
+        **moment(root),
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        **{package: version(package) for package in sorted(packages)},
+    }
 
 
 def origin_text(backend: Backend, root: Path) -> str:
