@@ -65,7 +65,9 @@ def an_unused_session_reads_as_an_empty_list(s: Session, program: tuple[bool, in
     a.reads_back()
 
 
-_LATER_SECONDS = (3_600, 86_400, 32 * 86_400, 400 * 86_400)
+_DAY_SECONDS = 86_400
+
+_LATER_SECONDS = (3_600, _DAY_SECONDS, 32 * 86_400, 400 * 86_400)
 """An hour, a day, a month and a year later, and a bit more."""
 
 
@@ -75,23 +77,28 @@ _LATER_SECONDS = (3_600, 86_400, 32 * 86_400, 400 * 86_400)
     rule="Messages without a time to live are read on every later day, and a conversation goes on "
     "over midnight. The wall clock of the client has no part in finding them.",
     source=f"{_MESSAGES}: returns the messages of the session, whenever they were added",
-    cause="The name of a file, an index, a table or a key contains the day or the month. Or a "
-    "default time to live deletes messages.",
-    remedy="Make names only from the session id, or search all of them when reading.",
+    cause="The name of a file, an index, a table or a key contains the day or the month. Or "
+    "messages expire although no time to live was requested.",
+    remedy="Make names only from the session id, or search all of them when reading. If the "
+    "history has a time to live by default, declare `with_ttl`, so that messages without one can "
+    "be tried.",
     seen="convention: log stores have an index for each day",
     modes=(SYNC, ASYNC),
     examples=1,
 )
 def messages_are_read_on_a_later_day(s: Session, _: None) -> None:
-    a = s.open()
+    can_be_kept = s.subject.backend.with_ttl is not None
+    a = s.open(ttl=(None,) if can_be_kept else None)
     now = float(int(time.time()))
     a.add([HumanMessage("m0")])
     for number, later in enumerate(_LATER_SECONDS, 1):
         with s.clock(a, now + later):
-            # A server may refuse a request whose time is far from its own.
-            got = a.bounded_unless_refused("messages")
-            if got is not None:
-                a.expect(got)
+            # A history may keep messages for some days, unless it can be opened without a limit.
+            if can_be_kept or later <= _DAY_SECONDS:
+                # A server may refuse a request whose time is far from its own.
+                got = a.bounded_unless_refused("messages")
+                if got is not None:
+                    a.expect(got)
             a.try_add([HumanMessage(f"m{number}")])
     a.reads_back()
 

@@ -127,9 +127,8 @@ class Handle(Operations):
         if error is not None:
             self._record_refusal(error)
             return None
-        got = list(came[0])
-        story.error, self.result = Ref("error", None), Ref(variable, got)
-        took = self.took
+        story.error = Ref("error", None)
+        got, took = self._listed(phrase, variable, came[0]), self.took
         story.steps[-1] = story.steps[-1].with_result(lambda: shown_result(got, took))
         return got
 

@@ -143,6 +143,16 @@ class Operations:
 
         story.steps.append(Step(phrase.text, code, name=variable))
         value = self._carry_out_settled(phrase, operation, args, how)
+        came, took = self._listed(phrase, variable, value), self.took if with_time else None
+        story.steps[-1] = story.steps[-1].with_result(lambda: shown_result(came, took))
+        return value  # type: ignore[no-any-return]
+
+    def _listed(self, phrase: Phrase, variable: str, value: Any) -> list[BaseMessage]:
+        """Return a copy of what a read returned, and fail if it is no list.
+
+        The caller of the read owns the list and may change it before the steps are shown.
+        """
+        story = self._story
         self.result = Ref(variable, value)
         story.check(
             is_sized,
@@ -151,12 +161,10 @@ class Operations:
             summary=f"`{phrase.invocation.name}` returned {show_odd(value)} instead of a list of "
             "messages",
         )
-        # The caller owns the list and may change it before the steps are shown.
-        came, took = list(value), self.took if with_time else None
+        came = list(value)
         if not are_messages(came):
             story.odd_read = Ref(variable, came)
-        story.steps[-1] = story.steps[-1].with_result(lambda: shown_result(came, took))
-        return value  # type: ignore[no-any-return]
+        return came
 
     def _attempt(self, operation: str, args: tuple[Any, ...]) -> Exception | None:
         story, how = self._story, self.how
