@@ -113,7 +113,7 @@ class _Weekly(BaseChatMessageHistory):
 
 
 @pytest.mark.parametrize("with_ttl", [None, _Weekly], ids=["declared-without", "declared-with"])
-def test_a_time_to_live_by_default_is_no_finding(with_ttl: Any) -> None:
+def test_a_time_to_live_by_default_passes(with_ttl: Any) -> None:
     subject = Subject(Backend("mine", _Weekly, with_ttl=with_ttl, disposable=True), limit=15.0)
     contract = catalogue.load()["reads.another_day"]
     result = run(contract, subject, "sync", PROFILES["quick"], seed=0)

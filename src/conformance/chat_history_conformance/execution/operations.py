@@ -148,7 +148,7 @@ class Operations:
         return value  # type: ignore[no-any-return]
 
     def _listed(self, phrase: Phrase, variable: str, value: Any) -> list[BaseMessage]:
-        """Return a copy of what a read returned, and fail if it is no list.
+        """Return a copy of what a read returned, and fail if that is not a list.
 
         The caller of the read owns the list and may change it before the steps are shown.
         """
