@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tools import campaign_reports
+from tools import campaign_reports, power_reports
 
 __all__ = ["PARTS", "compact", "main"]
 
@@ -151,6 +151,11 @@ def kill_matrix() -> None:
     _command("chat_history_conformance", "selftest", "--output", str(REPORTS))
 
 
+def power() -> None:
+    """Measure how reliably slower broken histories are found."""
+    power_reports.build()
+
+
 def benchmarks() -> None:
     """Measure the reference histories and draw their tables."""
     directory, names = REPORTS / "benchmarks", []
@@ -180,6 +185,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "elasticsearch": elasticsearch,
     "matrix": matrix,
     "kill-matrix": kill_matrix,
+    "power": power,
     "benchmarks": benchmarks,
     "campaigns": campaigns,
 }

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.faulty.slowness import slowed
 from chat_history_conformance.results.model import Kind
 
 __all__ = ["INVENTED", "Control", "Faulty", "faulty", "load"]
@@ -83,7 +84,8 @@ def faulty(
         ValueError: Another broken history already has this id.
     """
 
-    def register(factory: F) -> F:
+    def register(given: F) -> F:
+        factory = slowed(given)
         if id in _faulty:
             raise ValueError(
                 f"Two broken histories have the id {id!r}: {_name(_faulty[id].backend.factory)} "

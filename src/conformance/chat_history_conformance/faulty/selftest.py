@@ -25,7 +25,7 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
-from chat_history_conformance.faulty import served, stoppable
+from chat_history_conformance.faulty import served, slowness, stoppable
 from chat_history_conformance.faulty.proof import CONTROLS, SEEDS, Kill, Proof, Row
 from chat_history_conformance.results.model import ContractResult, Kind, Mode
 
@@ -57,18 +57,22 @@ def discovery(
     report: Callable[[str], None] = lambda line: None,
     *,
     seeds: Sequence[int] = range(1, SEEDS + 1),
+    profile: str = "ci",
+    delay_ms: int = 0,
     jobs: int | None = None,
     only: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, int]:
-    """Count the seeds with which profile `ci` finds each broken history by its contract.
+    """Count the seeds with which each broken history is found by its contract.
 
     Args:
         report: Called with a line of text for each finished history.
         seeds: The seeds to try.
+        profile: The profile, which sets the number of examples.
+        delay_ms: The milliseconds by which each operation of the histories takes longer.
         jobs: The number of processes. Defaults to the number of processors.
         only: Chooses histories by id.
     """
-    tasks = [(name, tuple(seeds)) for name in faulty.load() if only(name)]
+    tasks = [(name, tuple(seeds), profile, delay_ms) for name in faulty.load() if only(name)]
     return dict(_spread(_power, tasks, report, jobs))
 
 
@@ -154,10 +158,11 @@ def _row(name: str) -> Row:
     return Row(name, tuple(Kill(key, tuple(value)) for key, value in kinds.items()), tuple(errors))
 
 
-def _power(name: str, seeds: Sequence[int]) -> int:
+def _power(name: str, seeds: Sequence[int], profile_name: str, delay_ms: int) -> int:
+    os.environ[slowness.VARIABLE] = str(delay_ms)  # before this process loads the histories
     history = faulty.load()[name]
     contract = catalogue.load()[history.breaks]
-    profile = replace(PROFILES["ci"], shrink_seconds=0.0)
+    profile = replace(PROFILES[profile_name], shrink_seconds=0.0)
     return sum(
         any(
             result.finding is not None and result.finding.kind == history.kind

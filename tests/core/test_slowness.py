@@ -1,0 +1,85 @@
+"""Tests of broken histories whose operations take longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.faulty import selftest, slowness
+from tools import power_reports
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Make operations 50 ms longer, and return the waits from now on."""
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setenv(slowness.VARIABLE, "50")
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    return waits
+
+
+def _history() -> type[MemoryChatMessageHistory]:
+    class Twice(MemoryChatMessageHistory):
+        def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+            for message in messages:
+                super().add_messages([message])
+
+    return Twice
+
+
+def test_an_operation_that_calls_another_is_longer_once(slow: list[float]) -> None:
+    history = slowness.slowed(_history())("1")
+    history.add_messages([HumanMessage("a"), HumanMessage("b")])
+    assert slow == [0.05]
+    assert len(history.messages) == 2
+    assert slow == [0.05, 0.05]
+
+
+def test_asynchronous_operations_are_longer_too(slow: list[float]) -> None:
+    history = slowness.slowed(_history())("1")
+    asyncio.run(history.aadd_messages([HumanMessage("a")]))
+    assert slow == [0.05]
+
+
+def test_a_history_that_a_function_opens_is_longer_too(slow: list[float]) -> None:
+    broken = _history()
+
+    def opened(session_id: str) -> MemoryChatMessageHistory:
+        return broken(session_id)
+
+    slowness.slowed(opened)("1").clear()
+    assert slow == [0.05]
+
+
+def test_histories_stay_as_they_are_without_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(slowness.VARIABLE, raising=False)
+    broken = _history()
+    before = dict(vars(broken))
+    assert slowness.slowed(broken) is broken
+    assert dict(vars(broken)) == before
+
+
+def test_a_slower_broken_history_is_found_too() -> None:
+    name = "ordering.batch_reversed"
+    found = selftest.discovery(
+        seeds=(1,), profile="quick", delay_ms=20, jobs=1, only=lambda one: one == name
+    )
+    assert found == {name: 1}
+
+
+def test_the_page_of_power_lists_what_is_hard_to_find() -> None:
+    found = {"a.b": {0: 20, 50: 20, 300: 20}, "c.d": {0: 20, 50: 19, 300: 18}}
+    page = power_reports.page(found)
+    assert "| 50 ms | 40 | 39 | 1 of 2 |" in page
+    assert "| `c.d` | 20 | 19 | 18 |" in page
+    assert "a.b" not in page
