@@ -81,6 +81,7 @@ _LATER_SECONDS = (3_600, 86_400, 32 * 86_400, 400 * 86_400)
     seen="convention: log stores have an index for each day",
     modes=(SYNC, ASYNC),
     examples=1,
+    company="alone",
 )
 def messages_are_read_on_a_later_day(s: Session, _: None) -> None:
     a = s.open()

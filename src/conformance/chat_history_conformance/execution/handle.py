@@ -290,13 +290,14 @@ class Handle(Operations):
 
     def _read_again(self, key: str) -> Any:
         """Read through this handle, or through a new one if the key is another."""
-        if key != self.key:
-            self.host.open(key, self.id, self.how, None)
-        try:
-            return self.host.call(Call(key, "messages", (), self.how))
-        finally:
+        with self._story.subject.quiet.call(self._story):
             if key != self.key:
-                self.host.release(key, self.how)
+                self.host.open(key, self.id, self.how, None)
+            try:
+                return self.host.call(Call(key, "messages", (), self.how))
+            finally:
+                if key != self.key:
+                    self.host.release(key, self.how)
 
     # -- clearing and closing ----------------------------------------------------------------
 

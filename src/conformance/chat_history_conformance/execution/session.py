@@ -187,7 +187,8 @@ class Session(Declared):
         clock = call(SetClock, Code(handle.name), source(seconds))
         text = f"the wall clock says {seconds:.3f}"
         self.steps.append(Step(text, fill("clock = {}.__enter__()", clock)))
-        with SetClock(self.subject.local.history(handle.key), seconds):  # type: ignore[no-untyped-call]
+        history = self.subject.local.history(handle.key)
+        with self.subject.quiet.disturbing(self), SetClock(history, seconds):  # type: ignore[no-untyped-call]
             yield
         self.steps.append(Step("the wall clock is right again", Code("clock.__exit__()")))
 
@@ -284,6 +285,13 @@ class Session(Declared):
             failed: Whether the example has failed. A second failure would hide the first.
         """
         self.server.end(failed=failed)
+        with self.subject.quiet.call(self):
+            trouble = self._clean_up(failed=failed)
+        if trouble is not None and not failed:
+            self.explain("close", trouble)
+
+    def _clean_up(self, *, failed: bool) -> Exception | None:
+        """Remove all stored messages, and return the first exception of closing."""
         opened = [
             handle.session for handle in self.handles if handle.is_open and not handle.unreachable
         ]
@@ -296,8 +304,7 @@ class Session(Declared):
         if self.subject.backend.remove is not None:
             for session in stored:
                 self._remove(self.subject.backend.remove, self.id_of(session))
-        if trouble is not None and not failed:
-            self.explain("close", trouble)
+        return trouble
 
     def _release_all(self) -> Exception | None:
         """Close all handles, and return the first exception."""

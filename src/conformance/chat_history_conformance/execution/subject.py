@@ -16,6 +16,7 @@ from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.declared_server import DeclaredServer
 from chat_history_conformance.execution.pace import Pace
+from chat_history_conformance.execution.quiet import Quiet
 from chat_history_conformance.results.model import ContractResult, Mode
 from chat_history_conformance.servers.server import Server
 
@@ -54,6 +55,7 @@ class Subject:
 
     Attributes:
         ahead: The contracts that run at the same time, before their turn comes.
+        quiet: Keeps an example that disturbs the clock or the store away from the others.
         options: The arguments with which another process makes the same subject.
     """
 
@@ -83,6 +85,7 @@ class Subject:
         self.local = Local(backend, limit)
         self.notes: list[str] = []
         self.pace = Pace()
+        self.quiet = Quiet()
         self.ahead: Ahead | None = None
         self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
@@ -190,6 +193,7 @@ class Subject:
         )
         other.local = Local(self.backend, self.limit, self.local)
         other.apart, other.notes, other.pace = self.apart, self.notes, self.pace
+        other.quiet = self.quiet
         other.__dict__["capabilities"] = self.capabilities
         return other
 
