@@ -76,11 +76,6 @@ class Subject:
         self.apart = apart and self.can_be_imported
         self.disposable = backend.disposable or owned
         self.destructive = destructive or self.disposable
-        self.options = {
-            "limit": limit,
-            "destructive": destructive,
-            "owned": self.disposable,
-        }
         self._faults = faults
         self.local = Local(backend, limit)
         self.notes: list[str] = []
@@ -93,6 +88,12 @@ class Subject:
         self._declared: DeclaredServer | None = None
         if backend.stop is not None and (server is None or server.why_no_faults):
             self.server = self._declared = DeclaredServer(backend, limit, self.nonce())
+        self.options = {
+            "limit": limit,
+            "destructive": destructive,
+            "owned": self.disposable,
+            "faults": faults and self._declared is not None,
+        }
 
     @property
     def can_be_imported(self) -> bool:
