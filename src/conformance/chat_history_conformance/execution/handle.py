@@ -243,8 +243,8 @@ class Handle(Operations):
         if difference is None:
             return
         keys = [dump(item) for item in read.value if isinstance(item, BaseMessage)]
-        again = [key for key in keys if any(key in kept.keys for kept in delivered)]
-        own = all(any(key in kept.keys for kept in self.model.stored) for key in keys)
+        again = [key for key in keys if _is_among(key, delivered)]
+        own = all(_is_among(key, self.model.stored) for key in keys)
         kind, summary = difference.kind, ""
         if again:
             kind = "duplicated"
@@ -327,6 +327,10 @@ class Handle(Operations):
         host = self.host
         self.was_dropped()
         self._story.carry_out("close", lambda: host.release(self.key, self.opened_how))
+
+
+def _is_among(key: tuple[Any, ...], messages: Sequence[Snapshot]) -> bool:
+    return any(key in kept.keys for kept in messages)
 
 
 def _as_added(value: Sequence[BaseMessage], before: Sequence[Snapshot]) -> Sequence[BaseMessage]:

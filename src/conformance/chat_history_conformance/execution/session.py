@@ -218,15 +218,7 @@ class Session(Declared):
         self.steps.append(lanes_step(self.opening, lanes, self.mode))
         self.cost += max(map(len, lanes)) - 1
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
-        opened = {
-            item.call.key
-            for lane in done
-            for item in lane
-            if item.call.operation == "open" and item.error is None
-        }
-        for handle in self.handles:
-            if handle.key in opened and not handle.is_open:
-                handle.was_opened()
+        self._mark_opened(done)
         self.notes = [note for note in self.notes if not note.startswith("interleaving")]
         note = interleaving(lanes, done, self.mode)
         self.notes += [note] if note else []
@@ -236,6 +228,17 @@ class Session(Declared):
         ]
         self._check_lanes(lanes, done, may_raise)
         return done
+
+    def _mark_opened(self, done: Sequence[Sequence[Done]]) -> None:
+        opened = {
+            item.call.key
+            for lane in done
+            for item in lane
+            if item.call.operation == "open" and item.error is None
+        }
+        for handle in self.handles:
+            if handle.key in opened and not handle.is_open:
+                handle.was_opened()
 
     def _settle_for(self, lanes: Sequence[Lane]) -> None:
         if any(is_read(name) for lane in lanes for _, name, _ in lane):
