@@ -284,7 +284,8 @@ class Story:
         is_search = self.pinned is not None  # most stories of a search are thrown away
         if not is_search and (missing := shortage()) is not None:
             raise Shortage(f"{missing}; then {summary}") from error
-        backend, label, steps = self.subject.backend, self.label, list(self.steps)
+        backend, label = self.subject.backend, self.label
+        steps = [step.with_source() for step in self.steps]
         make = partial(script, backend, label, summary, steps, racy=self.racy)
         finding = Finding(
             kind=kind,
