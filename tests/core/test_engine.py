@@ -224,6 +224,25 @@ def test_a_race_is_not_shortened(subject: Any) -> None:
     assert "for _ in range(" in found(result).reproducer
 
 
+@pytest.mark.parametrize("racy", [True, False])
+@pytest.mark.parametrize("opened", [True, False])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_calls_at_the_same_time_get_a_script_when_they_fail_again(
+    subject: Any, racy: bool, opened: bool, mode: Any
+) -> None:
+    def adds_at_once(s: Session, batches: Any) -> None:
+        a = s.open() if opened else s.prepare()
+        opening = [] if opened else [(a, "open", ())]
+        (batch, *_) = batches
+        s.together([[*opening, (a, "add_messages", (batch,))]])
+        a.model.add(batch)
+        a.reads_back()
+
+    result = judged(subject(Forgetful), contract(adds_at_once, racy=racy), mode)
+    name = "aadd_messages" if mode == "async" else "add_messages"
+    assert f"a.{name}([" in found(result).reproducer
+
+
 @pytest.mark.parametrize("pause_seconds", [0.0, 0.02])
 def test_the_number_of_examples_does_not_depend_on_the_speed_of_the_history(
     subject: Any, pause_seconds: float

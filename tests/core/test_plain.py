@@ -90,3 +90,15 @@ def test_a_finding_with_a_plain_one_survives_the_report(subject: Make) -> None:
     result = judged(subject(DropsTools), "integration.trimming")
     assert found(result).plain is not None
     assert ContractResult.from_json(result.to_json()) == result
+
+
+class StoresNothing(MemoryChatMessageHistory):
+    """Stores nothing."""
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        """Do nothing."""
+
+
+def test_a_failure_of_a_contract_that_runs_alone_names_the_plain_round_trip(subject: Make) -> None:
+    finding = found(judged(subject(StoresNothing), "reads.another_day"))
+    assert finding.plain is not None

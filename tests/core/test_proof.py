@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.messages import BaseMessage
@@ -16,27 +19,27 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.engine import PROFILES
-from chat_history_conformance.execution.scripts import run_script
+from chat_history_conformance.execution.scripts import Ran, run_script
 from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.judging import proof
 from chat_history_conformance.judging.proof import UNTRIED, prove
 from chat_history_conformance.results.model import ContractResult
 
-Make = Callable[[type], Subject]
+Make = Callable[[Any], Subject]
 QUICK = replace(PROFILES["quick"], shrink_seconds=0.5)
 OWNERS: dict[str, str] = {}
 PROCESSES: list[int] = []
 
 
-class UniqueIds(MemoryChatMessageHistory):
-    """Stores a message only if no other session has one with its id."""
+class UniqueTexts(MemoryChatMessageHistory):
+    """Stores a message only if no other session has one with its text."""
 
     def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
         super().add_messages(
             [
                 message
                 for message in messages
-                if not message.id
-                or OWNERS.setdefault(message.id, self.session_id) == self.session_id
+                if OWNERS.setdefault(str(message.content), self.session_id) == self.session_id
             ]
         )
 
@@ -56,14 +59,52 @@ class NotesProcesses(MemoryChatMessageHistory):
         super().__init__(session_id)
 
 
+class Refusing(MemoryChatMessageHistory):
+    """Ignores messages while its store refuses them, if it is broken."""
+
+    refuses: ClassVar[list[str]] = []
+    broken = False
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        if not self.refuses:
+            super().add_messages(messages)
+        elif not self.broken:
+            raise OSError("the store is full")
+
+
+class Ignoring(Refusing):
+    """Ignores messages while its store refuses them."""
+
+    broken = True
+
+
+def without_a_place(factory: type[Refusing], name: str) -> Backend:
+    """Return a backend whose `refuse=` no script can import."""
+
+    @contextlib.contextmanager
+    def refuse(session_id: str) -> Iterator[None]:
+        Refusing.refuses.append(session_id)
+        yield
+        Refusing.refuses.clear()
+
+    lacks = {"durable": "in memory"}
+    return Backend(name, factory, origin=Origin(__name__, name), lacks=lacks, refuse=refuse)
+
+
+IGNORING = without_a_place(Ignoring, "IGNORING")
+REFUSING = without_a_place(Refusing, "REFUSING")
+
+
 @pytest.fixture
 def subject() -> Iterator[Make]:
     """Return a function that makes subjects, and stop them at the end."""
     made: list[Subject] = []
 
-    def make(factory: type) -> Subject:
-        origin = Origin(__name__, factory.__name__)
-        backend = Backend("mine", factory, origin=origin, lacks={"durable": "in memory"})
+    def make(factory: Any) -> Subject:
+        backend = factory
+        if not isinstance(backend, Backend):
+            origin = Origin(__name__, factory.__name__)
+            backend = Backend("mine", factory, origin=origin, lacks={"durable": "in memory"})
         made.append(Subject(backend, limit=15.0, owned=True, apart=True))
         return made[-1]
 
@@ -90,8 +131,8 @@ def test_a_finding_whose_script_shows_it_stays_as_it_is(subject: Make) -> None:
 
 
 def test_a_script_gets_the_earlier_conversations_that_it_needs(subject: Make) -> None:
-    mine = subject(UniqueIds)
-    result = judged(mine, "fidelity.identifiers")
+    mine = subject(UniqueTexts)
+    result = judged(mine, "ordering.across_calls")
     assert result.finding is not None
     better = proven(mine, result)
     assert better.finding is not None
@@ -111,6 +152,62 @@ def test_what_no_fresh_process_shows_is_an_error_of_the_run(subject: Make) -> No
     assert (one.outcome, one.finding) == ("error", None)
     assert one.reason is not None
     assert one.reason.startswith("this failed once, and not again in a fresh process")
+
+
+def test_a_script_that_asks_a_person_is_not_shown() -> None:
+    for question in ("input()", "input('Please stop the server, then press Enter: ')"):
+        assert run_script(question, os.environ, 60.0).state == "unknown"
+
+
+@pytest.mark.parametrize("script", ["input()", ""])
+def test_a_script_that_cannot_be_carried_out_is_proven_by_its_contract(
+    subject: Make, script: str
+) -> None:
+    mine = subject(IGNORING)
+    result = judged(mine, "errors.write_failure_raises")
+    assert result.finding is not None
+    assert "refuse_writes = ...  #" in result.finding.reproducer
+    finding = replace(result.finding, reproducer=script or result.finding.reproducer)
+    better = proven(mine, replace(result, finding=finding))
+    assert better.finding is not None
+    assert better.finding.reproducer == finding.reproducer
+    assert "failed again in a fresh process" in better.finding.notes[-1]
+
+
+def test_a_script_that_cannot_be_carried_out_proves_nothing(
+    subject: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = subject(REFUSING)
+    monkeypatch.setattr(Refusing, "broken", True)  # in this process only
+    result = judged(mine, "errors.write_failure_raises")
+    assert result.outcome == "failed"
+    one = proven(mine, result)
+    assert (one.outcome, one.finding) == ("error", None)
+
+
+def test_scripts_that_disturb_the_store_run_one_after_another(
+    subject: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[str] = []
+    overlaps: list[str] = []
+
+    def run(text: str, *_: Any) -> Ran:
+        running.append(text)
+        time.sleep(0.05)
+        overlaps.extend(running[1:] if any("refuse_writes(" in one for one in running) else [])
+        running.remove(text)
+        return Ran("shown")
+
+    monkeypatch.setattr(proof, "run_script", run)
+    mine = subject(DropsSystem)
+    result = judged(mine, "ordering.within_batch")
+    assert result.finding is not None
+    scripts = ["pass", "refuse_writes(1)", "pass # 2", "refuse_writes(2)", "pass # 3"]
+    several = [
+        replace(result, finding=replace(result.finding, reproducer=text)) for text in scripts
+    ]
+    prove(several, catalogue.load(), mine, QUICK, 0)
+    assert not overlaps
 
 
 def test_a_script_that_was_not_tried_is_left_out(subject: Make) -> None:

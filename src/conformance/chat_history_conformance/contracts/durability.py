@@ -256,6 +256,7 @@ _ROUNDS = 20
     "and leaves it open",
     modes=(SYNC, ASYNC),
     examples=1,
+    company="alone",
 )
 def calls_free_their_resources(s: Session, _: None) -> None:
     gc.collect()

@@ -268,6 +268,7 @@ _CANCELLED = 12
         ]
     ),
     examples=ENUMERATED,
+    company="apart",
 )
 def many_cancelled_calls_leave_the_history_usable(s: Session, calls: list[tuple[str, int]]) -> None:
     a = s.open()
@@ -378,6 +379,7 @@ def one_handle_works_on_several_event_loops(s: Session, used_before: bool) -> No
     modes=(SYNC,),
     program=strategies.batches(max_batches=1),
     examples=2,
+    company="apart",
 )
 def the_sync_methods_work_while_a_loop_is_running(s: Session, batches: Batches) -> None:
     a = s.open()

@@ -48,6 +48,10 @@ class Step:
         result = None if self.result is None else now(self.result)
         return replace(self, text=now(self.text), result=result)
 
+    def with_source(self) -> Step:
+        """Return the same step with its source as it is now, while its histories are open."""
+        return replace(self, code=self.source())
+
     def with_result(self, result: LazyText) -> Step:
         """Return the same step with its result."""
         return replace(self, result=result)

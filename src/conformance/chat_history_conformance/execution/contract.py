@@ -59,8 +59,9 @@ class Contract:
             the steps many times.
         company: Whether other contracts may run in the same process. A contract about times,
             clocks or the resources of the process, or with session ids that other contracts use,
-            is `alone`. A contract that can break an event
-            loop or a pool is `apart`: it gets a separate process.
+            is `alone`. A contract that can break an event loop or a pool is `apart`: it gets a
+            separate process. A contract that disturbs the clock or the store for a few calls only
+            may be in company, because the others wait for it; see `Quiet`.
     """
 
     id: str
@@ -88,7 +89,12 @@ class Contract:
     @property
     def needs_quiet(self) -> bool:
         """True if no other contract may run at the same time."""
-        return self.company != "any" or not _ALONE.isdisjoint(self.needs)
+        return self.company != "any" or self.disturbs_a_server
+
+    @property
+    def disturbs_a_server(self) -> bool:
+        """True if the contract needs a server that it may end, or other users of its store."""
+        return not _ALONE.isdisjoint(self.needs)
 
     def planned(self, examples: int) -> int:
         """Return the number of examples in a profile with this number of examples."""

@@ -76,11 +76,12 @@ class Declared(Story):
         code = call(entered, fill("{}({})", given("refuse_writes"), id_source(session)))
         self.steps.append(Step("the store refuses writes to the session, by refuse=", code))
         hook = Hook(self.subject, "refuse=", refuse, self.id_of(session))
-        hook.begin()
-        self.disturbed = True
-        with self._until_left(hook):
-            yield hook.is_context
-            self.steps.append(Step("the store accepts writes again", call(left)))
+        with self.subject.quiet.disturbing(self):  # it may refuse writes to other sessions too
+            hook.begin()
+            self.disturbed = True
+            with self._until_left(hook):
+                yield hook.is_context
+                self.steps.append(Step("the store accepts writes again", call(left)))
 
     @contextlib.contextmanager
     def _until_left(self, hook: Hook) -> Iterator[None]:

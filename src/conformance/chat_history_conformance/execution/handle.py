@@ -242,8 +242,8 @@ class Handle(Operations):
         if difference is None:
             return
         keys = [dump(item) for item in read.value if isinstance(item, BaseMessage)]
-        again = [key for key in keys if any(key in kept.keys for kept in delivered)]
-        own = all(any(key in kept.keys for kept in self.model.stored) for key in keys)
+        again = [key for key in keys if _is_among(key, delivered)]
+        own = all(_is_among(key, self.model.stored) for key in keys)
         kind, summary = difference.kind, ""
         if again:
             kind = "duplicated"
@@ -289,13 +289,14 @@ class Handle(Operations):
 
     def _read_again(self, key: str) -> Any:
         """Read through this handle, or through a new one if the key is another."""
-        if key != self.key:
-            self.host.open(key, self.id, self.how, None)
-        try:
-            return self.host.call(Call(key, "messages", (), self.how))
-        finally:
+        with self._story.subject.quiet.call(self._story):
             if key != self.key:
-                self.host.release(key, self.how)
+                self.host.open(key, self.id, self.how, None)
+            try:
+                return self.host.call(Call(key, "messages", (), self.how))
+            finally:
+                if key != self.key:
+                    self.host.release(key, self.how)
 
     # -- clearing and closing ----------------------------------------------------------------
 
@@ -325,6 +326,10 @@ class Handle(Operations):
         host = self.host
         self.was_dropped()
         self._story.carry_out("close", lambda: host.release(self.key, self.opened_how))
+
+
+def _is_among(key: tuple[Any, ...], messages: Sequence[Snapshot]) -> bool:
+    return any(key in kept.keys for kept in messages)
 
 
 def _as_added(value: Sequence[BaseMessage], before: Sequence[Snapshot]) -> Sequence[BaseMessage]:

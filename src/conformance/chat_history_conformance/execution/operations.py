@@ -195,16 +195,11 @@ class Operations:
         take: Callable[[Any], None],
     ) -> Exception | None:
         """Pass the result of a call to `take`, or return the exception of the history."""
-        call = self._call(operation, args, how)
-        started = time.monotonic()
-        try:
-            return self._story.attempt(
-                phrase.invocation.name,
-                lambda: take(self.host.call(call)),
-                effect=_EFFECTS.get(operation, "unknown"),
-            )
-        finally:
-            self.took = time.monotonic() - started
+        return self._story.attempt(
+            phrase.invocation.name,
+            lambda: take(self._timed(operation, args, how)),
+            effect=_EFFECTS.get(operation, "unknown"),
+        )
 
     def _carry_out_settled(
         self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How
@@ -236,14 +231,17 @@ class Operations:
         return stored[-count:] if operation == "last_messages" else stored[:count]
 
     def _carry_out(self, phrase: Phrase, operation: str, args: tuple[Any, ...], how: How) -> Any:
+        return self._story.carry_out(
+            phrase.invocation.name,
+            lambda: self._timed(operation, args, how),
+            effect=_EFFECTS.get(operation, "unknown"),
+        )
+
+    def _timed(self, operation: str, args: tuple[Any, ...], how: How) -> Any:
         call = self._call(operation, args, how)
         started = time.monotonic()
         try:
-            return self._story.carry_out(
-                phrase.invocation.name,
-                lambda: self.host.call(call),
-                effect=_EFFECTS.get(operation, "unknown"),
-            )
+            return self.host.call(call)
         finally:
             self.took = time.monotonic() - started
 

@@ -12,8 +12,13 @@ from typing import Literal
 
 __all__ = ["Ran", "run_script"]
 
-_NOT_RUN = ("ImportError", "ModuleNotFoundError", "SyntaxError")
-"""Exceptions that say that the script, and not the history, does not work."""
+_NOT_RUN = (
+    "ImportError",
+    "ModuleNotFoundError",
+    "SyntaxError",
+    "EOFError: EOF when reading a line",  # it asks a person to do something
+)
+"""Exceptions that say that the script could not be carried out."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Ran:
 
     Attributes:
         state: `shown` if it found an error, `nothing` if it ended without one, `late` if it did not
-            end in time, `unknown` if it could not be run.
+            end in time, `unknown` if it could not be carried out.
         text: The last line that it wrote.
     """
 

@@ -187,7 +187,8 @@ class Session(Declared):
         clock = call(SetClock, Code(handle.name), source(seconds))
         text = f"the wall clock says {seconds:.3f}"
         self.steps.append(Step(text, fill("clock = {}.__enter__()", clock)))
-        with SetClock(self.subject.local.history(handle.key), seconds):  # type: ignore[no-untyped-call]
+        history = self.subject.local.history(handle.key)
+        with self.subject.quiet.disturbing(self), SetClock(history, seconds):  # type: ignore[no-untyped-call]
             yield
         self.steps.append(Step("the wall clock is right again", Code("clock.__exit__()")))
 
@@ -217,15 +218,7 @@ class Session(Declared):
         self.steps.append(lanes_step(self.opening, lanes, self.mode))
         self.cost += max(map(len, lanes)) - 1
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
-        opened = {
-            item.call.key
-            for lane in done
-            for item in lane
-            if item.call.operation == "open" and item.error is None
-        }
-        for handle in self.handles:
-            if handle.key in opened and not handle.is_open:
-                handle.was_opened()
+        self._mark_opened(done)
         self.notes = [note for note in self.notes if not note.startswith("interleaving")]
         note = interleaving(lanes, done, self.mode)
         self.notes += [note] if note else []
@@ -235,6 +228,17 @@ class Session(Declared):
         ]
         self._check_lanes(lanes, done, may_raise)
         return done
+
+    def _mark_opened(self, done: Sequence[Sequence[Done]]) -> None:
+        opened = {
+            item.call.key
+            for lane in done
+            for item in lane
+            if item.call.operation == "open" and item.error is None
+        }
+        for handle in self.handles:
+            if handle.key in opened and not handle.is_open:
+                handle.was_opened()
 
     def _settle_for(self, lanes: Sequence[Lane]) -> None:
         if any(is_read(name) for lane in lanes for _, name, _ in lane):
@@ -284,6 +288,13 @@ class Session(Declared):
             failed: Whether the example has failed. A second failure would hide the first.
         """
         self.server.end(failed=failed)
+        with self.subject.quiet.call(self):
+            trouble = self._clean_up(failed=failed)
+        if trouble is not None and not failed:
+            self.explain("close", trouble)
+
+    def _clean_up(self, *, failed: bool) -> Exception | None:
+        """Remove all stored messages, and return the first exception of closing."""
         opened = [
             handle.session for handle in self.handles if handle.is_open and not handle.unreachable
         ]
@@ -296,8 +307,7 @@ class Session(Declared):
         if self.subject.backend.remove is not None:
             for session in stored:
                 self._remove(self.subject.backend.remove, self.id_of(session))
-        if trouble is not None and not failed:
-            self.explain("close", trouble)
+        return trouble
 
     def _release_all(self) -> Exception | None:
         """Close all handles, and return the first exception."""

@@ -284,7 +284,8 @@ class Story:
         is_search = self.pinned is not None  # most stories of a search are thrown away
         if not is_search and (missing := shortage()) is not None:
             raise Shortage(f"{missing}; then {summary}") from error
-        backend, label, steps = self.subject.backend, self.label, list(self.steps)
+        backend, label = self.subject.backend, self.label
+        steps = [step.with_source() for step in self.steps]
         make = partial(script, backend, label, summary, steps, racy=self.racy)
         finding = Finding(
             kind=kind,
@@ -315,13 +316,12 @@ class Story:
             action: The call.
             effect: Its effect on the stored messages.
         """
-        started = self._start(operation)
+        self._start(operation)
         try:
-            value = action()
+            value = self._in_its_time(action)
         except Exception as error:
             self.settling.wrote("none" if effect == "none" else "unknown")
             self.explain(operation, error)
-        self.subject.pace.record(time.monotonic() - started)
         self.settling.wrote(effect)
         return value
 
@@ -332,27 +332,32 @@ class Story:
 
         Other exceptions, such as a call that hangs, become a finding as in `carry_out`.
         """
-        started = self._start(operation)
+        self._start(operation)
         try:
-            action()
+            self._in_its_time(action)
         except Exception as error:
             self.settling.wrote("none" if effect == "none" else "unknown")
             if not self._is_refusal(error):
                 self.explain(operation, error)
             self._guard_exit(f"`{operation}` raises {type_name(error)}", error)
             return error
-        finally:
-            self.subject.pace.record(time.monotonic() - started)
         self.settling.wrote(effect)
         return None
 
-    def _start(self, operation: str) -> float:
-        """Count an operation, and return the time at which it starts."""
+    def _start(self, operation: str) -> None:
+        """Count an operation."""
         self._check_budget()
         self._operations += 1
         self.cost += 1
         current(operation)
-        return time.monotonic()
+
+    def _in_its_time(self, action: Callable[[], Any]) -> Any:
+        """Run `action` when no other example disturbs the history, and record its time."""
+        with self.subject.quiet.call(self):
+            started = time.monotonic()
+            value = action()
+            self.subject.pace.record(time.monotonic() - started)
+            return value
 
     def _is_refusal(self, error: Exception) -> bool:
         if isinstance(error, _NO_REFUSALS):

@@ -16,6 +16,7 @@ from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.execution.declared_server import DeclaredServer
 from chat_history_conformance.execution.pace import Pace
+from chat_history_conformance.execution.quiet import Quiet
 from chat_history_conformance.results.model import ContractResult, Mode
 from chat_history_conformance.servers.server import Server
 
@@ -54,6 +55,7 @@ class Subject:
 
     Attributes:
         ahead: The contracts that run at the same time, before their turn comes.
+        quiet: Keeps an example that disturbs the clock or the store away from the others.
         options: The arguments with which another process makes the same subject.
     """
 
@@ -74,15 +76,11 @@ class Subject:
         self.apart = apart and self.can_be_imported
         self.disposable = backend.disposable or owned
         self.destructive = destructive or self.disposable
-        self.options = {
-            "limit": limit,
-            "destructive": destructive,
-            "owned": self.disposable,
-        }
         self._faults = faults
         self.local = Local(backend, limit)
         self.notes: list[str] = []
         self.pace = Pace()
+        self.quiet = Quiet()
         self.ahead: Ahead | None = None
         self._second_process: SecondProcess | None = None
         self._run = uuid.uuid4().hex[:8]
@@ -90,6 +88,12 @@ class Subject:
         self._declared: DeclaredServer | None = None
         if backend.stop is not None and (server is None or server.why_no_faults):
             self.server = self._declared = DeclaredServer(backend, limit, self.nonce())
+        self.options = {
+            "limit": limit,
+            "destructive": destructive,
+            "owned": self.disposable,
+            "faults": faults and self._declared is not None,
+        }
 
     @property
     def can_be_imported(self) -> bool:
@@ -190,6 +194,7 @@ class Subject:
         )
         other.local = Local(self.backend, self.limit, self.local)
         other.apart, other.notes, other.pace = self.apart, self.notes, self.pace
+        other.quiet = self.quiet
         other.__dict__["capabilities"] = self.capabilities
         return other
 

@@ -3,6 +3,9 @@
 A script that ends without an error belongs to a story that needs a state from before, such as
 earlier sessions. The contract then runs again in a fresh process. The finding gets the earlier
 conversations that it needs, or becomes an error of the run.
+
+A script that a person has to help, or that ends the server, proves nothing here. The contract runs
+again instead of it, because the contract can call the functions of the declaration.
 """
 
 from __future__ import annotations
@@ -35,6 +38,14 @@ _SCRIPT_LIMITS = 4.0
 _NEED_THE_RUN = frozenset({"faults", "cluster", "interference", "server"})
 """Capabilities of contracts whose scripts need the server of the run."""
 
+_NOT_ALONE = ("= ...  #", "ask_for(", "please(", "stop_server(")
+"""Parts of scripts that are not run: they need a person, or leave the server ended."""
+
+_DISTURBING = (*_NOT_ALONE, "refuse_writes(")
+"""Parts of scripts that disturb other scripts that run at the same time."""
+
+_FAILED_AGAIN = "the script could not be run here, but the contract failed again in a fresh process"
+
 
 @dataclass(frozen=True)
 class _Proof:
@@ -48,6 +59,8 @@ class _Proof:
 
     def shows(self, finding: Finding) -> str:
         """Return how the script of a finding ends; see `scripts.Ran`."""
+        if _has_any(finding, _NOT_ALONE):
+            return "unknown"
         limit = _SCRIPT_LIMITS * self.profile.limit
         return run_script(finding.reproducer, self.environment, limit).state
 
@@ -77,8 +90,11 @@ def prove(
     failed.sort(key=lambda result: result.label not in shown)
     deadline = time.monotonic() + profile.proof_seconds
     proof = _Proof(subject, profile, seed, deadline, environment())
+    disturbing = [one for one in failed if one.finding and _has_any(one.finding, _DISTURBING)]
+    others = [one for one in failed if one not in disturbing]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        proven = list(pool.map(lambda one: _prove(one, contracts[one.id], proof), failed))
+        proven = list(pool.map(lambda one: _prove(one, contracts[one.id], proof), others))
+    proven += [_prove(one, contracts[one.id], proof) for one in disturbing]
     by_label = {result.label: result for result in proven}
     return [by_label.get(result.label, result) for result in results]
 
@@ -88,9 +104,12 @@ def _can_be_proven(
 ) -> bool:
     if result.outcome != "failed" or result.finding is None or result.id not in contracts:
         return False
-    text = result.finding.reproducer
     needed = set(contracts[result.id].needs) & _NEED_THE_RUN
-    return bool(text) and "= ...  #" not in text and not needed and subject.can_be_imported
+    return bool(result.finding.reproducer) and not needed and subject.can_be_imported
+
+
+def _has_any(finding: Finding, parts: Sequence[str]) -> bool:
+    return any(part in finding.reproducer for part in parts)
 
 
 def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> ContractResult:
@@ -98,12 +117,16 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
     assert finding is not None
     if time.monotonic() > proof.deadline:
         return _with(result, _noted(replace(finding, reproducer=""), UNTRIED))
-    if proof.shows(finding) != "nothing":
+    state = proof.shows(finding)
+    if state not in ("nothing", "unknown"):
         return result
     # Without the search for a shorter story: its attempts would leave a state behind too.
     answer = run_in_own_process(
         contract, proof.subject, result.mode, proof.profile, proof.seed, with_stories=True
     )
+    if state == "unknown" and answer.result.outcome != "passed":
+        again = answer.result.outcome == "failed"
+        return _with(result, _noted(finding, _FAILED_AGAIN)) if again else result
     for other in _stories(answer):
         if time.monotonic() < proof.deadline and proof.shows(other) == "shown":
             return _with(result, other)

@@ -1,0 +1,57 @@
+"""Moments in which no other contract calls the history, although some run at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+__all__ = ["Quiet"]
+
+
+class Quiet:
+    """Calls that may run at the same time, and examples that disturb what all of them use.
+
+    A wall clock and a store that refuses writes belong to the whole process or store. An example
+    that changes them waits until no other example calls the history, and the others wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._calls = 0
+        self._owner: object | None = None
+
+    @contextlib.contextmanager
+    def call(self, example: object) -> Iterator[None]:
+        """Call the history inside the `with` block, once no other example disturbs it.
+
+        Args:
+            example: The example that calls.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._owner in (None, example))
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def disturbing(self, example: object) -> Iterator[None]:
+        """Let only one example call the history inside the `with` block.
+
+        Args:
+            example: The example that disturbs the others. It is not calling the history.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._owner is None)
+            self._owner = example
+            self._changed.wait_for(lambda: self._calls == 0)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._owner = None
+                self._changed.notify_all()
