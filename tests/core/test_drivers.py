@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -24,6 +26,7 @@ from chat_history_conformance.drivers.errors import Hung, RemoteError, SecondPro
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.second_process import SecondProcess
 from chat_history_conformance.drivers.threads import LoopThread, SyncThread
+from chat_history_conformance.execution.subject import Subject
 
 PLACES: list[tuple[str, int, asyncio.AbstractEventLoop | None]] = []
 
@@ -555,6 +558,25 @@ def test_a_call_that_hangs_in_a_second_process_is_hung(second_process: SecondPro
     with pytest.raises((Hung, RemoteError)) as raised:
         second_process.call(Call("a", "add_messages", ([],)))
     assert isinstance(raised.value, Hung)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process")
+def test_a_second_process_that_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_history_conformance.drivers.second_process._EXTRA_SECONDS", 0.1)
+    subject = Subject(resolve("sqlite"), limit=60.0)
+    first = subject.second_process
+    first.limit = 0.5
+    subject.end_hung_process()
+    assert subject.second_process is first
+    os.kill(first._process.pid, signal.SIGSTOP)
+    with pytest.raises(Hung):
+        first.open("a", "session", "sync", None)
+    subject.end_hung_process()
+    assert not first.alive
+    second = subject.second_process
+    assert second is not first
+    assert second.alive
+    subject.stop()
 
 
 def test_a_function_inside_a_function_cannot_have_a_second_process() -> None:

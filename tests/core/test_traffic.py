@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_conformance.diagnosis import script_traffic as claims
 from chat_history_conformance.drivers.errors import RemoteError
+from chat_history_conformance.drivers.places import raised_at
 from chat_history_conformance.drivers.repeating import Repeating, Seen, adds, calls
 
 
@@ -55,6 +58,31 @@ def test_repeated_calls_go_on_after_an_error() -> None:
     assert len(failing) > 1
     assert all(isinstance(one.error, ValueError) for one in failing)
     assert {one.texts for one in reading} == {("m0",)}
+
+
+class Client:
+    """A value that a failed call leaves in its frame, as the clients of a server are."""
+
+
+def test_the_kept_exceptions_hold_no_value_of_the_calls() -> None:
+    clients = weakref.WeakSet[Client]()
+
+    def fails() -> None:
+        client = Client()
+        clients.add(client)
+        try:
+            raise ValueError("inner")
+        except ValueError as error:
+            raise RuntimeError("outer") from error
+
+    repeated = Repeating([calls(0.0, fails)])
+    time.sleep(0.3)
+    (lane,) = repeated.end(5)
+    gc.collect()
+    assert len(lane) > 2
+    assert not clients
+    assert lane[0].error is not None
+    assert raised_at(lane[0].error).endswith("in fails")
 
 
 def test_a_repeated_call_that_does_not_end_is_recorded_as_too_long() -> None:

@@ -533,5 +533,5 @@ def test_a_real_broker_serves_all_workers_and_is_stopped(
     (line,) = [line for line in result.outlines if line.startswith("kafka: ") and " at " in line]
     assert "(jvm)" in line
     assert not listens(line.rpartition(" at ")[2])
-    verdict = "kafka: CONFORMANT (without fresh_reads): 6 of 6 contracts exercised"
+    verdict = "kafka: CONFORMANT (without fresh_reads, ttl_per_handle): 6 of 6 contracts exercised"
     assert verdict in result.outlines

@@ -198,13 +198,14 @@ def _kafka_floor(session_id: str) -> KafkaFloor:
     return KafkaFloor(session_id)
 
 
+_RETENTION_OF_TOPIC = "the first handle of a session creates its topic with a retention"
 _STALE_LEADER = "a broker that is cut off from the others does not know that they replaced it"
 
 
 @history_backend(
     "kafka",
     server="kafka",
-    lacks={"fresh_reads": _STALE_LEADER},
+    lacks={"fresh_reads": _STALE_LEADER, "ttl_per_handle": _RETENTION_OF_TOPIC},
     with_ttl=_kafka_with_ttl,
     corrupt=_corrupt_kafka,
     remove=_remove_from_kafka,
@@ -223,6 +224,7 @@ def kafka(session_id: str) -> KafkaChatMessageHistory:
     lacks={
         "whole_reads": "messages continues from the last consumed message, as documented",
         "fresh_reads": _STALE_LEADER,
+        "ttl_per_handle": _RETENTION_OF_TOPIC,
     },
     with_ttl=_kafka_consuming_with_ttl,
     corrupt=_corrupt_kafka,

@@ -21,6 +21,7 @@ AssumedCapability = Literal[
     "durable_clear",
     "fresh_reads",
     "immediate_reads",
+    "ttl_per_handle",
     "threads",
     "sync",
     "async",
@@ -75,6 +76,10 @@ class Capabilities:
     @Assumed
     def fresh_reads(self) -> bool:  # type: ignore[empty-body]
         """Read what is acknowledged, even while a server is cut off from its cluster."""
+
+    @Assumed
+    def ttl_per_handle(self) -> bool:  # type: ignore[empty-body]
+        """Let a handle choose another time to live than earlier handles of its session."""
 
     @Assumed
     def immediate_reads(self) -> bool:  # type: ignore[empty-body]

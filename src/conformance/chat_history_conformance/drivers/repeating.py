@@ -4,6 +4,7 @@ import asyncio
 import functools
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -127,9 +128,24 @@ class Repeating:
         self, number: int, began: float, texts: Sequence[str], error: BaseException | None
     ) -> None:
         self._began[number] = None
+        if error is not None:
+            forget_values(error)
         key = tuple(texts)
         key = self._known.setdefault(key, key)  # many reads return the same, kept once
         self.seen[number].append(Seen(began, time.monotonic(), key, error))
+
+
+def forget_values(error: BaseException) -> None:
+    """Drop the values of the calls that led to an exception, such as clients with threads.
+
+    Thousands of exceptions are kept until the lanes end. Their lines stay known.
+    """
+    shown: BaseException | None = error
+    seen = set[int]()
+    while shown is not None and id(shown) not in seen:
+        seen.add(id(shown))
+        traceback.clear_frames(shown.__traceback__)
+        shown = shown.__cause__ or shown.__context__
 
 
 def wait_for(future: Any, seconds: float) -> None:

@@ -57,6 +57,10 @@ class SecondProcess:
 
     Raises:
         SecondProcessLost: The backend cannot be imported in another process.
+
+    Attributes:
+        has_hung: Whether a request got no answer in time. What the process still does for it may
+            disturb later calls.
     """
 
     def __init__(self, backend: Backend, limit: float) -> None:
@@ -75,6 +79,7 @@ class SecondProcess:
         )
         self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         self._asked = self._answered = 0
+        self.has_hung = False
         self._was_ended = False
         self._was_opened = False
         threading.Thread(target=self._listen, name="history-second-process", daemon=True).start()
@@ -135,6 +140,7 @@ class SecondProcess:
             try:
                 answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
+                self.has_hung = True
                 raise Hung(f"no answer from the second process within {limit:g} s") from None
             if answer is None:
                 raise self._loss()

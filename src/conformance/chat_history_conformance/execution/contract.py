@@ -31,7 +31,7 @@ Company = Literal["any", "alone", "apart"]
 (`alone`), or none at all (`apart`), because this one can leave something broken behind."""
 
 
-_ALONE = frozenset({"faults", "cluster", "interference"})
+_ALONE = frozenset({"faults", "outage", "server", "cluster", "interference"})
 """Capabilities of contracts that disturb a server."""
 
 

@@ -138,7 +138,7 @@ _PROBES: Mapping[str, Callable[[Subject], bool]] = {
     "async": _one_way("async"),
     "whole_reads": _whole_reads,
 }
-_NOT_PROBED = {"durable_clear", "fresh_reads", "immediate_reads"}
+_NOT_PROBED = {"durable_clear", "fresh_reads", "immediate_reads", "ttl_per_handle"}
 """Capabilities that show only when a server is killed, cut off or busy."""
 
 assert set(_PROBES) | _NOT_PROBED == set(assumed())

@@ -290,6 +290,7 @@ class Session(Declared):
         self.server.end(failed=failed)
         with self.subject.quiet.call(self):
             trouble = self._clean_up(failed=failed)
+        self.subject.end_hung_process()
         if trouble is not None and not failed:
             self.explain("close", trouble)
 

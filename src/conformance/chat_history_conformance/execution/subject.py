@@ -120,6 +120,13 @@ class Subject:
             self._second_process = SecondProcess(self.backend, self.limit)
         return self._second_process
 
+    def end_hung_process(self) -> None:
+        """End the second process if it did not answer in time. The next contract gets a new one."""
+        process = self._second_process
+        if process is not None and process.has_hung:
+            self._second_process = None
+            process.die()
+
     @property
     def why_no_faults(self) -> str:
         """Why the server cannot be ended and restarted; empty if it can."""

@@ -317,7 +317,7 @@ class WholeMinutes(_WithTTL):
 _expiries: dict[str, int] = {}
 
 
-@faulty("ttl.survives_clear", breaks="ttl.none_means_never", kind="lost", seen=INVENTED)
+@faulty("ttl.survives_clear", breaks="ttl.ends_with_clear", kind="lost", seen=INVENTED)
 class SurvivesClear(_WithTTL):
     """Keeps the time to live of a session when the session is cleared."""
 
