@@ -187,8 +187,12 @@ def test_a_race_in_a_new_store_hints_at_nothing() -> None:
 
 
 def test_a_killed_writer_still_hints_at_a_history_that_is_not_durable() -> None:
-    steps = ("a = open('N-1')", "b = open('N-1')  in a second process")
-    steps += ("the second process is killed", "a.messages  ->  []")
+    steps = (
+        "a = open('N-1')",
+        "b = open('N-1')  in a second process",
+        "the second process is killed",
+        "a.messages  ->  []",
+    )
     result = failed("durability.writer_killed", "lost", "lost 1 of 1 message", steps=steps)
     assert 'lacks={"durable": "REASON"}' in capability_hint(
         [replace(result, mode="process")], RULES
