@@ -120,7 +120,8 @@ def test_a_correct_history_passes_with_every_example(subject: Any, mode: Any) ->
 
 @pytest.mark.parametrize("mode", ONE_HANDLE)
 def test_the_shortest_example_of_a_known_defect_is_found(subject: Any, mode: Any) -> None:
-    result = judged(subject(Forgetful), contract(), mode)
+    patient = replace(BRIEF, shrink_seconds=300.0, limit=60.0)  # however busy the machine is
+    result = run(contract(), subject(Forgetful, limit=60.0), mode, patient, 0)
     assert result.outcome == "failed"
     assert result.reason == "lost 1 of 3 messages"
     finding = found(result)

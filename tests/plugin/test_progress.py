@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.pytest_plugin import progress
-from chat_history_conformance.pytest_plugin.progress import Progress, all_places, minutes
+from chat_history_conformance.pytest_plugin.progress import Progress, all_places, minutes, upcoming
 
 NAMES = ("ordering.within_batch", "ordering.clock_stands_still", "clear.nothing_returns")
 
@@ -110,3 +112,74 @@ def test_contracts_that_need_quiet_come_last(shown: Progress) -> None:
 )
 def test_times_are_rounded_for_people(seconds: float, text: str) -> None:
     assert minutes(seconds) == text
+
+
+# -- the items that a worker of pytest-xdist will run ----------------------------------------------
+
+
+class Marker:
+    """The mark at the end of a queue of pytest-xdist."""
+
+
+def queue_of_python() -> Any:
+    """Return a queue as that of pytest-xdist up to version 3.6."""
+    made: queue.Queue[Any] = queue.Queue()
+    for one in (2, 3, Marker()):
+        made.put(one)
+    return made
+
+
+def item_in_a_worker(*plugins: object, worker: bool = True) -> Any:
+    items = [SimpleNamespace(nodeid=f"mine::{number}") for number in range(4)]
+    config = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugins=lambda: plugins))
+    if worker:
+        config.workerinput = {}
+    for one in items:
+        one.session, one.config = SimpleNamespace(items=items), config
+    return items[0]
+
+
+@pytest.mark.parametrize(
+    "torun",
+    [SimpleNamespace(_items=deque([2, 3, Marker()])), queue_of_python()],
+    ids=["xdist 3.7", "xdist 3.6"],
+)
+def test_a_worker_runs_ahead_what_it_has_received(torun: Any) -> None:
+    item = item_in_a_worker(object(), SimpleNamespace(torun=torun, nextitem_index=1))
+    assert upcoming(item) == [f"mine::{number}" for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        SimpleNamespace(torun=None),
+        SimpleNamespace(torun=7, nextitem_index=Marker()),
+        SimpleNamespace(torun=SimpleNamespace(_items="unknown"), nextitem_index=None),
+        SimpleNamespace(torun=SimpleNamespace(_items=deque([9])), nextitem_index=True),
+    ],
+)
+def test_a_queue_of_another_form_lets_nothing_run_ahead(plugin: Any) -> None:
+    assert upcoming(item_in_a_worker(plugin)) == ["mine::0"]
+
+
+def test_a_run_without_workers_knows_all_its_items() -> None:
+    assert len(upcoming(item_in_a_worker(worker=False))) == 4
+
+
+def test_the_installed_version_of_pytest_xdist_has_one_of_the_known_queues(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from chat_history_conformance.pytest_plugin.progress import upcoming
+
+        KNOWN = []
+
+        @pytest.mark.parametrize("number", range(12))
+        def test_one(request, number):
+            KNOWN.append(len(upcoming(request.node)))
+            assert number < 3 or max(KNOWN) > 2
+        """
+    )
+    pytester.runpytest_subprocess("-n1", "-p", "no:cacheprovider").assert_outcomes(passed=12)

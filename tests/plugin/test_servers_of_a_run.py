@@ -400,6 +400,18 @@ def test_fault_contracts_are_not_applicable_without_a_server(
     assert not_applicable(result) == "the history has no server"
 
 
+def test_a_run_without_an_applicable_contract_ends_as_other_incomplete_runs(
+    run: Run, small_catalogue: dict[str, Contract]
+) -> None:
+    only(small_catalogue, "faults.paused_server", "faults.unreachable_raises")
+    chosen = ["--history-backend=sqlite", "--history-faults"]
+    result = run(*chosen)
+    assert result.ret == pytest.ExitCode.OK
+    assert any(line.startswith("sqlite: INCOMPLETE: 0 of 4 ") for line in result.outlines)
+    assert run(*chosen, "--history-require-verdict").ret == pytest.ExitCode.TESTS_FAILED
+    assert run(*chosen, "-k", "nothing").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 def test_faults_kill_and_restart_the_server(
     run: Run, recorder: RecordingLauncher, small_catalogue: dict[str, Contract]
 ) -> None:

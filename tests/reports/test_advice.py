@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chat_history_conformance.contracts import catalogue
@@ -136,3 +138,62 @@ def test_a_missing_method_is_not_explained_by_the_second_process() -> None:
         for mode in ("sync", "mixed", "process")
     ]
     assert 'lacks={"sync": "REASON"}' in capability_hint(results, RULES)
+
+
+RACE = "at the same time:\n      lane 1: a = open('N-1')\n      lane 2: b = open('N-1')"
+NEW = "a new store, by fresh='new1N'"
+
+
+@pytest.mark.parametrize("contract", ["concurrency.first_use", "clear.unused_session"])
+def test_contracts_about_calls_that_raise_advise_on_the_exception(contract: str) -> None:
+    raised = "`open` raises OperationalError: table messages already exists"
+    result = failed(contract, "other", raised, raised)
+    assert advised(result, RULES) is RULES[contract]
+
+
+def test_a_call_that_always_raises_gets_no_advice_of_one_contract() -> None:
+    missing = "`clear` raises NotImplementedError"
+    result = failed("clear.unused_session", "other", missing, missing)
+    raised = "`clear` raises Gone"
+    other = failed("clear.unused_session", "other", raised, raised)
+    assert other.finding is not None
+    follows = replace(other, finding=replace(other.finding, plain=other.finding))
+    for one in (result, follows):
+        rule = advised(one, RULES)
+        assert rule is not None
+        assert rule.remedy == "start at the line of the history that raised"
+
+
+@pytest.mark.parametrize("contract", [name for name in RULES if name.startswith("faults.")])
+def test_a_failure_after_a_fault_hints_at_no_lack_that_simpler_contracts_show(
+    contract: str,
+) -> None:
+    steps = ("a = open('N-1')", "b = open('N-1')", "the server is killed", "b.messages  ->  []")
+    result = failed(contract, "lost", "lost 1 of 2 messages", steps=steps)
+    hint = capability_hint([result], RULES)
+    assert not any(name in hint for name in ('"shared"', '"threads"', '"durable"'))
+
+
+def test_a_race_between_handles_hints_at_threads_and_not_at_separate_handles() -> None:
+    result = failed("concurrency.handles", "lost", "lost 1 of 2 messages", steps=(RACE,))
+    hint = capability_hint([result], RULES)
+    assert '"threads"' in hint
+    assert '"shared"' not in hint
+
+
+def test_a_race_in_a_new_store_hints_at_nothing() -> None:
+    result = failed("concurrency.first_use", "lost", "lost 1 of 2 messages", steps=(NEW, RACE))
+    assert capability_hint([result], RULES) == ""
+
+
+def test_a_killed_writer_still_hints_at_a_history_that_is_not_durable() -> None:
+    steps = (
+        "a = open('N-1')",
+        "b = open('N-1')  in a second process",
+        "the second process is killed",
+        "a.messages  ->  []",
+    )
+    result = failed("durability.writer_killed", "lost", "lost 1 of 1 message", steps=steps)
+    assert 'lacks={"durable": "REASON"}' in capability_hint(
+        [replace(result, mode="process")], RULES
+    )

@@ -27,8 +27,11 @@ from chat_history_conformance.diagnosis.script_claims import (
     starting_with,
     stay_together,
 )
+from chat_history_conformance.diagnosis.script_outcomes import any_raised
+from chat_history_conformance.diagnosis.script_traffic import wrong_conversation, wrong_reads
 from chat_history_conformance.drivers.calls import Done
 from chat_history_conformance.execution.session import Handle, Lane, Session
+from chat_history_conformance.execution.traffic import adds, reads, settled, traffic
 
 Sizes = list[list[int]]
 """The sizes of the batches of each writer."""
@@ -476,6 +479,58 @@ def concurrent_reads_return_the_same_messages(s: Session, batches: list[list[Bas
             expected=lines(a.model.stored),
             returned=returned_lines(list(got)),
         )
+
+
+_CLOSED = 3
+"""The handles that are closed while they are used, one after another."""
+
+
+@contract(
+    "concurrency.closed_in_use",
+    since="0.2",
+    rule="A handle can be closed while other threads or tasks use it. Each of their calls returns, "
+    "or raises an error, within the limit of a call. An add that returned has stored its messages, "
+    "and a read that returned has the whole conversation. Other handles, of the same session and "
+    "of other sessions, work as before.",
+    source=f"{_ADD_MESSAGES}: a return is the only sign of success; convention: a server closes "
+    "its handles when it stops or reloads, while requests are still running",
+    cause="`close` drops messages that are queued, although their add has returned or will "
+    "return. Or it closes or locks something that other handles use.",
+    remedy="In `close`, let the running calls end, or let them raise. Count the users of what "
+    "handles share.",
+    seen="m3db/m3#264: writes that are queued when the queue is closed are lost; "
+    "databricks/databricks-jdbc#581: one connection closes the client of others that are in use",
+    needs=("close", "shared", "threads"),
+    modes=(SYNC, ASYNC),
+    racy=True,
+    company="alone",
+)
+def a_handle_can_be_closed_while_it_is_used(s: Session, _: None) -> None:
+    closing = [s.open() for _ in range(_CLOSED)]
+    other, elsewhere = s.open(), s.open("{nonce}-2")
+    used = [
+        adds(handle, f"m{number}.{writer}.", pause=0.002)
+        for number, handle in enumerate(closing)
+        for writer in range(2)
+    ]
+    kept = [adds(other, "kept", pause=0.002), adds(elsewhere, "elsewhere", pause=0.002)]
+    looking = []
+    if "whole_reads" not in s.subject.backend.lacks and s.offered(["immediate_reads"]):
+        looking = [reads(closing[-1], pause=0.01), reads(other, pause=0.01)]
+        kept.append(looking[1])
+    with traffic(s, [*used, *kept, *looking[:1]]) as seen:
+        for handle in closing:
+            handle.try_close()
+            s.sleep(0.1)
+    for stream in kept:
+        name = stream.phrase.invocation.name
+        seen.claim_none(any_raised, name, seen.seen[stream], "while another handle is closed")
+    for handle in (other, elsewhere):
+        added = seen.lanes("add_messages", session=handle.session)
+        seen.claim_none(wrong_conversation, [], added, settled(s, handle))
+    for stream in looking:
+        added = seen.lanes("add_messages", session=other.session)
+        seen.claim_none(wrong_reads, [], added, seen.seen[stream])
 
 
 @contract(

@@ -13,6 +13,7 @@ import keyword
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.messages import (
@@ -135,13 +136,21 @@ def _show_message(message: BaseMessage) -> str:
 
 def _set_fields(message: BaseMessage) -> Iterable[tuple[str, Any]]:
     """Yield the fields that a constructor call has to name: those that differ from defaults."""
-    for key, info in type(message).model_fields.items():
-        if key == "type" and not info.is_required():
-            continue
+    for key, is_required, default in _fields(type(message)):
         item = getattr(message, key, None)
-        if info.is_required() or not _is_default(item, info.get_default(call_default_factory=True)):
+        if is_required or not _is_default(item, default):
             yield key, item
     yield from (message.__pydantic_extra__ or {}).items()
+
+
+@lru_cache(maxsize=100)
+def _fields(kind: type[BaseMessage]) -> tuple[tuple[str, bool, Any], ...]:
+    """Return the fields of a class: name, whether it is required, and its default."""
+    return tuple(
+        (key, info.is_required(), info.get_default(call_default_factory=True))
+        for key, info in kind.model_fields.items()
+        if key != "type" or info.is_required()
+    )
 
 
 def _is_default(item: Any, default: Any) -> bool:

@@ -158,10 +158,10 @@ def any_undocumented(name: str, classes: list[type[BaseException]], lane: Iterab
     return None
 
 
-def any_raised(name: str, lane: Iterable[Any]) -> Problem:
+def any_raised(name: str, lane: Iterable[Any], when: str = "at once instead of waiting") -> Problem:
     """Check that no repeated call raised."""
     errors = [seen.error for seen in lane if seen.error is not None]
     if errors:
         first = f"{type(errors[0]).__name__}: {errors[0]}"
-        return "other", f"`{name}` raises at once instead of waiting: {first}"[:300]
+        return "other", f"`{name}` raises {when}: {first}"[:300]
     return None

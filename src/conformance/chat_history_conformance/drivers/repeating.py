@@ -116,7 +116,9 @@ class Repeating:
             began = self._began[number] = time.monotonic()
             try:
                 value = await call()
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and self._ended.is_set():
+                    raise  # this lane is cancelled, and not the call
                 self._keep(number, began, texts or (), error)
                 await asyncio.sleep(PAUSE_AFTER_ERROR)
             else:

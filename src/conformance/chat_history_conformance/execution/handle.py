@@ -317,6 +317,11 @@ class Handle(Operations):
         self.is_closed = True
         self._run("close", (), self.opened_how)
 
+    def try_close(self) -> Exception | None:
+        """Close the handle as `close` does, and return the exception if that raises."""
+        self.is_closed = True
+        return self._attempt("close", ())
+
     def release(self) -> None:
         """Close or drop the handle as the shape of its factory demands; it ends with that."""
         local = self._story.subject.local

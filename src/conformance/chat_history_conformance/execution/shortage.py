@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import shutil
 import tempfile
@@ -19,10 +20,6 @@ def shortage() -> str | None:
 
     A history that only says so, such as one that raises MemoryError by itself, is judged.
     """
-    for directory in {os.getcwd(), tempfile.gettempdir()}:
-        with contextlib.suppress(OSError):
-            if shutil.disk_usage(directory).free < _DISK_BYTES:
-                return f"the disk is full: less than 1 MiB is free in {directory}"
     opened: list[int] = []
     try:
         opened += (os.open(os.devnull, os.O_RDONLY) for _ in range(_FILES))
@@ -32,7 +29,12 @@ def shortage() -> str | None:
         for file in opened:
             os.close(file)
     try:
-        bytearray(_MEMORY_BYTES)
-    except MemoryError:
+        mmap.mmap(-1, _MEMORY_BYTES).close()  # reserved, and not used, so that it costs nothing
+    except (OSError, MemoryError):
         return "this process cannot get 64 MiB of memory"
+    for find in (os.getcwd, tempfile.gettempdir):
+        with contextlib.suppress(OSError):
+            directory = find()
+            if shutil.disk_usage(directory).free < _DISK_BYTES:
+                return f"the disk is full: less than 1 MiB is free in {directory}"
     return None

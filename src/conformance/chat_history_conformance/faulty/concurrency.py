@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import random
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
@@ -307,6 +309,88 @@ class LooksThenCreates(SQLiteChatMessageHistory):
             if found.fetchone() is None:
                 time.sleep(random.uniform(0, 20 * _PAUSE_SECONDS))
                 connection.execute("CREATE TABLE mine (message TEXT)")
+
+
+class _Writer:
+    """A thread that stores what adds put into its queue."""
+
+    def __init__(self) -> None:
+        self.waiting: queue.SimpleQueue[tuple[Any, Sequence[str], Future[None]] | None] = (
+            queue.SimpleQueue()
+        )
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while (one := self.waiting.get()) is not None:
+            write, texts, done = one
+            time.sleep(_PAUSE_SECONDS)
+            try:
+                write(texts)
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+
+@faulty(
+    "concurrency.close_drops_its_queue",
+    breaks="concurrency.closed_in_use",
+    kind="lost",
+    seen="m3db/m3#264: the writes that are queued when the queue is closed are thrown away",
+    control="sqlite",
+)
+class CloseDropsItsQueue(SQLiteChatMessageHistory):
+    """Stores messages in a thread; `close` lets the waiting adds return, and drops their messages.
+
+    Each add waits until its messages are stored, so only an add that runs while the handle is
+    closed loses them.
+    """
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._writer = _Writer()
+        self._guard, self._is_closed = threading.Lock(), False
+
+    def _append(self, texts: Sequence[str]) -> None:
+        done: Future[None] = Future()
+        with self._guard:
+            if self._is_closed:
+                raise RuntimeError("the history is closed")
+            self._writer.waiting.put((super()._append, texts, done))
+        done.result()
+
+    def close(self) -> None:
+        with self._guard:
+            self._is_closed = True
+            with contextlib.suppress(queue.Empty):
+                while (one := self._writer.waiting.get_nowait()) is not None:
+                    one[2].set_result(None)
+            self._writer.waiting.put(None)
+        super().close()
+
+
+@faulty(
+    "concurrency.close_ends_calls_of_others",
+    breaks="concurrency.closed_in_use",
+    kind="other",
+    seen="databricks/databricks-jdbc#581: one connection closes the client that others are using",
+    control="sqlite",
+)
+class CloseEndsCallsOfOthers(SQLiteChatMessageHistory):
+    """Uses one client in all handles. `close` replaces it, and the calls that are running fail."""
+
+    _client: ClassVar[list[object]] = [object()]
+
+    def _append(self, texts: Sequence[str]) -> None:
+        client = self._client[0]
+        time.sleep(20 * _PAUSE_SECONDS)
+        if client is not self._client[0]:
+            raise RuntimeError("the client is closed")
+        super()._append(texts)
+
+    def close(self) -> None:
+        self._client[0] = object()
+        super().close()
 
 
 @faulty(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -192,13 +193,26 @@ def upcoming(item: pytest.Item) -> list[str]:
     items = item.session.items
     if not is_worker(item.config):
         return [one.nodeid for one in items[items.index(item) :]]
-    for plugin in item.config.pluginmanager.get_plugins():
-        queue = getattr(plugin, "torun", None)  # of pytest-xdist, which has no public way
-        places = [getattr(plugin, "nextitem_index", None), *getattr(queue, "_items", ())]
-        if queue is not None:
-            later = [items[place].nodeid for place in places if isinstance(place, int)]
-            return [item.nodeid, *later]
-    return [item.nodeid]
+    later = [
+        items[place].nodeid
+        for plugin in item.config.pluginmanager.get_plugins()
+        for place in _queued(plugin)
+        if place < len(items)
+    ]
+    return [item.nodeid, *later]
+
+
+def _queued(plugin: object) -> list[int]:
+    """Return the places of the items that a worker of pytest-xdist has received.
+
+    pytest-xdist tells nobody, so this looks into its queue: that of Python up to version 3.6, and
+    its own from 3.7 on. If the queue looks different, a worker runs no contracts ahead.
+    """
+    queue = getattr(plugin, "torun", None)
+    waiting = getattr(queue, "_items", None) or getattr(queue, "queue", None)
+    later = list(waiting) if isinstance(waiting, deque) else []
+    places = [getattr(plugin, "nextitem_index", None), *later]
+    return [place for place in places if type(place) is int]
 
 
 def minutes(seconds: float) -> str:

@@ -20,7 +20,8 @@ class _Advice(NamedTuple):
     Attributes:
         cause: The usual cause.
         remedy: The usual fix.
-        except_in: Families of contracts whose own texts are about this sort of finding.
+        except_in: Families of contracts, and single contracts, whose own texts are about this sort
+            of finding.
     """
 
     cause: str
@@ -30,10 +31,28 @@ class _Advice(NamedTuple):
 
 _ABOUT_OUTAGES = frozenset({"faults", "cluster", "interference"})
 
+_ABOUT_EXCEPTIONS = frozenset(
+    {
+        "clear.idempotent",
+        "clear.unused_session",
+        "concurrency.first_use",
+        "durability.close_idempotent",
+        "errors.usable_after_refusal",
+        "inputs.empty_batch",
+        "integration.keyed_turns",
+        "parity.handle_per_loop",
+        "parity.one_handle_over_loops",
+        "parity.sync_inside_loop",
+        "reads.unused_session",
+    }
+)
+"""Contracts whose usual failure is a call that raises."""
+
 _ADVICE: Mapping[Sort, _Advice] = {
     "raises": _Advice(
         "the history or its client raised an exception that it does not handle",
         "start at the line of the history that raised",
+        _ABOUT_EXCEPTIONS,
     ),
     "hung": _Advice(
         "the call waits without a limit: for a lock, for a connection of a pool in which none is "
@@ -95,10 +114,17 @@ def advised(example: ContractResult, rules: Rules) -> RuleText | None:
     rule = rules.get(example.id)
     if rule is None or example.finding is None:
         return rule
-    advice = _ADVICE.get(sort_of(example.finding))
-    family = example.id.partition(".")[0]
-    cleared = family != "clear" or "clear" in circumstances(example.finding)
-    if advice is None or (family in advice.except_in and cleared):
+    sort = sort_of(example.finding)
+    advice, family = _ADVICE.get(sort), example.id.partition(".")[0]
+    if advice is None:
+        return rule
+    has_own = not advice.except_in.isdisjoint({family, example.id})
+    if sort == "raises":  # a method that always raises has nothing to do with the contract
+        missing = "NotImplementedError" in example.finding.cause
+        has_own = has_own and not missing and example.finding.plain is None
+    elif family == "clear":
+        has_own = has_own and "clear" in circumstances(example.finding)
+    if has_own:
         return rule
     return replace(rule, cause=advice.cause, remedy=advice.remedy)
 
@@ -152,6 +178,15 @@ def _needs(result: ContractResult, rules: Rules, together: int) -> frozenset[str
         whole = "NotImplementedError" in finding.cause or together >= _MANY
         return frozenset({raising_mode(finding)} if whole else ())
     needs = set(rule.needs if rule else ()) | set(NEEDS_OF_MODE[result.mode])
-    needs |= {_NEEDS_OF_STORY.get(name, name) for name in circumstances(finding)}
-    # A wrong answer does not mean that the way of calling is unsupported.
-    return frozenset(needs - {"sync", "async"})
+    story = circumstances(finding)
+    needs |= {_NEEDS_OF_STORY.get(name, name) for name in story}
+    # A wrong answer does not mean that the way of calling is unsupported. A history that lacks one
+    # of the others fails without a fault, a race or a new store too.
+    needs -= {"sync", "async"}
+    if result.id.partition(".")[0] in _ABOUT_OUTAGES:
+        needs -= {"shared", "threads", "durable"}
+    if story & {"fault", "concurrent", "new"}:
+        needs -= {"shared"}
+    if "new" in story:
+        needs -= {"threads"}
+    return frozenset(needs)
