@@ -214,6 +214,17 @@ def test_a_defect_that_comes_and_goes_is_called_flaky(subject: Any) -> None:
     assert "the same steps did not fail every time" in found(result).notes
 
 
+def test_calls_at_the_same_time_that_fail_again_have_a_script(subject: Any) -> None:
+    def adds_at_once(s: Session, batches: Any) -> None:
+        a = s.open()
+        s.together([[(a, "add_messages", (batch,))] for batch in batches])
+        s.fail("lost", "always")
+
+    finding = found(judged(subject(Forgetful), contract(adds_at_once, racy=True)))
+    assert "def lane1():\n        a.add_messages([" in finding.reproducer
+
+
+
 def test_a_race_is_not_shortened(subject: Any) -> None:
     result = judged(subject(Forgetful), contract(racy=True))
     assert result.outcome == "failed"
