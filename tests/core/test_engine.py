@@ -224,7 +224,6 @@ def test_calls_at_the_same_time_that_fail_again_have_a_script(subject: Any) -> N
     assert "def lane1():\n        a.add_messages([" in finding.reproducer
 
 
-
 def test_a_race_is_not_shortened(subject: Any) -> None:
     result = judged(subject(Forgetful), contract(racy=True))
     assert result.outcome == "failed"
