@@ -20,7 +20,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.diagnosis import script_chat, script_claims, script_helpers
+from chat_history_conformance.diagnosis import (
+    script_chat,
+    script_claims,
+    script_helpers,
+    script_opening,
+)
 from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, values_of
 from chat_history_conformance.diagnosis.rendering import source
 from chat_history_conformance.diagnosis.script import script
@@ -91,7 +96,7 @@ def test_the_names_of_helpers_in_a_message_add_nothing_to_a_script() -> None:
 
 @pytest.mark.parametrize("name", HELPERS)
 def test_a_script_with_any_helper_defines_all_that_the_helper_uses(name: str) -> None:
-    modules = (script_claims, script_helpers, script_chat)
+    modules = (script_claims, script_helpers, script_chat, script_opening)
     module = next(module for module in modules if name in module.__all__)
     text = script_of(Code(name, frozenset({Need(module.__name__, name)})))
     assert "chat_history_conformance" not in text
@@ -343,8 +348,8 @@ def test_a_history_is_opened_whatever_the_factory_returns() -> None:
     history = MemoryChatMessageHistory("opened")
     factories = [lambda given: given, coroutine, generator, async_generator, Context, AsyncContext]
     for factory in factories:
-        assert asyncio.run(script_helpers.opened(factory, history)) is history
-    script_helpers.history_contexts.clear()
+        assert asyncio.run(script_opening.opened(factory, history)) is history
+    script_opening.history_contexts.clear()
 
 
 def test_all_at_once_awaits_each_lane() -> None:
@@ -437,7 +442,8 @@ def test_the_second_process_runs_lines_of_the_script(tmp_path: Path) -> None:
         [sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert run.stdout == "True\n"
-    assert run.stderr == "in the second process: NameError: name 'a' is not defined\n"
+    expected = "RuntimeError: in the second process: NameError: name 'a' is not defined"
+    assert run.stderr.splitlines()[-1] == expected  # an error, so that `refused` can catch it
 
 
 def test_end_after_ends_a_script_that_hangs(tmp_path: Path) -> None:

@@ -299,6 +299,11 @@ class Session(Declared):
         if trouble is not None and not failed:
             self.explain("close", trouble)
 
+    def closing_steps(self) -> list[Step]:
+        """Return the steps that close the open handles."""
+        opened = [handle for handle in self.handles if handle.is_open and not handle.is_closed]
+        return [Step("", handle.closing_code()) for handle in opened]
+
     def _release_all(self) -> Exception | None:
         """Close all handles, and return the first exception."""
         trouble: Exception | None = None

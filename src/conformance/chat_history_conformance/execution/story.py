@@ -219,6 +219,10 @@ class Story:
         except Exception as error:
             self.explain(name, error)
 
+    def closing_steps(self) -> list[Step]:
+        """Return the steps that close what is open, for scripts that repeat the story."""
+        return []
+
     # -- checks ------------------------------------------------------------------------------
 
     def check(
@@ -284,7 +288,8 @@ class Story:
         is_search = self.pinned is not None  # most stories of a search are thrown away
         if not is_search and (missing := shortage()) is not None:
             raise Shortage(f"{missing}; then {summary}") from error
-        backend, label, steps = self.subject.backend, self.label, list(self.steps)
+        backend, label = self.subject.backend, self.label
+        steps = [*self.steps, *(self.closing_steps() if self.racy else ())]
         make = partial(script, backend, label, summary, steps, racy=self.racy)
         finding = Finding(
             kind=kind,
