@@ -127,6 +127,7 @@ class Handle(Operations):
         if error is not None:
             self._record_refusal(error)
             return None
+        self.need_sized(Ref(variable, came[0]), phrase.invocation.name)
         got = list(came[0])
         story.error, self.result = Ref("error", None), Ref(variable, got)
         took = self.took

@@ -144,19 +144,22 @@ class Operations:
         story.steps.append(Step(phrase.text, code, name=variable))
         value = self._carry_out_settled(phrase, operation, args, how)
         self.result = Ref(variable, value)
-        story.check(
-            is_sized,
-            self.result,
-            kind="other",
-            summary=f"`{phrase.invocation.name}` returned {show_odd(value)} instead of a list of "
-            "messages",
-        )
+        self.need_sized(self.result, phrase.invocation.name)
         # The caller owns the list and may change it before the steps are shown.
         came, took = list(value), self.took if with_time else None
         if not are_messages(came):
             story.odd_read = Ref(variable, came)
         story.steps[-1] = story.steps[-1].with_result(lambda: shown_result(came, took))
         return value  # type: ignore[no-any-return]
+
+    def need_sized(self, result: Ref, name: str) -> None:
+        """Fail unless the result of a read is a list, or behaves like one."""
+        self._story.check(
+            is_sized,
+            result,
+            kind="other",
+            summary=f"`{name}` returned {show_odd(result.value)} instead of a list of messages",
+        )
 
     def _attempt(self, operation: str, args: tuple[Any, ...]) -> Exception | None:
         story, how = self._story, self.how
