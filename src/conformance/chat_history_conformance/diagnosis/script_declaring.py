@@ -16,7 +16,7 @@ from types import CodeType
 __all__ = ["Part", "part_of"]
 
 _SUITE = "chat_history_conformance"
-_KNOWN = {*dir(builtins), "__name__", "__doc__"}
+_KNOWN = {*dir(builtins), "__name__", "__doc__", "__annotations__"}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,9 @@ def _statements(module_name: str) -> Mapping[str, _Statement]:
     lines = source.splitlines()
     found: dict[str, _Statement] = {}
     for node in ast.parse(source).body:
-        text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+        decorated = getattr(node, "decorator_list", [])
+        start = min([node.lineno, *(one.lineno for one in decorated)])
+        text = "\n".join(lines[start - 1 : node.end_lineno])
         text = re.sub(r"  # type: ignore\S*( \S+\])?", "", text)
         match node:
             case ast.Import():

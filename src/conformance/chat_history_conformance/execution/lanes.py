@@ -82,27 +82,25 @@ class _Item:
 def lanes_step(backend: Backend, lanes: Sequence[Lane], mode: Mode) -> Step:
     """Return the step that runs several lanes at once."""
     how: How = "async" if mode == "async" else "sync"
-    items = _items(lanes, how)
+    items = _items(lanes)
     return Step(lambda: _lanes_text(items), lambda: _lanes_code(backend, items, how))
 
 
-def _items(lanes: Sequence[Lane], how: How) -> list[list[_Item]]:
+def _items(lanes: Sequence[Lane]) -> list[list[_Item]]:
     """Return the operations with their calls.
 
     The text and the source of a step may be made after its histories were closed.
     """
-    return [
-        [
-            _Item(handle, name, args, None if name in _PLAIN else handle.phrase(name, args, how))
-            for handle, name, args in lane
-        ]
-        for lane in lanes
-    ]
+    return [[_item(*operation) for operation in lane] for lane in lanes]
 
 
-def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]], mode: Mode) -> str | None:
+def _item(handle: Handle, name: str, args: tuple[Any, ...]) -> _Item:
+    phrase = None if name in _PLAIN else handle.phrase(name, args, handle.how)
+    return _Item(handle, name, args, phrase)
+
+
+def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]]) -> str | None:
     """Return the times of concurrent calls as a note, or None if there were none."""
-    how: How = "async" if mode == "async" else "sync"
     events = sorted(
         (item.started, item.ended, number, position)
         for number, lane in enumerate(done)
@@ -110,7 +108,7 @@ def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]], mode: Mo
     )
     if not events:
         return None
-    start, items = events[0][0], _items(lanes, how)
+    start, items = events[0][0], _items(lanes)
     texts = ["start and end of each call, in ms from the first call:"]
     for started, ended, number, position in events[:_SHOWN_EVENTS]:
         error = done[number][position].error

@@ -227,7 +227,7 @@ class Session(Declared):
             if handle.key in opened and not handle.is_open:
                 handle.was_opened()
         self.notes = [note for note in self.notes if not note.startswith("interleaving")]
-        note = interleaving(lanes, done, self.mode)
+        note = interleaving(lanes, done)
         self.notes += [note] if note else []
         self.lanes = [
             Ref(f"lane{number}_got", [item.value for item in lane if is_read(item.call.operation)])
