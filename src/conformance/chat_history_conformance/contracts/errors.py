@@ -64,8 +64,8 @@ _REFUSABLE: list[Any] = [
     "store has refused a part of the batch only, an error whose `unconfirmed` has the positions "
     "of this part is accepted too.",
     source=f"convention: after an error the caller cannot know which messages are stored; "
-    f"{_ADD_MESSAGES}, the inherited implementation, stores one message after the other, so the "
-    "rule is no must",
+    f"{_ADD_MESSAGES}, the inherited implementation, stores one message after the other, so "
+    "this is a recommendation",
     cause="Messages are encoded and stored one by one. Or the file is opened for writing before "
     "the messages are encoded.",
     remedy="Encode the whole batch before sending any of it. Write it in one request or one "

@@ -231,15 +231,8 @@ def _openings(backend: Backend, needs: frozenset[Need]) -> tuple[Code, bool]:
         The statements, and whether annotations are texts in them.
     """
     bound = list(dict.fromkeys(_bound(backend, needs)))
-    parts: dict[str, Part] = {}
-    for file in {file for one in bound if (file := _declaring_file(one.origin))}:
-        names = [one.root for one in bound if _declaring_file(one.origin) == file]
-        part = part_of(file, list(dict.fromkeys(names)))
-        if part is not None and not _collides(part, bound, needs):
-            parts[file] = part
-    if len(parts) > 1:  # their names could collide
-        parts.clear()
-    pieces = [Code(_withoutimport_lines(part.text, needs)) for part in parts.values()]
+    parts = _parts(bound, needs)
+    pieces = [Code(f"{_without_imports(part.text, needs)}\n") for part in parts.values()]
     loaders: dict[str, None] = {}
     for one in bound:
         file = _declaring_file(one.origin)
@@ -254,6 +247,17 @@ def _openings(backend: Backend, needs: frozenset[Need]) -> tuple[Code, bool]:
     if Need("", "open_with_ttl") in needs and getattr(backend.factory, "with_ttl", None):
         pieces.append(Code("open_with_ttl = open_history.with_ttl"))
     return join("\n", pieces), any(part.has_future for part in parts.values())
+
+
+def _parts(bound: Sequence[_Bound], needs: frozenset[Need]) -> dict[str, Part]:
+    """Return the parts of declaring modules that a script contains, by file."""
+    parts: dict[str, Part] = {}
+    for file in {file for one in bound if (file := _declaring_file(one.origin))}:
+        names = [one.root for one in bound if _declaring_file(one.origin) == file]
+        part = part_of(file, list(dict.fromkeys(names)))
+        if part is not None and not _collides(part, bound, needs):
+            parts[file] = part
+    return parts if len(parts) == 1 else {}  # the names of several could collide
 
 
 def _bound(backend: Backend, needs: frozenset[Need]) -> Iterator[_Bound]:
@@ -318,7 +322,7 @@ def _collides(part: Part, bound: Sequence[_Bound], needs: frozenset[Need]) -> bo
     return bool(mine & (own | others))
 
 
-def _withoutimport_lines(text: str, needs: frozenset[Need]) -> str:
+def _without_imports(text: str, needs: frozenset[Need]) -> str:
     """Return the text without the imports that the script has anyway."""
     known = set(imported_names(resolved(needs)).values())
     return "\n".join(line for line in text.strip("\n").split("\n") if line not in known)

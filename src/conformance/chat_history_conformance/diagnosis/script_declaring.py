@@ -10,6 +10,7 @@ import builtins
 import dis
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import CodeType
 
@@ -71,22 +72,26 @@ def part_of(file: str, names: Sequence[str]) -> Part | None:
         tree = ast.parse(source)
     except (OSError, UnicodeError, SyntaxError):
         return None
-    suite = {name for node in tree.body for name in _imported_from_suite(node)}
-    statements = [
-        _statement(source, part, suite) for node in tree.body for part in _single_imports(node)
-    ]
-    chosen = _chosen(statements, names)
-    used = [statement for place, statement in enumerate(statements) if place in chosen]
-    bound = frozenset().union(*(statement.binds for statement in used))
-    loads = frozenset().union(*(statement.loads for statement in used))
+    suite = set(chain.from_iterable(map(_imported_from_suite, tree.body)))
+    singles = chain.from_iterable(map(_single_imports, tree.body))
+    statements = [_statement(source, node, suite) for node in singles]
+    used = _used(statements, names)
+    bound = frozenset[str]().union(*(statement.binds for statement in used))
+    loads = frozenset[str]().union(*(statement.loads for statement in used))
     if not set(names) <= bound or loads & suite or not loads <= bound | _KNOWN or "*" in bound:
         return None
-    return Part(
-        "".join(_spaced(used)),
-        {name: one.imported for one in used for name in one.binds if one.imported is not None},
-        frozenset(name for one in used for name in one.binds if one.imported is None),
-        any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body),
-    )
+    imports = {name: one.imported for one in used for name in one.binds if one.imported is not None}
+    return Part("".join(_spaced(used)), imports, bound - set(imports), _has_future(tree))
+
+
+def _has_future(tree: ast.Module) -> bool:
+    return any(isinstance(one, ast.ImportFrom) and one.module == "__future__" for one in tree.body)
+
+
+def _used(statements: Sequence[_Statement], names: Iterable[str]) -> list[_Statement]:
+    """Return the statements that bind the names and all that these need, in their order."""
+    chosen = _chosen(statements, names)
+    return [statement for place, statement in enumerate(statements) if place in chosen]
 
 
 def _chosen(statements: Sequence[_Statement], names: Iterable[str]) -> set[int]:
@@ -107,12 +112,14 @@ def _chosen(statements: Sequence[_Statement], names: Iterable[str]) -> set[int]:
 
 
 def _spaced(statements: Sequence[_Statement]) -> Iterator[str]:
-    """Yield the source, with blank lines around functions and classes."""
-    was_block = True
+    """Yield the source, with blank lines between imports, values, and functions or classes."""
+    before = 0
     for one in statements:
         is_block = one.text.startswith(("def ", "class ", "async ", "@"))
-        yield ("\n\n" if is_block or was_block else "") + one.text + "\n"
-        was_block = is_block
+        kind = 0 if one.imported is not None else 2 if is_block else 1
+        yield "\n" * max(before, kind) if 2 in (before, kind) else "\n" * (before != kind)
+        yield f"{one.text}\n"
+        before = kind
 
 
 def _imported_from_suite(node: ast.stmt) -> Iterator[str]:

@@ -26,7 +26,7 @@ Lane = Sequence[tuple[Handle, str, tuple[Any, ...]]]
 _SHOWN_EVENTS = 40
 
 _PLAIN = ("open", "wait")
-"""Operations of a lane that are no call of a history."""
+"""Operations of a lane that do not call a history."""
 
 
 def is_read(operation: str) -> bool:
