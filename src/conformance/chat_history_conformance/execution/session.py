@@ -339,7 +339,9 @@ class Session(Declared):
             finally:
                 local.release(key, how)
         except Exception as error:
-            self._note_once(f"stored messages could not be cleared ({type(error).__name__})")
+            model = self.models.get(session)
+            if model is None or model.stored or model.cleared:  # else nothing was stored
+                self._note_once(f"stored messages could not be cleared ({type(error).__name__})")
 
     def _note_once(self, note: str) -> None:
         if note not in self.subject.notes:
