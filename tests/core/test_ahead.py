@@ -62,8 +62,11 @@ class FailsInCompany(Slow):
             self.busy.release()
 
 
-def pairs(modes: tuple[Mode, ...] = ("sync", "async")) -> list[tuple[Contract, Mode]]:
-    return [(catalogue.load()[name], mode) for name in NAMES for mode in modes]
+def pairs(
+    modes: tuple[Mode, ...] = ("sync", "async"), *, racy: bool = False
+) -> list[tuple[Contract, Mode]]:
+    contracts = [replace(catalogue.load()[name], racy=racy) for name in NAMES]
+    return [(contract, mode) for contract in contracts for mode in modes]
 
 
 def subject_of(factory: type, **declared: object) -> Subject:
@@ -92,8 +95,8 @@ def ahead() -> Iterator[Start]:
         subject.stop()
 
 
-def judged(subject: Subject) -> list[ContractResult]:
-    return [engine.run(contract, subject, mode, QUICK, 0) for contract, mode in pairs()]
+def judged(subject: Subject, *, racy: bool = False) -> list[ContractResult]:
+    return [engine.run(contract, subject, mode, QUICK, 0) for contract, mode in pairs(racy=racy)]
 
 
 def plain(result: ContractResult) -> ContractResult:
@@ -118,9 +121,10 @@ def test_a_failure_ahead_is_judged_again_alone_and_shortened(ahead: Start) -> No
     assert first.summary == "lost 1 of 1 message"
 
 
-def test_what_fails_only_next_to_other_contracts_is_a_note(ahead: Start) -> None:
+@pytest.mark.parametrize("racy", [False, True])
+def test_what_raises_only_next_to_other_contracts_is_a_note(ahead: Start, racy: bool) -> None:
     subject = ahead(FailsInCompany)
-    assert {result.outcome for result in judged(subject)} == {"passed"}
+    assert {result.outcome for result in judged(subject, racy=racy)} == {"passed"}
     assert any("failed while other contracts ran, and passed" in note for note in subject.notes)
 
 

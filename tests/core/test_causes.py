@@ -143,6 +143,21 @@ def test_losing_equal_messages_and_losing_tool_messages_are_separate_causes() ->
     ]
 
 
+def test_all_types_that_are_lost_are_one_cause() -> None:
+    tool, others = ("Human 'm0'", "Tool 'm1'"), ("Human 'm0'", "Function 'm1'", "Tool 'm2'")
+    assert titles(
+        failed("a.a", "lost 1 of 2 messages", expected=tool, returned=tool[:1]),
+        failed("a.b", "lost 2 of 3 messages", expected=others, returned=others[:1]),
+        failed("a.c", "lost 1 of 1 message", expected=("AIMessageChunk 'm0'",)),
+    ) == [("Tool, Function and AIMessageChunk messages are lost", 3)]
+
+
+def test_the_example_of_a_cause_has_plain_texts() -> None:
+    odd = failed("fidelity.nul", "lost 1 of 1 message", expected=("Tool 'a\\x00b'",))
+    plain = failed("fidelity.tool_results", "lost 1 of 1 message", expected=("Tool 'm0' id='t'",))
+    assert causes([odd, plain])[0].example is plain
+
+
 def test_addresses_and_session_ids_do_not_separate_causes() -> None:
     results = [
         failed(f"{family}.{n}", text.format(n=n), "other")

@@ -256,3 +256,10 @@ def test_a_long_conversation_is_listed_with_its_middle_left_out() -> None:
 def test_any_returned_items_can_be_listed() -> None:
     assert returned_lines(letters("a")) == ("Human 'a'",)
     assert returned_lines([None, 1, HumanMessage("a")]) == ("None", "1", "Human 'a'")
+
+
+def test_the_summary_of_an_exception_shows_no_tasks() -> None:
+    task = "<Task pending name='Task-2' coro=<run() at /a.py:1> cb=[<Wakeup object at 0x7f>()]>"
+    error = RuntimeError(f"Task {task} got Future <Future pending> attached to a different loop")
+    expected = "Task <Task …> got Future <Future …> attached to a different loop"
+    assert raised("clear", error)[0] == f"`clear` raises RuntimeError: {expected}"

@@ -215,6 +215,45 @@ def test_a_defect_that_comes_and_goes_is_called_flaky(subject: Any) -> None:
     assert "the same steps did not fail every time" in found(result).notes
 
 
+def test_an_id_that_is_refused_leaves_no_note_about_messages_that_stay(subject: Any) -> None:
+    class NoSpaces(Mine):
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            raise UnicodeEncodeError("ascii", self.session_id, 0, 1, "no")
+
+        def clear(self) -> None:
+            raise UnicodeEncodeError("ascii", self.session_id, 0, 1, "no")
+
+    def refused_id(s: Session, program: Any) -> None:
+        a = s.open()
+        assert a.try_add([HumanMessage("m0")]) is not None
+
+    tested = subject(NoSpaces)
+    assert judged(tested, contract(refused_id, program=None)).outcome == "passed"
+    assert tested.notes == []
+
+
+def test_lanes_of_an_async_only_history_show_its_async_methods(subject: Any) -> None:
+    def adds_at_once(s: Session, batches: Any) -> None:
+        a, b = s.open(in_this_process=True), s.open(in_this_process=True)
+        s.together([[(a, "add_messages", (batches[0],))], [(b, "messages", ())]])
+        s.fail("lost", "always")
+
+    tested = subject(lacks={"sync": "async only"})
+    finding = found(judged(tested, contract(adds_at_once, racy=True), "process"))
+    assert "lane 1: await a.aadd_messages(" in "\n".join(finding.steps)
+    assert "lane2_got.append(wait(b.aget_messages()))" in finding.reproducer
+
+
+def test_calls_at_the_same_time_that_fail_again_have_a_script(subject: Any) -> None:
+    def adds_at_once(s: Session, batches: Any) -> None:
+        a = s.open()
+        s.together([[(a, "add_messages", (batch,))] for batch in batches])
+        s.fail("lost", "always")
+
+    finding = found(judged(subject(Forgetful), contract(adds_at_once, racy=True)))
+    assert "def lane1():\n        a.add_messages([" in finding.reproducer
+
+
 def test_a_race_is_not_shortened(subject: Any) -> None:
     result = judged(subject(Forgetful), contract(racy=True))
     assert result.outcome == "failed"
@@ -741,4 +780,16 @@ def test_a_method_that_is_not_implemented_comes_with_a_hint_on_lacks(subject: An
 
 def test_a_finding_names_the_line_that_raised_in_the_code_of_the_history(subject: Any) -> None:
     finding = found(judged(subject(AsyncOnly), contract()))
+    assert re.fullmatch(r"(tests/core/)?test_engine\.py:\d+, in add_messages", finding.raised_at)
+
+
+def test_a_compiled_module_is_not_the_place_that_raised(subject: Any) -> None:
+    compiled: dict[str, Any] = {}
+    exec(compile("def query(): raise ValueError('no')", "protocol.pyx", "exec"), compiled)
+
+    class UsesDriver(Mine):
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            compiled["query"]()
+
+    finding = found(judged(subject(UsesDriver), contract()))
     assert re.fullmatch(r"(tests/core/)?test_engine\.py:\d+, in add_messages", finding.raised_at)

@@ -142,12 +142,11 @@ def test_a_script_gets_the_earlier_conversations_that_it_needs(subject: Make) ->
     assert run_script(better.finding.reproducer, environment, 60.0).state == "shown"
 
 
-def test_what_no_fresh_process_shows_is_an_error_of_the_run(subject: Make) -> None:
+@pytest.mark.parametrize("script", ["print('nothing is wrong')", "a_mistake_in_the_script()"])
+def test_what_no_fresh_process_shows_is_an_error_of_the_run(subject: Make, script: str) -> None:
     result = judged(subject(DropsSystem), "ordering.within_batch")
     assert result.finding is not None
-    polluted = replace(
-        result, finding=replace(result.finding, reproducer="print('nothing is wrong')")
-    )
+    polluted = replace(result, finding=replace(result.finding, reproducer=script))
     one = proven(subject(MemoryChatMessageHistory), polluted)
     assert (one.outcome, one.finding) == ("error", None)
     assert one.reason is not None

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,10 +19,16 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.diagnosis import script_chat, script_claims, script_helpers
-from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, values_of
+from chat_history_conformance.diagnosis import (
+    script_chat,
+    script_claims,
+    script_helpers,
+    script_opening,
+)
+from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, lazily, values_of
 from chat_history_conformance.diagnosis.rendering import source
 from chat_history_conformance.diagnosis.script import script
 from chat_history_conformance.diagnosis.script_claims import (
@@ -58,7 +65,9 @@ from chat_history_conformance.diagnosis.script_claims import (
     was_accepted,
     was_refused,
 )
+from chat_history_conformance.diagnosis.script_declaring import part_of
 from chat_history_conformance.diagnosis.steps import Step, listed
+from chat_history_conformance.execution.phrase import opening_code
 
 HELPERS = sorted({*script_claims.__all__, *script_helpers.__all__, *script_chat.__all__})
 MEMORY = Backend(
@@ -91,7 +100,7 @@ def test_the_names_of_helpers_in_a_message_add_nothing_to_a_script() -> None:
 
 @pytest.mark.parametrize("name", HELPERS)
 def test_a_script_with_any_helper_defines_all_that_the_helper_uses(name: str) -> None:
-    modules = (script_claims, script_helpers, script_chat)
+    modules = (script_claims, script_helpers, script_chat, script_opening)
     module = next(module for module in modules if name in module.__all__)
     text = script_of(Code(name, frozenset({Need(module.__name__, name)})))
     assert "chat_history_conformance" not in text
@@ -343,8 +352,8 @@ def test_a_history_is_opened_whatever_the_factory_returns() -> None:
     history = MemoryChatMessageHistory("opened")
     factories = [lambda given: given, coroutine, generator, async_generator, Context, AsyncContext]
     for factory in factories:
-        assert asyncio.run(script_helpers.opened(factory, history)) is history
-    script_helpers.history_contexts.clear()
+        assert asyncio.run(script_opening.opened(factory, history)) is history
+    script_opening.history_contexts.clear()
 
 
 def test_all_at_once_awaits_each_lane() -> None:
@@ -437,7 +446,8 @@ def test_the_second_process_runs_lines_of_the_script(tmp_path: Path) -> None:
         [sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert run.stdout == "True\n"
-    assert run.stderr == "in the second process: NameError: name 'a' is not defined\n"
+    expected = "RuntimeError: in the second process: NameError: name 'a' is not defined"
+    assert run.stderr.splitlines()[-1] == expected  # an error, so that `refused` can catch it
 
 
 def test_end_after_ends_a_script_that_hangs(tmp_path: Path) -> None:
@@ -499,3 +509,124 @@ def test_a_settled_step_keeps_its_text_when_the_shown_value_changes() -> None:
     step = Step("a.messages", Code(""), lambda: str(shown)).settled()
     shown.append("m1")
     assert step.line() == "a.messages  ->  ['m0']"
+
+
+# -- declarations --------------------------------------------------------------------------------
+
+DECLARING = """
+import json as js, os
+from collections.abc import Iterator
+
+from chat_history_conformance import history_backend
+from langchain_core.chat_history import InMemoryChatMessageHistory
+from langchain_core.messages import BaseMessage
+
+STORE: dict[str, "Mine"] = {}
+UNUSED = undefined = 1
+LOG = os.environ["LOG"]
+
+
+def logged(text):
+    with open(LOG, "a", encoding="utf-8") as log:
+        log.write(js.dumps(text) + "\\n")
+
+
+class Limits:
+    limit = 2
+    double = limit + limit
+
+
+class Mine(InMemoryChatMessageHistory, Limits):
+    def clear(self) -> None:
+        logged("clear")
+        super().clear()
+
+
+Limits.limit = 3
+
+
+@history_backend("declared")
+def declared(session_id: str) -> "Iterator[Mine]":
+    yield STORE.setdefault(session_id, Mine())
+    logged("close")
+"""
+
+
+@pytest.fixture
+def declaring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a function that makes a backend of the source of a `conftest.py`."""
+    monkeypatch.setattr(registry, "_declared", {})
+    log = tmp_path / "log"
+    monkeypatch.setenv("LOG", str(log))
+
+    def declare(source: str = DECLARING) -> tuple[Backend, Path]:
+        path = tmp_path / "conftest.py"
+        path.write_text(source, "utf-8")
+        backend = Origin("conftest", "declared", str(path))
+        factory = backend.load()
+        return Backend("declared", factory, origin=backend), log
+
+    yield declare
+    sys.modules.pop("conftest", None)
+
+
+def run_alone(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    path = directory / "alone.py"
+    path.write_text(text, "utf-8")
+    command = [sys.executable, "-I", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def opening_of(backend: Backend) -> Code:
+    code = opening_code(backend, "{nonce}-1", "sync")
+    return fill("a = {}\na.add_messages([])", code)
+
+
+def test_a_script_contains_the_part_of_a_conftest_that_it_needs(declaring: Any) -> None:
+    backend, log = declaring()
+    text = script(backend, "a.contract[sync]", "lost all", [Step("", opening_of(backend))])
+    (log.parent / "conftest.py").unlink()
+    run = run_alone(text, log.parent)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "chat_history_conformance" not in text
+    assert "history_backend" not in text
+    assert "UNUSED" not in text
+    assert "Limits.limit = 3" in text
+    assert "import json as js" in text
+
+
+def test_a_script_removes_what_it_stored_and_closes_what_it_opened(declaring: Any) -> None:
+    backend, log = declaring()
+    failing = fill("{}(False, 'lost all')", source(script_helpers.claim))
+    steps = [Step("", opening_of(backend)), Step("", failing)]
+    run = run_alone(script(backend, "a.contract[sync]", "lost all", steps), log.parent)
+    assert run.stderr == "lost all\n"
+    assert log.read_text("utf-8") == '"clear"\n"close"\n'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("STORE: dict", "PLACE = __file__\nSTORE: dict"),
+        ("import json as js, os", "import os\nfrom .json import js"),
+        ("    yield STORE", "    address('kafka')\n    yield STORE"),
+    ],
+)
+def test_a_conftest_that_needs_its_place_or_the_suite_is_loaded_by_its_path(
+    tmp_path: Path, change: tuple[str, str]
+) -> None:
+    text = DECLARING.replace("import history_backend", "import address, history_backend")
+    text = text.replace(*change).replace("setdefault(session_id", "setdefault(PLACE or session_id")
+    text = text if "PLACE =" in text else text.replace("PLACE or ", "")
+    path = tmp_path / "conftest.py"
+    path.write_text(text, "utf-8")
+    assert part_of(str(path), ["declared"]) is None
+
+
+def test_an_add_that_is_refused_in_the_second_process_does_not_end_the_script() -> None:
+    call_ = fill("{}({})", Code("elsewhere", source(script_helpers.Elsewhere).needs), "'1 / 0'")
+    refused = fill("error = {}\nprint(error)", lazily(script_helpers.refused, call_))
+    with tempfile.TemporaryDirectory() as directory:
+        run = run_alone(script_of(refused), Path(directory))
+    assert run.returncode == 0
+    assert "in the second process: ZeroDivisionError" in run.stdout

@@ -150,19 +150,37 @@ def _kept(s: Session, messages: Messages) -> None:
 
 
 def _kept_or_refused(s: Session, batches: Sequence[Messages]) -> None:
-    """Add each batch. Those that were not refused must come back exactly."""
+    """Add each batch. Those that were not refused must come back exactly.
+
+    A refusal is an answer, and its effect on the handle and the session is the matter of other
+    contracts. So the batches after it go to another session.
+    """
     start = len(s.steps)
-    a = s.open()
+    handle, refusals = s.open(), 0
+    handles = [(handle, False)]
     for batch in batches:
-        a.try_add(batch)
-    if not _came_back(a):
-        _show_one(s, start, batches, may_refuse=True)
-        a.reads_back()
+        if handle.try_add(batch) is None:
+            continue
+        refusals += 1
+        handles[-1] = (handle, True)
+        if _came_back(handle, refused=True):
+            handles.pop()
+            handle.release()
+        handle = s.open(f"{{nonce}}-1-{refusals}")
+        handles.append((handle, False))
+    for handle, refused in handles:
+        if not _came_back(handle, refused=refused):
+            _show_one(s, start, batches, may_refuse=True)
+            handle.reads_back()
 
 
-def _came_back(a: Handle) -> bool:
+def _came_back(a: Handle, *, refused: bool = False) -> bool:
+    """Return whether all messages come back that were added before a refusal, if there was one."""
     got = a.bounded_unless_refused("messages")
-    return got is not None and compare(a.model.stored, got) is None
+    if got is None:
+        return refused  # if it raises after a refusal: errors.usable_after_refusal
+    # If a part of what was refused is there: errors.refused_batch_stores_nothing
+    return compare(a.model.stored, got[: len(a.model.stored)] if refused else got) is None
 
 
 def _is_kept(a: Handle, number: int) -> bool:
@@ -189,11 +207,11 @@ def _show_one(
         s.models.clear()  # those of the whole batch do not count here
         alone = s.open(f"{{nonce}}-{number + 2}")
         fresh = copy.deepcopy(batch)
-        if may_refuse:
-            alone.try_add(fresh)
-        else:
+        if not may_refuse:
             alone.add(fresh)
-        alone.reads_back()
+            alone.reads_back()
+        elif alone.try_add(fresh) is None:
+            alone.reads_back()
         alone.release()
     s.steps[start:] = steps
     s.models.update(models)
@@ -331,8 +349,8 @@ def control_characters_are_kept(s: Session, messages: Messages) -> None:
 
 @contract(
     "fidelity.nul",
-    rule="Text with a NUL character is kept exactly, or refused with an error before any message "
-    "of the batch is stored. It is never truncated or cleaned.",
+    rule="Text with a NUL character is kept exactly, or refused with an error. It is never "
+    "truncated or cleaned.",
     source=_KEEP_OR_REFUSE,
     cause="NUL ends a string in C, and PostgreSQL does not store it. So text is cut off there, or "
     "NUL is removed before the text reaches the database.",
@@ -349,11 +367,10 @@ def nul_is_kept_or_refused(s: Session, messages: Messages) -> None:
 @contract(
     "fidelity.lone_surrogates",
     rule="Text with half a surrogate pair, which UTF-8 cannot encode, is kept exactly, or refused "
-    "with an error before any message of the batch is stored. It is never replaced.",
+    "with an error. It is never replaced.",
     source=_KEEP_OR_REFUSE,
-    cause="Text is encoded with errors='replace' or 'ignore'. Or encoding fails after part of the "
-    "batch is stored.",
-    remedy="Store JSON with ASCII escapes, or refuse the message before storing anything.",
+    cause="Text is encoded with errors='replace' or 'ignore'.",
+    remedy="Store JSON with ASCII escapes, or refuse the message.",
     seen="langchain-community 0.4.2, chat_message_histories/file.py with ensure_ascii=False: the "
     "write fails after the file has been emptied",
     modes=BOTH,
@@ -380,8 +397,7 @@ def surrounding_whitespace_is_kept(s: Session, messages: Messages) -> None:
 @contract(
     "fidelity.long_content",
     rule="A long text (tested up to 256 KiB) is kept whole in every field of a message, or "
-    "refused with an error before any message of the batch is stored. It is never truncated, and "
-    "none of its characters changes.",
+    "refused with an error. It is never truncated, and none of its characters changes.",
     source=_KEEP_OR_REFUSE,
     cause="A column has a maximum length (64 KiB for MySQL's TEXT), a field is not indexed beyond "
     "32 KiB, or the store limits the size of an item (400 KB) and its error is ignored. Or the "
@@ -793,14 +809,14 @@ def integers_are_not_rounded(s: Session, messages: tuple[Messages, Messages]) ->
             [
                 0.5,
                 0.1,
-                -0.0,
+                -0.1,
                 0.0,
                 1.0,
                 1,
                 True,
                 0,
                 False,
-                1e22,
+                123456789012345.6,
                 1e-7,
             ]
         )
@@ -814,16 +830,18 @@ def numbers_keep_their_digits_sign_and_type(s: Session, messages: Messages) -> N
     "fidelity.extreme_floats",
     level="should",
     since="0.2",
-    rule="The largest and the smallest floats come back unchanged, or are refused with an error "
-    "before any message of the batch is stored.",
+    rule="The largest and the smallest floats, whole floats that are written with an exponent "
+    "(1e22) and negative zero come back unchanged, or are refused with an error.",
     source=f"{_BASE}.response_metadata: a dict; convention: Python's json module can represent "
     "them, and many databases store numbers in other formats",
     cause="A database parses JSON numbers itself: it rounds them at the ends of the range, turns "
-    "them into infinity or 0, or refuses the document.",
+    "them into infinity, 0 or an integer, or refuses the document.",
     remedy="Store the JSON as text, so that only Python's json module reads the numbers.",
     seen="convention: RFC 8259, section 6, lets a JSON parser limit the range of numbers",
     modes=BOTH,
-    program=_all(_in_kwargs([5e-324, 2.2250738585072014e-308, -1.5e300, 1.7976931348623157e308])),
+    program=_all(
+        _in_kwargs([-0.0, 1e22, 5e-324, 2.2250738585072014e-308, -1.5e300, 1.7976931348623157e308])
+    ),
 )
 def the_largest_and_smallest_floats_are_kept_or_refused(s: Session, messages: Messages) -> None:
     _kept_or_refused(s, [[message] for message in messages])
@@ -832,7 +850,7 @@ def the_largest_and_smallest_floats_are_kept_or_refused(s: Session, messages: Me
 @contract(
     "fidelity.non_finite_numbers",
     rule="NaN and the infinities, which JSON cannot represent, are kept exactly, or refused with "
-    "an error before any message of the batch is stored. They never become null.",
+    "an error. They never become null.",
     source=_KEEP_OR_REFUSE,
     cause="The JSON writer or the database turns them into null, or writes text that cannot be "
     "read.",
@@ -893,11 +911,11 @@ _UNSTORABLE = (
 @contract(
     "fidelity.unstorable_values",
     rule="A value that JSON cannot represent (bytes, sets, decimals, dates, objects, integers of "
-    "more than 4,300 digits) is kept exactly, or the whole batch is refused with an error before "
-    "any of it is stored. The value is never stored as something else, such as its `repr`.",
+    "more than 4,300 digits) is kept exactly, or refused with an error. It is never stored as "
+    "something else, such as its `repr`.",
     source=_KEEP_OR_REFUSE,
-    cause="`json.dumps(..., default=str)` stores the text of the value. Or messages are stored "
-    "one after the other, and the error comes after some of them are stored.",
+    cause="`json.dumps(..., default=str)` stores the text of the value. Or messages that cannot be "
+    "encoded are skipped.",
     remedy=_REFUSE,
     seen="langchain-community 0.4.2, chat_message_histories/sql.py and redis.py: json.dumps "
     "without a default raises; the silent form (default=str) is invented",
@@ -906,8 +924,8 @@ _UNSTORABLE = (
 )
 def unstorable_values_are_kept_or_refused(s: Session, program: None) -> None:
     messages = _own(s, _placed(_UNSTORABLE, _PLACES.values()))
-    before, after = HumanMessage("before"), HumanMessage("after")
-    _kept_or_refused(s, [[before, message, after] for message in messages])
+    # First in its batch: errors.refused_batch_stores_nothing judges what comes before it.
+    _kept_or_refused(s, [[message, HumanMessage("after")] for message in messages])
 
 
 @contract(

@@ -146,7 +146,8 @@ class _Play:
     def _refuse(self, handle: Handle, size: int) -> None:
         bad = HumanMessage("bad", additional_kwargs={"value": b"\xff"})
         good: list[BaseMessage] = [HumanMessage(f"good{number}") for number in range(size)]
-        if handle.try_add([*good, bad]) is None:
+        # First in its batch: errors.refused_batch_stores_nothing judges what comes before it.
+        if handle.try_add([bad, *good]) is None:
             self._clear(handle)  # the contracts on fidelity compare such values
 
     def _clear(self, handle: Handle) -> None:

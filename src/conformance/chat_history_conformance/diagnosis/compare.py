@@ -267,6 +267,10 @@ _RULES: tuple[_Rule, ...] = (
 )
 
 
+_TASK = re.compile(r"<(Task|Future)\b[^<>]*(?:<[^<>]*(?:<[^<>]*>[^<>]*)*>[^<>]*)*>")
+"""The text of a task of an event loop, which shows the code that waits for it."""
+
+
 def raised(operation: str, error: BaseException) -> tuple[str, str]:
     """Return the summary and the cause of an exception that an operation raised.
 
@@ -285,7 +289,8 @@ def type_name(error: BaseException | None) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's text, short enough for a summary."""
-    return clip(text_of(error).strip().partition("\n")[0], 160)
+    text = text_of(error).strip().partition("\n")[0]
+    return clip(re.sub(_TASK, r"<\1 …>", text), 160)
 
 
 def lines(kept: Sequence[Snapshot]) -> tuple[str, ...]:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import dis
-import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from types import CodeType
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
@@ -26,17 +21,27 @@ from chat_history_conformance.diagnosis.code import (
     lazily,
     need_of,
 )
+from chat_history_conformance.diagnosis.script_declaring import Part, part_of
 from chat_history_conformance.diagnosis.script_helpers import (
     Elsewhere,
     answer_elsewhere,
-    opened,
     under_a_loop,
+    wait,
 )
+from chat_history_conformance.diagnosis.script_hooks import all_left
+from chat_history_conformance.diagnosis.script_needs import (
+    SESSION,
+    SUITE,
+    carried_names,
+    import_lines,
+    imported_names,
+    resolved,
+)
+from chat_history_conformance.diagnosis.script_opening import cleaning_up, cleared, opened
 from chat_history_conformance.diagnosis.steps import Step
 
-__all__ = ["id_source", "opener", "script"]
+__all__ = ["id_source", "is_entered", "opener", "script"]
 
-_SUITE = "chat_history_conformance"
 _ATTEMPTS = 200
 _FUNCTIONS = {
     "corrupt": ("corrupt", "damage the last stored record of a session"),
@@ -44,6 +49,7 @@ _FUNCTIONS = {
     "refuse_writes": ("refuse", "make the store refuse writes to a session"),
     "stop_server": ("stop", "stop the server"),
     "start_server": ("start", "start the server"),
+    "remove_session": ("remove", "remove a session"),
 }
 """The functions of a declaration by their names in scripts: the argument, and the purpose."""
 
@@ -70,11 +76,13 @@ def script(
     body = _body(steps)
     before = [_body(one) for one in earlier]
     needs = body.needs.union(*(one.needs for one in before))
-    frame = _frame(needs, racy, len(before))
-    openings = _openings(backend, needs)
-    used = _resolved({*needs, *frame.needs, *openings.needs})
+    frame = _frame(needs, racy, len(before), _cleaning(backend, needs))
+    needs |= frame.needs
+    openings, has_future = _openings(backend, needs)
+    used = resolved({*needs, *openings.needs})
     blocks = [f'"""{_one_line(summary)} - {backend.name}, {label}"""', ""]
-    blocks += [*_imports(used), "", *openings.text.splitlines()]
+    blocks += ["from __future__ import annotations", ""] if has_future else []
+    blocks += [*import_lines(used), "", *openings.text.splitlines()]
     carried = [(part, part.startswith(("def ", "class ", "async "))) for part in used.carried]
     if not all(is_block for _, is_block in carried):
         blocks.append("")
@@ -99,14 +107,20 @@ def opener(
     Returns:
         The expression, and whether it has to be awaited.
     """
-    factory, arguments = given("open_history"), session_id
+    noted = Code(session_id.text, session_id.needs | {Need(SESSION, session_id.text)})
+    factory, arguments = given("open_history"), noted
     if ttl is not None:
-        factory, arguments = given("open_with_ttl"), fill("{}, {}", session_id, repr(ttl[0]))
+        factory, arguments = given("open_with_ttl"), fill("{}, {}", noted, repr(ttl[0]))
     if how == "async" and ttl is None and _is_history_class(backend.factory):
         return lazily(under_a_loop, fill("{}({})", factory, arguments)), True
-    if how == "async" or not _is_plain(backend.factory):
+    if is_entered(backend.factory, how):
         return call(opened, factory, arguments), True
     return fill("{}({})", factory, arguments), False
+
+
+def is_entered(factory: Any, how: str) -> bool:
+    """Return whether a script opens the histories of a factory with `opened`."""
+    return how == "async" or not _is_plain(factory)
 
 
 def id_source(template: str) -> Code:
@@ -142,7 +156,34 @@ def _is_plain(factory: Any) -> bool:
     return inspect.isclass(factory) or not hasattr(factory, "__wrapped__")
 
 
-def _frame(needs: frozenset[Need], racy: bool, earlier: int = 0) -> Code:
+def _cleaning(backend: Backend, needs: frozenset[Need]) -> Code:
+    """Write the start of the `with` statement that removes what a script has stored."""
+
+    def lazy(code: Code) -> Code:
+        return fill("lambda: {}", code)
+
+    if Need("", "fresh_store") in needs:
+        parts = [lazy(call(all_left))]
+    else:
+        ids = sorted(need.name for need in needs if need.module == SESSION)
+        parts = [lazy(_removal(backend, Code(session_id))) for session_id in ids]
+    if not parts:
+        return Code("")
+    return fill("with {}:  # remove what was stored", call(cleaning_up, *parts))
+
+
+def _removal(backend: Backend, session_id: Code) -> Code:
+    """Write the call that removes a session."""
+    if backend.remove is not None and origin_of(backend.remove) is not None:
+        return fill("{}({})", given("remove_session"), session_id)
+    factory = given("open_history")
+    if "sync" not in backend.lacks and not is_entered(backend.factory, "sync"):
+        return fill("{}({}).clear()", factory, session_id)
+    method = "aclear" if "sync" in backend.lacks else "clear"
+    return call(wait, call(cleared, factory, session_id, Code(repr(method))))
+
+
+def _frame(needs: frozenset[Need], racy: bool, earlier: int, cleaning: Code) -> Code:
     """Write the end of a script, which calls the story."""
     lines = []
     if need_of(Elsewhere) in needs:
@@ -155,167 +196,136 @@ def _frame(needs: frozenset[Need], racy: bool, earlier: int = 0) -> Code:
     new_nonce = 'nonce = f"repro{uuid.uuid4().hex[:10]}"  # each run uses new session ids'
     for number in range(1, earlier + 1):
         lines += [Code(new_nonce, frozenset({Need("uuid")})), Code(f"earlier_{number}()")]
+    shown = [cleaning, Code("story()").indented()] if cleaning.text else [Code("story()")]
+    shown = [Code(new_nonce, frozenset({Need("uuid")})), *shown]
     if racy:
         lines += [Code(f"for _ in range({_ATTEMPTS}):  # a race does not show every time")]
-        lines += [Code(f"    {new_nonce}", frozenset({Need("uuid")})), Code("    story()")]
-    else:
-        lines += [Code(new_nonce, frozenset({Need("uuid")})), Code("story()")]
-    return join("\n", lines)
+        shown = [line.indented() for line in shown]
+    return join("\n", [*lines, *shown])
 
 
-def _openings(backend: Backend, needs: frozenset[Need]) -> Code:
-    """Write the lines that bind `open_history` and the other functions of the declaration."""
-    parts: list[Code] = []
-    history = _bind("open_history", backend.origin, f"open {backend.name}")
-    if Need("", "open_history") in needs:
-        parts.append(history)
-    if Need("", "open_with_ttl") in needs:
-        if getattr(backend.factory, "with_ttl", None) is not None:
-            parts += [history, Code("open_with_ttl = open_history.with_ttl")]
+@dataclass(frozen=True)
+class _Bound:
+    """A name that a script gives to a function of the declaration.
+
+    Attributes:
+        name: The name.
+        origin: The place of the function, None if it cannot be imported.
+        purpose: What the function does, in words.
+    """
+
+    name: str
+    origin: Origin | None
+    purpose: str
+
+    @property
+    def root(self) -> str:
+        """The name in the module of the origin that leads to the function."""
+        return self.origin.attribute.partition(".")[0] if self.origin else ""
+
+
+def _openings(backend: Backend, needs: frozenset[Need]) -> tuple[Code, bool]:
+    """Write the statements that bind `open_history` and the other functions of the declaration.
+
+    Returns:
+        The statements, and whether annotations are texts in them.
+    """
+    bound = list(dict.fromkeys(_bound(backend, needs)))
+    parts = _parts(bound, needs)
+    pieces = [Code(f"{_without_imports(part.text, needs)}\n") for part in parts.values()]
+    loaders: dict[str, None] = {}
+    for one in bound:
+        file = _declaring_file(one.origin)
+        if one.origin is None:
+            text = f"{one.name} = ...  # {one.purpose}: its factory is a function inside a function"
+            pieces.append(Code(text))
+        elif file in parts:
+            if one.origin.attribute != one.name:
+                pieces.append(Code(f"{one.name} = {one.origin.attribute}"))
         else:
-            origin = origin_of(backend.with_ttl) if backend.with_ttl else None
-            purpose = f"open {backend.name} with a time to live"
-            parts.append(_bind("open_with_ttl", origin, purpose))
+            pieces += _loaded_from(one.origin, one.name, loaders)
+    if Need("", "open_with_ttl") in needs and getattr(backend.factory, "with_ttl", None):
+        pieces.append(Code("open_with_ttl = open_history.with_ttl"))
+    return join("\n", pieces), any(part.has_future for part in parts.values())
+
+
+def _parts(bound: Sequence[_Bound], needs: frozenset[Need]) -> dict[str, Part]:
+    """Return the parts of declaring modules that a script contains, by file."""
+    parts: dict[str, Part] = {}
+    for file in {file for one in bound if (file := _declaring_file(one.origin))}:
+        names = [one.root for one in bound if _declaring_file(one.origin) == file]
+        part = part_of(file, list(dict.fromkeys(names)))
+        if part is not None and not _collides(part, bound, needs):
+            parts[file] = part
+    return parts if len(parts) == 1 else {}  # the names of several could collide
+
+
+def _bound(backend: Backend, needs: frozenset[Need]) -> Iterator[_Bound]:
+    """Yield the functions of the declaration that a script uses."""
+    has_own_ttl = getattr(backend.factory, "with_ttl", None) is not None
+    with_ttl = Need("", "open_with_ttl") in needs
+    if Need("", "open_history") in needs or (with_ttl and has_own_ttl):
+        yield _Bound("open_history", backend.origin, f"open {backend.name}")
+    if with_ttl and not has_own_ttl:
+        origin = origin_of(backend.with_ttl) if backend.with_ttl else None
+        yield _Bound("open_with_ttl", origin, f"open {backend.name} with a time to live")
     for name, (argument, purpose) in _FUNCTIONS.items():
         if Need("", name) in needs:
             function = getattr(backend, argument)
-            parts.append(_bind(name, origin_of(function) if function else None, purpose))
+            yield _Bound(name, origin_of(function) if function else None, purpose)
     for number, (name, function) in enumerate(backend.interference.items(), 1):
         if Need("", f"interference_{number}") in needs:
-            parts.append(_bind(f"interference_{number}", origin_of(function), name))
-    lines = dict.fromkeys(line for part in parts for line in part.text.splitlines())
-    return Code("\n".join(lines), join("", parts).needs)
+            yield _Bound(f"interference_{number}", origin_of(function), name)
 
 
-def _bind(name: str, origin: Origin | None, purpose: str) -> Code:
-    if origin is None:
-        return Code(f"{name} = ...  # {purpose}: its factory is a function inside a function")
+def _declaring_file(origin: Origin | None) -> str | None:
+    """Return the file of a module that a script should contain and not import, if it is one.
+
+    That is a module that has no name to import it by, or a single file that imports this suite.
+    """
+    if origin is None or origin.file is not None or "." in origin.module:
+        return None if origin is None else origin.file
+    module = sys.modules.get(origin.module)
+    names = vars(module).values() if module is not None else ()
+    uses_suite = any(str(getattr(one, "__module__", "")).startswith(SUITE) for one in names)
+    return getattr(module, "__file__", None) if uses_suite else None
+
+
+def _loaded_from(origin: Origin, name: str, loaders: dict[str, None]) -> Iterator[Code]:
+    """Yield the statements that import a function and give it a name."""
     head, _, rest = origin.attribute.partition(".")
     if origin.file is None:
-        if not rest:
-            renamed = "" if head == name else f" as {name}"
-            return Code(f"from {origin.module} import {head}{renamed}")
-        return Code(f"from {origin.module} import {head}\n{name} = {origin.attribute}")
-    return Code(
-        f'spec = importlib.util.spec_from_file_location("declaring", {origin.file!r})\n'
-        "declaring = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(declaring)\n"
-        f"{name} = declaring.{origin.attribute}",
-        frozenset({Need("importlib.util")}),
-    )
+        renamed = "" if head == name or rest else f" as {name}"
+        yield Code(f"from {origin.module} import {head}{renamed}")
+        if rest:
+            yield Code(f"{name} = {origin.attribute}")
+        return
+    if origin.file not in loaders:
+        loaders[origin.file] = None
+        yield Code(
+            f'spec = importlib.util.spec_from_file_location("declaring", {origin.file!r})\n'
+            "declaring = importlib.util.module_from_spec(spec)\n"
+            "spec.loader.exec_module(declaring)",
+            frozenset({Need("importlib.util")}),
+        )
+    yield Code(f"{name} = declaring.{origin.attribute}")
 
 
-# -- imports and helpers -------------------------------------------------------------------------
+def _collides(part: Part, bound: Sequence[_Bound], needs: frozenset[Need]) -> bool:
+    """Return whether the script uses a name of a part of a module for something else."""
+    used = resolved(needs)
+    own = {"story", "elsewhere", "nonce", "spec", "declaring", *carried_names(used.carried)}
+    own |= {one.name for one in bound if one.name != getattr(one.origin, "attribute", "")}
+    imported = imported_names(used)
+    mine = {*part.names, *part.imports}
+    others = {name for name, text in imported.items() if part.imports.get(name) != text}
+    return bool(mine & (own | others))
 
 
-@dataclass(frozen=True)
-class _Statement:
-    """A statement at the top of a module that scripts take source from.
-
-    Attributes:
-        number: Its line.
-        text: Its source, empty for an import.
-        names: The names that it loads.
-        imported: The import that it is, if it is one.
-    """
-
-    number: int
-    text: str
-    names: frozenset[str] = frozenset()
-    imported: Need | None = None
-
-
-@dataclass(frozen=True)
-class _Used:
-    """All that a script needs: imports, and the source of functions, classes and lists."""
-
-    imports: frozenset[Need]
-    carried: tuple[str, ...]
-
-
-def _resolved(needs: Iterable[Need]) -> _Used:
-    """Follow all needs to the end."""
-    waiting, imports = list(needs), set[Need]()
-    carried: dict[tuple[int, str, int], str] = {}
-    done = set[Need]()
-    while waiting:
-        need = waiting.pop()
-        if need in done or need.module in ("", "builtins"):
-            continue
-        done.add(need)
-        if need.module.partition(".")[0] != _SUITE:
-            imports.add(need)
-            continue
-        table = _statements(need.module)
-        statement = table.get(need.name)
-        if statement is None:
-            imports.add(need)
-        elif statement.imported is not None:
-            waiting.append(statement.imported)
-        else:
-            is_list = not statement.text.startswith(("def ", "class ", "async "))
-            carried[not is_list, need.module, statement.number] = statement.text
-            waiting += [Need(need.module, name) for name in statement.names if name in table]
-    return _Used(frozenset(imports), tuple(carried[place] for place in sorted(carried)))
-
-
-@cache
-def _statements(module_name: str) -> Mapping[str, _Statement]:
-    """Return the statements at the top of a module, by the names that they bind."""
-    source = inspect.getsource(importlib.import_module(module_name))
-    lines = source.splitlines()
-    found: dict[str, _Statement] = {}
-    for node in ast.parse(source).body:
-        text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        text = re.sub(r"  # type: ignore\S*( \S+\])?", "", text)
-        match node:
-            case ast.Import():
-                for alias in node.names:
-                    need = Need(alias.name)
-                    found[alias.asname or alias.name] = _Statement(node.lineno, "", imported=need)
-            case ast.ImportFrom():
-                for alias in node.names:
-                    need = Need(node.module or "", alias.name)
-                    found[alias.name] = _Statement(node.lineno, "", imported=need)
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                found[node.name] = _Statement(node.lineno, text, _loaded(node))
-            case ast.AnnAssign(target=ast.Name(id=name)):
-                found[name] = _Statement(node.lineno, text, _loaded(node))
-    return found
-
-
-def _loaded(node: ast.stmt) -> frozenset[str]:
-    """Return the global names that a statement, or anything inside it, loads."""
-    code = compile(ast.Module([node], []), "helpers", "exec", dont_inherit=True)
-    return frozenset(
-        str(instruction.argval)
-        for part in _nested(code)
-        for instruction in dis.get_instructions(part)
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    )
-
-
-def _nested(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _nested(constant)
-
-
-def _imports(used: _Used) -> list[str]:
-    """Return the import statements of a script: of modules, then of names."""
-    modules = sorted(need.module for need in used.imports if not need.name)
-    names: dict[str, list[str]] = {}
-    for need in sorted(used.imports):
-        if need.name:
-            names.setdefault(need.module, []).append(need.name)
-    lines = [f"import {module}" for module in modules]
-    standard = [module for module in names if module.partition(".")[0] in sys.stdlib_module_names]
-    for module in [*standard, *(module for module in names if module not in standard)]:
-        if module not in standard and lines and not lines[-1].startswith("from langchain"):
-            lines.append("")
-        lines.append(f"from {module} import {', '.join(names[module])}")
-    return lines
+def _without_imports(text: str, needs: frozenset[Need]) -> str:
+    """Return the text without the imports that the script has anyway."""
+    known = set(imported_names(resolved(needs)).values())
+    return "\n".join(line for line in text.strip("\n").split("\n") if line not in known)
 
 
 def _one_line(text: str) -> str:

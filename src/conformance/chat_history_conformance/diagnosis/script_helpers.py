@@ -6,7 +6,6 @@ Each uses nothing but the standard library, langchain-core and its neighbours he
 import asyncio
 import contextlib
 import gc
-import inspect
 import json
 import os
 import signal
@@ -48,7 +47,6 @@ __all__ = [
     "numbered_messages",
     "open_files",
     "open_threads",
-    "opened",
     "please",
     "read_until",
     "read_while_refused",
@@ -238,27 +236,6 @@ def leave_loop() -> None:
     loops.pop().close()
 
 
-history_contexts: list[Any] = []  # generators that must live as long as their histories
-
-
-async def opened(factory: Callable[..., Any], *arguments: Any) -> Any:
-    """Open a history, whatever the factory returns: a history, a coroutine or a context."""
-    history = factory(*arguments)
-    if inspect.isawaitable(history):
-        history = await history
-    if inspect.isasyncgen(history):
-        history_contexts.append(history)
-        return await anext(history)
-    if inspect.isgenerator(history):
-        history_contexts.append(history)
-        return next(history)
-    if not hasattr(history, "add_messages") and hasattr(history, "__aenter__"):
-        return await history.__aenter__()
-    if not hasattr(history, "add_messages") and hasattr(history, "__enter__"):
-        return history.__enter__()
-    return history
-
-
 async def all_at_once(*lanes: Coroutine[Any, Any, None]) -> None:
     """Run several coroutines at once."""
     await asyncio.gather(*lanes)
@@ -388,7 +365,7 @@ class Elsewhere:
             sys.exit(f"the second process {ending(self._process.wait())}")
         answer = json.loads(answer)
         if "error" in answer:
-            sys.exit(f"in the second process: {answer['error']}")
+            raise RuntimeError(f"in the second process: {answer['error']}")
         return messages_from_dict(answer["messages"])
 
     def kill(self) -> None:

@@ -6,7 +6,7 @@ Scripts contain their source, as that of `script_helpers` and `script_claims`.
 import contextlib
 from typing import Any
 
-__all__ = ["ask_for", "contexts", "entered", "left"]
+__all__ = ["all_left", "ask_for", "contexts", "entered", "left"]
 
 contexts: list[Any] = []  # what was entered, the newest last
 
@@ -21,6 +21,12 @@ def entered(value: Any) -> Any:
 def left() -> None:
     """Leave what was entered last."""
     contexts.pop().__exit__(None, None, None)
+
+
+def all_left() -> None:
+    """Leave everything that was entered."""
+    while contexts:
+        left()
 
 
 def ask_for(request: str) -> None:

@@ -18,7 +18,8 @@ _INSTALLED = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
 def raised_at(error: BaseException) -> str:
     """Return the line that raised, such as `histories.py:12, in add_messages`, or an empty text.
 
-    It is the last line of the traceback in code that is not installed. If all code is installed,
+    It is the last line of the traceback in code that is not installed. Compiled modules are left
+    out: the names of their files are not absolute. If all code is installed,
     it is the first line outside of the suite and the standard library: the history's own method.
     The file is relative to the directory that it was imported from, so the text does not identify
     the machine.
@@ -29,7 +30,7 @@ def raised_at(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not _inside(frame.filename, {_SUITE}) and not frame.filename.startswith("<")
+        if not _inside(frame.filename, {_SUITE}) and os.path.isabs(frame.filename)
     ]
     own = [frame for frame in frames if not _inside(frame.filename, _STANDARD | _INSTALLED)]
     packaged = [frame for frame in frames if _inside(frame.filename, _INSTALLED)]

@@ -322,12 +322,16 @@ class Handle(Operations):
         self.is_closed = True
         return self._attempt("close", ())
 
+    def closing_code(self) -> Code:
+        """Return the line of a script that closes this handle."""
+        local, apart = self._story.subject.local, self.in_second_process
+        history = None if apart else local.history(self.key)
+        how = self.opened_how
+        return closing_code(self.name, history, local.factory, how, in_second_process=apart)
+
     def release(self) -> None:
         """Close or drop the handle as the shape of its factory demands; it ends with that."""
-        local = self._story.subject.local
-        history = None if self.in_second_process else local.history(self.key)
-        code = closing_code(self.name, history, in_second_process=self.in_second_process)
-        self._story.steps.append(Step(f"{self.name} is closed", code))
+        self._story.steps.append(Step(f"{self.name} is closed", self.closing_code()))
         host = self.host
         self.was_dropped()
         self._story.carry_out("close", lambda: host.release(self.key, self.opened_how))

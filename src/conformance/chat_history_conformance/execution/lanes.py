@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
@@ -14,7 +15,7 @@ from chat_history_conformance.diagnosis.script_helpers import all_at_once, toget
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Done, How
 from chat_history_conformance.execution.handle import Handle
-from chat_history_conformance.execution.phrase import SLEEP, elsewhere, opening_code
+from chat_history_conformance.execution.phrase import SLEEP, Phrase, elsewhere, opening_code
 from chat_history_conformance.results.model import Mode
 
 __all__ = ["Lane", "interleaving", "is_read", "lanes_step"]
@@ -24,21 +25,82 @@ Lane = Sequence[tuple[Handle, str, tuple[Any, ...]]]
 
 _SHOWN_EVENTS = 40
 
+_PLAIN = ("open", "wait")
+"""Operations of a lane that do not call a history."""
+
 
 def is_read(operation: str) -> bool:
     """Return whether an operation reads messages."""
     return operation == "messages" or operation in READS
 
 
+@dataclass(frozen=True)
+class _Item:
+    """One operation of a lane.
+
+    Attributes:
+        handle: The handle.
+        name: The name of the operation.
+        args: Its arguments.
+        phrase: The call, made while the history is open. `open` and `wait` have none.
+    """
+
+    handle: Handle
+    name: str
+    args: tuple[Any, ...]
+    phrase: Phrase | None
+
+    def text(self) -> str:
+        """Return the operation in a line of a report."""
+        if self.phrase is not None:
+            return self.phrase.text()
+        if self.name == "wait":
+            return f"wait {self.args[0]:g} s"
+        place = "  in a second process" if self.handle.in_second_process else ""
+        session = show(self.handle.session.replace("{nonce}", "session"))
+        return f"{self.handle.name} = open({session}){place}"
+
+    def code(self, backend: Backend, how: How) -> Code:
+        """Return the operation as a line of the function of its lane."""
+        awaited, in_second_process = how == "async", self.handle.in_second_process
+        if self.phrase is not None:
+            if awaited and not in_second_process:
+                return fill("{}{}", "await " * self.phrase.invocation.awaited, self.phrase.bare())
+            return self.phrase.code()
+        if self.name == "wait":
+            seconds = f"{self.args[0]:g}"
+            if awaited:
+                return Code(f"await asyncio.sleep({seconds})", frozenset({Need("asyncio")}))
+            return fill("{}({})", SLEEP, seconds)
+        inside = awaited and not in_second_process
+        handle = self.handle
+        code = opening_code(backend, handle.session, handle.how, inside_a_coroutine=inside)
+        code = fill("{} = {}", handle.name, code)
+        return elsewhere(code) if in_second_process else code
+
+
 def lanes_step(backend: Backend, lanes: Sequence[Lane], mode: Mode) -> Step:
     """Return the step that runs several lanes at once."""
     how: How = "async" if mode == "async" else "sync"
-    return Step(lambda: _lanes_text(lanes, how), lambda: _lanes_code(backend, lanes, how))
+    items = _items(lanes)
+    return Step(lambda: _lanes_text(items), lambda: _lanes_code(backend, items, how))
 
 
-def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]], mode: Mode) -> str | None:
+def _items(lanes: Sequence[Lane]) -> list[list[_Item]]:
+    """Return the operations with their calls.
+
+    The text and the source of a step may be made after its histories were closed.
+    """
+    return [[_item(*operation) for operation in lane] for lane in lanes]
+
+
+def _item(handle: Handle, name: str, args: tuple[Any, ...]) -> _Item:
+    phrase = None if name in _PLAIN else handle.phrase(name, args, handle.how)
+    return _Item(handle, name, args, phrase)
+
+
+def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]]) -> str | None:
     """Return the times of concurrent calls as a note, or None if there were none."""
-    how: How = "async" if mode == "async" else "sync"
     events = sorted(
         (item.started, item.ended, number, position)
         for number, lane in enumerate(done)
@@ -46,12 +108,12 @@ def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]], mode: Mo
     )
     if not events:
         return None
-    start = events[0][0]
+    start, items = events[0][0], _items(lanes)
     texts = ["start and end of each call, in ms from the first call:"]
     for started, ended, number, position in events[:_SHOWN_EVENTS]:
         error = done[number][position].error
         outcome = f"  raised {type_name(error)}" if error is not None else ""
-        operation = _item_text(*lanes[number][position], how)
+        operation = items[number][position].text()
         texts.append(
             f"  {(started - start) * 1000:8.2f} to {(ended - start) * 1000:8.2f}  "
             f"lane {number + 1}: {operation}{outcome}"
@@ -61,12 +123,12 @@ def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]], mode: Mo
     return "\n".join(texts)
 
 
-def _lanes_text(lanes: Sequence[Lane], how: How) -> str:
+def _lanes_text(lanes: Sequence[Sequence[_Item]]) -> str:
     return "\n".join(
         [
             "at the same time:",
             *(
-                f"      lane {number}: {_item_text(*item, how)}"
+                f"      lane {number}: {item.text()}"
                 for number, lane in enumerate(lanes, 1)
                 for item in lane
             ),
@@ -74,7 +136,7 @@ def _lanes_text(lanes: Sequence[Lane], how: How) -> str:
     )
 
 
-def _lanes_code(backend: Backend, lanes: Sequence[Lane], how: How) -> Code:
+def _lanes_code(backend: Backend, lanes: Sequence[Sequence[_Item]], how: How) -> Code:
     parts = [_lane_code(backend, number, lane, how) for number, lane in enumerate(lanes, 1)]
     names = [f"lane{number}" for number in range(1, len(lanes) + 1)]
     if how == "async":
@@ -84,47 +146,19 @@ def _lanes_code(backend: Backend, lanes: Sequence[Lane], how: How) -> Code:
     return join("\n", parts)
 
 
-def _lane_code(backend: Backend, number: int, lane: Lane, how: How) -> Code:
+def _lane_code(backend: Backend, number: int, lane: Sequence[_Item], how: How) -> Code:
     """Return the function of one lane, after the variables that it sets."""
     opened = [
-        handle.name for handle, name, _ in lane if name == "open" and not handle.in_second_process
+        item.handle.name
+        for item in lane
+        if item.name == "open" and not item.handle.in_second_process
     ]
     lines = [Code(" = ".join([*opened, "None"]))] if opened else []
-    lines += [Code(f"lane{number}_got = []")] if any(is_read(item[1]) for item in lane) else []
+    lines += [Code(f"lane{number}_got = []")] if any(is_read(item.name) for item in lane) else []
     lines += [Code(f"{'async ' * (how == 'async')}def lane{number}():")]
     lines += [Code(f"    nonlocal {name}") for name in opened]
-    for handle, name, args in lane:
-        code = _item_code(backend, handle, name, args, how)
-        code = fill(f"lane{number}_got.append({{}})", code) if is_read(name) else code
+    for item in lane:
+        code = item.code(backend, how)
+        code = fill(f"lane{number}_got.append({{}})", code) if is_read(item.name) else code
         lines.append(code.indented())
     return join("\n", lines)
-
-
-def _item_text(handle: Handle, name: str, args: tuple[Any, ...], how: How) -> str:
-    if name == "wait":
-        return f"wait {args[0]:g} s"
-    if name == "open":
-        place = "  in a second process" if handle.in_second_process else ""
-        return f"{handle.name} = open({show(handle.session.replace('{nonce}', 'session'))}){place}"
-    return handle.phrase(name, args, how).text()
-
-
-def _item_code(
-    backend: Backend, handle: Handle, name: str, args: tuple[Any, ...], how: How
-) -> Code:
-    """Return one operation, as a line of the function of its lane."""
-    awaited = how == "async"
-    if name == "wait":
-        if awaited:
-            return Code(f"await asyncio.sleep({args[0]:g})", frozenset({Need("asyncio")}))
-        return fill("{}({})", SLEEP, f"{args[0]:g}")
-    in_second_process = handle.in_second_process
-    if name == "open":
-        inside = awaited and not in_second_process
-        code = opening_code(backend, handle.session, handle.how, inside_a_coroutine=inside)
-        code = fill("{} = {}", handle.name, code)
-        return elsewhere(code) if in_second_process else code
-    phrase = handle.phrase(name, args, how)
-    if awaited and not in_second_process:
-        return fill("{}{}", "await " * phrase.invocation.awaited, phrase.bare())
-    return phrase.code()

@@ -9,8 +9,9 @@ from typing import Any
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.code import Code, Need, call, fill, join
 from chat_history_conformance.diagnosis.rendering import show, source
-from chat_history_conformance.diagnosis.script import id_source, opener
+from chat_history_conformance.diagnosis.script import id_source, is_entered, opener
 from chat_history_conformance.diagnosis.script_helpers import Elsewhere, wait
+from chat_history_conformance.diagnosis.script_opening import closed
 from chat_history_conformance.drivers.calls import How, Invocation
 
 __all__ = ["ELSEWHERE", "SLEEP", "Phrase", "closing_code", "elsewhere", "opening_code"]
@@ -91,10 +92,22 @@ def opening_code(
     return fill("await {}", code) if inside_a_coroutine else call(wait, code)
 
 
-def closing_code(name: str, history: Any, *, in_second_process: bool) -> Code:
-    """Return the line of a script that closes the history with this name."""
+def closing_code(
+    name: str, history: Any, factory: Any, how: How, *, in_second_process: bool
+) -> Code:
+    """Return the line of a script that closes the history with this name.
+
+    Args:
+        name: The name of the handle.
+        history: The open history, None in the second process.
+        factory: The factory that made it.
+        how: Whether it was opened synchronously or asynchronously.
+        in_second_process: Whether it is open in the second process.
+    """
     if in_second_process:
-        return elsewhere(Code(f"{name}.close()"))
+        return elsewhere(call(wait, call(closed, Code(name))))
+    if is_entered(factory, how):
+        return call(wait, call(closed, Code(name)))
     if callable(getattr(history, "close", None)):
         return Code(f"{name}.close()")
     if hasattr(history, "aclose"):

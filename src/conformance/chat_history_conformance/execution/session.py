@@ -220,7 +220,7 @@ class Session(Declared):
         done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
         self._mark_opened(done)
         self.notes = [note for note in self.notes if not note.startswith("interleaving")]
-        note = interleaving(lanes, done, self.mode)
+        note = interleaving(lanes, done)
         self.notes += [note] if note else []
         self.lanes = [
             Ref(f"lane{number}_got", [item.value for item in lane if is_read(item.call.operation)])
@@ -310,6 +310,11 @@ class Session(Declared):
                 self._remove(self.subject.backend.remove, self.id_of(session))
         return trouble
 
+    def closing_steps(self) -> list[Step]:
+        """Return the steps that close the open handles."""
+        opened = [handle for handle in self.handles if handle.is_open and not handle.is_closed]
+        return [Step("", handle.closing_code()) for handle in opened]
+
     def _release_all(self) -> Exception | None:
         """Close all handles, and return the first exception."""
         trouble: Exception | None = None
@@ -345,7 +350,9 @@ class Session(Declared):
             finally:
                 local.release(key, how)
         except Exception as error:
-            self._note_once(f"stored messages could not be cleared ({type(error).__name__})")
+            model = self.models.get(session)
+            if model is None or model.stored or model.cleared:  # else nothing was stored
+                self._note_once(f"stored messages could not be cleared ({type(error).__name__})")
 
     def _note_once(self, note: str) -> None:
         if note not in self.subject.notes:

@@ -219,6 +219,10 @@ class Story:
         except Exception as error:
             self.explain(name, error)
 
+    def closing_steps(self) -> list[Step]:
+        """Return the steps that close what is open, for scripts that repeat the story."""
+        return []
+
     # -- checks ------------------------------------------------------------------------------
 
     def check(
@@ -285,7 +289,8 @@ class Story:
         if not is_search and (missing := shortage()) is not None:
             raise Shortage(f"{missing}; then {summary}") from error
         backend, label = self.subject.backend, self.label
-        steps = [step.with_source() for step in self.steps]
+        closing = self.closing_steps() if self.racy else ()
+        steps = [step.with_source() for step in (*self.steps, *closing)]
         make = partial(script, backend, label, summary, steps, racy=self.racy)
         finding = Finding(
             kind=kind,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, join, values_of
@@ -69,9 +70,12 @@ class Stream:
     size: int = 1
     pause: float = 0.02
 
-    @property
+    @cached_property
     def phrase(self) -> Phrase:
-        """The call as text and source; the batch of an add is called `batch`."""
+        """The call as text and source; the batch of an add is called `batch`.
+
+        It is made once, while the history is open.
+        """
         args = (Ref("batch", []),) if self.operation == "add_messages" else self.args
         return self.handle.phrase(self.operation, args, self.handle.how)
 

@@ -244,7 +244,7 @@ class SurrogatesReplaced(_Respelling):
 
 @faulty(
     "fidelity.fails_while_writing",
-    breaks="fidelity.lone_surrogates",
+    breaks="errors.refused_batch_stores_nothing",
     kind="foreign",
     seen="langchain-community 0.4.2, chat_message_histories/file.py with ensure_ascii=False: "
     "fails after it has begun to write",
@@ -708,7 +708,7 @@ class DefaultStr(MemoryChatMessageHistory):
 
 @faulty(
     "fidelity.one_after_the_other",
-    breaks="fidelity.unstorable_values",
+    breaks="errors.refused_batch_stores_nothing",
     kind="foreign",
     seen="langchain-core 1.7.2, chat_history.py, BaseChatMessageHistory.add_messages: the "
     "inherited loop",

@@ -11,6 +11,7 @@ again instead of it, because the contract can call the functions of the declarat
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,12 @@ UNTRIED = "the script is left out: the time to run it again was up; run this con
 _SCRIPT_LIMITS = 4.0
 """The multiple of the time limit of a call that a script may take."""
 
+_EXCEPTION = re.compile(r"(?:\w+\.)*(\w+(?:Error|Exception))\b")
+"""The last line of the traceback of an exception."""
+
+_MISTAKES = ("AttributeError", "NameError", "TypeError", "UnboundLocalError")
+"""Exceptions of a script that uses something in a wrong way."""
+
 _NEED_THE_RUN = frozenset({"faults", "cluster", "interference", "server"})
 """Capabilities of contracts whose scripts need the server of the run."""
 
@@ -57,12 +64,21 @@ class _Proof:
     deadline: float
     environment: Mapping[str, str]
 
-    def shows(self, finding: Finding) -> str:
-        """Return how the script of a finding ends; see `scripts.Ran`."""
+    def shows(self, finding: Finding, *, racy: bool) -> str:
+        """Return how the script of a finding ends; see `scripts.Ran`.
+
+        A script that ends with another exception than the one of the finding shows nothing.
+        """
         if _has_any(finding, _NOT_ALONE):
             return "unknown"
         limit = _SCRIPT_LIMITS * self.profile.limit
-        return run_script(finding.reproducer, self.environment, limit).state
+        ran = run_script(finding.reproducer, self.environment, limit)
+        text = ran.text.removeprefix("RuntimeError: in the second process: ")
+        match = _EXCEPTION.match(text) if ran.state == "shown" else None
+        if match is None or match[1] in f"{finding.cause} {finding.summary}":
+            return ran.state
+        # Two callers at once can fail in several ways, but not by a mistake in the script.
+        return ran.state if racy and match[1] not in _MISTAKES else "nothing"
 
 
 def prove(
@@ -117,7 +133,7 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
     assert finding is not None
     if time.monotonic() > proof.deadline:
         return _with(result, _noted(replace(finding, reproducer=""), UNTRIED))
-    state = proof.shows(finding)
+    state = proof.shows(finding, racy=contract.racy)
     if state not in ("nothing", "unknown"):
         return result
     # Without the search for a shorter story: its attempts would leave a state behind too.
@@ -128,7 +144,7 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
         again = answer.result.outcome == "failed"
         return _with(result, _noted(finding, _FAILED_AGAIN)) if again else result
     for other in _stories(answer):
-        if time.monotonic() < proof.deadline and proof.shows(other) == "shown":
+        if time.monotonic() < proof.deadline and proof.shows(other, racy=contract.racy) == "shown":
             return _with(result, other)
     if answer.result.finding is not None and time.monotonic() > proof.deadline:
         return _with(result, _noted(replace(answer.result.finding, reproducer=""), UNTRIED))

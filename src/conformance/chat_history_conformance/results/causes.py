@@ -128,7 +128,9 @@ def simplest(results: Sequence[ContractResult]) -> ContractResult:
             len(circumstances(finding)),
             len(finding.steps),
             len(finding.expected) + len(finding.returned),
+            any("\\" in line or not line.isascii() for line in finding.expected),
             len(finding.summary),
+            sum(map(len, finding.expected)),
         )
 
     return min(results, key=complexity)
@@ -225,17 +227,19 @@ def _same_in_both_ways(text: str) -> str:
 
 
 def _lost(finding: Finding) -> str:
-    """Return which messages are lost: equal ones, those of a rare type, or any."""
+    """Return which messages are lost: equal ones, those of rare types, or any."""
     missing = list(finding.expected)
     for line in finding.returned:
         if line in missing:
             missing.remove(line)
     if missing and all(line in finding.returned for line in missing):
         return "equal"
-    types = {line.partition(" ")[0] for line in missing}
-    if len(types) == 1 and not types & _STANDARD_TYPES and finding.returned:
-        return types.pop()
-    return ""
+    return "types" if missing and finding.returned and not _types(missing) & _STANDARD_TYPES else ""
+
+
+def _types(messages: Iterable[str]) -> set[str]:
+    """Return the types of messages, which a report shows first."""
+    return {line.partition(" ")[0] for line in messages}
 
 
 def _is_race(finding: Finding) -> bool:
@@ -270,20 +274,19 @@ def _explained(groups: _Groups) -> _Groups:
 
 
 def _with_types(groups: _Groups) -> _Groups:
-    """Return the groups, with the losses of a lone message among the losses of its type.
+    """Return the groups, with the losses of lone messages of rare types among those of types.
 
     If nothing came back, the finding alone does not say whether only this type is lost.
     """
-    known = {base[1] for base, _ in groups if base[0] == "lost"} - {"", "equal"}
     named: _Groups = {}
+    by_type = any(base == ("lost", "types") for base, _ in groups)
     for (base, needs), members in groups.items():
         for result in members:
             home = base
-            if base == ("lost", "") and result.finding is not None:
+            if by_type and base == ("lost", "") and result.finding is not None:
                 root = _root(result.finding)
-                types = {line.partition(" ")[0] for line in root.expected}
-                if len(types) == 1 and types <= known and not root.returned:
-                    home = ("lost", *types)
+                if not root.returned and not _types(root.expected) & _STANDARD_TYPES:
+                    home = ("lost", "types")
             named.setdefault((home, needs), []).append(result)
     return named
 
@@ -357,7 +360,17 @@ def _title_of_exception(base: _Base, example: Finding, findings: Sequence[Findin
 def _title_of_loss(base: _Base, example: Finding, findings: Sequence[Finding]) -> str:
     if base[1] == "equal":
         return "a message equal to an earlier one is lost"
-    return f"{base[1]} messages are lost".lstrip().capitalize() if base[1] else "messages are lost"
+    if not base[1]:
+        return "messages are lost"
+    rare = dict.fromkeys(
+        line.partition(" ")[0]
+        for finding in findings
+        for line in finding.expected
+        if line not in finding.returned
+    )
+    *first, last = [name for name in rare if name not in _STANDARD_TYPES]
+    names = f"{', '.join(first)} and {last}" if first else last
+    return f"{names} messages are lost"
 
 
 _MOST_NAMES = 3
