@@ -138,6 +138,18 @@ def test_contracts_that_need_quiet_do_not_run_ahead(ahead: Start) -> None:
     assert subject.ahead.left == 0, "everything else has ended"
 
 
+def test_contracts_that_let_the_store_refuse_writes_do_not_run_ahead(ahead: Start) -> None:
+    contract = catalogue.load()["errors.write_failure_raises"]
+    refusing, plain_ = subject_of(Slow, refuse=lambda session_id: None), subject_of(Slow)
+    for subject, number in ((refusing, 0), (plain_, 1)):
+        running = RunningAhead(subject, lambda *_: pytest.fail("not now"))
+        running.stop()
+        running.offer([(contract, "sync")])
+        assert running.left == number
+        subject.stop()
+    assert catalogue.load()["faults.unreachable_raises"].needs_quiet
+
+
 def test_a_history_that_lacks_threads_does_not_run_ahead_unless_it_is_async_only() -> None:
     lacks = {"threads": "one thread", "durable": "in memory"}
     assert not can_run_ahead(subject_of(Slow, lacks=lacks))

@@ -94,6 +94,7 @@ def contract(
     examples: int | None = None,
     racy: bool = False,
     company: Company = "any",
+    hooks: tuple[str, ...] = (),
 ) -> Callable[[Body], Body]:
     """Register a function as the body of a contract; its name is the title of the rule.
 
@@ -122,6 +123,7 @@ def contract(
             examples=examples,
             racy=racy,
             company=company,
+            hooks=hooks,
         )
         known = _contracts.get(id)
         if known is not None and known.place != added.place:

@@ -74,6 +74,7 @@ _REFUSABLE: list[Any] = [
     "encoded leaves an empty file (reproduced); langchain-elasticsearch 1.0.0 add_messages: one "
     "request for each message",
     modes=ONE_HANDLE,
+    hooks=("refuse",),
     program=st.tuples(
         st.integers(0, 2),
         strategies.some_of(_REFUSABLE).map(copy.deepcopy),
@@ -162,6 +163,7 @@ def _expect_none_of(s: Session, a: Handle, batch: list[Any], earlier: int) -> Ha
     seen="langchain-community 0.4.2, chat_message_histories/postgres.py: no rollback, so every "
     "later statement fails; openai/openai-agents-python#4163: the lock is not released",
     modes=ONE_HANDLE,
+    hooks=("refuse",),
     program=strategies.some_of(_REFUSABLE).map(copy.deepcopy),
     examples=10,
 )
@@ -204,6 +206,7 @@ def _use(s: Session, a: Handle) -> None:
     seen="langchain-mongodb 0.12.1 add_message: `except WriteError: logger.error`; "
     "langchain-couchbase 1.1.1 add_message: `except Exception`; langchain-community 0.4.2, tidb.py",
     modes=ONE_HANDLE,
+    hooks=("refuse",),
     program=st.tuples(
         strategies.some_of(["batch", "one", "single"]),
         strategies.some_of(_UNSTORABLE).map(copy.deepcopy),

@@ -49,6 +49,7 @@ class RunningAhead:
         screen: Callable[[Contract, Subject, Mode], ContractResult],
         on_wait: Callable[[], None] = lambda: None,
     ) -> None:
+        self._backend = subject.backend
         self._screen = screen
         self._on_wait = on_wait
         self._waiting: deque[Pair] = deque()
@@ -74,7 +75,8 @@ class RunningAhead:
         with self._changed:
             for contract, mode in pairs:
                 key = contract.id, mode
-                if not contract.needs_quiet and key not in self._offered:
+                changes_store = any(getattr(self._backend, hook) for hook in contract.hooks)
+                if not contract.needs_quiet and not changes_store and key not in self._offered:
                     self._offered.add(key)
                     self._waiting.append((contract, mode))
             self._changed.notify_all()

@@ -31,7 +31,7 @@ Company = Literal["any", "alone", "apart"]
 (`alone`), or none at all (`apart`), because this one can leave something broken behind."""
 
 
-_ALONE = frozenset({"faults", "cluster", "interference"})
+_ALONE = frozenset({"faults", "cluster", "interference", "outage"})
 """Capabilities of contracts that disturb a server."""
 
 
@@ -61,6 +61,8 @@ class Contract:
             clocks or the resources of the process, or with session ids that other contracts use,
             is `alone`. A contract that can break an event
             loop or a pool is `apart`: it gets a separate process.
+        hooks: Arguments of a declaration that the contract calls, if they are there, and that may
+            change the store for all sessions, such as `refuse`.
     """
 
     id: str
@@ -79,6 +81,7 @@ class Contract:
     examples: int | None
     racy: bool
     company: Company = "any"
+    hooks: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
