@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.execution.workspace import Workspace
 from chat_history_conformance.pytest_plugin import progress
 from chat_history_conformance.pytest_plugin.progress import Progress, all_places, minutes
 
@@ -65,6 +67,24 @@ def begin(shown: Progress) -> list[str]:
     nodeids = [f"mine::{name}[sync]" for name in NAMES]
     shown.pytest_xdist_node_collection_finished(nodeids)
     return nodeids
+
+
+def test_the_working_directory_stays_while_contracts_run_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspace, left = Workspace(tmp_path), [1]
+    with workspace.inside(stay=lambda: bool(left)):
+        pass
+    assert Path.cwd() == workspace.directory
+    left.clear()
+    with workspace.inside(stay=lambda: bool(left)), workspace.inside():
+        pass
+    assert Path.cwd() == tmp_path
+    with workspace.inside(stay=lambda: True):
+        pass
+    workspace.remove()
+    assert Path.cwd() == tmp_path
 
 
 def test_a_run_says_after_ten_seconds_how_long_it_will_take(

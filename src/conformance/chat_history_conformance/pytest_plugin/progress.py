@@ -125,6 +125,10 @@ class Progress:
             if one == name
         )
 
+    def runs_ahead(self) -> bool:
+        """Return whether contracts are running before their turn."""
+        return any(ahead.left for ahead in self._ahead.values())
+
     def _screen(self, contract: Contract, subject: Subject, mode: Mode) -> Any:
         return engine.screen(contract, subject, mode, self.profile, self.seed)
 
