@@ -87,6 +87,30 @@ def test_the_working_directory_stays_while_contracts_run_ahead(
     assert Path.cwd() == tmp_path
 
 
+def test_a_history_is_opened_for_its_capabilities_before_its_first_contract(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InDirectory(Mine):
+        def add_messages(self, messages: object) -> None:
+            """Never called."""
+
+        def __init__(self, session_id: str) -> None:
+            opened.append(Path.cwd())
+
+    opened: list[Path] = []
+    subject = Subject(Backend("mine", InDirectory, lacks={"durable": "in memory"}), limit=5.0)
+    places = all_places(["mine"], [catalogue.load()[name] for name in NAMES])
+    shown = Progress(PROFILES["quick"], 0, places, lambda name: subject, str)
+    nodeids = begin(shown)
+    monkeypatch.chdir(tmp_path)
+    shown.before(nodeids[0], nodeids)
+    monkeypatch.undo()
+    clock.seconds = 60.0
+    shown.pytest_runtest_logreport(report(nodeids[0]))
+    subject.stop()
+    assert opened == [tmp_path]
+
+
 def test_a_run_says_after_ten_seconds_how_long_it_will_take(
     shown: Progress, clock: Clock, lines: list[str]
 ) -> None:

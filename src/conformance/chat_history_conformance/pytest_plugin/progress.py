@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -59,6 +60,7 @@ class Progress:
         self._chosen: list[str] = []
         self._done: set[str] = set()
         self._ahead: dict[str, RunningAhead] = {}
+        self._probed: set[str] = set()
         self._started = time.monotonic()
         self._next_line = self._started + _FIRST_SECONDS
 
@@ -107,6 +109,10 @@ class Progress:
         name = self.places[nodeid][0]
         subject = self._subject_of(name)
         ahead = self._ahead.get(name)
+        if name not in self._probed:  # the lines of progress are written in another directory
+            self._probed.add(name)
+            with contextlib.suppress(Exception):  # contracts judge opening
+                assert subject.capabilities
         if ahead is None:
             pace = subject.pace
             known = pace.number >= _FIRST_OPERATIONS
