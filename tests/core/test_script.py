@@ -28,7 +28,16 @@ from chat_history_conformance.diagnosis import (
     script_helpers,
     script_opening,
 )
-from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, lazily, values_of
+from chat_history_conformance.diagnosis.code import (
+    Code,
+    Need,
+    Ref,
+    call,
+    fill,
+    join,
+    lazily,
+    values_of,
+)
 from chat_history_conformance.diagnosis.rendering import source
 from chat_history_conformance.diagnosis.script import script
 from chat_history_conformance.diagnosis.script_claims import (
@@ -621,6 +630,24 @@ def test_a_conftest_that_needs_its_place_or_the_suite_is_loaded_by_its_path(
     path = tmp_path / "conftest.py"
     path.write_text(text, "utf-8")
     assert part_of(str(path), ["declared"]) is None
+
+
+def test_several_lanes_can_open_histories_of_a_generator_function(declaring: Any) -> None:
+    backend, log = declaring()
+    lane = fill("lambda: {}", opening_code(backend, "{nonce}-1", "sync"))
+    many = join(", ", [lane] * 20)
+    text = script(
+        backend, "a.contract[sync]", "lost all", [Step("", call(script_helpers.together, many))]
+    )
+    run = run_alone(text, log.parent)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_several_lanes_can_use_the_second_process(tmp_path: Path) -> None:
+    elsewhere = Code("elsewhere", source(script_helpers.Elsewhere).needs)
+    lane = fill("lambda: [{}('1') for _ in range(200)]", elsewhere)
+    run = run_alone(script_of(call(script_helpers.together, lane, lane, lane)), tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_an_add_that_is_refused_in_the_second_process_does_not_end_the_script() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.execution.workspace import Workspace
 from chat_history_conformance.pytest_plugin import progress
 from chat_history_conformance.pytest_plugin.progress import Progress, all_places, minutes, upcoming
 
@@ -67,6 +69,48 @@ def begin(shown: Progress) -> list[str]:
     nodeids = [f"mine::{name}[sync]" for name in NAMES]
     shown.pytest_xdist_node_collection_finished(nodeids)
     return nodeids
+
+
+def test_the_working_directory_stays_while_contracts_run_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspace, left = Workspace(tmp_path), [1]
+    with workspace.inside(stay=lambda: bool(left)):
+        pass
+    assert Path.cwd() == workspace.directory
+    left.clear()
+    with workspace.inside(stay=lambda: bool(left)), workspace.inside():
+        pass
+    assert Path.cwd() == tmp_path
+    with workspace.inside(stay=lambda: True):
+        pass
+    workspace.remove()
+    assert Path.cwd() == tmp_path
+
+
+def test_a_history_is_opened_for_its_capabilities_before_its_first_contract(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InDirectory(Mine):
+        def add_messages(self, messages: object) -> None:
+            """Never called."""
+
+        def __init__(self, session_id: str) -> None:
+            opened.append(Path.cwd())
+
+    opened: list[Path] = []
+    subject = Subject(Backend("mine", InDirectory, lacks={"durable": "in memory"}), limit=5.0)
+    places = all_places(["mine"], [catalogue.load()[name] for name in NAMES])
+    shown = Progress(PROFILES["quick"], 0, places, lambda name: subject, str)
+    nodeids = begin(shown)
+    monkeypatch.chdir(tmp_path)
+    shown.before(nodeids[0], nodeids)
+    monkeypatch.undo()
+    clock.seconds = 60.0
+    shown.pytest_runtest_logreport(report(nodeids[0]))
+    subject.stop()
+    assert opened == [tmp_path]
 
 
 def test_a_run_says_after_ten_seconds_how_long_it_will_take(

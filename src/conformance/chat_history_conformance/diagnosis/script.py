@@ -37,7 +37,12 @@ from chat_history_conformance.diagnosis.script_needs import (
     imported_names,
     resolved,
 )
-from chat_history_conformance.diagnosis.script_opening import cleaning_up, cleared, opened
+from chat_history_conformance.diagnosis.script_opening import (
+    cleaning_up,
+    cleared,
+    opened,
+    opened_now,
+)
 from chat_history_conformance.diagnosis.steps import Step
 
 __all__ = ["id_source", "is_entered", "opener", "script"]
@@ -113,6 +118,8 @@ def opener(
         factory, arguments = given("open_with_ttl"), fill("{}, {}", noted, repr(ttl[0]))
     if how == "async" and ttl is None and _is_history_class(backend.factory):
         return lazily(under_a_loop, fill("{}({})", factory, arguments)), True
+    if how != "async" and inspect.isgeneratorfunction(inspect.unwrap(backend.factory)):
+        return call(opened_now, factory, arguments), False  # an event loop has one thread
     if is_entered(backend.factory, how):
         return call(opened, factory, arguments), True
     return fill("{}({})", factory, arguments), False

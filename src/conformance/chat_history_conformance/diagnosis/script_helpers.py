@@ -344,6 +344,7 @@ class Elsewhere:
 
     def __init__(self, script: str) -> None:
         self.script = script
+        self._lock = threading.Lock()
         self._start()
 
     def _start(self) -> None:
@@ -358,7 +359,7 @@ class Elsewhere:
         """Run a line there, and return the messages that it returns."""
         assert self._process.stdout is not None
         answer: Any = ""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._lock:
             print(json.dumps([nonce, code]), file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
         if not answer:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["cleaning_up", "cleared", "closed", "opened"]
+__all__ = ["cleaning_up", "cleared", "closed", "opened", "opened_now"]
 
 history_contexts: list[Any] = []  # histories with the generators and contexts that close them
 
@@ -31,6 +31,15 @@ async def opened(factory: Callable[..., Any], *arguments: Any) -> Any:
         history = context.__enter__()
     else:
         return context
+    history_contexts.append((history, context))
+    return history
+
+
+def opened_now(factory: Callable[..., Any], *arguments: Any) -> Any:
+    """Open a history of a generator function or of a context manager, in this thread."""
+    context = factory(*arguments)
+    is_context = hasattr(context, "__enter__")
+    history = context.__enter__() if is_context else next(context)
     history_contexts.append((history, context))
     return history
 

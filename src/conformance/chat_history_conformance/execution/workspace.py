@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 __all__ = ["Workspace"]
@@ -26,17 +26,35 @@ class Workspace:
         # Contracts try ids such as `../../x`, which must not lead out of the root.
         self.directory = self.root.joinpath(*"abcdefgh")
         self.directory.mkdir(parents=True)
+        self._outside: str | None = None
+        self._depth = 0
 
     @contextlib.contextmanager
-    def inside(self) -> Iterator[Path]:
-        """Make it the working directory inside a `with` block."""
-        before = os.getcwd()
+    def inside(self, stay: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+        """Make it the working directory inside a `with` block.
+
+        Args:
+            stay: Called at the end. If it returns True, the working directory stays for other
+                threads that use it, until the end of a later block or until `leave`.
+        """
+        if self._outside is None:
+            self._outside = os.getcwd()
+        self._depth += 1
         os.chdir(self.directory)
         try:
             yield self.directory
         finally:
-            os.chdir(before)
+            self._depth -= 1
+            if self._depth == 0 and not stay():
+                self.leave()
+
+    def leave(self) -> None:
+        """Go back to the working directory from before."""
+        if self._outside is not None:
+            os.chdir(self._outside)
+            self._outside = None
 
     def remove(self) -> None:
-        """Delete the directory, except files that another process holds open."""
+        """Leave and delete the directory, except files that another process holds open."""
+        self.leave()
         shutil.rmtree(self.root, ignore_errors=True)

@@ -178,8 +178,9 @@ class ContractRun(HistoryRun):
 
     def run_item(self, item: ContractItem) -> ContractResult:
         """Run one contract in the workspace, and compare its outcome with the declaration."""
-        self.progress.before(item.nodeid, upcoming(item))
-        with self.workspace.inside():
+        # Contracts that run ahead use the working directory too, also between two items.
+        with self.workspace.inside(stay=self.progress.runs_ahead):
+            self.progress.before(item.nodeid, upcoming(item))
             return engine.run_declared(
                 item.contract,
                 self.subject(item.backend),

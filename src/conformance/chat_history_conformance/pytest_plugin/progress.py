@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -60,6 +61,7 @@ class Progress:
         self._chosen: list[str] = []
         self._done: set[str] = set()
         self._ahead: dict[str, RunningAhead] = {}
+        self._probed: set[str] = set()
         self._started = time.monotonic()
         self._next_line = self._started + _FIRST_SECONDS
 
@@ -108,6 +110,10 @@ class Progress:
         name = self.places[nodeid][0]
         subject = self._subject_of(name)
         ahead = self._ahead.get(name)
+        if name not in self._probed:  # the lines of progress are written in another directory
+            self._probed.add(name)
+            with contextlib.suppress(Exception):  # contracts judge opening
+                assert subject.capabilities
         if ahead is None:
             pace = subject.pace
             known = pace.number >= _FIRST_OPERATIONS
@@ -125,6 +131,10 @@ class Progress:
             for one, contract, mode in (self.places[one] for one in upcoming if one in self.places)
             if one == name
         )
+
+    def runs_ahead(self) -> bool:
+        """Return whether contracts are running before their turn."""
+        return any(ahead.left for ahead in self._ahead.values())
 
     def _screen(self, contract: Contract, subject: Subject, mode: Mode) -> Any:
         return engine.screen(contract, subject, mode, self.profile, self.seed)
