@@ -102,7 +102,7 @@ def test_a_history_is_opened_for_its_capabilities_before_its_first_contract(
     opened: list[Path] = []
     subject = Subject(Backend("mine", InDirectory, lacks={"durable": "in memory"}), limit=5.0)
     places = all_places(["mine"], [catalogue.load()[name] for name in NAMES])
-    shown = Progress(PROFILES["quick"], 0, places, lambda name: subject, str)
+    shown = Progress(PROFILES["quick"], 0, places, lambda name: subject, print)
     nodeids = begin(shown)
     monkeypatch.chdir(tmp_path)
     shown.before(nodeids[0], nodeids)
