@@ -30,7 +30,16 @@ from chat_history_conformance.results.model import ContractResult, Mode
 QUICK = replace(PROFILES["quick"], shrink_seconds=0.5)
 CONTRACTS = list(catalogue.load().values())
 
-ALONE = {"away", "unreachable", "clock", "open_threads", "open_files", "blocked_seconds", "listdir"}
+ALONE = {
+    "another_directory",
+    "away",
+    "blocked_seconds",
+    "clock",
+    "listdir",
+    "open_files",
+    "open_threads",
+    "unreachable",
+}
 """Names with which a contract uses what belongs to the whole process."""
 APART = {"cancelled_after", "another_loop", "under_a_loop"}
 """Names with which a contract can leave a loop, a pool or a lock in pieces."""

@@ -62,7 +62,7 @@ def test_a_full_disk_is_named_with_its_directory(
     assert shortage() == f"the disk is full: less than 1 MiB is free in {tmp_path}"
 
 
-def test_a_working_directory_that_is_gone_is_no_shortage(
+def test_a_working_directory_that_is_gone_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone"

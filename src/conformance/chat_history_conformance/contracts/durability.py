@@ -83,6 +83,111 @@ def another_process_continues_the_conversation(s: Session, batches: Batches) -> 
     s.open().reads_back()
 
 
+_ENVIRONMENTS = (
+    {"TZ": "AAA-14", "PYTHONHASHSEED": "1"},
+    {"TZ": "BBB+11", "PYTHONHASHSEED": "2", "LC_ALL": "C"},
+)
+"""Environments of a second process: 14 hours ahead of UTC, and 11 hours behind it."""
+
+_OLD_ENCODING = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""The environment of a process whose texts are ASCII by default, so that it reads no UTF-8."""
+
+_TEXTS = ("m", "grüße", "日本", "😀")
+
+
+@contract(
+    "durability.another_environment",
+    since="0.2",
+    rule="Processes with different time zones, locales and hash seeds continue one conversation: "
+    "each reads the messages of the other, in the order of the calls, and a clear by one of them "
+    "holds for the other.",
+    source=f"{_STORE}; a session id is all that identifies a conversation; convention: machines "
+    "that serve one application need not have one time zone, and Python chooses a new hash seed "
+    "for each process",
+    cause="A key contains `hash(session_id)`. Or messages are sorted by local times without a "
+    "time zone.",
+    remedy="Use a digest of `hashlib` or the id itself as the key. Order by a counter that the "
+    "store keeps.",
+    seen="langchain-ai/langchain#3677: keys made with hash() are not found by the next process; "
+    "TryQuiet/zbay#664: messages out of order, because times are local",
+    needs=("shared",),
+    modes=(PROCESS,),
+    examples=1,
+)
+def a_process_with_another_environment_continues_the_conversation(s: Session, _: None) -> None:
+    a = s.open(in_this_process=True)
+    number = 0
+    for environment in _ENVIRONMENTS:
+        s.second_process_starts_with(**environment)
+        b = s.open(in_second_process=True)
+        for adding in (a, b, a, b):
+            adding.add([HumanMessage(f"m{number}"), HumanMessage(f"n{number}")])
+            number += 1
+        for handle in (a, b):
+            handle.reads_back()
+        a.clear()
+        b.reads_back()
+        b.add([HumanMessage("last")])
+        b.clear()
+        a.reads_back()
+
+
+@contract(
+    "durability.another_encoding",
+    since="0.2",
+    level="should",
+    rule="A process whose default encoding is not UTF-8 reads the messages that another process "
+    "added, and the other way round.",
+    source=f"{_STORE}; convention: the default encoding of `open` depends on the system and its "
+    "settings, as on Windows before Python 3.15",
+    cause="A file is opened without `encoding=`.",
+    remedy='Open files with `encoding="utf-8"`.',
+    seen="langchain-ai/langchain#24258: FileChatMessageHistory opened its file without an "
+    "encoding; scorbo2/TalkWithMe#49: a history cannot be written where the default is cp1252",
+    needs=("shared",),
+    modes=(PROCESS,),
+    examples=1,
+)
+def a_process_with_another_encoding_continues_the_conversation(s: Session, _: None) -> None:
+    a = s.open(in_this_process=True)
+    a.add([HumanMessage(text) for text in _TEXTS])
+    s.second_process_starts_with(**_OLD_ENCODING)
+    b = s.open(in_second_process=True)
+    b.reads_back()
+    b.add([HumanMessage(text) for text in _TEXTS])
+    for handle in (a, b):
+        handle.reads_back()
+
+
+@contract(
+    "durability.another_directory",
+    since="0.2",
+    level="should",
+    rule="An open handle does not depend on the working directory: if the program changes the "
+    "directory, the handle reads and writes the same conversation.",
+    source=f"{_STORE}; convention: the working directory belongs to the whole program, and other "
+    "code may change it",
+    cause="A relative path is used at each call, or for each new connection.",
+    remedy="Make the path absolute when the history is opened.",
+    seen="convention: SQLAlchemy makes the path of an SQLite file absolute when the engine is made",
+    needs=("shared",),
+    modes=(SYNC, ASYNC),
+    examples=1,
+    company="alone",
+)
+def an_open_handle_does_not_depend_on_the_directory(s: Session, _: None) -> None:
+    a, b = s.open(), s.open()
+    a.add([HumanMessage("m0")])
+    b.reads_back()
+    with s.another_directory():
+        a.reads_back()
+        a.add([HumanMessage("m1")])
+        b.reads_back()
+    for handle in (a, b):
+        handle.reads_back()
+    s.open().reads_back()
+
+
 @contract(
     "durability.writer_killed",
     rule="Messages are stored even if the process that added them is killed right after the add "

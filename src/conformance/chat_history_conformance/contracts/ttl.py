@@ -47,19 +47,23 @@ def _ms(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _with_shortest_time(s: Session, session: str = "{nonce}-1") -> tuple[Handle, float]:
+def _with_shortest_time(
+    s: Session, session: str = "{nonce}-1", *, in_this_process: bool = False
+) -> tuple[Handle, float]:
     """Open a handle with the shortest accepted time to live, and return both (in seconds)."""
-    return next(_with_longer_times(s, session))
+    return next(_with_longer_times(s, session, in_this_process=in_this_process))
 
 
-def _with_longer_times(s: Session, session: str = "{nonce}-1") -> Iterator[tuple[Handle, float]]:
+def _with_longer_times(
+    s: Session, session: str = "{nonce}-1", *, in_this_process: bool = False
+) -> Iterator[tuple[Handle, float]]:
     """Open handles on separate sessions, with longer and longer times to live in seconds.
 
     After the last one, the contract is not applicable, because nothing could be observed.
     """
     for number, seconds in enumerate(TIMES_SECONDS):
         name = session if number == 0 else f"{session}.{number}"
-        handle, _ = s.try_open(name, ttl=(_ms(seconds),))
+        handle, _ = s.try_open(name, ttl=(_ms(seconds),), in_this_process=in_this_process)
         if handle is not None:
             yield handle, seconds
     s.not_applicable(
@@ -109,6 +113,45 @@ def expired_messages_are_not_returned(s: Session, _: None) -> None:
         kind="resurrected",
         summary=f"{len(got)} of 3 messages came back after all had expired",
     )
+
+
+_ZONES = ("AAA-14", "BBB+11")
+"""Time zones of POSIX: 14 hours ahead of UTC, and 11 hours behind it."""
+_HOUR_MS = 3_600_000
+
+
+@contract(
+    "ttl.another_time_zone",
+    since="0.2",
+    rule="Processes with different time zones agree on the expiry of messages: a message that is "
+    "to live for an hour is returned in each of them, and a message whose time has passed in none. "
+    "(Tolerance: 1.5 seconds.)",
+    source=_FACTORY,
+    cause="The time of expiry is stored as a local time without a time zone.",
+    remedy="Store a time in UTC, or seconds since the epoch.",
+    seen="chatwoot/chatwoot#11010: the stored times of some messages are off by the time zone",
+    needs=("with_ttl", "shared", "immediate_reads"),
+    modes=(PROCESS,),
+    examples=1,
+)
+def processes_in_other_time_zones_agree_on_expiry(s: Session, _: None) -> None:
+    for number, zone in enumerate(_ZONES):
+        s.second_process_starts_with(TZ=zone)
+        long = f"{{nonce}}-long{number}"
+        a, _error = s.try_open(long, ttl=(_HOUR_MS,), in_this_process=True)
+        if a is not None:
+            b = s.open(long, ttl=(_HOUR_MS,), in_second_process=True)
+            for adding in (a, b):
+                adding.add([HumanMessage(f"by {adding.name}")])
+                a.reads_back()
+                b.reads_back()
+        for writing in ("here", "there"):
+            short = f"{{nonce}}-{writing}{number}"
+            a, seconds = _with_shortest_time(s, short, in_this_process=True)
+            b = s.open(a.session, ttl=(_ms(seconds),), in_second_process=True)
+            writer, reader = (a, b) if writing == "here" else (b, a)
+            writer.add([HumanMessage("m0")])
+            _wait_until_expired(s, reader, seconds)
 
 
 @contract(

@@ -347,9 +347,10 @@ class Elsewhere:
         self._lock = threading.Lock()
         self._start()
 
-    def _start(self) -> None:
+    def _start(self, **environment: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, self.script, "elsewhere"],
+            env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -369,11 +370,11 @@ class Elsewhere:
             raise RuntimeError(f"in the second process: {answer['error']}")
         return messages_from_dict(answer["messages"])
 
-    def kill(self) -> None:
-        """Kill the process and start another."""
+    def kill(self, **environment: str) -> None:
+        """Kill the process and start another, with other environment variables."""
         self._process.kill()
         self._process.wait()
-        self._start()
+        self._start(**environment)
 
 
 def ending(status: int) -> str:

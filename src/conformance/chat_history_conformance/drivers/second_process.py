@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
@@ -54,6 +54,7 @@ class SecondProcess:
     Args:
         backend: The backend whose histories are opened.
         limit: The time limit of one call, in seconds.
+        environment: Environment variables that differ from those of this process.
 
     Raises:
         SecondProcessLost: The backend cannot be imported in another process.
@@ -63,7 +64,9 @@ class SecondProcess:
             disturb later calls.
     """
 
-    def __init__(self, backend: Backend, limit: float) -> None:
+    def __init__(
+        self, backend: Backend, limit: float, environment: Mapping[str, str] | None = None
+    ) -> None:
         if backend.importable is None:
             raise SecondProcessLost(
                 f"Backend {backend.name!r} is a function inside a function, which a second process "
@@ -75,7 +78,11 @@ class SecondProcess:
             [sys.executable, "-m", "chat_history_conformance.drivers.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                **(environment or {}),
+            },
         )
         self._answers: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         self._asked = self._answered = 0

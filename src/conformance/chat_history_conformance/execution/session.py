@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import string
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, given, lazily
+from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, given, lazily
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
@@ -21,7 +23,7 @@ from chat_history_conformance.diagnosis.script_helpers import (
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, Done
 from chat_history_conformance.drivers.clock import SetClock
-from chat_history_conformance.drivers.errors import is_server_error
+from chat_history_conformance.drivers.errors import SecondProcessLost, is_server_error
 from chat_history_conformance.execution.declared_steps import Declared
 from chat_history_conformance.execution.handle import Handle
 from chat_history_conformance.execution.lanes import Lane, interleaving, is_read, lanes_step
@@ -64,6 +66,7 @@ class Session(Declared):
         super().__init__(subject, mode, label, racy=racy, pinned=pinned, check_budget=check_budget)
         self.handles: list[Handle] = []
         self.lanes: list[Ref] = []
+        self._has_environment = False
         self.server = Outage(self)
 
     # -- opening -----------------------------------------------------------------------------
@@ -99,10 +102,14 @@ class Session(Declared):
         return self._new_handle(session, in_this_process=False)
 
     def try_open(
-        self, session: str = "{nonce}-1", *, ttl: tuple[Any] | None = None
+        self,
+        session: str = "{nonce}-1",
+        *,
+        ttl: tuple[Any] | None = None,
+        in_this_process: bool = False,
     ) -> tuple[Handle | None, Exception | None]:
         """Open a handle that may be refused, and return it or the exception."""
-        handle = self._new_handle(session, in_this_process=False)
+        handle = self._new_handle(session, in_this_process)
         error = self.attempt(*self._begin_opening(handle, ttl))
         if error is None:
             return handle, None
@@ -196,9 +203,45 @@ class Session(Declared):
         """Kill the second process with the handles in it."""
         self.steps.append(Step("the second process is killed", fill("{}.kill()", ELSEWHERE)))
         self.subject.second_process.die()
+        self._drop_handles_there()
+
+    def second_process_starts_with(self, **environment: str) -> None:
+        """Start another second process with other environment variables, until the example ends.
+
+        The contract is not applicable if the backend cannot be imported with them.
+        """
+        shown = ", ".join(f"{name}={value}" for name, value in environment.items())
+        code = ", ".join(f"{name}={value!r}" for name, value in environment.items())
+        text = f"another second process starts with {shown}"
+        self.steps.append(Step(text, fill("{}.kill({})", ELSEWHERE, code)))
+        self._drop_handles_there()
+        self._has_environment = True
+        self.subject.use_environment(environment)
+        try:
+            assert self.subject.second_process
+        except SecondProcessLost as error:
+            self.not_applicable(f"with {shown}: {error}")
+
+    def _drop_handles_there(self) -> None:
         for handle in self.handles:
-            if handle.in_second_process:
+            if handle.in_second_process and handle.is_open:
                 handle.was_dropped()
+
+    @contextlib.contextmanager
+    def another_directory(self) -> Iterator[None]:
+        """Use another working directory inside the `with` block."""
+        before = os.getcwd()
+        needs = frozenset({Need("os"), Need("tempfile")})
+        code = Code("before = os.getcwd()\nos.chdir(tempfile.mkdtemp())", needs)
+        self.steps.append(Step("the working directory is another one:", code))
+        with tempfile.TemporaryDirectory() as directory:
+            os.chdir(directory)
+            try:
+                yield
+            finally:
+                os.chdir(before)
+        code = Code("os.chdir(before)")
+        self.steps.append(Step("the working directory is the first one again", code))
 
     # -- concurrent operations ---------------------------------------------------------------
 
@@ -291,6 +334,8 @@ class Session(Declared):
         with self.subject.quiet.call(self):
             trouble = self._clean_up(failed=failed)
         self.subject.end_hung_process()
+        if self._has_environment:
+            self.subject.use_environment({})
         if trouble is not None and not failed:
             self.explain("close", trouble)
 

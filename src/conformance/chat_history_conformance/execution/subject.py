@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Protocol
 
@@ -83,6 +84,7 @@ class Subject:
         self.quiet = Quiet()
         self.ahead: Ahead | None = None
         self._second_process: SecondProcess | None = None
+        self._environment: dict[str, str] = {}
         self._run = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
         self._declared: DeclaredServer | None = None
@@ -117,7 +119,7 @@ class Subject:
             self._second_process = None
             process.check()
         if self._second_process is None:
-            self._second_process = SecondProcess(self.backend, self.limit)
+            self._second_process = SecondProcess(self.backend, self.limit, self._environment)
         return self._second_process
 
     def end_hung_process(self) -> None:
@@ -126,6 +128,16 @@ class Subject:
         if process is not None and process.has_hung:
             self._second_process = None
             process.die()
+
+    def use_environment(self, environment: Mapping[str, str]) -> None:
+        """End the second process. The next one gets other environment variables.
+
+        Args:
+            environment: Those that differ from the variables of this process.
+        """
+        if self._second_process is not None:
+            self._second_process.stop()
+        self._second_process, self._environment = None, dict(environment)
 
     @property
     def why_no_faults(self) -> str:

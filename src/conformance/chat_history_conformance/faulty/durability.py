@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import sqlite3
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
-from langchain_core.messages import BaseMessage
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
 from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_backends.sqlite import SQLiteChatMessageHistory
@@ -259,3 +263,94 @@ class ClosedBuffer(MemoryChatMessageHistory):
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         if not self._closed:
             super().add_messages(messages)
+
+
+@faulty(
+    "durability.key_from_hash",
+    breaks="durability.another_environment",
+    kind="lost",
+    seen="langchain-ai/langchain#3677: the keys of a cache are made with hash()",
+    control="sqlite",
+)
+class KeyFromHash(SQLiteChatMessageHistory):
+    """Uses `hash(session_id)` as the key, which differs from process to process."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"{hash(session_id):x}")
+
+
+@faulty(
+    "durability.local_times",
+    breaks="durability.another_environment",
+    kind="reordered",
+    seen="TryQuiet/zbay#664: messages are sorted by local times",
+    control="sqlite",
+)
+class LocalTimes(SQLiteChatMessageHistory):
+    """Sorts messages by the local time at which they were added, without a time zone."""
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        stamped = [message.model_copy(deep=True) for message in messages]
+        for message in stamped:
+            now = datetime.datetime.now().isoformat()
+            message.additional_kwargs = {**message.additional_kwargs, "_at": now}
+        super().add_messages(stamped)
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        stored = sorted(super().messages, key=lambda one: str(one.additional_kwargs.get("_at")))
+        for message in stored:
+            message.additional_kwargs.pop("_at", None)
+        return stored
+
+
+class _Lines(BaseChatMessageHistory):
+    """A base class that keeps the messages of a session in a file, one in each line."""
+
+    encoding: str | None = "utf-8"
+
+    def __init__(self, session_id: str) -> None:
+        self._path = Path(f"{session_id.encode().hex()[-200:]}.jsonl").absolute()
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(self.encoding).splitlines()
+        return messages_from_dict([json.loads(line) for line in lines])
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        lines = [json.dumps(message_to_dict(one), ensure_ascii=False) for one in messages]
+        with self._path.open("a", encoding=self.encoding) as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    def clear(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+@faulty(
+    "durability.default_encoding",
+    breaks="durability.another_encoding",
+    kind="other",
+    seen="langchain-ai/langchain#24258: FileChatMessageHistory opened its file without an encoding",
+    control="sqlite",
+)
+class DefaultEncoding(_Lines):
+    """Opens its file with the default encoding of the process."""
+
+    encoding = None
+
+
+@faulty(
+    "durability.relative_path",
+    breaks="durability.another_directory",
+    kind="lost",
+    seen=INVENTED,
+    control="sqlite",
+)
+class RelativePath(_Lines):
+    """Uses a relative path at each call."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._path = Path(self._path.name)

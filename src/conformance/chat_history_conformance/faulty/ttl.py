@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 from langchain_core.messages import BaseMessage
 
 from chat_history_backends.base import Record
 from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_backends.sqlite import SQLiteChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
 
 Messages = list[BaseMessage]
@@ -327,3 +330,40 @@ class SurvivesClear(_WithTTL):
         own, self.ttl_ms = self.ttl_ms, _expiries.get(self.session_id)
         super()._append(texts)
         self.ttl_ms = own
+
+
+@faulty(
+    "ttl.local_expiry",
+    breaks="ttl.another_time_zone",
+    kind="lost",
+    seen="chatwoot/chatwoot#11010: the stored times of some messages are off by the time zone",
+    control="sqlite",
+)
+class LocalExpiry(SQLiteChatMessageHistory):
+    """Stores the time of expiry as a local time without a time zone."""
+
+    _lifetime: datetime.timedelta | None = None
+
+    @classmethod
+    def with_ttl(cls, session_id: str, ttl_ms: int | None) -> Self:
+        history = cls(session_id)
+        if ttl_ms is not None:
+            history._lifetime = datetime.timedelta(milliseconds=ttl_ms)
+        return history
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        stamped = [message.model_copy(deep=True) for message in messages]
+        for message in stamped:
+            if self._lifetime is not None:
+                until = (datetime.datetime.now() + self._lifetime).isoformat()
+                message.additional_kwargs = {**message.additional_kwargs, "_until": until}
+        super().add_messages(stamped)
+
+    @property
+    def messages(self) -> Messages:  # type: ignore[override]
+        stored, now = super().messages, datetime.datetime.now().isoformat()
+        return [
+            message
+            for message in stored
+            if (until := message.additional_kwargs.pop("_until", None)) is None or until > now
+        ]

@@ -215,8 +215,8 @@ def upcoming(item: pytest.Item) -> list[str]:
 def _queued(plugin: object) -> list[int]:
     """Return the places of the items that a worker of pytest-xdist has received.
 
-    pytest-xdist tells nobody, so this looks into its queue: that of Python up to version 3.6, and
-    its own from 3.7 on. If the queue looks different, a worker runs no contracts ahead.
+    pytest-xdist has no function for this, so this looks into its queue: that of Python up to
+    version 3.6, and its own from 3.7 on. If the queue looks different, no contract runs ahead.
     """
     queue = getattr(plugin, "torun", None)
     waiting = getattr(queue, "_items", None) or getattr(queue, "queue", None)

@@ -34,6 +34,10 @@ _Base = tuple[str, ...]
 _CIRCUMSTANCES: Mapping[str, tuple[str, str]] = {
     "clock": (r"^the wall clock", "if the clock does not go forward"),
     "concurrent": (r"^at the same time", "if several callers act at the same time"),
+    "environment": (
+        r"^another second process starts with |^the working directory is another ",
+        "if a process has another environment",
+    ),
     "process": (r"in (?:a|the) second process", "if two processes use a session"),
     "clear": (r"\.a?clear\(", "after a clear"),
     "closed": (r" is closed$|\.a?close\(", "after a handle was closed"),
