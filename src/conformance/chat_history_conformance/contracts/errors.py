@@ -14,6 +14,7 @@ from chat_history_conformance.contracts.catalogue import ONE_HANDLE, contract
 from chat_history_conformance.diagnosis.compare import HookFailure, compare
 from chat_history_conformance.diagnosis.rendering import show
 from chat_history_conformance.diagnosis.script_claims import (
+    are_at_the_end_of,
     at_least,
     at_most,
     carries,
@@ -333,6 +334,49 @@ def _reads_of_all(s: Session) -> list[tuple[Any, ...]]:
     if "whole_reads" in s.subject.backend.lacks:
         reads.remove((CONSUMED, 100, DEFAULT_SECONDS))  # `messages` may have moved the position
     return [read for read in reads if s.offered([str(read[0])])]
+
+
+@contract(
+    "errors.add_after_undecodable_record",
+    level="should",
+    since="0.2",
+    rule="If an add returns although an earlier record of the session is not a message, its "
+    "messages are stored: a read that returns shows them. If a read fails, and its error has a "
+    "list `messages`, they are in it.",
+    source=f"{_ADD_MESSAGES}: adds a list of messages; a return is the only sign of success; "
+    "convention: `messages` of an error has all messages that could be read",
+    cause="A writer was killed in the middle of a line, and the next one continues that line.",
+    remedy="Begin each record at a known place: end the torn line first, or cut it off.",
+    seen="Tracer-Cloud/opensre#5750: a torn final line swallows the next turn",
+    needs=("corrupt",),
+    modes=ONE_HANDLE,
+    program=st.integers(1, 3),
+    examples=2,
+)
+def an_add_after_an_undecodable_record_is_stored(s: Session, size: int) -> None:
+    a = s.open()
+    a.add(_numbered("m", size))
+    s.corrupt(a)
+    added = [f"after{number}" for number in range(size)]
+    if a.try_add(_numbered("after", size)) is not None:
+        return
+    reads: list[tuple[Any, ...]] = [("messages",)]
+    reads += [(LAST, size)] if s.offered([LAST]) else []
+    for operation, *bounds in reads:
+        got = a.bounded_unless_refused(operation, *bounds)
+        came = getattr(s.error.value, "messages", None) if got is None else got
+        if not isinstance(came, list):
+            continue  # an error that carries no messages hides none
+        s.check(
+            are_at_the_end_of,
+            s.error if got is None else a.result,
+            added,
+            kind="lost",
+            summary=f"messages that were added after a damaged record did not come back: "
+            f"`{operation}` {'failed with' if got is None else 'returned'} {len(came)} messages",
+            expected=added,
+            returned=[show(item) for item in came],
+        )
 
 
 @contract(

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, message_to_dict
 
 __all__ = [
+    "are_at_the_end_of",
     "are_consecutive",
     "are_equal",
     "are_messages",
@@ -260,6 +261,12 @@ def carries(error: BaseException | None, expected: list[str]) -> bool:
     """Return whether an error has a list `messages` with the expected contents."""
     messages = getattr(error, "messages", None)
     return isinstance(messages, list) and contents(messages) == expected
+
+
+def are_at_the_end_of(read: Any, expected: list[str]) -> bool:
+    """Return whether a read, or an error that carries messages, ends with the expected contents."""
+    came = contents(getattr(read, "messages", read))
+    return came[len(came) - len(expected) :] == expected
 
 
 # -- time and files ------------------------------------------------------------------------------

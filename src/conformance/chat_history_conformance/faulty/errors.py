@@ -276,3 +276,26 @@ class StoredInParts(MemoryChatMessageHistory):
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         for start in range(0, len(messages), 100):
             super().add_messages(messages[start : start + 100])
+
+
+@faulty(
+    "errors.torn_record_continued",
+    breaks="errors.add_after_undecodable_record",
+    kind="lost",
+    seen="Tracer-Cloud/opensre#5750: a torn final line swallows the next turn",
+    control="sqlite",
+    corrupt=_corrupt_sqlite,
+)
+class TornRecordContinued(SQLiteChatMessageHistory):
+    """Writes a new message behind the text of the last one, if that has no end."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        records = self._fetch(1)
+        if not records or records[0][1][-1:] in (b"}", "}"):
+            super()._append(texts)
+            return
+        with self._transaction("IMMEDIATE") as connection:
+            connection.execute(
+                "UPDATE chat_messages SET message = message || ? WHERE id = ?",
+                ("".join(texts), records[0][0]),
+            )
