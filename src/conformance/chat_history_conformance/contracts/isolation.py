@@ -391,6 +391,38 @@ def ids_that_look_like_numbers_are_text(s: Session, pairs: list[Pair]) -> None:
     _are_kept_apart(s, pairs)
 
 
+_KEY_ENDS = ("", "0", "1", "10", "11", "-1", ":1", "_1", "/1", ".1", "#1")
+"""Ends of ids, which with a number behind them may be the key of a message of another id."""
+_NUMBERED = 12
+"""Messages of each session, so that their numbers have one digit and two."""
+
+
+@contract(
+    "isolation.numbered_keys",
+    since="0.2",
+    rule="Sessions do not share messages if the id of one is that of another with digits behind "
+    f"it, even if each has {_NUMBERED} messages. {_APART}",
+    source=f"{_EXAMPLE}; a session id identifies one conversation",
+    cause="The key of a message is the session id with a number behind it, so that message 11 of "
+    "session `a` has the key of message 1 of session `a1`.",
+    remedy="Keep session id and number in two columns, or put a separator between them that no id "
+    "contains, or the length of the id before it.",
+    seen="dotCMS/core#35874: keys of sessions without a delimiter after their prefix",
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def ids_with_digits_behind_them_share_no_messages(s: Session, _: None) -> None:
+    handles = _accepted(s, [f"{{nonce}}{end}" for end in _KEY_ENDS])
+    for number, handle in enumerate(handles):
+        handle.add([HumanMessage(f"m{number}.{place}") for place in range(1, _NUMBERED)])
+    for handle in handles:
+        handle.reads_back()
+    if handles:
+        handles[0].clear()
+    for handle in handles:
+        handle.reads_back()
+
+
 @contract(
     "isolation.control_characters",
     rule="Session ids that differ only in invisible characters (NUL, control characters, "

@@ -600,6 +600,40 @@ def a_bound_counts_only_messages_that_have_not_expired(s: Session, _: None) -> N
 
 
 @contract(
+    "ttl.living_messages_stay",
+    since="0.2",
+    rule="If each message expires by its own age, the other messages of the session stay as they "
+    "were: unchanged and in order, also after the next writes.",
+    source=f"{_FACTORY}; langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns "
+    "the messages",
+    cause="A write removes expired messages by writing all others again, in another order or "
+    "without some of them.",
+    remedy="Delete expired records one by one, and touch no other record.",
+    seen="run-llama/llama_index#22963: a list that is written again after a deletion is reversed; "
+    "pallets-eco/flask-session#151: no time of expiry counts as expired",
+    needs=("with_ttl", "shared", "immediate_reads"),
+    modes=(SYNC, ASYNC),
+    examples=1,
+)
+def messages_that_live_stay_when_others_expire(s: Session, _: None) -> None:
+    if s.subject.backend.ttl_granularity != "message":
+        s.not_applicable("the session expires as a whole: ttl_granularity is session")
+    a, seconds = _with_shortest_time(s)
+    never = s.open(a.session, ttl=(None,))
+    never.add([HumanMessage("m0"), HumanMessage("m1")])
+    a.add([HumanMessage("old0"), HumanMessage("old1")])
+    never.add([HumanMessage("m2")])
+    a.add([HumanMessage("old2")])
+    never.read_until(seconds + LATE_SECONDS, at_most, 3)
+    kept = never.model.stored
+    never.model.stored = [one for one in kept if not str(one.message.content).startswith("old")]
+    never.reads_back()
+    for number in (3, 4):
+        never.add([HumanMessage(f"m{number}")])
+        never.reads_back()
+
+
+@contract(
     "ttl.changes_nothing_else",
     rule="A time to live that has not passed changes nothing: all messages come back, in order.",
     source="langchain_core/chat_history.py, BaseChatMessageHistory.messages: returns the messages",

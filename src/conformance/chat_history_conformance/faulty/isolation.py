@@ -15,8 +15,9 @@ from pathlib import Path
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
+from chat_history_backends.base import Record
 from chat_history_backends.codec import decode, encode_batch
-from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_backends.memory import MemoryChatMessageHistory, MemoryStore
 from chat_history_conformance.faulty import INVENTED, faulty
 
 Memory = MemoryChatMessageHistory
@@ -404,3 +405,35 @@ class DigestOfLowerCase(MemoryChatMessageHistory):
             data = session_id.lower().encode(errors="surrogatepass")
             session_id = hashlib.sha256(data).hexdigest()
         super().__init__(session_id)
+
+
+@faulty(
+    "isolation.number_joined_to_the_id",
+    breaks="isolation.numbered_keys",
+    kind="foreign",
+    seen="dotCMS/core#35874: keys without a delimiter",
+)
+class NumberJoinedToTheId(MemoryChatMessageHistory):
+    """Keeps message n in a session of its own, whose id is the session id with n behind it."""
+
+    def _cell(self, number: int) -> MemoryChatMessageHistory:
+        return MemoryChatMessageHistory(f"{self.session_id}{number}", store=_cells)
+
+    def _append(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            number = _counts[self.session_id] = _counts.get(self.session_id, 0) + 1
+            self._cell(number).clear()
+            self._cell(number)._append([text])
+
+    def _fetch(self, last: int | None = None) -> list[Record]:
+        numbers = range(1, _counts.get(self.session_id, 0) + 1)
+        records = [record for number in numbers for record in self._cell(number)._fetch()]
+        return records if last is None else records[len(records) - min(last, len(records)) :]
+
+    def clear(self) -> None:
+        for number in range(1, _counts.pop(self.session_id, 0) + 1):
+            self._cell(number).clear()
+
+
+_cells = MemoryStore()
+_counts: dict[str, int] = {}

@@ -367,3 +367,25 @@ class LocalExpiry(SQLiteChatMessageHistory):
             for message in stored
             if (until := message.additional_kwargs.pop("_until", None)) is None or until > now
         ]
+
+
+@faulty(
+    "ttl.living_written_again",
+    breaks="ttl.living_messages_stay",
+    kind="reordered",
+    seen="run-llama/llama_index#22963: a list that is written again is reversed",
+)
+class LivingWrittenAgain(_WithTTL):
+    """Takes the living messages out and in again, one by one, when it removes expired ones."""
+
+    def _append(self, texts: Any) -> None:
+        session = self._session()
+        living = self._fetch()
+        if 0 < len(living) < len(session.records):
+            records = [one for one in session.records if one.expires_at > time.monotonic()]
+            swapped = zip(records, reversed(records), strict=True)
+            session.records[:] = [
+                place._replace(text=other.text, expires_at=other.expires_at)
+                for place, other in swapped
+            ]
+        super()._append(texts)
