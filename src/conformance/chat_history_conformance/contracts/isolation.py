@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import string
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -24,8 +23,7 @@ from chat_history_conformance.contracts.catalogue import (
     contract,
 )
 from chat_history_conformance.contracts.ordering import FAMILIAR, of_this_example
-from chat_history_conformance.diagnosis.rendering import show
-from chat_history_conformance.diagnosis.script_claims import are_no_files, reads_are
+from chat_history_conformance.diagnosis.script_claims import are_no_files
 from chat_history_conformance.execution.session import Handle, Session
 
 Pair = tuple[str, str]
@@ -140,7 +138,6 @@ def several_sessions_can_hold_the_same_messages(s: Session, messages: list[BaseM
 
 
 _GROUPS, _LANES, _PER_LANE = 4, 8, 4
-_GROUP = _LANES * _PER_LANE
 _SESSIONS = _GROUPS * _LANES * _PER_LANE
 
 
@@ -163,71 +160,23 @@ def writing_to_many_sessions_removes_no_messages(s: Session, _: None) -> None:
     first = s.open()
     first.add([HumanMessage("m0"), HumanMessage("m1")])
     for group in range(_GROUPS):
-        handles = _write_group(s, group)
+        handles = [s.prepare(f"{{nonce}}-{group}-{n}") for n in range(_LANES * _PER_LANE)]
+        batch = [HumanMessage("m0")]
+        lanes = [
+            [
+                step
+                for handle in own
+                for step in ((handle, "open", ()), (handle, "add_messages", (batch,)))
+            ]
+            for own in (handles[n::_LANES] for n in range(_LANES))
+        ]
+        s.together(lanes)
+        for handle in handles:
+            handle.model.add(batch)
         handles[0].reads_back()
         for handle in handles:
             handle.release()
     first.reads_back()
-
-
-def _write_group(s: Session, group: int) -> list[Handle]:
-    """Add a message to each session of a group, and return the open handles."""
-    batch = [HumanMessage("m0")]
-    handles = _used_in_lanes(s, range(group, group + 1), 1, ("add_messages", (batch,)))
-    for handle in handles:
-        handle.model.add(batch)
-    return handles
-
-
-def _used_in_lanes(
-    s: Session, groups: range, step: int, operation: tuple[str, tuple[Any, ...]]
-) -> list[Handle]:
-    """Open every `step`th session of some groups, several at once, and use each of them once."""
-    names = [f"{{nonce}}-{group}-{n}" for group in groups for n in range(0, _GROUP, step)]
-    handles = [s.prepare(name) for name in names]
-    lanes = [
-        [use for handle in own for use in ((handle, "open", ()), (handle, *operation))]
-        for own in (handles[n::_LANES] for n in range(_LANES))
-    ]
-    s.together(lanes)
-    return handles
-
-
-_MANY_GROUPS = 20
-_EVERY = 16
-"""One of so many sessions is read, so that no third of the sessions can be lost unseen."""
-
-
-@contract(
-    "isolation.hundreds_of_sessions",
-    since="0.2",
-    rule=f"Messages stay if hundreds of other sessions are written later (tested with "
-    f"{_MANY_GROUPS * _GROUP}).",
-    source=f"{_EXAMPLE}; a server has one session for each conversation of each user",
-    cause="The store has a largest number of sessions, such as 500, and removes some of the "
-    "others if it has more.",
-    remedy="Remove only what was cleared or has expired.",
-    seen="pallets-eco/flask-caching#312 and pallets-eco/flask-session#261: beyond 500 files, every "
-    "third one is deleted",
-    needs=("threads",),
-    modes=(SYNC, ASYNC),
-    examples=1,
-)
-def messages_stay_when_hundreds_of_sessions_are_written(s: Session, _: None) -> None:
-    if s.mode == "async" and "sync" not in s.subject.backend.lacks:
-        s.not_applicable("tested with synchronous calls: how a store is called does not matter")
-    for group in range(_MANY_GROUPS):
-        for handle in _write_group(s, group):
-            handle.release()
-    _used_in_lanes(s, range(_MANY_GROUPS), _EVERY, ("messages", ()))
-    s.check(
-        reads_are,
-        s.lanes,
-        ["m0"],
-        kind="lost",
-        summary=f"messages are gone after {_MANY_GROUPS * _GROUP} sessions were written",
-        returned=[show([item.content for item in read]) for lane in s.lanes for read in lane.value],
-    )
 
 
 @contract(

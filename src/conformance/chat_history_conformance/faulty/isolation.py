@@ -437,25 +437,3 @@ class NumberJoinedToTheId(MemoryChatMessageHistory):
 
 _cells = MemoryStore()
 _counts: dict[str, int] = {}
-
-
-@faulty(
-    "isolation.largest_number_of_sessions",
-    breaks="isolation.hundreds_of_sessions",
-    kind="lost",
-    seen="pallets-eco/flask-caching#312: beyond 500 files, every third one is deleted",
-)
-class LargestNumberOfSessions(MemoryChatMessageHistory):
-    """Drops every fourth session if there are more than 500."""
-
-    def _append(self, texts: Sequence[str]) -> None:
-        super()._append(texts)
-        _written[self.session_id] = None
-        if len(_written) > 500:
-            for number, session in enumerate(list(_written)):
-                if number % 4 == 1 and session != self.session_id:
-                    _written.pop(session, None)
-                    MemoryChatMessageHistory(session).clear()
-
-
-_written: dict[str, None] = {}
