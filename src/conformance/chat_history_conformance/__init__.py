@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chat_history_conformance.diagnosis.compare import ConformanceFailure
     from chat_history_conformance.protocols import AsyncChatHistory, ChatHistory, Floor
 
-__version__ = "0.2.0.dev1"
+__version__ = "0.2.0.dev2"
 
 __all__ = [
     "AsyncChatHistory",

@@ -410,7 +410,7 @@ def messages_without_a_time_to_live_stay(s: Session, _: None) -> None:
     cause="`clear` removes the messages and leaves the expiry of the session behind.",
     remedy="Remove the expiry with the messages. If the first handle of a session chooses the time "
     "to live for good, list `ttl_per_handle` in `lacks=`, with a reason.",
-    seen="convention: an expiry is often kept under a key of its own",
+    seen="convention: an expiry often has a separate key",
     needs=("with_ttl", "shared", "ttl_per_handle"),
     modes=(SYNC, ASYNC),
     examples=1,
@@ -611,7 +611,7 @@ def a_bound_counts_only_messages_that_have_not_expired(s: Session, _: None) -> N
     remedy="Delete expired records one by one, and touch no other record.",
     seen="run-llama/llama_index#22963: a list that is written again after a deletion is reversed; "
     "pallets-eco/flask-session#151: no time of expiry counts as expired",
-    needs=("with_ttl", "shared", "immediate_reads"),
+    needs=("with_ttl", "shared", "immediate_reads", "ttl_per_handle"),
     modes=(SYNC, ASYNC),
     examples=1,
 )

@@ -156,7 +156,7 @@ def history_backend(
         start: A function that starts that server again, with all that it had stored, and returns
             when it is ready.
         eventual: Seconds after a write from which every read shows it, if reads do not show it at
-            once. Contracts wait for that time; what is missing then is lost.
+            once. Contracts wait for that time; messages that are missing then are lost.
 
     Returns:
         A decorator that returns the callable unchanged.

@@ -164,7 +164,7 @@ def _is_plain(factory: Any) -> bool:
 
 
 def _cleaning(backend: Backend, needs: frozenset[Need]) -> Code:
-    """Write the start of the `with` statement that removes what a script has stored."""
+    """Write the start of the `with` statement that removes the messages that a script has stored."""
 
     def lazy(code: Code) -> Code:
         return fill("lambda: {}", code)
@@ -176,7 +176,7 @@ def _cleaning(backend: Backend, needs: frozenset[Need]) -> Code:
         parts = [lazy(_removal(backend, Code(session_id))) for session_id in ids]
     if not parts:
         return Code("")
-    return fill("with {}:  # remove what was stored", call(cleaning_up, *parts))
+    return fill("with {}:  # remove the stored messages", call(cleaning_up, *parts))
 
 
 def _removal(backend: Backend, session_id: Code) -> Code:

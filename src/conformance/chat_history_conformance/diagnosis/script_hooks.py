@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["all_left", "ask_for", "contexts", "entered", "left"]
 
-contexts: list[Any] = []  # what was entered, the newest last
+contexts: list[Any] = []  # the entered contexts, the newest last
 
 
 def entered(value: Any) -> Any:
@@ -19,7 +19,7 @@ def entered(value: Any) -> Any:
 
 
 def left() -> None:
-    """Leave what was entered last."""
+    """Leave the context that was entered last."""
     contexts.pop().__exit__(None, None, None)
 
 

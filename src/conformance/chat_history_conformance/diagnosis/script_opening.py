@@ -1,4 +1,4 @@
-"""Functions of scripts that open and close histories, and remove what a script has stored.
+"""Functions of scripts that open and close histories, and remove the messages that it stored.
 
 Scripts contain their source, as that of `script_helpers` and `script_claims`.
 """

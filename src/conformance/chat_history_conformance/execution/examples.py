@@ -187,7 +187,7 @@ class Examples:
             if self.number >= MIN_EXAMPLES and self._cost >= self.profile.operations:
                 raise Spent
         elif whole:
-            return  # a whole list is not shorter than what was found
+            return  # a whole list is not shorter than the example that was found
         self.check_deadline()
         try:
             self._try(program)

@@ -10,7 +10,7 @@ __all__ = ["Quiet"]
 
 
 class Quiet:
-    """Calls that may run at the same time, and examples that disturb what all of them use.
+    """Calls that may run at the same time, and examples that disturb all of them.
 
     A wall clock and a store that refuses writes belong to the whole process or store. An example
     that changes them waits until no other example calls the history, and the others wait for it.

@@ -1,4 +1,4 @@
-"""The time after which reads show what was written, by the declared `eventual`."""
+"""The time after which reads show each write, by the declared `eventual`."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Story:
         abandoned: Sessions whose handles are closed, and that may hold messages.
         cost: The operations so far. A wait counts as operations too, so that the cost does not
             depend on the speed of the history.
-        settling: For how long reads may miss what was written.
+        settling: For how long reads may miss a write.
         refusable: Whether the next operation may raise, so that this is not a finding.
         judged_time: Whether the finding is that something took too long.
     """
@@ -220,7 +220,7 @@ class Story:
             self.explain(name, error)
 
     def closing_steps(self) -> list[Step]:
-        """Return the steps that close what is open, for scripts that repeat the story."""
+        """Return the steps that close the open handles, for scripts that repeat the story."""
         return []
 
     # -- checks ------------------------------------------------------------------------------

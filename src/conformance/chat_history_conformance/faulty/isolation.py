@@ -414,7 +414,7 @@ class DigestOfLowerCase(MemoryChatMessageHistory):
     seen="dotCMS/core#35874: keys without a delimiter",
 )
 class NumberJoinedToTheId(MemoryChatMessageHistory):
-    """Keeps message n in a session of its own, whose id is the session id with n behind it."""
+    """Keeps message n in a separate session, whose id is the session id with n behind it."""
 
     def _cell(self, number: int) -> MemoryChatMessageHistory:
         return MemoryChatMessageHistory(f"{self.session_id}{number}", store=_cells)

@@ -1,4 +1,4 @@
-"""Broken histories whose operations take longer, to measure what a slow history changes.
+"""Broken histories whose operations take longer, to measure the power of contracts on slow histories.
 
 The time comes from an environment variable, so that second processes have it too.
 """
@@ -23,7 +23,7 @@ VARIABLE = "HISTORY_FAULTY_DELAY_MS"
 """The environment variable with the milliseconds by which each operation takes longer."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
-"""Whether an operation runs. The operations that it calls do not take longer again."""
+"""Whether an operation is running. Those that it calls do not take longer again."""
 
 
 def delay_seconds() -> float:
