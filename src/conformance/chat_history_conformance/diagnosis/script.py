@@ -164,7 +164,7 @@ def _is_plain(factory: Any) -> bool:
 
 
 def _cleaning(backend: Backend, needs: frozenset[Need]) -> Code:
-    """Write the start of the `with` statement that removes the messages that a script has stored."""
+    """Write the start of the `with` statement that removes the stored messages of a script."""
 
     def lazy(code: Code) -> Code:
         return fill("lambda: {}", code)

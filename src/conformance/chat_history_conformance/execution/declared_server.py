@@ -76,8 +76,8 @@ class DeclaredServer(Server):
         self._call("stop", self._backend.stop)
         if not self._stop_works and self._is_there():
             raise ServerError(
-                "stop= returned, and another process still reads the stored messages. Let stop= end "
-                "the server that the histories use, and return when it has ended."
+                "stop= returned, and another process still reads the stored messages. Let stop= "
+                "end the server that the histories use, and return when it has ended."
             )
         self._stop_works = True
 

@@ -1,4 +1,4 @@
-"""Short probes for capabilities that a backend declares as lacking, and notes about what it could not try.
+"""Short probes for capabilities that a backend declares as lacking, and notes about untried parts.
 
 A probe that succeeds proves nothing. The report mentions it, and the author decides.
 """

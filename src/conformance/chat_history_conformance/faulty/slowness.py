@@ -1,4 +1,4 @@
-"""Broken histories whose operations take longer, to measure the power of contracts on slow histories.
+"""Longer operations of broken histories, to measure the power of contracts on slow histories.
 
 The time comes from an environment variable, so that second processes have it too.
 """
@@ -23,7 +23,7 @@ VARIABLE = "HISTORY_FAULTY_DELAY_MS"
 """The environment variable with the milliseconds by which each operation takes longer."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
-"""Whether an operation is running. Those that it calls do not take longer again."""
+"""True inside an operation. The operations that it calls take no longer."""
 
 
 def delay_seconds() -> float:
