@@ -30,6 +30,10 @@ __all__ = [
     "Mock",
 ]
 
+_HEAP = "-Xmx1g"
+"""The largest heap of a broker. A run makes thousands of topics, and with a third of this heap a
+broker of a cluster spends most of its time on garbage collection."""
+
 BROKER = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -111,7 +115,7 @@ class Kafka(Kind):
         return Launch(
             command=[
                 str(java),
-                "-Xmx512m",
+                _HEAP,
                 *_arguments(files),
                 str(_prepare(directory, cluster, properties)),
             ],
@@ -160,7 +164,7 @@ class Kafka(Kind):
         return Launch(
             command=[
                 str(java),
-                "-Xmx384m",
+                _HEAP,
                 *_arguments(files),
                 str(_prepare(directory, seat.cluster, properties)),
             ],
