@@ -291,7 +291,7 @@ class TornRecordContinued(SQLiteChatMessageHistory):
 
     def _append(self, texts: Sequence[str]) -> None:
         records = self._fetch(1)
-        if not records or records[0][1][-1:] in (b"}", "}"):
+        if not records or records[0][1][-2:] in (b"}}", "}}"):
             super()._append(texts)
             return
         with self._transaction("IMMEDIATE") as connection:
