@@ -545,8 +545,7 @@ def spellings_of_a_path_are_kept_apart(s: Session, pairs: list[Pair]) -> None:
     company="alone",
 )
 def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None:
-    for handle in _accepted(s, ids):
-        handle.reads_back()
+    accepted = _accepted(s, ids)
     for above in ("..", "../.."):
         found = [name for name in os.listdir(above) if name.startswith(s.nonce)]
         s.check(
@@ -557,6 +556,8 @@ def an_id_does_not_lead_out_of_the_directory(s: Session, ids: list[str]) -> None
             summary=f"a session id led out of the working directory: {above!r} contains "
             f"{len(found)} of its files",
         )
+    for handle in accepted:
+        handle.reads_back()
 
 
 @contract(
