@@ -215,7 +215,7 @@ def test_a_stop_without_effect_is_an_error(judge: Judge) -> None:
     backend = replace(stoppable.BACKEND, stop=lambda: None)
     result = judge(backend, "faults.dead_server_clear")
     assert result.outcome == "error"
-    assert "another process still reads what is stored" in (result.reason or "")
+    assert "another process still reads the stored messages" in (result.reason or "")
 
 
 @pytest.mark.parametrize("name", ["stop", "start"])
