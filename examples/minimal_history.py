@@ -4,6 +4,7 @@ Check it with `pytest --history-backend=minimal_history:MinimalHistory` in this 
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,7 +18,7 @@ class MinimalHistory(BaseChatMessageHistory):
         if not isinstance(session_id, str):
             raise TypeError(f"session_id must be a string, not {type(session_id).__name__}")
         self.session = json.dumps(session_id)  # ASCII, so that any string is a valid key
-        self.path = path
+        self.path = os.path.abspath(path)  # the working directory may change
         self._run("CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, session, text)")
 
     @property
