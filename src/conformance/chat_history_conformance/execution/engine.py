@@ -104,9 +104,7 @@ def _searched(examples: Examples, seed: int, blank: ContractResult) -> ContractR
             examples.found = with_plain_round_trip(
                 found, examples.messages, examples.subject, examples.mode
             )
-    duration = round(time.monotonic() - started, 4)
-    result = replace(blank, examples=examples.number, cut=examples.cut, duration_s=duration)
-    return _with_outcome(result, examples, decided, notes)
+    return _with_outcome(blank, examples, started, decided, notes)
 
 
 def screen(
@@ -134,14 +132,18 @@ def screen(
         pass  # `examples` has kept its finding
     except Decided as decision:
         decided = decision.cause
-    duration = round(time.monotonic() - started, 4)
-    result = replace(blank, examples=examples.number, cut=examples.cut, duration_s=duration)
-    return _with_outcome(result, examples, decided, [])
+    return _with_outcome(blank, examples, started, decided, [])
 
 
 def _with_outcome(
-    result: ContractResult, examples: Examples, decided: Exception | None, notes: list[str]
+    blank: ContractResult,
+    examples: Examples,
+    started: float,
+    decided: Exception | None,
+    notes: list[str],
 ) -> ContractResult:
+    duration = round(time.monotonic() - started, 4)
+    result = replace(blank, examples=examples.number, cut=examples.cut, duration_s=duration)
     if examples.found is not None:
         if examples.contract.racy:
             notes.append("these steps may not be the shortest: the suite does not shorten races")
