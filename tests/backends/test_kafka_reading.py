@@ -190,15 +190,43 @@ def test_a_topic_that_one_broker_does_not_know_is_asked_of_the_controller(
 
 
 def test_an_end_before_a_known_one_is_an_error_once(opened: Open) -> None:
-    history = opened(reads="replay", timeout_sec=3)
+    history = opened(reads="replay", timeout_sec=5)
     opened(timeout_sec=30).add_messages(_numbered(2), 30.0)
-    with history._call() as call:
-        topic = topics.find(call)
-        assert topic is not None
-        topic.log.saw_end(0, 5)  # as if a broker had reported it before it lost records
+    _see_a_later_end(history)
     with pytest.raises(UnreachableError, match="ends before a record that was seen"):
         _ = history.messages
     assert _contents(history.messages) == _digits(2)  # it was reported once
+
+
+@pytest.mark.parametrize("last", ["read_identity", "count_partitions", "_offsets"])
+def test_an_end_before_a_known_one_is_named_whichever_request_is_the_last(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    history = opened(reads="replay", timeout_sec=20)
+    opened(timeout_sec=30).add_messages(_numbered(2), 30.0)
+    _see_a_later_end(history)
+    send = getattr(topics, last)
+    sent: list[bool] = []
+
+    def out_of_time(*arguments: Any) -> Any:
+        sent.append(True)
+        if last == "_offsets" and len(sent) <= 2:  # the first beginning and the first end
+            return send(*arguments)
+        raise UnreachableError(KafkaError(KafkaError._TIMED_OUT), "could not do something else")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(topics, last, out_of_time)
+        with pytest.raises(UnreachableError, match="ends before a record that was seen"):
+            _ = history.messages
+    assert _contents(history.messages) == _digits(2)
+
+
+def _see_a_later_end(history: KafkaChatMessageHistory) -> None:
+    """Make the history believe that a broker reported a later end before it lost records."""
+    with history._call() as call:
+        topic = topics.find(call)
+        assert topic is not None
+        topic.log.saw_end(0, 5)
 
 
 def test_an_end_that_this_process_wrote_is_known(opened: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 Show = Callable[..., Any]
+
+
+def _wait_until(page: Any, expression: str, argument: Any = None) -> None:
+    """Wait until an expression is true in a page.
+
+    `Page.wait_for_function` cannot be used: if the first answer is false, it calls `eval` in the
+    page, and the pages forbid that with their Content-Security-Policy.
+    """
+    deadline = time.monotonic() + 30
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < deadline, f"{expression} did not become true within 30 s"
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -137,11 +150,11 @@ def test_the_filter_shows_what_contains_all_words_and_everything_if_it_is_empty(
     shown = "document.querySelectorAll('.matrix tr[data-status]:not([hidden])').length"
     before = page.evaluate(shown)
     page.fill("#filter-text", "clear. idem")
-    page.wait_for_function(f"{shown} === 1")
+    _wait_until(page, f"{shown} === 1")
     page.fill("#filter-text", "no contract has this text")
-    page.wait_for_function(f"{shown} === 0")
+    _wait_until(page, f"{shown} === 0")
     page.fill("#filter-text", "")
-    page.wait_for_function(f"{shown} === {before}")
+    _wait_until(page, f"{shown} === {before}")
 
 
 def test_a_link_to_a_finding_or_a_rule_opens_it(show: Show) -> None:
@@ -149,4 +162,4 @@ def test_a_link_to_a_finding_or_a_rule_opens_it(show: Show) -> None:
     for selector in (".matrix td a", ".matrix th a[href^='#rule-']"):
         target = page.locator(selector).first.get_attribute("href")
         page.evaluate("hash => { location.hash = hash; }", target)
-        page.wait_for_function("id => document.getElementById(id).open", arg=target[1:])
+        _wait_until(page, "id => document.getElementById(id).open", target[1:])

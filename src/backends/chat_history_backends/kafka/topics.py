@@ -350,24 +350,20 @@ def bounds(call: Call, topic: Topic) -> Bounds:
     """
     with call.clients.asker() as asker:
         firsts = _offsets(call, asker, topic.partitions, OFFSET_BEGINNING)
-        while True:
-            ends = _offsets(call, asker, topic.partitions, OFFSET_END)
-            known = {p: max(first, topic.log.ends.get(p, 0)) for p, first in firsts.items()}
-            if all(ends[p] >= known[p] for p in ends):
-                break
-            error = KafkaError(
-                KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
-            )
-            try:
+        ends = _offsets(call, asker, topic.partitions, OFFSET_END)
+        error = KafkaError(
+            KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
+        )
+        try:
+            while any(ends[p] < max(firsts[p], topic.log.ends.get(p, 0)) for p in ends):
                 if read_identity(call) != topic.identity:
                     raise TopicChanged(error)
                 check_unchanged(call, topic, asker, error)
                 call.retry_or_raise("find the ends", error)
-            except KafkaHistoryError:
-                topic.log.ends.clear()  # if records were lost, the next call reads the rest
-                if call.is_late:
-                    raise call.unreachable("find the ends", error) from None
-                raise
+                ends = _offsets(call, asker, topic.partitions, OFFSET_END)
+        except UnreachableError:  # also if the time ends during another request
+            topic.log.ends.clear()  # if records were lost, the next call reads the rest
+            raise call.unreachable("find the ends", error) from None
     for p, end in ends.items():
         topic.log.saw_end(p, end)
     cleared = topic.log.cleared
