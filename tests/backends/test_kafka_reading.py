@@ -199,7 +199,7 @@ def test_an_end_before_a_known_one_is_an_error_once(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("last", ["read_identity", "count_partitions", "_offsets"])
-def test_an_end_before_a_known_one_is_named_whichever_request_is_the_last(
+def test_an_end_before_a_known_one_is_named_if_another_request_runs_out_of_time(
     opened: Open, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
     history = opened(reads="replay", timeout_sec=20)

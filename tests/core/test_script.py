@@ -387,8 +387,23 @@ def test_a_call_is_cancelled_after_some_turns() -> None:
             turns.append(len(turns))
             await asyncio.sleep(0)
 
-    asyncio.run(script_helpers.cancelled_after(3, endless))
+    assert asyncio.run(script_helpers.cancelled_after(3, endless)) is None
     assert len(turns) == 3
+
+
+def test_a_cancelled_call_gives_the_other_error_that_it_raised() -> None:
+    async def translated() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError("not stored") from None
+
+    async def finished() -> None:
+        return None
+
+    raised = asyncio.run(script_helpers.cancelled_after(1, translated))
+    assert isinstance(raised, ValueError)
+    assert asyncio.run(script_helpers.cancelled_after(1, finished)) is None
 
 
 def test_a_call_is_made_under_a_running_loop() -> None:

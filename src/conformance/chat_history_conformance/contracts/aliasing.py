@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from chat_history_conformance import strategies
+from chat_history_conformance.contracts.bounded import BEGINNING, LAST
 from chat_history_conformance.contracts.catalogue import ASYNC, SYNC, contract
 from chat_history_conformance.diagnosis.code import Ref
 from chat_history_conformance.diagnosis.compare import Snapshot, compare
 from chat_history_conformance.diagnosis.script_claims import are_equal
-from chat_history_conformance.execution.session import Session
+from chat_history_conformance.execution.session import Handle, Session
 
 Messages = list[BaseMessage]
 
@@ -90,6 +91,30 @@ def _change_one(s: Session, message: Ref, path: Path) -> None:
         s.set_attribute(message, path[-1], "changed")
     elif isinstance(place.value, dict):
         s.set_item(place, path[-1], "changed")
+
+
+def _reads(s: Session) -> list[str]:
+    """Return the ways in which a history returns its whole conversation."""
+    return ["messages", *s.offered((LAST, BEGINNING))]
+
+
+def _read(a: Handle, operation: str, after: str = "") -> Ref:
+    """Read the whole conversation in one of the ways, and fail unless all of it comes.
+
+    Args:
+        a: The handle.
+        operation: The way, one of `_reads`.
+        after: Words for the change to which a difference is due.
+    """
+    count = max(1, len(a.model.stored))
+    if operation == "messages":
+        a.read()
+    elif operation == LAST:
+        a.last(count)
+    else:
+        a.bounded(operation, count)
+    a.expect(a.result, called=("aliased", after) if after else None)
+    return a.result
 
 
 def _expect_unchanged(s: Session, *batches: Messages) -> None:
@@ -212,12 +237,14 @@ def a_returned_list_belongs_to_the_caller(s: Session, program: tuple[list[Messag
     a = s.open()
     for batch in batches:
         a.add(batch)
-    first = a.reads_back()
-    if not isinstance(first, list):
-        return  # another contract requires a list
-    arguments: dict[str, list[Any]] = {"append": [a.result[0]], "insert": [0, a.result[0]]}
-    s.call_method(a.result, change, *arguments.get(change, []))
-    a.expect(a.read(), called=("aliased", "after the caller changed a returned list"))
+    for operation in _reads(s):
+        returned = _read(a, operation)
+        if not isinstance(returned.value, list):
+            continue  # another contract requires a list
+        arguments: dict[str, list[Any]] = {"append": [returned[0]], "insert": [0, returned[0]]}
+        s.call_method(returned, change, *arguments.get(change, []))
+        for again in dict.fromkeys(("messages", operation)):
+            _read(a, again, f"after the caller changed a list that `{operation}` returned")
 
 
 @contract(
@@ -238,18 +265,15 @@ def a_returned_list_does_not_change_later(s: Session, program: tuple[list[Messag
     a = s.open()
     for batch in batches:
         a.add(batch)
-    a.reads_back()
-    first, before = a.result, list(a.model.stored)
+    before = list(a.model.stored)
+    results = [_read(a, operation) for operation in _reads(s)]
     if clear:
         a.clear()
     else:
         a.add([HumanMessage("afterwards")])
     changed = "clear" if clear else "add_messages"
-    a.expect(
-        first,
-        before,
-        called=("aliased", f"in a list that was read before `{changed}`"),
-    )
+    for result in results:
+        a.expect(result, before, called=("aliased", f"in a list that was read before `{changed}`"))
 
 
 @contract(
@@ -271,6 +295,7 @@ def returned_messages_belong_to_the_caller(
     messages, changes = program
     a = s.open()
     a.add(messages)
-    a.reads_back()
-    _change(s, a.result, changes)
-    a.expect(a.read(), called=("aliased", "after the caller changed a returned message"))
+    for operation in _reads(s):
+        _change(s, _read(a, operation), changes)
+        for again in dict.fromkeys(("messages", operation)):
+            _read(a, again, f"after the caller changed a message that `{operation}` returned")

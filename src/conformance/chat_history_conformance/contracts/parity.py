@@ -19,6 +19,7 @@ from chat_history_conformance.diagnosis.script_claims import (
     contents_besides,
     have_no_doubles,
     keep_order,
+    was_accepted,
 )
 from chat_history_conformance.diagnosis.script_helpers import (
     blocked_seconds,
@@ -36,6 +37,7 @@ _ASYNC = (
     "implementations that call the sync variants"
 )
 _LONG_LENGTH = 200
+_TASKS = 4
 _REPEATS = 5
 _STANDSTILL_SECONDS = 0.05
 """Shortest standstill that is a finding, in seconds. The coarsest clocks tick every 0.016 s."""
@@ -191,7 +193,7 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
     if kept:
         a.add([HumanMessage(text) for text in kept])
     batch = [f"cancelled{number}" for number in range(size)]
-    _cancel_an_add(s, a, [HumanMessage(text) for text in batch], turns)
+    _cancel(s, a, "add_messages", ([HumanMessage(text) for text in batch],), turns)
     a.add([HumanMessage("after")])
     kept.append("after")
     came = contents(a.read())
@@ -228,17 +230,29 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
     )
 
 
-def _cancel_an_add(s: Session, a: Handle, batch: list[HumanMessage], turns: int) -> None:
-    phrase = a.phrase("add_messages", (batch,), "async")
+def _cancel(
+    s: Session, a: Handle, operation: str, args: tuple[Any, ...], turns: int, times: int = 1
+) -> BaseException | None:
+    """Cancel a call after some turns of the loop, and return the other error of the last one."""
+    phrase = a.phrase(operation, args, "async")
     history, spelt = s.subject.local.history(a.key), phrase.invocation
+    if not spelt.awaited:
+        s.not_applicable(f"`{spelt.name}` cannot be awaited")
 
     def cancelled() -> Any:
         return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
 
-    add = fill("lambda: {}", phrase.bare())
-    code = call(wait, call(cancelled_after, source(turns), add))
-    s.steps.append(Step(f"{phrase.text()}, cancelled after {turns} turns of the event loop", code))
-    s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
+    once = call(cancelled_after, source(turns), fill("lambda: {}", phrase.bare()))
+    code = fill("raised = {}", call(wait, once))
+    text = f"{phrase.text()}, cancelled after {turns} turns of the event loop"
+    if times > 1:
+        code = fill("for _ in range({}):\n{}", str(times), code.indented())
+        text = f"{text}, {times} times"
+    s.steps.append(Step(text, code))
+    raised: BaseException | None = None
+    for _ in range(times):
+        raised = s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
+    return raised
 
 
 _CANCELLED = 12
@@ -275,7 +289,8 @@ def many_cancelled_calls_leave_the_history_usable(s: Session, calls: list[tuple[
     kept = ["m0", "m1"]
     a.add([HumanMessage(text) for text in kept])
     for operation, turns in calls:
-        _cancel_calls(s, a, operation, turns)
+        args = ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
+        _cancel(s, a, operation, args, turns, _CANCELLED)
     for _ in range(2):
         came = contents(a.read())
         s.check(
@@ -293,22 +308,42 @@ def many_cancelled_calls_leave_the_history_usable(s: Session, calls: list[tuple[
         kept.append("m2")
 
 
-def _cancel_calls(s: Session, a: Handle, operation: str, turns: int) -> None:
-    args = ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
-    phrase = a.phrase(operation, args, "async")
-    history, spelt = s.subject.local.history(a.key), phrase.invocation
-    if not spelt.awaited:
-        s.not_applicable(f"`{spelt.name}` cannot be awaited")
-
-    def cancelled() -> Any:
-        return cancelled_after(turns, lambda: getattr(history, spelt.name)(*spelt.args))
-
-    code = call(wait, call(cancelled_after, source(turns), fill("lambda: {}", phrase.bare())))
-    code = fill("for _ in range({}):\n{}", str(_CANCELLED), code.indented())
-    text = f"{phrase.text()}, {_CANCELLED} times, each cancelled after {turns} turns of the loop"
-    s.steps.append(Step(text, code))
-    for _ in range(_CANCELLED):
-        s.carry_out(spelt.name, lambda: s.subject.local.run(cancelled, "async"))
+@contract(
+    "parity.cancelled_error",
+    since="0.2",
+    level="should",
+    rule="A cancelled call ends with CancelledError, or returns if it was finished. It raises no "
+    "other exception.",
+    source="docs.python.org, Coroutines and Tasks, Task Cancellation: code that catches "
+    "CancelledError should propagate it, because `asyncio.timeout` and task groups use it",
+    cause="The method catches every exception, or CancelledError, and raises another one.",
+    remedy="Clean up in `finally`, or end the `except` block with `raise`.",
+    seen="langflow-ai/langflow#13827",
+    modes=(ASYNC,),
+    program=strategies.some_of(
+        [
+            (operation, turns)
+            for turns in (1, 2, 3, 5)
+            for operation in ("messages", "add_messages", "clear")
+        ]
+    ),
+    examples=ENUMERATED,
+    company="apart",
+)
+def a_cancelled_call_raises_no_other_error(s: Session, calls: list[tuple[str, int]]) -> None:
+    for operation, turns in calls:
+        a = s.open()  # so that an earlier cancellation cannot make the call fail
+        args = ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
+        name = a.phrase(operation, args, "async").invocation.name
+        raised = _cancel(s, a, operation, args, turns)
+        s.check(
+            was_accepted,
+            Ref("raised", raised),
+            kind="wrong_error",
+            summary=f"a cancelled `{name}` raised {type(raised).__name__} instead of "
+            "CancelledError",
+        )
+        a.release()
 
 
 @contract(
@@ -337,6 +372,36 @@ def each_event_loop_can_have_its_own_handles(s: Session, loops: int) -> None:
             handle.reads_back()
             handle.release()
     keeper.reads_back()
+
+
+@contract(
+    "parity.tasks_on_each_loop",
+    since="0.2",
+    level="should",
+    rule=f"{_TASKS} tasks can write at the same time on one event loop after another, each through "
+    "a separate handle to a separate session.",
+    source="convention: tests, notebooks, task queues and Streamlit start an event loop for each "
+    "piece of work",
+    cause="A lock, a semaphore or a queue of the class is bound to the loop on which a task first "
+    "had to wait for it.",
+    remedy="Keep such objects per running loop, or in the handle.",
+    seen="DeytaHQ/khora#1160: asyncio.Lock is bound to a different event loop",
+    needs=("threads",),
+    modes=(ASYNC,),
+    program=st.integers(2, 3),
+    examples=2,
+    company="apart",
+)
+def tasks_can_wait_for_one_another_on_each_event_loop(s: Session, loops: int) -> None:
+    for loop in range(loops):
+        with s.another_loop():
+            handles = [s.open(f"{{nonce}}-{loop}-{number}") for number in range(_TASKS)]
+            batch: list[BaseMessage] = [HumanMessage("m0"), HumanMessage("m1")]
+            s.together([[(handle, "add_messages", (batch,))] for handle in handles])
+            for handle in handles:
+                handle.model.add(batch)
+                handle.reads_back()
+                handle.release()
 
 
 @contract(

@@ -241,15 +241,19 @@ async def all_at_once(*lanes: Coroutine[Any, Any, None]) -> None:
     await asyncio.gather(*lanes)
 
 
-async def cancelled_after(turns: int, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    """Start a call as a task and cancel it after some turns of the event loop."""
+async def cancelled_after(
+    turns: int, call: Callable[[], Coroutine[Any, Any, Any]]
+) -> BaseException | None:
+    """Start a call as a task and cancel it after some turns of the event loop.
+
+    Return its error, or None if it was cancelled or had returned.
+    """
     task = asyncio.ensure_future(call())
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()  # errors of a cancelled task do not matter
+    return None if task.cancelled() else task.exception()
 
 
 async def under_a_loop(call: Callable[[], Any]) -> Any:

@@ -6,20 +6,25 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
+from chat_history_backends.arguments import check_count
 from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
 
 _kept: dict[str, list[BaseMessage]] = {}
 
 
-class _ListHistory(MemoryChatMessageHistory):
+class _ListHistory(BaseChatMessageHistory):
     """A correct base class that keeps messages as objects, in a list for each session."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        return copy.deepcopy(self.kept)
+        return copy.deepcopy(list(self.kept))
 
     @property
     def kept(self) -> list[BaseMessage]:
@@ -28,6 +33,10 @@ class _ListHistory(MemoryChatMessageHistory):
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         self.kept.extend(copy.deepcopy(list(messages)))
+
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        count = check_count(max_message_count)
+        return self.messages[-count:] if count else []
 
     def clear(self) -> None:
         _kept.pop(self.session_id, None)
@@ -177,3 +186,32 @@ class ShallowCopiesReturned(_ListHistory):
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
         return [copy.copy(message) for message in self.kept]
+
+
+@faulty(
+    "aliasing.live_last_messages",
+    breaks="aliasing.returned_messages",
+    kind="aliased",
+    seen="run-llama/llama_index#22345 https://github.com/run-llama/llama_index/pull/22345",
+)
+class LiveLastMessages(_ListHistory):
+    """Returns copies from `messages`, and the stored message objects from `last_messages`."""
+
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        count = check_count(max_message_count)
+        return self.kept[-count:] if count else []
+
+
+@faulty(
+    "aliasing.live_last_list",
+    breaks="aliasing.returned_list",
+    kind="aliased",
+    seen=INVENTED,
+)
+class LiveLastList(_ListHistory):
+    """Returns the stored list itself if `last_messages` is asked for the whole conversation."""
+
+    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+        if max_message_count >= len(self.kept):
+            return self.kept
+        return super().last_messages(max_message_count)

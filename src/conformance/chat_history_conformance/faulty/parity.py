@@ -214,3 +214,38 @@ class SlotLost(MemoryChatMessageHistory):
             raise
         self._slots += 1
         return found
+
+
+@faulty(
+    "parity.cancel_translated",
+    breaks="parity.cancelled_error",
+    kind="wrong_error",
+    seen="langflow-ai/langflow#13827",
+)
+class CancelTranslated(MemoryChatMessageHistory):
+    """Raises ConnectionError instead of CancelledError if `aclear` is cancelled."""
+
+    async def aclear(self) -> None:
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            raise ConnectionError("could not clear the session") from None
+        self.clear()
+
+
+@faulty(
+    "parity.lock_of_first_loop",
+    breaks="parity.tasks_on_each_loop",
+    kind="other",
+    seen="DeytaHQ/khora#1160",
+)
+class LockOfFirstLoop(MemoryChatMessageHistory):
+    """Waits for a semaphore of the class, which belongs to the loop that first waited for it."""
+
+    _turns = asyncio.Semaphore(2)
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        messages = list(messages)
+        async with self._turns:
+            await asyncio.sleep(0.001)
+            self.add_messages(messages)
