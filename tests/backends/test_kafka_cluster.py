@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -104,6 +105,28 @@ def test_the_broker_that_the_admin_client_asks_may_fail(cluster: Server, fault: 
             member.resume() if fault == "pause" else member.restart()
             cluster.wait_until_healthy(60)
     history.close()
+
+
+def test_sessions_stay_cleared_if_all_brokers_are_killed(cluster: Server) -> None:
+    names = [f"test-{uuid.uuid4().hex}" for _ in range(8)]
+    shared: dict[str, Any] = {"replication_factor": 3, "reads": "replay", "timeout_sec": 30}
+    known = [KafkaChatMessageHistory(name, cluster.address, **shared) for name in names]
+    for history in known:
+        history.add_messages([HumanMessage(str(number)) for number in range(8)], 30.0)
+    time.sleep(6)  # brokers write down the ends of their logs every 5 s
+    for history in known:
+        history.clear()
+    cluster.kill()
+    cluster.restart()
+    cluster.wait_until_healthy(60)
+    config = {"client.id": "new"}  # clients that know nothing about the topics
+    for name, history in zip(names, known, strict=True):
+        new = KafkaChatMessageHistory(name, cluster.address, config=config, **shared)
+        assert new.messages == []
+        new.add_messages([HumanMessage("new")], 30.0)
+        assert [message.content for message in history.messages] == ["new"]
+        history.close()
+        new.close()
 
 
 def test_a_refusal_after_an_attempt_with_another_outcome_is_not_called_certain() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     NewPartitions,
@@ -222,10 +222,12 @@ def test_an_end_before_a_known_one_is_named_if_another_request_runs_out_of_time(
 
 
 def _see_a_later_end(history: KafkaChatMessageHistory) -> None:
-    """Make the history believe that a broker reported a later end before it lost records."""
+    """Make the history believe that a clear reached a later end before the broker lost records."""
     with history._call() as call:
         topic = topics.find(call)
         assert topic is not None
+        topic.log.saw_marker(0, 4)
+        topic.log.saw_records(0, 0, 5)
         topic.log.saw_end(0, 5)
 
 
@@ -399,6 +401,18 @@ def test_a_clear_that_returned_survives_a_kill(broker: Server, opened: Open) -> 
     assert _contents(history.last_messages(5)) == ["100"]
     assert _contents(consuming.messages_from_last_consumed(2)) == ["100"]
     assert _contents(consuming.messages_from_beginning(2)) == ["100"]
+
+
+def test_a_clear_keeps_its_marker(broker: Server, opened: Open, session_id: str) -> None:
+    """Brokers that crash together may cut a log whose records were all deleted."""
+    history = opened(reads="replay")
+    history.add_messages(_numbered(8), 30.0)
+    history.clear()
+    with contextlib.closing(
+        Consumer({"bootstrap.servers": broker.address, "group.id": session_id})
+    ) as consumer:
+        assert consumer.get_watermark_offsets(TopicPartition(session_id, 0), timeout=20) == (8, 9)
+    assert history.messages == []
 
 
 def test_messages_before_a_marker_are_cleared_even_if_their_records_are_there(

@@ -1,8 +1,12 @@
-"""Clear a session: add a marker behind its messages, then delete the records up to the marker.
+"""Clear a session: add a marker behind its messages, then delete the records before the marker.
 
 Brokers write down where a log starts once a minute, so a crash undoes a deletion of records. It
 does not undo a record that was acknowledged. So readers leave out all records before the newest
 marker of a partition, whether they are deleted or not.
+
+The marker must not be deleted. If all records of a log are deleted, brokers also forget which
+leader wrote them. After a crash of all brokers they then cut the log at the end that they wrote
+down some seconds ago. That loses the marker, and the records before it come back.
 """
 
 from __future__ import annotations
@@ -70,7 +74,7 @@ def _clear(call: Call, sent: list[Adding], topic: Topic) -> None:
         raise _unmarked(call, error) from error
     for p, marker in markers.items():
         topic.log.saw_marker(p, marker.end - 1)
-    _delete(call, {p: marker.end for p, marker in markers.items()})
+    _delete(call, {p: marker.end - 1 for p, marker in markers.items()})
 
 
 def _may_delete(call: Call, partitions: Sequence[int]) -> bool:

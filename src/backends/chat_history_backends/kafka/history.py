@@ -235,8 +235,8 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         """Remove the session's messages, for every handle; the topic and its retention stay.
 
         This adds a marker, a record without a value. All readers leave out the records before it.
-        Then the brokers delete those records and the marker. Consuming reads continue with the
-        messages that are added next. Clearing a session that was never written does nothing.
+        Then the brokers delete those records. Consuming reads continue with the messages that are
+        added next. Clearing a session that was never written does nothing.
 
         Raises:
             UnreachableError: The marker was not acknowledged in time. If `outcome_unknown` is true,

@@ -1,4 +1,4 @@
-"""Facts about the log of a topic that this process has seen and that stay true."""
+"""Facts about the log of a topic that this process has seen."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class LogState:
         self.cleared: dict[int, int] = {}
         self.deletable = False
         self._scanned: dict[int, tuple[int, int]] = {}
+
+    def forget(self) -> None:
+        """Forget everything about offsets, because records that were seen are lost."""
+        for known in (self.ends, self.cleared, self._scanned):
+            known.clear()
 
     def saw_end(self, partition: int, end: int) -> None:
         """Note that the log reaches up to `end`."""

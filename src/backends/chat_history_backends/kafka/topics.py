@@ -362,7 +362,7 @@ def bounds(call: Call, topic: Topic) -> Bounds:
                 call.retry_or_raise("find the ends", error)
                 ends = _offsets(call, asker, topic.partitions, OFFSET_END)
         except UnreachableError:  # also if the time ends during another request
-            topic.log.ends.clear()  # if records were lost, the next call reads the rest
+            topic.log.forget()  # if records were lost, the next call reads the rest
             raise call.unreachable("find the ends", error) from None
     for p, end in ends.items():
         topic.log.saw_end(p, end)
