@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -647,3 +648,27 @@ def test_a_hung_call_that_ends_late_does_not_disturb_the_next() -> None:
         thread.run(lambda: time.sleep(0.1), 0.02)
     assert thread.run(lambda: 7, 1.0) == 7
     thread.stop()
+
+
+def test_a_loop_that_ends_says_nothing_about_tasks_that_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = LoopThread()
+    left: list[asyncio.Task[None]] = []
+
+    async def goes_on() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            left.append(asyncio.ensure_future(asyncio.sleep(60)))
+
+    async def start() -> None:
+        left.append(asyncio.ensure_future(goes_on()))
+        await asyncio.sleep(0)
+
+    loop.run(start(), 5.0)
+    loop.stop()
+    assert len(left) == 2
+    left.clear()
+    gc.collect()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
