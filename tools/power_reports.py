@@ -1,6 +1,7 @@
 """Measure how reliably broken histories are found at three speeds, and write `reports/power.md`.
 
-The numbers are kept in `reports/power.jsonl`, one history in a line.
+The numbers are kept in `reports/power.jsonl`, one history in a line. A number that is there is not
+measured again: delete its line, or the file, for that.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ def measured(name: str) -> bool:
     return faulty.load()[name].control in ("memory", "sqlite")
 
 
-def load() -> Found:
+def load() -> dict[str, dict[int, int]]:
     """Return the kept numbers."""
+    if not RESULTS.exists():
+        return {}
     rows = [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()]
     return {row["history"]: {int(ms): n for ms, n in row["found"].items()} for row in rows}
 
@@ -84,18 +87,23 @@ def _cells(name: str, numbers: Sequence[int]) -> str:
 
 
 def build() -> None:
-    """Measure all speeds, and write the numbers and the page."""
-    by_delay = {}
+    """Measure what is missing at each speed, and write the numbers and the page."""
+    names = [name for name in faulty.load() if measured(name)]
+    kept = load()
+    found = {name: kept.get(name, {}) for name in names}
     for delay in DELAYS_MS:
-        print(f"{delay} ms", flush=True)
-        by_delay[delay] = selftest.discovery(
-            print, profile="quick", delay_ms=delay, jobs=_JOBS[delay], only=measured
+        missing = {name for name in names if delay not in found[name]}
+        print(f"{delay} ms: {len(missing)} of {len(names)} histories", flush=True)
+        measurement = selftest.discovery(
+            print, profile="quick", delay_ms=delay, jobs=_JOBS[delay], only=missing.__contains__
         )
-    found = {
-        name: {delay: by_delay[delay][name] for delay in DELAYS_MS}
-        for name in faulty.load()
-        if measured(name)
-    }
-    rows = [json.dumps({"history": name, "found": row}) for name, row in found.items()]
-    RESULTS.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        for name, number in measurement:
+            found[name][delay] = number
+            _save(found)
+    _save(found)
     PAGE.write_text(page(found), encoding="utf-8")
+
+
+def _save(found: Found) -> None:
+    rows = [json.dumps({"history": name, "found": row}) for name, row in found.items() if row]
+    RESULTS.write_text("\n".join(rows) + "\n", encoding="utf-8")

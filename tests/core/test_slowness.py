@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from chat_history_backends.memory import MemoryChatMessageHistory
+from chat_history_conformance import faulty
 from chat_history_conformance.faulty import selftest, slowness
 from tools import power_reports
 
@@ -74,7 +77,7 @@ def test_a_slower_broken_history_is_found_too() -> None:
     found = selftest.discovery(
         seeds=(1,), profile="quick", delay_ms=20, jobs=1, only=lambda one: one == name
     )
-    assert found == {name: 1}
+    assert dict(found) == {name: 1}
 
 
 def test_the_page_of_power_lists_what_is_hard_to_find() -> None:
@@ -83,3 +86,29 @@ def test_the_page_of_power_lists_what_is_hard_to_find() -> None:
     assert "| 50 ms | 40 | 39 | 1 of 2 |" in page
     assert "| `c.d` | 20 | 19 | 18 |" in page
     assert "a.b" not in page
+
+
+def test_numbers_that_are_there_are_not_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def discovery(report: Any, *, delay_ms: int, only: Any, **_: Any) -> Iterator[tuple[str, int]]:
+        for name in filter(only, faulty.load()):
+            if len(asked) == 5:
+                raise KeyboardInterrupt
+            asked.append((delay_ms, name))
+            yield name, 20
+
+    monkeypatch.setattr(selftest, "discovery", discovery)
+    monkeypatch.setattr(power_reports, "RESULTS", tmp_path / "power.jsonl")
+    monkeypatch.setattr(power_reports, "PAGE", tmp_path / "power.md")
+    monkeypatch.setattr(power_reports, "measured", lambda name: name.startswith("model."))
+    with pytest.raises(KeyboardInterrupt):
+        power_reports.build()
+    kept = power_reports.load()
+    assert [(0, name) for name in kept] == asked
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        power_reports.build()
+    assert {delay for delay, _ in asked} == {50}

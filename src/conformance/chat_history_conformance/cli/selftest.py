@@ -75,7 +75,8 @@ def _selftest(options: argparse.Namespace) -> int:
 
     proof = selftest.kill_matrix(_progress, jobs=options.jobs, only=chosen)
     if not options.no_power:
-        proof = proof.with_power(selftest.discovery(_progress, jobs=options.jobs, only=chosen))
+        found = selftest.discovery(_progress, jobs=options.jobs, only=chosen)
+        proof = proof.with_power(dict(found))
     if before is not None:
         proof = before.updated(proof, broken)
     if options.output:

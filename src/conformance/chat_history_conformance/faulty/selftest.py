@@ -61,8 +61,8 @@ def discovery(
     delay_ms: int = 0,
     jobs: int | None = None,
     only: Callable[[str], bool] = lambda name: True,
-) -> dict[str, int]:
-    """Count the seeds with which each broken history is found by its contract.
+) -> Iterator[tuple[str, int]]:
+    """Count the seeds with which each broken history is found by its contract, as they end.
 
     Args:
         report: Called with a line of text for each finished history.
@@ -73,7 +73,7 @@ def discovery(
         only: Chooses histories by id.
     """
     tasks = [(name, tuple(seeds), profile, delay_ms) for name in faulty.load() if only(name)]
-    return dict(_spread(_power, tasks, report, jobs))
+    return _spread(_power, tasks, report, jobs)
 
 
 def control(name: str) -> Backend:
