@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from chat_history_conformance.servers import ServerError, kafka_requests, launcher
+from chat_history_conformance.servers import ServerError, kafka_requests, launcher, process
 from chat_history_conformance.servers.cluster import Cluster
 from chat_history_conformance.servers.kafka_cluster import KafkaControl, group_partition
 from chat_history_conformance.servers.network import Namespaces
@@ -187,6 +188,20 @@ def test_a_fault_of_the_cluster_is_a_fault_of_all_members(
     revive: Callable[[], None] = cluster.resume if end == "pause" else cluster.restart
     revive()
     assert cluster.address == address
+    assert acknowledged(cluster.address, topic)
+
+
+def test_the_last_member_of_a_shut_down_is_killed_because_it_waits_in_vain(
+    cluster: Server, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SHUT_DOWN_SECONDS", 600.0)
+    for member in cluster.members[:2]:
+        member.kill()
+    started = time.monotonic()
+    cluster.shut_down()
+    assert time.monotonic() - started < 60
+    assert {member.state for member in cluster.members} == {"down"}
+    cluster.restart()
     assert acknowledged(cluster.address, topic)
 
 

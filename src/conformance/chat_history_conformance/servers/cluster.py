@@ -35,6 +35,11 @@ __all__ = [
 READY_SECONDS = 300.0
 """Time limit until all members serve clients, or one of them after a restart."""
 
+_MINORITY_SECONDS = 5.0
+"""Time limit for the last members of a shut-down. Without a majority they cannot end in order."""
+
+_LOOK_SECONDS = 0.02
+
 _T = TypeVar("_T")
 
 
@@ -141,7 +146,6 @@ class Cluster(Server):
         _each(self._nodes, Node.pause)
 
     def resume(self) -> None:
-        _each(self._nodes, Node.resume)
         if len(self._connected()) == len(self._nodes):
             self.wait_until_healthy(READY_SECONDS)  # the members elect leaders first
 
@@ -149,7 +153,23 @@ class Cluster(Server):
         _each(self._nodes, Node.kill)
 
     def shut_down(self) -> None:
-        _each(self._nodes, Node.shut_down)
+        if self.why_no_faults:
+            raise Unsupported(self.why_no_faults)
+        _each(self._nodes, Node.resume)
+        _each(self._nodes, Node.terminate)
+        deadline = time.monotonic() + process.SHUT_DOWN_SECONDS
+        has_majority = True
+        while (left := [node for node in self._nodes if not node.gone]) and (
+            time.monotonic() < deadline
+        ):
+            if has_majority and 2 * len(left) < len(self._nodes):
+                has_majority = False
+                deadline = min(deadline, time.monotonic() + _MINORITY_SECONDS)
+            time.sleep(_LOOK_SECONDS)
+        if left:
+            _each(left, Node.kill)
+        if 2 * len(left) > len(self._nodes):
+            raise ServerError(process.not_in_time(self))
 
     def restart(self) -> None:
         self.kill()

@@ -136,12 +136,21 @@ class KeeperClient:
             True if it ended by itself.
         """
         deadline = time.monotonic() + seconds
-        self._request("terminate")
-        while not (gone := bool(self._request("gone")["gone"])) and time.monotonic() < deadline:
+        self.terminate()
+        while not (gone := self.gone) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         if not gone:
             self.kill()
         return gone
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self._request("terminate")
+
+    @property
+    def gone(self) -> bool:
+        """True if no process of the server is left."""
+        return bool(self._request("gone")["gone"])
 
     def pause(self) -> None:
         """Stop the process until `resume`."""

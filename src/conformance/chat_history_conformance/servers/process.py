@@ -194,6 +194,16 @@ class ProcessServer(StartedServer):
         if not self._keeper.shut_down(SHUT_DOWN_SECONDS):
             raise ServerError(not_in_time(self))
 
+    def terminate(self) -> None:
+        """Ask it to end, and do not wait. A paused server is resumed first."""
+        self._paused = False
+        self._keeper.terminate()
+
+    @property
+    def gone(self) -> bool:
+        """True if no process of it is left."""
+        return self._keeper.gone
+
     def stop(self) -> None:
         self._keeper.stop()
 
