@@ -15,7 +15,7 @@ from chat_history_conformance import faulty, servers
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration.backend import Backend
-from chat_history_conformance.diagnosis.compare import Snapshot
+from chat_history_conformance.diagnosis.compare import ServerFailure, Snapshot
 from chat_history_conformance.execution import engine, fault_steps, outage
 from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
@@ -125,6 +125,43 @@ def test_a_server_that_does_not_come_back_is_an_error_and_not_a_finding(
 
         result = judge(kills)
         assert (result.outcome, result.reason) == ("error", "server: the port is taken")
+
+
+def test_a_contract_runs_again_after_a_restart_if_the_server_does_not_answer(
+    judge: Judge, server: Server
+) -> None:
+    serves = [False]
+
+    def meets_an_error(s: Session, _: None) -> None:
+        s.open()
+        if not serves[0]:
+            server.kill()  # not by the contract
+            serves[0] = True
+        s.handles[0].add([HumanMessage("a")])
+
+    result = judge(meets_an_error)
+    assert (result.outcome, result.reason) == ("passed", None)
+
+
+def test_a_server_is_restarted_only_a_few_times(
+    judge: Judge, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarts: list[bool] = []
+    subjects: list[Subject] = []
+    monkeypatch.setattr(server, "restart", lambda: restarts.append(True))
+
+    def meets_an_error(s: Session, _: None) -> None:
+        subjects.append(s.subject)
+        raise ServerFailure("no answer")
+
+    for _ in range(5):
+        result = judge(meets_an_error)
+        assert (result.outcome, result.reason) == ("error", "server: no answer")
+    assert len(restarts) == 5  # each subject is another run
+    for _ in range(5):
+        subjects[-1].restart_server()
+    assert len(restarts) == 7
+    assert "the server was restarted, and faults.tested[sync] ran again" in subjects[-1].notes[0]
 
 
 # -- the outcome of errors ---------------------------------------------------------------------

@@ -133,7 +133,7 @@ class LoopThread:
     def _run(self) -> None:
         try:
             self.loop.run_forever()
-            self.loop.set_exception_handler(lambda loop, context: None)  # nobody waits any more
+            self.loop.set_exception_handler(lambda loop, context: None)  # no caller waits any more
             self.loop.run_until_complete(_drain())
         finally:
             self.loop.close()

@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+_SERVER = "server: "
+"""The beginning of the reason of a contract that ended in an error of the server."""
+
+
 def run(
     contract: Contract,
     subject: Subject,
@@ -71,6 +75,11 @@ def run(
     if contract.company == "apart" and subject.apart:
         return run_in_own_process(contract, subject, mode, profile, seed).result
     result = _searched(Examples(contract, subject, mode, profile, stories), seed, blank)
+    if (result.reason or "").startswith(_SERVER) and subject.restart_server():
+        # After an earlier fault, the server may run and not answer.
+        note = f"the server was restarted, and {result.label} ran again, after {result.reason}"
+        subject.notes.append(note)
+        result = _searched(Examples(contract, subject, mode, profile, stories), seed, blank)
     ran = None if subject.ahead is None else subject.ahead.failure_of(contract.id, mode)
     if result.outcome != "passed" or ran is None:
         return result
@@ -152,7 +161,7 @@ def _with_outcome(
     if isinstance(decided, NotApplicable):
         return replace(result, outcome="not_applicable", reason=str(decided))
     if decided is not None:
-        origin = "" if isinstance(decided, Shortage | Unrepeated | HookFailure) else "server: "
+        origin = "" if isinstance(decided, Shortage | Unrepeated | HookFailure) else _SERVER
         return replace(result, outcome="error", reason=f"{origin}{decided}")
     return replace(result, reason="; ".join(examples.untried) or None)
 

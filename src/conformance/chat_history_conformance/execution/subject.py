@@ -19,12 +19,15 @@ from chat_history_conformance.execution.declared_server import DeclaredServer
 from chat_history_conformance.execution.pace import Pace
 from chat_history_conformance.execution.quiet import Quiet
 from chat_history_conformance.results.model import ContractResult, Mode
-from chat_history_conformance.servers.server import Server
+from chat_history_conformance.servers import ServerError
+from chat_history_conformance.servers.server import Server, Unsupported
 
 __all__ = ["Ahead", "Subject"]
 
 _HURRY_SECONDS = 2.0
 _PAUSE_SECONDS = 0.1
+_MOST_RESTARTS = 3
+"""The restarts of a server in one run because a contract ended in an error of the server."""
 _IN_A_ROW = 2
 """The histories that have to work one after another before a server counts as back."""
 
@@ -81,6 +84,7 @@ class Subject:
         # The more a server holds, the longer each restart takes.
         self.removes = not self.disposable or (faults and backend.remove is not None)
         self._faults = faults
+        self._restarts = 0
         self.local = Local(backend, limit)
         self.notes: list[str] = []
         self.pace = Pace()
@@ -244,6 +248,17 @@ class Subject:
                     time.sleep(_PAUSE_SECONDS)
                 else:
                     in_a_row += 1
+
+    def restart_server(self) -> bool:
+        """Restart the server, if the run may do that and has not done it often; return whether."""
+        if self.why_no_faults or self.server is None or self._restarts >= _MOST_RESTARTS:
+            return False
+        self._restarts += 1
+        try:
+            self.server.restart()
+        except (ServerError, Unsupported):
+            return False
+        return True
 
     def hurry(self) -> None:
         """Let each call from now on end within two seconds, because the user ends the run."""
