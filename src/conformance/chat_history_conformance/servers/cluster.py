@@ -146,6 +146,7 @@ class Cluster(Server):
         _each(self._nodes, Node.pause)
 
     def resume(self) -> None:
+        _each(self._nodes, Node.resume)
         if len(self._connected()) == len(self._nodes):
             self.wait_until_healthy(READY_SECONDS)  # the members elect leaders first
 
@@ -155,7 +156,6 @@ class Cluster(Server):
     def shut_down(self) -> None:
         if self.why_no_faults:
             raise Unsupported(self.why_no_faults)
-        _each(self._nodes, Node.resume)
         _each(self._nodes, Node.terminate)
         deadline = time.monotonic() + process.SHUT_DOWN_SECONDS
         has_majority = True
