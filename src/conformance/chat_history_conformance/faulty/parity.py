@@ -240,12 +240,14 @@ class CancelTranslated(MemoryChatMessageHistory):
     seen="DeytaHQ/khora#1160",
 )
 class LockOfFirstLoop(MemoryChatMessageHistory):
-    """Waits for a semaphore of the class, which belongs to the loop that first waited for it."""
-
-    _turns = asyncio.Semaphore(2)
+    """Waits for a semaphore of a user, which belongs to the loop that first waited for it."""
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         messages = list(messages)
-        async with self._turns:
+        # One for each user, so that an example does not depend on those before it.
+        async with _turns.setdefault(self.session_id.partition("-")[0], asyncio.Semaphore(2)):
             await asyncio.sleep(0.001)
             self.add_messages(messages)
+
+
+_turns: dict[str, asyncio.Semaphore] = {}
