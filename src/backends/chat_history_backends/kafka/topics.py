@@ -47,6 +47,9 @@ Bounds = Mapping[int, tuple[int, int]]
 T = TypeVar("T")
 
 _LOOK_UP = "look up the topic"
+_ENDS_EARLIER = KafkaError(
+    KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
+)
 _CACHED_SECONDS = 30.0
 """The age at which the settings of a topic are asked for again."""
 _COUNTED_SECONDS = 0.25
@@ -351,19 +354,16 @@ def bounds(call: Call, topic: Topic) -> Bounds:
     with call.clients.asker() as asker:
         firsts = _offsets(call, asker, topic.partitions, OFFSET_BEGINNING)
         ends = _offsets(call, asker, topic.partitions, OFFSET_END)
-        error = KafkaError(
-            KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
-        )
         try:
             while any(ends[p] < max(firsts[p], topic.log.ends.get(p, 0)) for p in ends):
                 if read_identity(call) != topic.identity:
-                    raise TopicChanged(error)
-                check_unchanged(call, topic, asker, error)
-                call.retry_or_raise("find the ends", error)
+                    raise TopicChanged(_ENDS_EARLIER)
+                check_unchanged(call, topic, asker, _ENDS_EARLIER)
+                call.retry_or_raise("find the ends", _ENDS_EARLIER)
                 ends = _offsets(call, asker, topic.partitions, OFFSET_END)
         except UnreachableError:  # also if the time ends during another request
             topic.log.forget()  # if records were lost, the next call reads the rest
-            raise call.unreachable("find the ends", error) from None
+            raise call.unreachable("find the ends", _ENDS_EARLIER) from None
     for p, end in ends.items():
         topic.log.saw_end(p, end)
     cleared = topic.log.cleared

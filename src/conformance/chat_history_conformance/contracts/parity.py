@@ -230,6 +230,11 @@ def a_cancelled_add_leaves_the_history_usable(s: Session, program: tuple[int, in
     )
 
 
+def _arguments(operation: str) -> tuple[Any, ...]:
+    """Return the arguments of a call that is cancelled."""
+    return ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
+
+
 def _cancel(
     s: Session, a: Handle, operation: str, args: tuple[Any, ...], turns: int, times: int = 1
 ) -> BaseException | None:
@@ -289,8 +294,7 @@ def many_cancelled_calls_leave_the_history_usable(s: Session, calls: list[tuple[
     kept = ["m0", "m1"]
     a.add([HumanMessage(text) for text in kept])
     for operation, turns in calls:
-        args = ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
-        _cancel(s, a, operation, args, turns, _CANCELLED)
+        _cancel(s, a, operation, _arguments(operation), turns, _CANCELLED)
     for _ in range(2):
         came = contents(a.read())
         s.check(
@@ -333,7 +337,7 @@ def many_cancelled_calls_leave_the_history_usable(s: Session, calls: list[tuple[
 def a_cancelled_call_raises_no_other_error(s: Session, calls: list[tuple[str, int]]) -> None:
     for operation, turns in calls:
         a = s.open()  # so that an earlier cancellation cannot make the call fail
-        args = ([HumanMessage("cancelled")],) if operation == "add_messages" else ()
+        args = _arguments(operation)
         name = a.phrase(operation, args, "async").invocation.name
         raised = _cancel(s, a, operation, args, turns)
         s.check(

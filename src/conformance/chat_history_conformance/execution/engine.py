@@ -75,7 +75,8 @@ def run(
     if contract.company == "apart" and subject.apart:
         return run_in_own_process(contract, subject, mode, profile, seed).result
     result = _searched(Examples(contract, subject, mode, profile, stories), seed, blank)
-    if (result.reason or "").startswith(_SERVER) and subject.restart_server():
+    ended_in_server = result.outcome == "error" and (result.reason or "").startswith(_SERVER)
+    if ended_in_server and subject.restart_server():
         # After an earlier fault, the server may run and not answer.
         note = f"the server was restarted, and {result.label} ran again, after {result.reason}"
         subject.notes.append(note)

@@ -158,18 +158,21 @@ class Cluster(Server):
             raise Unsupported(self.why_no_faults)
         _each(self._nodes, Node.terminate)
         deadline = time.monotonic() + process.SHUT_DOWN_SECONDS
-        has_majority = True
-        while (left := [node for node in self._nodes if not node.gone]) and (
-            time.monotonic() < deadline
-        ):
-            if has_majority and 2 * len(left) < len(self._nodes):
-                has_majority = False
-                deadline = min(deadline, time.monotonic() + _MINORITY_SECONDS)
-            time.sleep(_LOOK_SECONDS)
-        if left:
-            _each(left, Node.kill)
-        if 2 * len(left) > len(self._nodes):
+        minority = (len(self._nodes) - 1) // 2
+        left = self._left(minority, deadline)
+        if len(left) <= minority:
+            left = self._left(0, min(deadline, time.monotonic() + _MINORITY_SECONDS))
+        _each(left, Node.kill)
+        if len(left) > minority:
             raise ServerError(process.not_in_time(self))
+
+    def _left(self, most: int, deadline: float) -> list[Node]:
+        """Wait until at most so many members are left, and return those that are."""
+        while len(left := [node for node in self._nodes if not node.gone]) > most:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_LOOK_SECONDS)
+        return left
 
     def restart(self) -> None:
         self.kill()
@@ -360,6 +363,8 @@ def _each(items: Iterable[_T], action: Callable[[_T], None]) -> None:
         Exception: The first error, after the action has ended for all items.
     """
     several = list(items)
+    if not several:
+        return
     with ThreadPoolExecutor(len(several)) as pool:
         running = [pool.submit(action, item) for item in several]
     for one in running:

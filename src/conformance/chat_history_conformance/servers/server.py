@@ -131,7 +131,7 @@ class Server(ABC):
         A paused server is resumed first.
 
         Raises:
-            ServerError: It did not end within 30 s, and was killed.
+            ServerError: It, or the majority of a cluster, did not end within 30 s, and was killed.
             Unsupported: This server cannot be stopped.
         """
         raise Unsupported(self.why_no_faults)
