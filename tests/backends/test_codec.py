@@ -24,10 +24,12 @@ from langchain_core.messages import (
     RemoveMessage,
     SystemMessage,
     SystemMessageChunk,
+    ToolCall,
     ToolMessage,
     ToolMessageChunk,
     message_to_dict,
 )
+from langchain_core.messages.ai import UsageMetadata
 
 from chat_history_backends import codec
 from chat_history_backends.arguments import check_bounds, check_ttl
@@ -221,12 +223,12 @@ VALUES += [{"a": b"x"}, {"input_tokens": 1}, [{"name": "f", "args": {}, "id": "1
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("kind", [HumanMessage, SystemMessage, AIMessage])
-def test_the_short_cut_for_plain_messages_agrees_with_the_full_check(
+@pytest.mark.parametrize("kind", [HumanMessage, SystemMessage, AIMessage, ToolMessage])
+def test_the_short_cut_for_certain_messages_agrees_with_the_full_check(
     kind: type[BaseMessage], field: str
 ) -> None:
     for value in VALUES:
-        message = kind(content="plain")
+        message = kind(content="plain", **({"tool_call_id": "c"} if kind is ToolMessage else {}))
         setattr(message, field, value)
 
         def outcome(message: BaseMessage = message) -> object:
@@ -236,13 +238,27 @@ def test_the_short_cut_for_plain_messages_agrees_with_the_full_check(
                 return type(error)
 
         short = outcome()
-        with mock.patch.object(codec, "_is_plain", return_value=False):
+        with mock.patch.object(codec, "is_certain", return_value=False):
             assert outcome() == short, value
 
 
-def test_plain_messages_take_the_short_cut() -> None:
+def test_the_messages_of_an_agent_are_not_read_back() -> None:
+    usage = UsageMetadata(input_tokens=1, output_tokens=2, total_tokens=3)
+    usage["output_token_details"] = {"reasoning": 1}
+    call = ToolCall(name="f", args={"a": [1, {"b": None}]}, id="1", type="tool_call")
+    metadata = {"model": "m", "token_usage": {"total": 3}}
+    image = {"type": "image_url", "image_url": {"url": "https://example.org"}}
     with mock.patch.object(codec, "decode", side_effect=AssertionError):
-        encode_batch([HumanMessage("a", id="1"), SystemMessage("b"), AIMessage("c", name="n")])
+        encode_batch(
+            [
+                HumanMessage("a", id="1"),
+                SystemMessage("b"),
+                AIMessage("c", name="n", response_metadata=metadata, usage_metadata=usage),
+                AIMessage("", tool_calls=[call], additional_kwargs={"refusal": None}),
+                ToolMessage("d", tool_call_id="1", artifact={"rows": [{"a": 1.5}]}),
+                HumanMessage(["text", image]),
+            ]
+        )
 
 
 @pytest.mark.parametrize("thing", ["text", None, 1, {"content": "a"}, ("human", "a")], ids=repr)
