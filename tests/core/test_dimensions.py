@@ -132,3 +132,33 @@ def test_a_read_that_may_be_refused_and_returns_no_list_is_a_finding() -> None:
     finding = run(contract, subject, "sync", PROFILES["quick"], seed=0).finding
     assert finding is not None
     assert "instead of a list of messages" in finding.summary
+
+
+_written: dict[str, None] = {}
+
+
+class FullStore(MemoryChatMessageHistory):
+    """Keeps 500 sessions."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        super()._append(texts)
+        _written[self.session_id] = None
+        if len(_written) > 500:
+            oldest = next(iter(_written))
+            del _written[oldest]
+            type(self)(oldest).clear()
+
+
+def test_profile_ci_writes_to_more_sessions_and_the_story_has_one_step_for_them() -> None:
+    _written.clear()
+    subject = Subject(Backend("full-store", FullStore), limit=15.0)
+    contract = catalogue.load()["isolation.many_sessions"]
+    assert run(contract, subject, "sync", PROFILES["quick"], seed=0).outcome == "passed"
+    finding = run(contract, subject, "sync", PROFILES["ci"], seed=0).finding
+    assert finding is not None
+    assert finding.kind == "lost"
+    step = "in each of 640 sessions, one after another: other = open(session-NUMBER), "
+    assert finding.steps[2].startswith(step)
+    assert len(finding.steps) == 5
+    assert finding.notes == ()
+    assert "for number in range(640)]" in finding.reproducer

@@ -31,7 +31,7 @@ from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.reports.advice import capability_hint
 from chat_history_conformance.results.model import ContractResult, Finding
 
-BRIEF = Profile("brief", examples=20, operations=1_000, shrink_seconds=5.0, limit=5.0)
+BRIEF = Profile("brief", examples=20, operations=1_000, effort=1, shrink_seconds=5.0, limit=5.0)
 
 STORE: dict[str, list[BaseMessage]] = {}
 

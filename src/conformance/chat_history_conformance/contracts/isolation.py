@@ -24,6 +24,7 @@ from chat_history_conformance.contracts.catalogue import (
 )
 from chat_history_conformance.contracts.ordering import FAMILIAR, of_this_example
 from chat_history_conformance.diagnosis.script_claims import are_no_files
+from chat_history_conformance.execution.profiles import PROFILES
 from chat_history_conformance.execution.session import Handle, Session
 
 Pair = tuple[str, str]
@@ -137,46 +138,32 @@ def several_sessions_can_hold_the_same_messages(s: Session, messages: list[BaseM
         handle.reads_back()
 
 
-_GROUPS, _LANES, _PER_LANE = 4, 8, 4
-_SESSIONS = _GROUPS * _LANES * _PER_LANE
+_GROUPS, _PER_GROUP, _LANES = 4, 32, 8
+_SESSIONS = _GROUPS * _PER_GROUP
 
 
 @contract(
     "isolation.many_sessions",
     since="0.2",
     rule=f"Writing to many other sessions removes no message of a session (tested with "
-    f"{_SESSIONS}).",
+    f"{_SESSIONS}, in profile ci with {_SESSIONS * PROFILES['ci'].effort}).",
     source=f"{_EXAMPLE}; a server has one session for each conversation of each user",
     cause="Conversations are kept in a cache of a fixed number of sessions. The session that was "
     "used least recently is dropped, and it is stored nowhere else.",
     remedy="Store every session before the add returns, and read it again if it is not cached.",
     seen="nesquena/hermes-webui#5357 and ai-dynamo/aiperf#1325: a cache of a fixed number of "
-    "sessions",
-    needs=("threads",),
+    "sessions; pallets-eco/flask-caching#312: writes remove others if there are more than 500",
+    needs=("shared",),
     modes=(SYNC, ASYNC),
     examples=1,
 )
 def writing_to_many_sessions_removes_no_messages(s: Session, _: None) -> None:
-    first = s.open()
-    first.add([HumanMessage("m0"), HumanMessage("m1")])
-    for group in range(_GROUPS):
-        handles = [s.prepare(f"{{nonce}}-{group}-{n}") for n in range(_LANES * _PER_LANE)]
-        batch = [HumanMessage("m0")]
-        lanes = [
-            [
-                step
-                for handle in own
-                for step in ((handle, "open", ()), (handle, "add_messages", (batch,)))
-            ]
-            for own in (handles[n::_LANES] for n in range(_LANES))
-        ]
-        s.together(lanes)
-        for handle in handles:
-            handle.model.add(batch)
-        handles[0].reads_back()
-        for handle in handles:
-            handle.release()
-    first.reads_back()
+    s.open("{nonce}-first").add([HumanMessage("m0"), HumanMessage("m1")])
+    for _group in range(_GROUPS * s.effort):
+        s.write_sessions(_PER_GROUP, _LANES, [HumanMessage("m0")])
+    s.open("{nonce}-first").reads_back()
+    for number in range(0, _SESSIONS * s.effort, _PER_GROUP):
+        s.open(f"{{nonce}}-{number}").reads_back()
 
 
 @contract(

@@ -31,6 +31,7 @@ from chat_history_conformance.diagnosis.script_helpers import (
 from chat_history_conformance.diagnosis.script_hooks import all_left
 from chat_history_conformance.diagnosis.script_needs import (
     SESSION,
+    SESSIONS,
     SUITE,
     carried_names,
     import_lines,
@@ -45,7 +46,7 @@ from chat_history_conformance.diagnosis.script_opening import (
 )
 from chat_history_conformance.diagnosis.steps import Step
 
-__all__ = ["id_source", "is_entered", "opener", "script"]
+__all__ = ["id_source", "is_entered", "noted", "opener", "script"]
 
 _ATTEMPTS = 200
 _FUNCTIONS = {
@@ -112,10 +113,9 @@ def opener(
     Returns:
         The expression, and whether it has to be awaited.
     """
-    noted = Code(session_id.text, session_id.needs | {Need(SESSION, session_id.text)})
-    factory, arguments = given("open_history"), noted
+    factory, arguments = given("open_history"), session_id
     if ttl is not None:
-        factory, arguments = given("open_with_ttl"), fill("{}, {}", noted, repr(ttl[0]))
+        factory, arguments = given("open_with_ttl"), fill("{}, {}", session_id, repr(ttl[0]))
     if how == "async" and ttl is None and _is_history_class(backend.factory):
         return lazily(under_a_loop, fill("{}({})", factory, arguments)), True
     if how != "async" and inspect.isgeneratorfunction(inspect.unwrap(backend.factory)):
@@ -149,6 +149,11 @@ def id_source(template: str) -> Code:
     return Code(repr(template))
 
 
+def noted(session_id: Code) -> Code:
+    """Return the expression of a session id, with a note for the script to remove the session."""
+    return Code(session_id.text, session_id.needs | {Need(SESSION, session_id.text)})
+
+
 def _is_history_class(factory: Any) -> bool:
     """Return whether instances of the factory are histories that need no further opening."""
     adds = hasattr(factory, "add_messages") or hasattr(factory, "aadd_messages")
@@ -174,6 +179,12 @@ def _cleaning(backend: Backend, needs: frozenset[Need]) -> Code:
     else:
         ids = sorted(need.name for need in needs if need.module == SESSION)
         parts = [lazy(_removal(backend, Code(session_id))) for session_id in ids]
+        each = fill("lambda session_id=session_id: {}", _removal(backend, Code("session_id")))
+        parts += [
+            fill("*(({}) for session_id in {})", each, need.name)
+            for need in sorted(needs)
+            if need.module == SESSIONS
+        ]
     if not parts:
         return Code("")
     return fill("with {}:  # remove the stored messages", call(cleaning_up, *parts))

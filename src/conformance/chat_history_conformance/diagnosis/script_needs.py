@@ -17,6 +17,7 @@ from chat_history_conformance.diagnosis.code import Need
 
 __all__ = [
     "SESSION",
+    "SESSIONS",
     "SUITE",
     "Used",
     "carried_names",
@@ -30,6 +31,9 @@ SUITE = "chat_history_conformance"
 
 SESSION = "<session>"
 """The module of needs that are not names but the expressions of the ids of opened sessions."""
+
+SESSIONS = "<sessions>"
+"""The module of a `Need` whose name is the source of several session ids, an iterable."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def resolved(needs: Iterable[Need]) -> Used:
     done = set[Need]()
     while waiting:
         need = waiting.pop()
-        if need in done or need.module in ("", "builtins", SESSION):
+        if need in done or need.module in ("", "builtins", SESSION, SESSIONS):
             continue
         done.add(need)
         if need.module.partition(".")[0] != SUITE:

@@ -233,6 +233,7 @@ class Examples:
             f"{self.contract.id}[{self.mode}]",
             racy=self.contract.racy,
             pinned=None if wanted is None else wanted.kind,
+            effort=self.profile.effort,
             check_budget=self.check_deadline,
         )
 

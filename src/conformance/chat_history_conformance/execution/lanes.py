@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from langchain_core.messages import BaseMessage
 
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.capabilities import READS
@@ -12,16 +14,29 @@ from chat_history_conformance.diagnosis.code import Code, Need, call, fill, join
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show
 from chat_history_conformance.diagnosis.script_helpers import all_at_once, together, wait
+from chat_history_conformance.diagnosis.script_needs import SESSIONS
 from chat_history_conformance.diagnosis.steps import Step
-from chat_history_conformance.drivers.calls import Done, How
+from chat_history_conformance.drivers.calls import Call, Done, How
 from chat_history_conformance.execution.handle import Handle
 from chat_history_conformance.execution.phrase import SLEEP, Phrase, elsewhere, opening_code
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Mode
 
-__all__ = ["Lane", "interleaving", "is_read", "lanes_step"]
+__all__ = [
+    "INTERLEAVING",
+    "Lane",
+    "interleaving",
+    "is_read",
+    "lanes_step",
+    "run_lanes",
+    "sessions_step",
+]
 
 Lane = Sequence[tuple[Handle, str, tuple[Any, ...]]]
 """The operations of one thread, task or process: handle, name and arguments of each."""
+
+INTERLEAVING = "start and end of each call"
+"""The beginning of the note that `interleaving` returns."""
 
 _SHOWN_EVENTS = 40
 
@@ -79,11 +94,59 @@ class _Item:
         return elsewhere(code) if in_second_process else code
 
 
+def run_lanes(subject: Subject, lanes: Sequence[Lane]) -> list[list[Done]]:
+    """Run several lanes at once, and return the results of each."""
+    calls = [
+        [
+            Call(handle.key, name, (handle.id, None) if name == "open" else args, handle.how)
+            for handle, name, args in lane
+        ]
+        for lane in lanes
+    ]
+    second = [index for index, lane in enumerate(lanes) if lane[0][0].in_second_process]
+    local = [index for index in range(len(lanes)) if index not in second]
+    done: dict[int, list[Done]] = {}
+    wait: Callable[[], list[list[Done]]] = list
+    if second:
+        wait = subject.second_process.begin([calls[index] for index in second])
+    if local:
+        answers = subject.local.together([calls[index] for index in local])
+        done.update(zip(local, answers, strict=True))
+    done.update(zip(second, wait(), strict=True))
+    return [done[index] for index in range(len(lanes))]
+
+
 def lanes_step(backend: Backend, lanes: Sequence[Lane], mode: Mode) -> Step:
     """Return the step that runs several lanes at once."""
     how: How = "async" if mode == "async" else "sync"
     items = _items(lanes)
     return Step(lambda: _lanes_text(items), lambda: _lanes_code(backend, items, how))
+
+
+def sessions_step(
+    backend: Backend, handle: Handle, messages: Sequence[BaseMessage], number: int
+) -> Step:
+    """Return the step that writes to the sessions `{nonce}-0`, `{nonce}-1` and so on.
+
+    The script does one after another what the run did at the same time.
+
+    Args:
+        backend: The backend.
+        handle: One of the handles, still open.
+        messages: The messages that each session got.
+        number: The number of sessions.
+    """
+    add, close = handle.phrase("add_messages", (messages,), handle.how), handle.closing_code()
+    text = f"in each of {number} sessions, one after another: {handle.name} = open(session-NUMBER)"
+
+    def code() -> Code:
+        ids = f"[nonce + f'-{{number}}' for number in range({number})]"
+        opening = opening_code(backend, Code("session_id"), handle.how)
+        needs = frozenset({Need(SESSIONS, ids), Need("", "nonce")})
+        lines = [fill("{} = {}", handle.name, opening), add.code(), close]
+        return join("\n", [Code(f"for session_id in {ids}:", needs), *map(Code.indented, lines)])
+
+    return Step(f"{text}, {add.text()}, and {handle.name} is closed then", code)
 
 
 def _items(lanes: Sequence[Lane]) -> list[list[_Item]]:
@@ -109,7 +172,7 @@ def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]]) -> str |
     if not events:
         return None
     start, items = events[0][0], _items(lanes)
-    texts = ["start and end of each call, in ms from the first call:"]
+    texts = [f"{INTERLEAVING}, in ms from the first call:"]
     for started, ended, number, position in events[:_SHOWN_EVENTS]:
         error = done[number][position].error
         outcome = f"  raised {type_name(error)}" if error is not None else ""

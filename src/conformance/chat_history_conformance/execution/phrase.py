@@ -9,7 +9,7 @@ from typing import Any
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.code import Code, Need, call, fill, join
 from chat_history_conformance.diagnosis.rendering import show, source
-from chat_history_conformance.diagnosis.script import id_source, is_entered, opener
+from chat_history_conformance.diagnosis.script import id_source, is_entered, noted, opener
 from chat_history_conformance.diagnosis.script_helpers import Elsewhere, wait
 from chat_history_conformance.diagnosis.script_opening import closed
 from chat_history_conformance.drivers.calls import How, Invocation
@@ -71,7 +71,7 @@ class Phrase:
 
 def opening_code(
     backend: Backend,
-    session: str,
+    session: str | Code,
     how: How,
     ttl: tuple[int | None] | None = None,
     *,
@@ -81,12 +81,14 @@ def opening_code(
 
     Args:
         backend: The backend of the history.
-        session: The template of the session id.
+        session: The template of the session id. The script removes this session at its end. Or the
+            expression of an id that it removes anyway.
         how: Whether the history is used synchronously or asynchronously.
         ttl: `(milliseconds,)` or `(None,)` to open it through `with_ttl`.
         inside_a_coroutine: Whether `await` can be used.
     """
-    code, awaited = opener(backend, id_source(session), how, ttl)
+    identifier = session if isinstance(session, Code) else noted(id_source(session))
+    code, awaited = opener(backend, identifier, how, ttl)
     if not awaited:
         return code
     return fill("await {}", code) if inside_a_coroutine else call(wait, code)

@@ -21,6 +21,7 @@ class Profile:
         name: Its name for `--history-profile`.
         examples: Maximum number of examples of a contract.
         operations: Number of operations of a contract after which no further example begins.
+        effort: Multiplies the size of an example that is large on purpose.
         shrink_seconds: Time for the search for a shorter example, from the first failure on.
         limit: Seconds after which an operation counts as hung.
         proof_seconds: Time after which no script of a finding is run again.
@@ -29,6 +30,7 @@ class Profile:
     name: str
     examples: int
     operations: int
+    effort: int
     shrink_seconds: float
     limit: float
     proof_seconds: float = 60.0
@@ -37,14 +39,21 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", examples=8, operations=400, shrink_seconds=2.0, limit=15.0),
+        Profile("quick", examples=8, operations=400, effort=1, shrink_seconds=2.0, limit=15.0),
         Profile(
-            "ci", examples=40, operations=2_000, shrink_seconds=6.0, limit=30.0, proof_seconds=300.0
+            "ci",
+            examples=40,
+            operations=2_000,
+            effort=5,
+            shrink_seconds=6.0,
+            limit=30.0,
+            proof_seconds=300.0,
         ),
         Profile(
             "thorough",
             examples=400,
             operations=20_000,
+            effort=20,
             shrink_seconds=60.0,
             limit=60.0,
             proof_seconds=600.0,

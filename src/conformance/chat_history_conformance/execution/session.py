@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from langchain_core.messages import BaseMessage
+
 from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, given, lazily
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
@@ -26,7 +28,15 @@ from chat_history_conformance.drivers.clock import SetClock
 from chat_history_conformance.drivers.errors import SecondProcessLost, is_server_error
 from chat_history_conformance.execution.declared_steps import Declared
 from chat_history_conformance.execution.handle import Handle
-from chat_history_conformance.execution.lanes import Lane, interleaving, is_read, lanes_step
+from chat_history_conformance.execution.lanes import (
+    INTERLEAVING,
+    Lane,
+    interleaving,
+    is_read,
+    lanes_step,
+    run_lanes,
+    sessions_step,
+)
 from chat_history_conformance.execution.outage import Outage
 from chat_history_conformance.execution.phrase import ELSEWHERE, elsewhere, opening_code
 from chat_history_conformance.execution.subject import Subject
@@ -45,10 +55,12 @@ class Session(Declared):
         label: The contract and the mode, for scripts.
         racy: Whether scripts repeat the steps many times.
         pinned: The kind of the finding for which a shorter example is searched.
+        effort: Multiplies the size of an example that is large on purpose.
         check_budget: Called before each operation; raises when the time is up.
 
     Attributes:
         handles: All handles, in the order in which they were made.
+        effort: The number by which an example that is large on purpose multiplies its size.
         lanes: The results of the reads of each lane of the last `together`.
         server: The server of the backend, for faults.
     """
@@ -61,11 +73,14 @@ class Session(Declared):
         *,
         racy: bool = False,
         pinned: Kind | None = None,
+        effort: int = 1,
         check_budget: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(subject, mode, label, racy=racy, pinned=pinned, check_budget=check_budget)
+        self.effort = effort
         self.handles: list[Handle] = []
         self.lanes: list[Ref] = []
+        self._sessions = self._after_sessions = 0
         self._has_environment = False
         self.server = Outage(self)
 
@@ -161,7 +176,7 @@ class Session(Declared):
     def _new_handle(
         self, session: str, in_this_process: bool, in_second_process: bool = False
     ) -> Handle:
-        number = len(self.handles)
+        number = len(self.handles) - self._sessions
         second = self.mode == "process" and number % 2 == 1 and not in_this_process
         second = second or in_second_process
         name = string.ascii_lowercase[number % 26] + ("" if number < 26 else str(number // 26))
@@ -260,9 +275,11 @@ class Session(Declared):
         self._settle_for(lanes)
         self.steps.append(lanes_step(self.opening, lanes, self.mode))
         self.cost += max(map(len, lanes)) - 1
-        done: list[list[Done]] = self.carry_out("concurrent calls", lambda: self._run_lanes(lanes))
+        done: list[list[Done]] = self.carry_out(
+            "concurrent calls", lambda: run_lanes(self.subject, lanes)
+        )
         self._mark_opened(done)
-        self.notes = [note for note in self.notes if not note.startswith("interleaving")]
+        self._drop_interleaving()
         note = interleaving(lanes, done)
         self.notes += [note] if note else []
         self.lanes = [
@@ -271,6 +288,43 @@ class Session(Declared):
         ]
         self._check_lanes(lanes, done, may_raise)
         return done
+
+    def write_sessions(self, number: int, lanes: int, messages: Sequence[BaseMessage]) -> None:
+        """Write messages to more sessions with the ids `{nonce}-0`, `{nonce}-1` and so on.
+
+        If nothing happens between two calls, the story has one step for both.
+
+        Args:
+            number: The number of sessions.
+            lanes: How many are written at the same time, if that is allowed.
+            messages: The messages that each session gets.
+        """
+        lanes = 1 if "threads" in self.subject.backend.lacks else lanes
+        goes_on = bool(self._sessions) and len(self.steps) == self._after_sessions
+        start = len(self.steps) - goes_on
+        handles = [self.prepare(f"{{nonce}}-{self._sessions + each}") for each in range(number)]
+        handles[0].name = "other"
+        self.together(
+            [
+                [
+                    step
+                    for handle in handles[lane::lanes]
+                    for step in ((handle, "open", ()), (handle, "add_messages", (messages,)))
+                ]
+                for lane in range(lanes)
+            ]
+        )
+        self._sessions += number  # their handles take no letter
+        written = sessions_step(self.opening, handles[0], messages, self._sessions)
+        for handle in handles:
+            handle.model.add(messages)
+            handle.release()
+        self.steps[start:] = [written]
+        self._after_sessions = len(self.steps)
+        self._drop_interleaving()
+
+    def _drop_interleaving(self) -> None:
+        self.notes = [note for note in self.notes if not note.startswith(INTERLEAVING)]
 
     def _mark_opened(self, done: Sequence[Sequence[Done]]) -> None:
         opened = {
@@ -301,26 +355,6 @@ class Session(Declared):
                 elif not may_raise:
                     phrase = handle.phrase(name, args, item.call.how)
                     self.explain(phrase.invocation.name, item.error)
-
-    def _run_lanes(self, lanes: Sequence[Lane]) -> list[list[Done]]:
-        calls = [
-            [
-                Call(handle.key, name, (handle.id, None) if name == "open" else args, handle.how)
-                for handle, name, args in lane
-            ]
-            for lane in lanes
-        ]
-        second = [index for index, lane in enumerate(lanes) if lane[0][0].in_second_process]
-        local = [index for index in range(len(lanes)) if index not in second]
-        done: dict[int, list[Done]] = {}
-        wait: Callable[[], list[list[Done]]] = list
-        if second:
-            wait = self.subject.second_process.begin([calls[index] for index in second])
-        if local:
-            answers = self.subject.local.together([calls[index] for index in local])
-            done.update(zip(local, answers, strict=True))
-        done.update(zip(second, wait(), strict=True))
-        return [done[index] for index in range(len(lanes))]
 
     # -- the end -----------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ _CIRCUMSTANCES: Mapping[str, tuple[str, str]] = {
     "ttl": (r"with_ttl\(", "with a time to live"),
     "fault": (r"^the (?:server|second process) is ", "after a fault"),
     "new": (r"^a new store, by ", "in a store that was never used"),
+    "many": (r"^in each of \d+ sessions", "if there are many sessions"),
     "large": (r"numbered_messages\(| \d{3,} (?:more|messages)\b", "in a long history"),
 }
 _HANDLES = "if a session has several handles"
