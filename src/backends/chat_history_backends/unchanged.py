@@ -37,7 +37,7 @@ _DEEPEST = 32
 
 
 def is_certain(message: BaseMessage, fields: Fields) -> bool:
-    """Return whether a message certainly comes back unchanged. False means that nobody knows.
+    """Return whether a message certainly comes back unchanged. False means that it has to be read back.
 
     Args:
         message: The message.
@@ -59,7 +59,7 @@ def is_certain(message: BaseMessage, fields: Fields) -> bool:
             and _is_plain_dict(fields["response_metadata"])
             and has_certain_rest(fields)
         )
-    except TypeError:  # a key that is no text: JSON may not distinguish it from another
+    except TypeError:  # a key is not a text: JSON may not distinguish it from another
         return False
 
 
