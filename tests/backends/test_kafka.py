@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 import string
 import subprocess
 import sys
@@ -746,6 +747,24 @@ def test_no_thread_is_left_after_the_last_close(kafka: Server) -> None:
         print(threading.active_count(), threads())
     """
     assert _run(code) == "1 1"
+
+
+def test_an_admin_client_that_gets_no_answer_is_replaced(opened: Open) -> None:
+    history = opened()
+    assert history.messages == []
+    with socket.create_server(("127.0.0.1", 0)) as deaf, history._clients() as clients:
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        for number in range(5):
+            silent = AdminClient({"bootstrap.servers": address, "log_level": 0})
+            clients.admin = silent
+            if number == 0:
+                history.add_messages(_numbered(1))
+            else:
+                clients.replace_admin(silent)
+            assert clients.admin is not silent
+        assert len(clients._silent) == 3
+    history.clear()
+    assert history.messages == []
 
 
 def test_a_closed_history_that_is_used_again_reopens_its_clients(opened: Open) -> None:

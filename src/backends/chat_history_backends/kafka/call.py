@@ -129,7 +129,9 @@ class Call:
 
         The client sends it to the broker that it takes for the controller, and then only waits,
         also if that broker is dead or silent. So if no answer comes, the client learns the brokers
-        again, and the request is sent once more. A request that is sent twice must do no harm.
+        again, and the request is sent once more, later by a new client: after a restart of all
+        brokers, librdkafka 2.16 may wait for ever for a connection that it does not make. A request
+        that is sent twice must do no harm.
 
         Args:
             request: Sends the request about one thing.
@@ -144,7 +146,8 @@ class Call:
         pause_seconds = _FIRST_ANSWER_SECONDS
         pending: set[Future[Any]] = set()
         while True:
-            pending.update(request(self.clients.admin).values())
+            admin = self.clients.admin
+            pending.update(request(admin).values())
             again_at = time.monotonic() + pause_seconds
             while (now := time.monotonic()) < again_at:
                 wait_seconds = max(0.001, min(until, again_at, now + POLL_SECONDS) - now)
@@ -157,12 +160,14 @@ class Call:
                     error = failure.args[0]
                     if is_refusal(error):
                         raise self.refused(action, error) from failure
-                self.clients.admin.poll(0)  # lets the client report its trouble
+                admin.poll(0)  # lets the client report its trouble
                 self.check_credentials(action)
                 if time.monotonic() >= until or not pending:
                     raise self.unreachable(action, error)
             with contextlib.suppress(KafkaException):
-                self.clients.admin.list_topics(self.topic, timeout=self.poll_seconds)
+                admin.list_topics(self.topic, timeout=self.poll_seconds)
+            if pause_seconds > _FIRST_ANSWER_SECONDS:
+                self.clients.replace_admin(admin)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def pause_or_raise(self, error: KafkaHistoryError) -> None:

@@ -135,10 +135,6 @@ def _delete(call: Call, ends: Mapping[int, int]) -> None:
 
 def _request(call: Call, ends: Mapping[int, int]) -> dict[int, KafkaHistoryError]:
     """Ask once to delete the records before the ends, and return why partitions failed."""
-    # librdkafka 2.16 may follow a null pointer while it looks for the leaders of a topic that this
-    # client has not seen. So let the client look the topic up first.
-    if count_partitions(call, call.clients.admin) is None:
-        return {}
     failed = {}
     for p, end in ends.items():
         try:
@@ -151,8 +147,15 @@ def _request(call: Call, ends: Mapping[int, int]) -> dict[int, KafkaHistoryError
 def _delete_records(
     call: Call, partition: int, end: int, admin: AdminClient
 ) -> Mapping[TopicPartition, Future[Any]]:
+    place = TopicPartition(call.topic, partition, end)
+    # librdkafka 2.16 may follow a null pointer while it looks for the leaders of a topic that this
+    # client has not seen. So let the client look the topic up first.
+    if count_partitions(call, admin) is None:
+        nothing: Future[Any] = Future()
+        nothing.set_result(None)
+        return {place: nothing}
     return admin.delete_records(
-        [TopicPartition(call.topic, partition, end)],
+        [place],
         operation_timeout=call.left_seconds,
         request_timeout=ADMIN_SECONDS,
     )

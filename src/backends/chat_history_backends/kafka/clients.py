@@ -36,6 +36,8 @@ Pool = Literal["read", "add", "clear", "encode"]
 """A kind of work that has its own threads."""
 _WORKERS: Mapping[Pool, int] = {"read": 8, "add": 8, "clear": 4, "encode": 2}
 """The most threads of each kind."""
+_SILENT_ADMINS = 3
+"""The most admin clients without an answer that are kept. An answer may still come."""
 _ENDING_SENDERS = 3
 """The most producers with an expired call that wait for the end of their other calls."""
 
@@ -119,7 +121,7 @@ class Clients:
         config: Further settings of librdkafka, for all clients.
 
     Attributes:
-        admin: The admin client.
+        admin: The admin client. A new one replaces a client that does not answer.
         handles: The open histories that use these clients.
         leases: How many calls are using them now.
         reached: Whether a broker has ever answered.
@@ -153,6 +155,7 @@ class Clients:
         self._senders: dict[int, Sender] = {}
         self._ending: set[Sender] = set()
         self._pools: dict[Pool, ThreadPoolExecutor] = {}
+        self._silent: list[AdminClient] = []
         self.admin = AdminClient(self._config, logger=logger)
 
     @property
@@ -181,6 +184,18 @@ class Clients:
                 sender = Sender({**self._config, "logger": logger}, batches)
                 self._senders[size] = sender
             return sender
+
+    def replace_admin(self, silent: AdminClient) -> None:
+        """Let the next requests use a new admin client, if they would use this one."""
+        with self._lock:
+            if self.admin is not silent:
+                return
+            self._silent.append(silent)
+            self.admin = AdminClient(self._config, logger=logger)
+            surplus = [self._silent.pop(0) for _ in self._silent[_SILENT_ADMINS:]]
+        if surplus:
+            # The last reference ends a client, which waits for its connections.
+            threading.Thread(target=surplus.clear, daemon=True).start()
 
     def threads(self, pool: Pool) -> ThreadPoolExecutor:
         """Return the threads for one kind of work that has no asynchronous form.
@@ -306,6 +321,7 @@ class Clients:
         self._senders.clear()
         self._ending.clear()
         self._cursors.clear()
+        self._silent.clear()
         del self.admin
 
     def leak(self) -> None:
@@ -315,7 +331,7 @@ class Clients:
         """
         senders = (*self._senders.values(), *self._ending)
         producers = [getattr(sender, "producer", None) for sender in senders]
-        for client in filter(None.__ne__, (self.admin, *producers, *self._consumers)):
+        for client in filter(None.__ne__, (self.admin, *self._silent, *producers, *self._consumers)):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
