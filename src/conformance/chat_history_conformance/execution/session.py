@@ -378,7 +378,7 @@ class Session(Declared):
         opened = [
             handle.session for handle in self.handles if handle.is_open and not handle.unreachable
         ]
-        stored = [] if self.subject.disposable else list(dict.fromkeys([*opened, *self.abandoned]))
+        stored = list(dict.fromkeys([*opened, *self.abandoned])) if self.subject.removes else []
         if self.subject.backend.remove is None:
             for session in stored:
                 self._clear(session)
@@ -412,6 +412,8 @@ class Session(Declared):
         try:
             self.subject.local.run(lambda: remove(session_id))
         except Exception as error:
+            if self.subject.disposable:
+                return  # the run removes the whole server
             self._note_once(f"stored messages could not be removed ({type(error).__name__})")
 
     def _clear(self, session: str) -> None:

@@ -58,6 +58,7 @@ class Subject:
         apart: Whether contracts that can harm others get a separate process.
 
     Attributes:
+        removes: Whether stories remove what they stored.
         ahead: The contracts that run at the same time, before their turn comes.
         quiet: Keeps an example that disturbs the clock or the store away from the others.
         options: The arguments with which another process makes the same subject.
@@ -80,6 +81,8 @@ class Subject:
         self.apart = apart and self.can_be_imported
         self.disposable = backend.disposable or owned
         self.destructive = destructive or self.disposable
+        # The more a server holds, the longer each restart takes.
+        self.removes = not self.disposable or (faults and backend.remove is not None)
         self._faults = faults
         self._restarts = 0
         self.local = Local(backend, limit)
