@@ -633,6 +633,23 @@ def test_nothing_is_removed_from_a_disposable_backend(subject: Any) -> None:
     STORE.clear()
 
 
+def test_sessions_are_removed_from_a_server_that_the_run_restarts() -> None:
+    removed: list[str] = []
+
+    def remove(session_id: str) -> None:
+        removed.append(session_id)
+        raise PermissionError  # the run removes the whole server
+
+    backend = Backend("mine", Mine, remove=remove)
+    for faults in (False, True):
+        tested = Subject(backend, limit=5.0, owned=True, faults=faults)
+        assert judged(tested, contract()).outcome == "passed"
+        tested.stop()
+        assert bool(removed) is faults
+        assert tested.notes == []
+    STORE.clear()
+
+
 # -- contracts that do not apply -----------------------------------------------------------------
 
 
