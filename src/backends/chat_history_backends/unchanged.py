@@ -37,7 +37,7 @@ _DEEPEST = 32
 
 
 def is_certain(message: BaseMessage, fields: Fields) -> bool:
-    """Return whether a message certainly comes back unchanged. False means that it has to be read back.
+    """Return whether a message certainly comes back unchanged. If not, it has to be read back.
 
     Args:
         message: The message.

@@ -331,7 +331,8 @@ class Clients:
         """
         senders = (*self._senders.values(), *self._ending)
         producers = [getattr(sender, "producer", None) for sender in senders]
-        for client in filter(None.__ne__, (self.admin, *self._silent, *producers, *self._consumers)):
+        clients = (self.admin, *self._silent, *producers, *self._consumers)
+        for client in filter(None.__ne__, clients):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
