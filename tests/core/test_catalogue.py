@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,3 +88,20 @@ def test_contracts_are_ordered_by_their_families() -> None:
     known = catalogue._contracts["ordering.tested"]
     other = replace(known, id="model.tested")
     assert list(in_order({other.id: other, known.id: known})) == [known.id, other.id]
+
+
+def test_a_contract_is_found_without_the_imports_of_other_families() -> None:
+    code = (
+        "import sys; from chat_history_conformance.contracts import catalogue; "
+        "print(catalogue.find('parity.cancellation').id, 'langsmith' in sys.modules, "
+        "catalogue.load()['parity.cancellation'] is catalogue.find('parity.cancellation'), "
+        "'langsmith' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["parity.cancellation", "False", "True", "True"]
+
+
+@pytest.mark.parametrize("identifier", ["parity.none", "nothing.none", "os.path"])
+def test_an_unknown_contract_is_not_found(identifier: str) -> None:
+    with pytest.raises(KeyError, match=identifier):
+        catalogue.find(identifier)

@@ -38,7 +38,7 @@ def main() -> None:
 
 def _answer(task: Task) -> Answer:
     subject = Subject(registry.load_again(task.backend, task.origin), **task.options)
-    contract = catalogue.load()[task.contract]
+    contract = catalogue.find(task.contract)
     stories: list[Sequence[Step]] | None = [] if task.with_stories else None
     try:
         result = engine.run(contract, subject, task.mode, task.profile, task.seed, stories=stories)
