@@ -6,7 +6,34 @@ import math
 import numbers
 import threading
 
-__all__ = ["check_bounds", "check_count", "check_seconds", "check_ttl", "check_wait"]
+__all__ = [
+    "check_batch_size",
+    "check_bounds",
+    "check_count",
+    "check_seconds",
+    "check_ttl",
+    "check_wait",
+]
+
+
+def check_batch_size(batch_size: int) -> int:
+    """Check the size of the pages of an iteration.
+
+    Args:
+        batch_size: Messages to read from the store at a time, 1 or more.
+
+    Returns:
+        The same value.
+
+    Raises:
+        TypeError: It is not an int, or is a bool.
+        ValueError: It is less than 1.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        raise TypeError(f"batch_size must be an int, not {batch_size!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+    return batch_size
 
 
 def check_count(max_message_count: int) -> int:

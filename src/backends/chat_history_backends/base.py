@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from .arguments import check_bounds, check_count, check_ttl, check_wait
+from .arguments import check_batch_size, check_bounds, check_count, check_ttl, check_wait
 from .codec import encode_batch
+from .iteration import DEFAULT_BATCH_SIZE, PageGenerator, amessages_of, messages_of
 
 __all__ = ["Record", "ReferenceHistory"]
 
@@ -70,6 +71,18 @@ class ReferenceHistory(BaseChatMessageHistory):
     @abstractmethod
     def _read(self, last: int | None = None) -> list[BaseMessage]:
         """Decode all records, or the last ``last`` of them, oldest first."""
+
+    @abstractmethod
+    def _pages(self, batch_size: int) -> PageGenerator:
+        """Yield the decoded messages in lists, oldest first. This is a generator.
+
+        The first ``next`` determines the newest record to yield. Each ``next`` is atomic: it holds
+        no lock and no transaction after it has returned, and leaves out records that have expired
+        or were cleared by then. It may yield an empty list. ``close`` releases what it holds.
+
+        Args:
+            batch_size: The most records to read from the store at a time, 1 or more.
+        """
 
     @abstractmethod
     def _end(self) -> Any:
@@ -147,6 +160,32 @@ class ReferenceHistory(BaseChatMessageHistory):
         """
         return self._read(check_count(max_message_count))
 
+    def iter_messages(
+        self, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Generator[BaseMessage, None, None]:
+        """Iterate over the whole conversation, oldest first, without holding it whole in memory.
+
+        The generator yields the messages that are stored when the first one is asked for. It does
+        not yield messages that are added later. If the session is cleared meanwhile, or messages
+        expire, it may end early or still yield what was removed. It never yields a message that was
+        added after the clear. It yields no message twice, and skips none that is still stored.
+
+        Between two messages it holds no lock and no transaction, so a slow reader does not keep
+        anybody waiting. The position of consuming reads stays the same. ``close``, or the end of a
+        ``for`` loop that is left early, releases everything.
+
+        Args:
+            batch_size: Messages to read from the store at a time, 1 or more. So many are in memory.
+
+        Raises:
+            TypeError: ``batch_size`` is not an int. It is checked by this call; all other errors
+                are raised when a message is asked for.
+            ValueError: ``batch_size`` is less than 1.
+            UndecodableRecordError: The next record is not a message. All messages before it were
+                yielded, and the error carries none. The generator has ended then.
+        """
+        return messages_of(self._pages(check_batch_size(batch_size)))
+
     def messages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
     ) -> list[BaseMessage]:
@@ -210,6 +249,15 @@ class ReferenceHistory(BaseChatMessageHistory):
     async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
         """Async twin of :meth:`last_messages`."""
         return await self._in_thread(self.last_messages, max_message_count)
+
+    def aiter_messages(
+        self, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> AsyncGenerator[BaseMessage, None]:
+        """Async twin of :meth:`iter_messages`. It uses a thread only while it reads from the store.
+
+        ``aclose`` releases everything at once. After a ``break``, the event loop does that.
+        """
+        return amessages_of(self._pages(check_batch_size(batch_size)), self._in_thread)
 
     async def amessages_from_beginning(
         self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0

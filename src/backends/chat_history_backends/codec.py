@@ -13,14 +13,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
 from .unchanged import is_certain
 
-__all__ = ["UndecodableRecordError", "decode", "decode_batch", "encode", "encode_batch"]
+__all__ = [
+    "UndecodableRecordError",
+    "decode",
+    "decode_batch",
+    "decode_page",
+    "encode",
+    "encode_batch",
+]
 
 P = TypeVar("P", bound=int | str)
 
@@ -54,10 +61,11 @@ class UndecodableRecordError(ValueError):
         super().__init__(position, reason, self.messages)
 
     def __str__(self) -> str:
+        count = len(self.messages)
+        others = f"the {count} other messages of this read are in the error's `messages`; "
         return (
-            f"the record at position {self.position!r} cannot be decoded: {self.reason}. "
-            f"The {len(self.messages)} other messages of this read are in the error's `messages`; "
-            "remove the record with `discard(position)`"
+            f"the record at position {self.position!r} cannot be decoded: {self.reason}; "
+            f"{others if count else ''}remove the record with `discard(position)`"
         )
 
 
@@ -199,6 +207,26 @@ def decode_batch(
     if failure is not None:
         raise UndecodableRecordError(failure.position, failure.reason, messages) from failure
     return messages, reached
+
+
+def decode_page(records: Iterable[tuple[P, str | bytes]]) -> Iterator[list[BaseMessage]]:
+    """Decode one page of an iteration. Yield its messages as one list.
+
+    Args:
+        records: Pairs of position and text.
+
+    Raises:
+        UndecodableRecordError: A record is not a message. It is raised after the list of the
+            messages before it was yielded, and carries no messages.
+    """
+    messages: list[BaseMessage] = []
+    for position, text in records:
+        try:
+            messages.append(decode(text, position))
+        except UndecodableRecordError:
+            yield messages
+            raise
+    yield messages
 
 
 def _refusal(message: BaseMessage, reason: str, remedy: str = _USE_JSON) -> str:

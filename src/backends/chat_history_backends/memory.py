@@ -15,7 +15,8 @@ from typing import NamedTuple
 from langchain_core.messages import BaseMessage
 
 from .base import Record, ReferenceHistory
-from .codec import decode_batch
+from .codec import decode_batch, decode_page
+from .iteration import PageGenerator
 
 __all__ = ["SHARED_STORE", "MemoryChatMessageHistory", "MemoryStore"]
 
@@ -147,6 +148,16 @@ class MemoryChatMessageHistory(ReferenceHistory):
             records: list[Record] = list(itertools.islice(alive, _limit(last)))
         records.reverse()
         return records
+
+    def _pages(self, batch_size: int) -> PageGenerator:
+        end, position, records = self._end(), 0, None
+        while records is None or len(records) == batch_size:
+            with self._store._lock:
+                rest = self._session().after(position)
+                page = itertools.takewhile(lambda record: record[0] <= end, rest)
+                records = list(itertools.islice(page, _limit(batch_size)))
+            yield from decode_page(records)
+            position = records[-1][0] if records else end
 
     def _end(self) -> int:
         with self._store._lock:

@@ -15,7 +15,8 @@ from langchain_core.messages import BaseMessage
 
 from .base import Record, ReferenceHistory
 from .closeable import Closeable
-from .codec import decode_batch
+from .codec import decode_batch, decode_page
+from .iteration import PageGenerator
 
 __all__ = ["SQLiteChatMessageHistory"]
 
@@ -170,6 +171,20 @@ class SQLiteChatMessageHistory(ReferenceHistory, Closeable):
             ).fetchall()
         records.reverse()
         return records
+
+    def _pages(self, batch_size: int) -> PageGenerator:
+        # Each page starts after the last id of the one before. An open cursor would keep a read
+        # transaction open, and SQLite could not reuse the WAL file that writers fill.
+        end, position, records = self._end(), 0, None
+        while records is None or len(records) == batch_size:
+            with self._transaction("DEFERRED") as connection:
+                records = connection.execute(
+                    f"SELECT id, message FROM chat_messages WHERE {_ALIVE} AND id <= ?"
+                    " ORDER BY id LIMIT ?",
+                    (self._key, position, time.time_ns(), end, _limit(batch_size)),
+                ).fetchall()
+            yield from decode_page(records)
+            position = records[-1][0] if records else end
 
     def _end(self) -> int:
         with self._transaction("DEFERRED") as connection:

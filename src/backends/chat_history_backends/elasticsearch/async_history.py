@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NoReturn, TypeVar
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import BaseMessage
 
+from ..arguments import check_batch_size
+from ..iteration import DEFAULT_BATCH_SIZE
 from .base import ElasticsearchHistory
 from .calls import Operation
 from .driving import drive_async
@@ -91,6 +93,25 @@ class AsyncElasticsearchChatMessageHistory(ElasticsearchHistory[AsyncElasticsear
             UndecodableRecordError: One of these documents is not a message.
         """
         return await self._run(self._read_last(max_message_count))
+
+    def aiter_messages(
+        self, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> AsyncGenerator[BaseMessage, None]:
+        """Iterate over the whole conversation, oldest first.
+
+        Args:
+            batch_size: Messages to read from the server at a time, 1 or more.
+
+        Raises:
+            TypeError: ``batch_size`` is not an int.
+            ValueError: ``batch_size`` is less than 1.
+            UndecodableRecordError: A document is not a message.
+        """
+        return self._iterate(check_batch_size(batch_size))
+
+    async def _iterate(self, batch_size: int) -> AsyncGenerator[BaseMessage, None]:
+        for message in await self._run(self._read()):
+            yield message
 
     async def aclear(self) -> None:
         """Remove the session's messages, for every handle. The documents are gone on return.

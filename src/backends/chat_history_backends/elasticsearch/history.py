@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import TypeVar
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import BaseMessage
 
+from ..arguments import check_batch_size
+from ..iteration import DEFAULT_BATCH_SIZE, PageGenerator, amessages_of, messages_of
 from .base import ElasticsearchHistory
 from .calls import Operation
 from .driving import drive
@@ -130,6 +132,24 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
         """
         return self._run(self._read_last(max_message_count))
 
+    def iter_messages(
+        self, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Generator[BaseMessage, None, None]:
+        """Iterate over the whole conversation, oldest first.
+
+        Args:
+            batch_size: Messages to read from the server at a time, 1 or more.
+
+        Raises:
+            TypeError: ``batch_size`` is not an int.
+            ValueError: ``batch_size`` is less than 1.
+            UndecodableRecordError: A document is not a message.
+        """
+        return messages_of(self._pages(check_batch_size(batch_size)))
+
+    def _pages(self, batch_size: int) -> PageGenerator:
+        yield self._run(self._read())
+
     def clear(self) -> None:
         """Remove the session's messages, for every handle. The documents are gone on return.
 
@@ -169,6 +189,12 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
     async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
         """Async twin of :meth:`last_messages`."""
         return await asyncio.to_thread(self._run, self._read_last(max_message_count))
+
+    def aiter_messages(
+        self, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> AsyncGenerator[BaseMessage, None]:
+        """Async twin of :meth:`iter_messages`."""
+        return amessages_of(self._pages(check_batch_size(batch_size)), asyncio.to_thread)
 
     async def aclear(self) -> None:
         """Async twin of :meth:`clear`."""

@@ -17,6 +17,7 @@ from ..arguments import check_seconds
 from ..base import ReferenceHistory
 from ..closeable import Closeable
 from ..codec import encode_batch
+from ..iteration import PageGenerator
 from . import clearing, reading, topics, writing
 from . import clients as shared
 from .call import Call
@@ -299,6 +300,9 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
 
         with self._call() as call:
             return topics.with_topic(call, _READ, read, [])
+
+    def _pages(self, batch_size: int) -> PageGenerator:
+        yield self._read()
 
     def _end(self) -> Offsets:
         def end(topic: topics.Topic) -> Offsets:
