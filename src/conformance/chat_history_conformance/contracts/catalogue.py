@@ -53,6 +53,7 @@ Family = Literal[
     "isolation",
     "reads",
     "bounded",
+    "iteration",
     "cursor",
     "ttl",
     "concurrency",

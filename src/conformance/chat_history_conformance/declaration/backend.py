@@ -106,7 +106,7 @@ class Backend:
         self._check_interference()
         self._check_hooks()
         self._check_deviations(tuple(contract_ids))
-        mappable = ("messages", *capabilities.READS)
+        mappable = ("messages", *capabilities.READS, capabilities.ITERATION)
         for name in self.methods:
             if name not in mappable:
                 self._refuse_name("read", name, "methods", mappable)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 __all__ = [
+    "ITERATION",
     "READS",
     "Assumed",
     "AssumedCapability",
@@ -129,6 +130,14 @@ class Capabilities:
         """Read the newest messages, oldest first: `last_messages(max_message_count)`."""
 
     @Found
+    def iter_messages(self) -> bool:  # type: ignore[empty-body]
+        """Read the conversation page by page: `iter_messages(batch_size)` returns an iterator.
+
+        Its asynchronous twin is `aiter_messages(batch_size)`, which returns an asynchronous
+        iterator.
+        """
+
+    @Found
     def close(self) -> bool:  # type: ignore[empty-body]
         """Free the resources of the handle with `close()` or `aclose()`."""
 
@@ -200,6 +209,9 @@ def assumed() -> tuple[str, ...]:
     """Return the names that `lacks=` takes."""
     return tuple(name for name, item in catalogue().items() if item.assumed)
 
+
+ITERATION = "iter_messages"
+"""The read that returns an iterator. `methods=` maps it to another name."""
 
 READS = (
     "messages_from_beginning",

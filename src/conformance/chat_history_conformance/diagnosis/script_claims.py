@@ -11,11 +11,13 @@ from typing import Any
 from langchain_core.messages import BaseMessage, message_to_dict
 
 __all__ = [
+    "are_among",
     "are_at_the_end_of",
     "are_consecutive",
     "are_equal",
     "are_messages",
     "are_no_files",
+    "are_same",
     "are_whole",
     "at_least",
     "at_most",
@@ -145,6 +147,12 @@ def end_with_same(messages: Iterable[Any], added: list[str]) -> bool:
     return came == added[max(0, len(added) - len(came)) :]
 
 
+def are_among(messages: Iterable[Any], expected: list[str]) -> bool:
+    """Return whether the messages are some of those with these contents, in order, each once."""
+    rest = iter(expected)
+    return all(text in rest for text in contents(messages))
+
+
 def stay_together(messages: Iterable[Any], batch: list[str]) -> bool:
     """Return whether the contents of a batch follow one another."""
     return f",{','.join(batch)}," in f",{','.join(map(str, contents(messages)))},"
@@ -161,6 +169,11 @@ def dump(message: Any) -> str:
     return json.dumps(
         json.loads(json.dumps(message_to_dict(message), default=typed)), sort_keys=True
     )
+
+
+def are_same(messages: Iterable[Any], others: Iterable[Any]) -> bool:
+    """Return whether two reads returned messages with the same fields, in the same order."""
+    return [dump(message) for message in messages] == [dump(message) for message in others]
 
 
 # -- concurrent reads and writes -----------------------------------------------------------------

@@ -124,11 +124,13 @@ def _arguments(backend: Backend, call: Call) -> tuple[str, tuple[Any, ...], Mapp
     if call.operation in capabilities.READS:
         names = ("max_message_count", "max_time_sec")
         return call.operation, (), dict(zip(names, call.args, strict=False))
+    if call.operation == capabilities.ITERATION:
+        return call.operation, (), dict(zip(("batch_size",), call.args, strict=False))
     return call.operation, call.args, {}
 
 
 def has_operation(backend: Backend, history: Any, operation: str) -> bool:
-    """Return whether `history` has a bounded read or `close`, in a mode that it does not lack."""
+    """Return whether `history` has an optional operation, in a mode that it does not lack."""
     name = backend.methods.get(operation, operation)
     if operation == "close":
         offered = [name, f"a{name}"]

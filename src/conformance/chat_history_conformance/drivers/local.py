@@ -29,6 +29,7 @@ from chat_history_conformance.drivers.calls import (
     weight_together,
 )
 from chat_history_conformance.drivers.errors import EscapedError, Hung
+from chat_history_conformance.drivers.iterating import iteration_of
 from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, enter
 from chat_history_conformance.drivers.repeating import Lane, Repeating, Seen, adds, calls
 from chat_history_conformance.drivers.threads import LoopThread, SyncThread, contain
@@ -138,6 +139,26 @@ class Local:
             if expression.awaited:
                 return self._on_loop(call_on_loop(history, expression), limit)
             return self._on_thread(lambda: call_now(history, expression), limit)
+
+    def iterate(self, key: str, call: Call) -> None:
+        """Begin an iteration with a call.
+
+        Its key is then that of an open object with the operations `take`, `drop` and `close`.
+
+        Raises:
+            Hung: The call did not return within the limit.
+        """
+        history = self.history(call.key)
+        expression = invocation(self.backend, history, call)
+
+        def begin() -> Opened:
+            return Opened(iteration_of(call_now(history, expression), awaited=expression.awaited))
+
+        with self._time_limit(call.operation) as limit:
+            if expression.awaited:
+                self._opened[key] = self._on_loop(_await(begin), limit)
+            else:
+                self._opened[key] = self._on_thread(begin, limit)
 
     def run(self, function: Callable[[], Any], how: How = "sync") -> Any:
         """Run `function` on the thread or on the loop, and await its result if it is a coroutine.

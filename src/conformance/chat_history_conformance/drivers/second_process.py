@@ -198,6 +198,10 @@ class SecondProcess:
         """Call one operation there and return its result; see `Local.call`."""
         return self.request("call", call, weight=weight(call))
 
+    def iterate(self, key: str, call: Call) -> None:
+        """Begin an iteration there; see `Local.iterate`."""
+        self.request("iterate", key, call)
+
     def enter_store(self, name: str) -> None:
         """Open histories there in the new store of this name; see `Local.enter_store`."""
         fresh = self.backend.fresh

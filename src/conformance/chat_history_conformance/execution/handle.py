@@ -26,9 +26,11 @@ from chat_history_conformance.diagnosis.script_helpers import (
 )
 from chat_history_conformance.diagnosis.steps import Step, now
 from chat_history_conformance.drivers.calls import Call
+from chat_history_conformance.execution.iteration import Iteration
 from chat_history_conformance.execution.operations import Operations, shown_result
 from chat_history_conformance.execution.phrase import closing_code
 from chat_history_conformance.execution.profiles import COST_OF_A_SECOND
+from chat_history_conformance.execution.story import Story
 from chat_history_conformance.results.model import Kind
 
 __all__ = ["STALE_WAIT", "Handle"]
@@ -41,7 +43,15 @@ STALE_WAIT = 1.0
 
 
 class Handle(Operations):
-    """One open history of a session; its methods are the operations that contracts use."""
+    """One open history of a session; its methods are the operations that contracts use.
+
+    Attributes:
+        iterations: All iterations that were begun with it.
+    """
+
+    def __init__(self, story: Story, name: str, session: str, in_second_process: bool) -> None:
+        super().__init__(story, name, session, in_second_process)
+        self.iterations: list[Iteration] = []
 
     # -- adding ------------------------------------------------------------------------------
 
@@ -104,6 +114,20 @@ class Handle(Operations):
     def bounded(self, operation: str, *bounds: Any) -> list[BaseMessage]:
         """Make a bounded read and measure its time."""
         return self._read(operation, bounds, with_time=True)
+
+    def iterate(self, *batch_size: Any) -> Iteration:
+        """Begin an iteration, with a batch size or with the default of the history."""
+        iteration = self._iteration(batch_size)
+        iteration.begin()
+        return iteration
+
+    def try_iterate(self, batch_size: Any) -> Exception | None:
+        """Begin an iteration that may be refused, take one message, and return the exception."""
+        return self._iteration((batch_size,)).try_begin()
+
+    def _iteration(self, arguments: tuple[Any, ...]) -> Iteration:
+        self.iterations.append(Iteration(self._story, self, arguments))
+        return self.iterations[-1]
 
     def try_bounded(self, operation: str, *bounds: Any) -> Exception | None:
         """Make a bounded read that may be refused, and return the exception."""

@@ -28,6 +28,7 @@ from chat_history_conformance.drivers.clock import SetClock
 from chat_history_conformance.drivers.errors import SecondProcessLost, is_server_error
 from chat_history_conformance.execution.declared_steps import Declared
 from chat_history_conformance.execution.handle import Handle
+from chat_history_conformance.execution.iteration import release_all
 from chat_history_conformance.execution.lanes import (
     INTERLEAVING,
     Lane,
@@ -375,6 +376,7 @@ class Session(Declared):
 
     def _clean_up(self, *, failed: bool) -> Exception | None:
         """Remove all stored messages, and return the first exception of closing."""
+        trouble = release_all(one for handle in self.handles for one in handle.iterations)
         opened = [
             handle.session for handle in self.handles if handle.is_open and not handle.unreachable
         ]
@@ -382,7 +384,7 @@ class Session(Declared):
         if self.subject.backend.remove is None:
             for session in stored:
                 self._clear(session)
-        trouble = self._release_all()
+        trouble = self._release_all() or trouble
         self.leave_store(failed=failed)
         if self.subject.backend.remove is not None:
             for session in stored:

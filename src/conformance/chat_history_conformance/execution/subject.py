@@ -182,7 +182,7 @@ class Subject:
             history = self.local.history("probe")
             names |= {
                 name
-                for name in (*capabilities.READS, "close")
+                for name in (*capabilities.READS, capabilities.ITERATION, "close")
                 if has_operation(self.backend, history, name)
             }
         finally:

@@ -66,17 +66,17 @@ class FullPagesCached(MemoryChatMessageHistory):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
-        self._pages: list[Record] = []
+        self._full: list[Record] = []
 
     def _fetch(self, last: int | None = None) -> list[Record]:
         records = super()._fetch()
         full = len(records) // 30 * 30
-        self._pages = [*self._pages[:full], *records[len(self._pages) : full]]
-        records = [*self._pages, *records[full:]]
+        self._full = [*self._full[:full], *records[len(self._full) : full]]
+        records = [*self._full, *records[full:]]
         return records if last is None else records[max(0, len(records) - last) :]
 
     def clear(self) -> None:
-        self._pages = []
+        self._full = []
         super().clear()
 
 

@@ -1,0 +1,38 @@
+"""Functions that take messages from iterators: the run calls them, and scripts contain them.
+
+Each uses nothing but the standard library, langchain-core and its neighbours here.
+"""
+
+import gc
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+__all__ = ["live_messages", "most_alive", "taken"]
+
+
+async def taken(
+    iterator: AsyncIterator[Any], count: int | None, came: list[Any] | None = None
+) -> list[Any]:
+    """Append the next messages to a list, all of them for a count of None, and return it."""
+    came = [] if came is None else came
+    while count is None or len(came) < count:
+        try:
+            came.append(await anext(iterator))
+        except StopAsyncIteration:
+            break
+    return came
+
+
+def live_messages() -> int:
+    """Return how many messages this process has in memory."""
+    return sum(BaseMessage in type(item).__mro__ for item in gc.get_objects())
+
+
+def most_alive(take: Callable[[int], list[Any]], step: int) -> int:
+    """Take all messages, some at a time. Return how many more than before were alive at most."""
+    before, most = live_messages(), 0
+    while len(take(step)) == step:
+        most = max(most, live_messages() - before)
+    return most
