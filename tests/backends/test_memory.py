@@ -6,9 +6,8 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,41 +16,13 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_backends import memory
 from chat_history_backends.codec import UndecodableRecordError, decode_batch
 from chat_history_backends.memory import MemoryChatMessageHistory, MemoryStore
-from chat_history_backends.sqlite import SQLiteChatMessageHistory
-
-History = MemoryChatMessageHistory | SQLiteChatMessageHistory
-Open = Callable[..., History]
+from tests.backends.embedded import History, Open, batch, contents
 
 STRANGE_IDS = [
     *["", " ", "a", "A", "a ", " a", "a\x00", "a\x00b", "\x00", "1", "01", "%", "_", "a_", "a%"],
     *["*", "'", '"', "a'; DROP TABLE chat_messages; --", "../a", "/a", ".", "..", "é", "e\u0301"],
     *["\u0130", "i", "ss", "ß", "\ud800", "\udc00", "\ud83d\ude00", "\U0001f600", "x" * 5000],
 ]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def open_history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Open handles on one store: by default all on the session "s"."""
-    store = MemoryStore()
-    opened: list[SQLiteChatMessageHistory] = []
-
-    def open_one(session_id: str = "s", *, ttl_ms: int | None = None) -> History:
-        if request.param == "memory":
-            return MemoryChatMessageHistory(session_id, store=store, ttl_ms=ttl_ms)
-        opened.append(SQLiteChatMessageHistory(session_id, tmp_path / "h.db", ttl_ms=ttl_ms))
-        return opened[-1]
-
-    yield open_one
-    for history in opened:
-        history.close()
-
-
-def batch(*contents: object) -> list[BaseMessage]:
-    return [HumanMessage(str(content)) for content in contents]
-
-
-def contents(messages: list[BaseMessage]) -> list[Any]:
-    return [message.content for message in messages]
 
 
 def add_broken_record(history: History, text: str = "broken") -> None:

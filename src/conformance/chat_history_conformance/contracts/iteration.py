@@ -222,8 +222,8 @@ def an_iteration_over_many_pages_is_complete(s: Session, sizes: list[tuple[int, 
     cause="Pages are requested by offset from the newest message, and each new message moves all "
     "offsets by one.",
     remedy="Begin each page after the last record of the page before.",
-    seen="ohdearquant/lionagi#1730: offsets from the newest message drift while messages are added; "
-    "Shivayan09/Vector#538: offset pages repeat messages",
+    seen="ohdearquant/lionagi#1730: offsets from the newest message drift while messages are "
+    "added; Shivayan09/Vector#538: offset pages repeat messages",
     needs=(ITERATION,),
     program=_moves(),
 )
@@ -329,8 +329,8 @@ def an_iteration_does_not_enter_the_next_conversation(
     cause="A lock, a transaction or an open cursor is kept between two messages.",
     remedy="Hold a lock only while one page is read. Let the next page begin with the key of the "
     "last record instead of an open cursor.",
-    seen="lemon24/reader#10: an open cursor keeps writers out; datachain-ai/datachain#377: `database is "
-    "locked` after an iterator that was not consumed",
+    seen="lemon24/reader#10: an open cursor keeps writers out; datachain-ai/datachain#377: `database "
+    "is locked` after an iterator that was not consumed",
     needs=(ITERATION,),
     program=st.tuples(st.integers(3, 8), st.integers(1, 2)),
     examples=6,
@@ -356,8 +356,8 @@ def others_can_use_the_session_during_an_iteration(s: Session, program: tuple[in
     source=_USABLE,
     cause="What the iteration holds is released after its last message, and not in `finally`.",
     remedy="Release it in `finally`, or hold nothing between two messages.",
-    seen="IBM/nzpy#54: after a result that was not consumed, the next query returns the rest of it; "
-    "datachain-ai/datachain#377: `database is locked`",
+    seen="IBM/nzpy#54: after a result that was not consumed, the next query returns the rest of "
+    "it; datachain-ai/datachain#377: `database is locked`",
     needs=(ITERATION,),
     program=st.tuples(
         st.integers(2, 8), st.integers(1, 4), st.integers(0, 2), st.sampled_from(["close", "drop"])
