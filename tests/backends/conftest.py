@@ -1,4 +1,4 @@
-"""The embedded histories, each opened on a store of its own."""
+"""The embedded histories, each on a new store."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -164,11 +164,11 @@ def test_an_undecodable_record_raises_after_all_messages_before_it(open_history:
         assert list(iterator) == []
 
         async def use(size: int = size) -> None:
-            came: list[Any] = []
+            iterator = history.aiter_messages(size)
+            assert [(await anext(iterator)).content for _ in range(3)] == ["0", "1", "2"]
             with pytest.raises(UndecodableRecordError):
-                async for message in history.aiter_messages(size):
-                    came.append(message.content)
-            assert came == ["0", "1", "2"]
+                await anext(iterator)
+            assert await every(iterator) == []
 
         asyncio.run(use())
     assert isinstance(caught.value.position, int)

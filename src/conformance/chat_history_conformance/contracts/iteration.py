@@ -151,7 +151,7 @@ def an_iteration_over_an_unused_session_is_empty(s: Session, cleared: bool) -> N
     source=_NAMES,
     cause="The iteration has its own code that decodes records, or leaves out fields to save "
     "memory.",
-    remedy="Decode a record with one function, wherever it is read.",
+    remedy="Decode records with one function for all reads.",
     seen="convention: two readers of one record must not disagree",
     needs=(ITERATION, "whole_reads"),
     program=strategies.conversations(),
@@ -329,8 +329,8 @@ def an_iteration_does_not_enter_the_next_conversation(
     cause="A lock, a transaction or an open cursor is kept between two messages.",
     remedy="Hold a lock only while one page is read. Let the next page begin with the key of the "
     "last record instead of an open cursor.",
-    seen="lemon24/reader#10: an open cursor keeps writers out; datachain-ai/datachain#377: `database "
-    "is locked` after an iterator that was not consumed",
+    seen="lemon24/reader#10: an open cursor keeps writers out; datachain-ai/datachain#377: "
+    "`database is locked` after an iterator that was not consumed",
     needs=(ITERATION,),
     program=st.tuples(st.integers(3, 8), st.integers(1, 2)),
     examples=6,
@@ -447,8 +447,8 @@ def _begin_and_leave(s: Session, a: Handle, times: int) -> None:
     source="convention: an iterator has its own position, as those of Python's own types have",
     cause="The position of the iteration is kept with the handle or with the session.",
     remedy="Keep the position in the generator.",
-    seen="WiseLibs/better-sqlite3#203: a connection that iterates is busy; IBM/nzpy#54: a cursor returns "
-    "rows of the query before",
+    seen="WiseLibs/better-sqlite3#203: a connection that iterates is busy; IBM/nzpy#54: a cursor "
+    "returns rows of the query before",
     needs=(ITERATION,),
     program=st.tuples(
         st.integers(2, 8),
@@ -481,8 +481,8 @@ def several_iterations_do_not_disturb_each_other(
     source="convention: an iteration has its own position, and begins with the oldest message",
     cause="The iteration uses the consuming reader, which moves or commits its position.",
     remedy="Read with a separate reader that does not use the session's position.",
-    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: each read continues from "
-    "the committed offset",
+    seen="langchain-community 0.4.2, chat_message_histories/kafka.py: each read continues from the "
+    "committed offset",
     needs=(ITERATION, CONSUMED),
     program=st.tuples(
         st.integers(2, 6),
@@ -559,8 +559,8 @@ _NONSENSE: list[Any] = [0, -1, -(10**6), "3", "many", 1.5, math.nan]
     "hides the mistake",
     cause="The value is passed to a slice, to LIMIT (-1 means all) or to `range`.",
     remedy="Check the batch size first. Accept an int of 1 or more.",
-    seen="langchain-ai/langchain#36663: a batch size of 0 loops for ever; huggingface/datasets#8556: "
-    "`batch(0)` returns all rows",
+    seen="langchain-ai/langchain#36663: a batch size of 0 loops for ever; "
+    "huggingface/datasets#8556: `batch(0)` returns all rows",
     needs=(ITERATION,),
     program=strategies.some_of(_NONSENSE),
 )

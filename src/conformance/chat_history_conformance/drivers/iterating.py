@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from chat_history_conformance.diagnosis.script_iterating import taken
-
 __all__ = ["AsyncIteration", "SyncIteration", "iteration_of"]
+
+_END = object()
 
 
 class SyncIteration:
@@ -49,7 +49,12 @@ class AsyncIteration:
 
     async def atake(self, count: int | None, came: list[Any]) -> list[Any]:
         """Append the next messages to a list, all of them for a count of None, and return it."""
-        return await taken(self._iterator, count, came)
+        while count is None or len(came) < count:
+            message = await anext(self._iterator, _END)
+            if message is _END:
+                break
+            came.append(message)
+        return came
 
     async def aclose(self) -> None:
         """Await `aclose` of the iterator if it has one, and drop it."""

@@ -40,6 +40,9 @@ _ABOUT_EXCEPTIONS = frozenset(
         "errors.usable_after_refusal",
         "inputs.empty_batch",
         "integration.keyed_turns",
+        "iteration.left_early",
+        "iteration.others_work_meanwhile",
+        "iteration.unused_session",
         "parity.handle_per_loop",
         "parity.one_handle_over_loops",
         "parity.sync_inside_loop",
@@ -58,7 +61,7 @@ _ADVICE: Mapping[Sort, _Advice] = {
         "the call waits without a limit: for a lock, for a connection of a pool in which none is "
         "left, or for an answer",
         "find out where the call waits, and give the wait a limit",
-        _ABOUT_OUTAGES,
+        _ABOUT_OUTAGES | {"iteration.left_early", "iteration.others_work_meanwhile"},
     ),
     "crashed": _Advice(
         "native code of a client failed, or the code ended the process",
@@ -89,8 +92,8 @@ _ADVICE: Mapping[Sort, _Advice] = {
         "not return everything",
         "look into the store after the last add: the message is missing there or only in the read",
         _ABOUT_OUTAGES
-        | {"clear", "isolation", "reads", "bounded", "cursor", "ttl", "concurrency", "durability"}
-        | {"parity", "errors"},
+        | {"clear", "isolation", "reads", "bounded", "iteration", "cursor", "ttl", "concurrency"}
+        | {"durability", "parity", "errors"},
     ),
 }
 
