@@ -190,69 +190,80 @@ def test_a_store_that_fails_between_two_pages_raises_there(tmp_path: Path) -> No
 # Leaving early
 
 
-def pages(events: list[str], *, wait: Callable[[], object] = lambda: None) -> PageGenerator:
-    """Yield two pages, and record when they are read and when they are closed."""
-    try:
-        for number in (0, 2):
-            events.append("page")
-            wait()
-            yield batch(number, number + 1)
-    finally:
-        events.append("closed")
+class Pages:
+    """Two pages at a time, and a record of when they are read and when they are closed.
+
+    It keeps the generators alive, so that only `close` ends them.
+    """
+
+    def __init__(self, wait: Callable[[], object] = lambda: None) -> None:
+        self.events: list[str] = []
+        self._wait = wait
+        self._begun: list[PageGenerator] = []
+
+    def begin(self) -> PageGenerator:
+        self._begun.append(self._pages())
+        return self._begun[-1]
+
+    def _pages(self) -> PageGenerator:
+        try:
+            for number in (0, 2):
+                self.events.append("page")
+                self._wait()
+                yield batch(number, number + 1)
+        finally:
+            self.events.append("closed")
 
 
 def test_closing_or_leaving_an_iteration_closes_its_pages_at_once() -> None:
-    events: list[str] = []
-    iterator = messages_of(pages(events))
+    pages = Pages()
+    iterator = messages_of(pages.begin())
     next(iterator)
     iterator.close()
-    assert events == ["page", "closed"]
-    for _ in messages_of(pages(events)):
+    assert pages.events == ["page", "closed"]
+    for _ in messages_of(pages.begin()):
         break
-    assert events == ["page", "closed"] * 2
+    assert pages.events == ["page", "closed"] * 2
 
 
 def test_closing_an_asynchronous_iteration_closes_its_pages_at_once() -> None:
-    events: list[str] = []
+    pages = Pages()
 
     async def use() -> None:
-        iterator = amessages_of(pages(events), asyncio.to_thread)
+        iterator = amessages_of(pages.begin(), asyncio.to_thread)
         await anext(iterator)
         await iterator.aclose()
-        assert events == ["page", "closed"]
-        async for _ in amessages_of(pages(events), asyncio.to_thread):
+        assert pages.events == ["page", "closed"]
+        async for _ in amessages_of(pages.begin(), asyncio.to_thread):
             break
-        for _ in range(100):
-            if events == ["page", "closed"] * 2:
-                break
-            await asyncio.sleep(0.01)
-        assert events == ["page", "closed"] * 2
-        unused = amessages_of(pages(events), asyncio.to_thread)
+        await until(lambda: pages.events == ["page", "closed"] * 2)
+        unused = amessages_of(pages.begin(), asyncio.to_thread)
         await unused.aclose()
 
     asyncio.run(use())
-    assert events == ["page", "closed"] * 2
+    assert pages.events == ["page", "closed"] * 2
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 def test_a_cancelled_iteration_does_not_wait_for_its_page_and_closes_it_afterwards() -> None:
-    events: list[str] = []
     may_end = threading.Event()
+    pages = Pages(wait=lambda: may_end.wait(30))
 
     async def use() -> None:
-        iterator = amessages_of(pages(events, wait=lambda: may_end.wait(30)), asyncio.to_thread)
+        iterator = amessages_of(pages.begin(), asyncio.to_thread)
         reading = asyncio.ensure_future(anext(iterator))
-        while not events:
-            await asyncio.sleep(0.01)
+        await until(lambda: pages.events == ["page"])
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(reading, 10)
-        assert events == ["page"]
+        assert pages.events == ["page"]
         may_end.set()
-        for _ in range(500):
-            if len(events) > 1:
-                break
-            await asyncio.sleep(0.01)
-        assert events == ["page", "closed"]
+        await until(lambda: pages.events == ["page", "closed"])
         with pytest.raises(StopAsyncIteration):
             await anext(iterator)
 
