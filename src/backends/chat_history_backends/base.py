@@ -78,7 +78,7 @@ class ReferenceHistory(BaseChatMessageHistory):
 
         The first ``next`` determines the newest record to yield. Each ``next`` is atomic: it holds
         no lock and no transaction after it has returned, and leaves out records that have expired
-        or were cleared by then. It may yield an empty list. ``close`` releases what it holds.
+        or were cleared by then. It may yield an empty list. ``close`` releases everything that it holds.
 
         Args:
             batch_size: The most records to read from the store at a time, 1 or more.
@@ -167,7 +167,7 @@ class ReferenceHistory(BaseChatMessageHistory):
 
         The generator yields the messages that are stored when the first one is asked for. It does
         not yield messages that are added later. If the session is cleared meanwhile, or messages
-        expire, it may end early or still yield what was removed. It never yields a message that was
+        expire, it may end early or still yield removed messages. It never yields a message that was
         added after the clear. It yields no message twice, and skips none that is still stored.
 
         Between two messages it holds no lock and no transaction, so a slow reader does not keep

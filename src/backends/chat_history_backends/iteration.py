@@ -18,7 +18,7 @@ DEFAULT_BATCH_SIZE = 1000
 """The messages that one page has, if the caller does not choose."""
 
 PageGenerator = Generator[list[BaseMessage], None, None]
-"""The pages of one conversation, oldest first. Closing it releases what it holds."""
+"""The pages of one conversation, oldest first. Closing it releases everything that it holds."""
 
 
 class InThread(Protocol):

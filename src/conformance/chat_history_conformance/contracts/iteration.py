@@ -283,7 +283,7 @@ def _iterated_while_adding(s: Session, program: tuple[int, int, Moves]) -> tuple
     level="should",
     since="0.2",
     rule="If the session is cleared while an iteration is under way, the iteration may end early "
-    "or still yield what was removed, in order and each message once. It raises no error, and "
+    "or still yield removed messages, in order and each message once. It raises no error, and "
     "yields no message that was added after the clear.",
     source=_SNAPSHOT,
     cause="Positions begin at 0 again after a clear, so the next page of the old conversation is "
@@ -354,7 +354,8 @@ def others_can_use_the_session_during_an_iteration(s: Session, program: tuple[in
     rule="An iteration can be left early: by `close` or `aclose`, or with `break`. The history can "
     "then be used as before, and the next iteration yields the whole conversation.",
     source=_USABLE,
-    cause="What the iteration holds is released after its last message, and not in `finally`.",
+    cause="The iteration releases its lock or its connection after the last message, and not in "
+    "`finally`.",
     remedy="Release it in `finally`, or hold nothing between two messages.",
     seen="IBM/nzpy#54: after a result that was not consumed, the next query returns the rest of "
     "it; datachain-ai/datachain#377: `database is locked`",

@@ -14,7 +14,7 @@ class SyncIteration:
     """An iteration with `next`.
 
     Args:
-        iterator: What `iter_messages` has returned: an iterator, or anything else to iterate over.
+        iterator: The value of `iter_messages`: an iterator, or anything else to iterate over.
     """
 
     def __init__(self, iterator: Any) -> None:
@@ -41,7 +41,7 @@ class AsyncIteration:
     """An iteration with `anext`.
 
     Args:
-        iterator: What `aiter_messages` has returned: an asynchronous iterator or iterable.
+        iterator: The value of `aiter_messages`: an asynchronous iterator or iterable.
     """
 
     def __init__(self, iterator: Any) -> None:
