@@ -78,7 +78,8 @@ class ReferenceHistory(BaseChatMessageHistory):
 
         The first ``next`` determines the newest record to yield. Each ``next`` is atomic: it holds
         no lock and no transaction after it has returned, and leaves out records that have expired
-        or were cleared by then. It may yield an empty list. ``close`` releases everything that it holds.
+        or were cleared by then. It may yield an empty list. ``close`` releases everything that it
+        holds.
 
         Args:
             batch_size: The most records to read from the store at a time, 1 or more.
