@@ -38,7 +38,8 @@ class _Capability(property):
 
     def __init__(self, documented: Callable[[Any], bool]) -> None:
         self.name = documented.__name__.rstrip("_")
-        super().__init__(lambda owner: self.name in owner.names, doc=documented.__doc__)
+        super().__init__(lambda owner: self.name in owner.names)
+        self.__doc__ = documented.__doc__  # property ignores `doc=` if a subclass has a docstring
 
 
 class Assumed(_Capability):

@@ -1,0 +1,120 @@
+"""Run each contract on a history that breaks it, and keep the failure as the terminal prints it.
+
+    python -m tools.site.examples
+
+This writes `reports/examples.jsonl`, one contract in a line. It takes some minutes, so the file is
+kept, and `tests/docs/test_site.py` makes a few of the examples again.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from chat_history_conformance import faulty
+from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.execution.engine import PROFILES
+from chat_history_conformance.faulty import selftest
+from chat_history_conformance.reports import terminal
+
+__all__ = ["PATH", "WIDTH", "Example", "build", "history_of", "load", "make"]
+
+PATH = Path(__file__).parents[2] / "reports" / "examples.jsonl"
+
+WIDTH = 100
+"""The width of the terminal in characters."""
+
+_CONTROLS = ("memory", "sqlite", "stoppable", "served", "served-cluster")
+"""The correct histories that broken ones are made of; the simplest is the first."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A failure of a contract on a broken history.
+
+    Attributes:
+        contract: The id of the contract.
+        history: The id of the broken history.
+        mode: The mode in which the contract failed.
+        text: The failure as the terminal prints it with `--tb=short`: without the rule, which the
+            page has, and without the script, which needs the suite because the history is in it.
+    """
+
+    contract: str
+    history: str
+    mode: str
+    text: str
+
+
+def history_of(contract: str) -> faulty.Faulty:
+    """Return the broken history to show for a contract.
+
+    A defect of a real history comes before an invented one, and a simple history before one that
+    needs a server.
+    """
+    made_for = [item for item in faulty.load().values() if item.breaks == contract]
+    return min(
+        made_for,
+        key=lambda item: (item.seen == faulty.INVENTED, _CONTROLS.index(item.control)),
+    )
+
+
+def make(contract_id: str) -> Example:
+    """Run a contract on the broken history that is shown for it, in profile `quick`.
+
+    Raises:
+        LookupError: The contract found nothing.
+    """
+    contract, history = catalogue.load()[contract_id], history_of(contract_id)
+    results = selftest.results_on(
+        history.backend,
+        [contract],
+        profile=PROFILES["quick"],
+        seed=0,
+        clustered=history.control == "served-cluster",
+    )
+    with closing(results):
+        for result in results:
+            if result.finding is not None:
+                text = terminal.failure(contract, result, style="short", width=WIDTH)
+                return Example(contract_id, history.id, result.mode, text)
+    raise LookupError(f"{contract_id} found nothing on {history.id}")
+
+
+def build(
+    contracts: Iterable[str], report: Callable[[str], None] = lambda line: None
+) -> list[Example]:
+    """Make the example of each contract, each in its own process."""
+    context = multiprocessing.get_context("spawn")
+    workers = os.cpu_count() or 1
+    made = []
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        for example in pool.map(make, contracts):
+            made.append(example)
+            report(f"{len(made):>4}  {example.contract}")
+    return made
+
+
+@cache
+def load() -> Mapping[str, Example]:
+    """Return the kept examples by the id of their contract."""
+    lines = PATH.read_text("utf-8").splitlines()
+    return {example.contract: example for example in (Example(**json.loads(one)) for one in lines)}
+
+
+def main() -> None:
+    """Write the examples of all contracts."""
+    made = build(catalogue.load(), lambda line: print(line, flush=True))
+    lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in made]
+    PATH.write_text("".join(lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
