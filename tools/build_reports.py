@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import campaign_reports, power_reports
+from tools.site import examples
 
 __all__ = ["PARTS", "compact", "main"]
 
@@ -88,6 +89,11 @@ def contracts() -> None:
         text=True,
     )
     (ROOT / "docs" / "contracts.md").write_text(page.stdout, encoding="utf-8")
+
+
+def failures() -> None:
+    """Keep a failure of each contract, for its page on the documentation site."""
+    examples.main()
 
 
 def third_party() -> None:
@@ -180,6 +186,7 @@ def campaigns() -> None:
 
 PARTS: dict[str, Callable[[], None]] = {
     "contracts": contracts,
+    "examples": failures,
     "third-party": third_party,
     "kafka": kafka,
     "elasticsearch": elasticsearch,

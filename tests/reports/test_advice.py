@@ -110,6 +110,14 @@ def test_the_hint_names_two_capabilities_if_each_failure_needs_one_of_them() -> 
     assert 'lacks={"shared": "REASON", "durable": "REASON"}' in hint
 
 
+def test_the_hint_for_failures_of_second_processes_only_is_durable() -> None:
+    results = [
+        failed("ordering.across_handles", "lost", "lost 1 of 2 messages", mode="process"),
+        failed("durability.new_process", "lost", "lost 1 of 1 message", mode="process"),
+    ]
+    assert 'lacks={"durable": "REASON"}' in capability_hint(results, RULES)
+
+
 def test_the_hint_names_a_mode_only_if_its_methods_are_missing() -> None:
     missing, broken = "`messages` raises NotImplementedError", "`messages` raises Gone"
     assert 'lacks={"sync": "REASON"}' in capability_hint(

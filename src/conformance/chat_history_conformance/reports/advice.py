@@ -147,7 +147,10 @@ def capability_hint(results: Sequence[ContractResult], rules: Rules) -> str:
             "If reads show a write only after some time by design, declare this time, or a longer "
             "one if you have: `@history_backend(NAME, eventual=SECONDS)`. Then contracts wait."
         )
-    needed = [_needs(result, rules, len(results)) - {"immediate_reads"} for result in results]
+    ignored = {"immediate_reads"}
+    if all(result.mode == "process" for result in results):
+        ignored.add("shared")  # the handles of one process do share a conversation
+    needed = [_needs(result, rules, len(results)) - ignored for result in results]
     chosen: list[str] = []
     while needed and len(chosen) < 2:
         counts = {name: sum(name in needs for needs in needed) for name in assumed()}
