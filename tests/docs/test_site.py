@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
-from chat_history_conformance import faulty
+from chat_history_conformance import faulty, history_backend
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.plugin import OPTIONS
 from tools.site import contract_pages, examples, links, reference
@@ -34,9 +35,9 @@ def test_every_option_has_a_section() -> None:
 
 
 def test_every_argument_of_a_declaration_is_described() -> None:
-    text = reference.sections_of(reference.history_backend)["Args"]
+    text = reference.sections_of(history_backend)["Args"]
     described = reference.arguments_of(text)
-    signature = reference.inspect.signature(reference.history_backend)
+    signature = inspect.signature(history_backend)
     assert list(described) == list(signature.parameters)
     assert described["eventual"].endswith("messages that are missing then are lost.")
 

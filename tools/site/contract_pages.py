@@ -124,8 +124,8 @@ def listing() -> str:
     lines = [
         "# The contracts",
         "",
-        f"{len(contracts)} contracts, {modes} with each mode counted. A page about each contract has "
-        "its rule with the source, a failure as a run prints it, the usual cause and the remedy. "
+        f"{len(contracts)} contracts, {modes} with each mode counted. A page about each contract "
+        "has its rule with the source, a failure as a run prints it, the usual cause and the remedy. "
         "`history-conformance explain ID` prints the same texts in a terminal.",
     ]
     for family, members in groupby(contracts, lambda item: item.family):

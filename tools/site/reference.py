@@ -182,7 +182,8 @@ def report() -> str:
         "but never remove one. The JSON schema itself is `report-1.schema.json` in the package "
         f"`chat_history_conformance.reports`. {_COMMAND} from it.",
         "",
-        "`history-conformance report a.json b.json --html matrix.html` makes pages from such files.",
+        "`history-conformance report a.json b.json --html matrix.html` makes pages from such "
+        "files.",
         "",
         "## The document",
         "",
@@ -201,7 +202,9 @@ def _fields(definition: Mapping[str, Any]) -> Iterator[str]:
 
 def _cell(field: Mapping[str, Any]) -> str:
     """Return the meaning of a field, with the values that it may have."""
-    values = f" One of: {', '.join(f'`{one}`' for one in field['enum'])}." if "enum" in field else ""
+    values = (
+        f" One of: {', '.join(f'`{one}`' for one in field['enum'])}." if "enum" in field else ""
+    )
     return f"{field.get('description', '')}{values}".replace("|", "\\|")
 
 

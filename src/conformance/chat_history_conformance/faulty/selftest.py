@@ -11,7 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from typing import Any
@@ -91,8 +91,10 @@ def results_on(
     seed: int,
     in_all_modes: Callable[[Contract], bool] = lambda contract: True,
     clustered: bool = False,
-) -> Iterator[ContractResult]:
+) -> Generator[ContractResult]:
     """Run contracts on a backend in a separate workspace, and yield the results.
+
+    The workspace and the server are removed after the last result, or by `close`.
 
     Args:
         backend: The backend.
