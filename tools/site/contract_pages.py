@@ -10,6 +10,7 @@ from pathlib import Path
 from chat_history_conformance import faulty
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
+from chat_history_conformance.declaration.capabilities import assumed
 from chat_history_conformance.execution.contract import NEEDS_OF_MODE
 from tools.site.examples import Example
 from tools.site.links import linked
@@ -86,7 +87,10 @@ def page(item: Contract, example: Example) -> str:
         "",
         *_block("sh", f"pytest --history-backend=NAME 'NAME::{item.id}'"),
         "",
-        "If your history is meant to work differently, list the contract in the "
+        "## If your history cannot follow it",
+        "",
+        *_without(item),
+        "To accept the failure for now, list the contract in the "
         "[declaration](../declaration.md), with a reason:",
         "",
         *_block("python", f'deviations={{"{item.id}": "why, and since when"}}'),
@@ -104,6 +108,17 @@ def _facts(item: Contract) -> Iterator[str]:
     yield f"- [Modes](../running.md#modes): {modes}"
     yield f"- Needs: {needs}{more}"
     yield f"- Family: [{item.family}](../contracts.md#{item.family})"
+
+
+def _without(item: Contract) -> Iterator[str]:
+    """Yield how to declare that a history lacks what a contract needs."""
+    for name in item.needs:
+        if name in assumed():
+            yield f"If it does not have `{name}` by design, declare that, with a reason. Then the "
+            yield "contract is not applicable:"
+            yield ""
+            yield from _block("python", f'lacks={{"{name}": "why"}}')
+            yield ""
 
 
 def _citation(one: faulty.Faulty) -> str:
@@ -125,7 +140,8 @@ def listing() -> str:
         "# The contracts",
         "",
         f"{len(contracts)} contracts, {modes} with each mode counted. A page about each contract "
-        "has its rule with the source, a failure as a run prints it, the usual cause and the remedy. "
+        "has its rule with the source, a failure as a run prints it, the usual cause and what to "
+        "do. "
         "`history-conformance explain ID` prints the same texts in a terminal.",
     ]
     for family, members in groupby(contracts, lambda item: item.family):
