@@ -114,7 +114,7 @@ def _without(item: Contract) -> Iterator[str]:
     """Yield how to declare that a history lacks what a contract needs."""
     for name in item.needs:
         if name in assumed():
-            yield f"If it does not have `{name}` by design, declare that, with a reason. Then the "
+            yield f"If it does not have `{name}` by design, declare that, with a reason. Then the"
             yield "contract is not applicable:"
             yield ""
             yield from _block("python", f'lacks={{"{name}": "why"}}')
