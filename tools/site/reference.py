@@ -187,17 +187,21 @@ def report() -> str:
         "",
         "## The document",
         "",
-        *_fields(schema),
+        *_fields(schema, schema["$defs"]),
     ]
     for name, definition in schema["$defs"].items():
-        lines += ["", f"## {name}", "", definition["description"], "", *_fields(definition)]
+        fields = _fields(definition, schema["$defs"])
+        lines += ["", f"## {name}", "", definition["description"], "", *fields]
     return "\n".join(lines) + "\n"
 
 
-def _fields(definition: Mapping[str, Any]) -> Iterator[str]:
+def _fields(definition: Mapping[str, Any], others: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a table of the fields of a definition. A field may refer to one of the others."""
     yield from ("| field | type | meaning |", "|---|---|---|")
     for name, field in definition["properties"].items():
-        yield f"| `{name}` | {_type(field)} | {_cell(field)} |"
+        other = others.get(field.get("$ref", "").rpartition("/")[2], {})
+        described = {"description": other.get("description", ""), **field}
+        yield f"| `{name}` | {_type(field)} | {_cell(described)} |"
 
 
 def _cell(field: Mapping[str, Any]) -> str:
@@ -205,7 +209,7 @@ def _cell(field: Mapping[str, Any]) -> str:
     values = (
         f" One of: {', '.join(f'`{one}`' for one in field['enum'])}." if "enum" in field else ""
     )
-    return f"{field.get('description', '')}{values}".replace("|", "\\|")
+    return f"{field['description']}{values}".replace("|", "\\|")
 
 
 def _type(field: Mapping[str, Any]) -> str:
