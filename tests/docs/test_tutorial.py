@@ -70,7 +70,8 @@ def test_each_command_prints_what_the_tutorial_shows(tmp_path: Path) -> None:
         if command == "python failure.py":
             (tmp_path / "failure.py").write_text(script, "utf-8")
         output = run(command, tmp_path)
-        assert not missing(shown, output), f"{command} printed:\n{output}"
+        for group in missing(shown, output):
+            pytest.fail(f"{command} did not print:\n{group}\n\nIt printed:\n{output}")
         if found := _SCRIPT.search(output):
             script = textwrap.dedent(found.group(1))
         commands += 1
