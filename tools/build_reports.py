@@ -93,7 +93,7 @@ def contracts() -> None:
 
 def failures() -> None:
     """Keep a failure of each contract, for its page on the documentation site."""
-    examples.main()
+    examples.write()
 
 
 def third_party() -> None:

@@ -44,9 +44,10 @@ def test_every_argument_of_a_declaration_is_described() -> None:
 
 def test_every_contract_has_a_failure_on_a_history_that_was_made_for_it() -> None:
     kept = examples.load()
-    assert list(kept) == list(catalogue.load()), "run tox -e reports -- examples"
+    again = "run python -m tools.site.examples"
+    assert list(kept) == list(catalogue.load()), f"{again} with the contracts that are missing"
     for identifier, example in kept.items():
-        assert example.history == examples.history_of(identifier).id, identifier
+        assert example.history == examples.history_of(identifier).id, f"{again} {identifier}"
         assert f"Rule  {identifier} (" in example.text
         assert example.mode in catalogue.load()[identifier].modes
 
@@ -59,6 +60,24 @@ def test_a_kept_failure_is_what_a_run_prints_today(identifier: str) -> None:
     kept, [made] = examples.load()[identifier], examples.build([identifier])
     assert stable(made.text) == stable(kept.text)
     assert (made.history, made.mode) == (kept.history, kept.mode)
+
+
+def test_examples_of_some_contracts_are_made_without_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = examples.PATH.read_text("utf-8").splitlines(keepends=True)
+    number = list(catalogue.load()).index("clear.empties")
+    path = tmp_path / "examples.jsonl"
+    path.write_text("".join(lines[:number] + lines[number + 1 :]), "utf-8")
+    monkeypatch.setattr(examples, "PATH", path)
+    examples.load.cache_clear()
+    try:
+        examples.main(["clear.empties"])
+        assert [stable(line) for line in path.read_text("utf-8").splitlines(keepends=True)] == [
+            stable(line) for line in lines
+        ]
+    finally:
+        examples.load.cache_clear()
 
 
 def test_the_page_of_a_contract_has_all_its_texts() -> None:

@@ -1,13 +1,14 @@
 """Run each contract on a history that breaks it, and keep the failure as the terminal prints it.
 
-    python -m tools.site.examples
+    python -m tools.site.examples [CONTRACT ...]
 
-This writes `reports/examples.jsonl`, one contract in a line. It takes some minutes, so the file is
-kept, and `tests/docs/test_site.py` makes a few of the examples again.
+This writes `reports/examples.jsonl`, one contract in a line. All contracts together take some
+minutes, so the file is kept, and `tests/docs/test_site.py` makes a few of the examples again.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.faulty import selftest
 from chat_history_conformance.reports import terminal
 
-__all__ = ["PATH", "WIDTH", "Example", "build", "history_of", "load", "make"]
+__all__ = ["PATH", "WIDTH", "Example", "build", "history_of", "load", "make", "write"]
 
 PATH = Path(__file__).parents[2] / "reports" / "examples.jsonl"
 
@@ -109,11 +110,26 @@ def load() -> Mapping[str, Example]:
     return {example.contract: example for example in (Example(**json.loads(one)) for one in lines)}
 
 
-def main() -> None:
-    """Write the examples of all contracts."""
-    made = build(catalogue.load(), lambda line: print(line, flush=True))
-    lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in made]
+def write(contracts: Iterable[str] = ()) -> None:
+    """Make the examples of these contracts, or of all, and keep them with the other kept ones."""
+    named = list(contracts)
+    kept = dict(load()) if named else {}
+    for example in build(named or catalogue.load(), lambda line: print(line, flush=True)):
+        kept[example.contract] = example
+    lines = [
+        json.dumps(asdict(kept[identifier]), ensure_ascii=False) + "\n"
+        for identifier in catalogue.load()
+        if identifier in kept
+    ]
     PATH.write_text("".join(lines), "utf-8")
+    load.cache_clear()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the examples of the named contracts, or of all."""
+    parser = argparse.ArgumentParser(description="Keep a failure of each contract.")
+    parser.add_argument("contracts", nargs="*", metavar="CONTRACT", help="by default all")
+    write(parser.parse_args(arguments).contracts)
 
 
 if __name__ == "__main__":
