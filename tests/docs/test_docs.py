@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def test_every_capability_is_explained() -> None:
     page = (ROOT / "docs" / "adopting.md").read_text("utf-8")
     for name in capabilities.catalogue():
         assert f"`{name}" in page, name
+
+
+def test_the_page_on_running_shows_a_contract_as_it_is() -> None:
+    page = (ROOT / "docs" / "running.md").read_text("utf-8")
+    source = inspect.getsource(catalogue.load()["clear.empties"].body)
+    assert f"```python\ndef {source.partition('def ')[2]}```" in page
 
 
 def test_explain_prints_a_contract_with_its_broken_histories(
