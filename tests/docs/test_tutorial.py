@@ -75,7 +75,7 @@ def test_each_command_prints_what_the_tutorial_shows(tmp_path: Path) -> None:
         if found := _SCRIPT.search(output):
             script = textwrap.dedent(found.group(1))
         commands += 1
-    assert commands == 7
+    assert commands == 8
 
 
 def test_each_run_of_the_tutorial_shows_its_verdict() -> None:
