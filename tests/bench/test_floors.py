@@ -184,6 +184,33 @@ def test_floor_stores_messages_of_concurrent_threads(
         assert [m for m in kept if str(m.content).startswith(f"{number} ")] == messages
 
 
+@pytest.mark.parametrize("name", ["memory", "sqlite"])
+def test_floor_reads_on_from_the_position_of_the_session(
+    open_floor: Open, session: str, name: str
+) -> None:
+    one, other = open_floor(name, session), open_floor(name, session)
+    one.add_messages(numbered(10))
+    assert one.messages_from_last_consumed(2, 1.0) == numbered(2)
+    assert other.messages_from_last_consumed(3, 1.0) == numbered(3, 2)
+    assert one.messages_from_beginning(4, 1.0) == numbered(4)
+    assert other.messages_from_last_consumed(100, 1.0) == numbered(6, 4)
+    assert one.messages_from_last_consumed(1, 1.0) == []
+    assert open_floor(name, f"{session}-foreign").messages_from_last_consumed(1, 1.0) == []
+    one.clear()
+    other.add_messages(numbered(3))
+    assert one.messages_from_last_consumed(2, 1.0) == numbered(2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1_000, 2_001])
+@pytest.mark.parametrize("name", ["memory", "sqlite"])
+def test_floor_yields_one_message_after_the_other(
+    open_floor: Open, session: str, name: str, count: int
+) -> None:
+    floor = open_floor(name, session)
+    floor.add_messages(numbered(count))
+    assert list(floor.iter_messages()) == numbered(count)
+
+
 def test_floor_stores_the_same_text_as_our_histories() -> None:
     assert encoded(MESSAGES) == [encode(message) for message in MESSAGES]
 

@@ -133,6 +133,14 @@ OPTIONS = (
         kind="flag",
     ),
     Option(
+        "payload",
+        "With --history-benchmark: choose the conversation that is stored and read. mixed has the "
+        "messages of people, models and tools, of 20 bytes to 20 kB; plain has short texts. "
+        "Default: mixed.",
+        choices=("mixed", "plain"),
+        run="measuring",
+    ),
+    Option(
         "max-round-trips",
         "With --history-benchmark: fail if an operation takes more round trips than the TOML file "
         "FILE allows. Default: no limit.",

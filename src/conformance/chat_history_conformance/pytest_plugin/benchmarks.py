@@ -16,14 +16,21 @@ import pytest
 import chat_history_conformance
 from chat_history_conformance.bench.counting import budget
 from chat_history_conformance.bench.measure import benchmark_file, operations
-from chat_history_conformance.bench.measure.contenders import NotSupported
+from chat_history_conformance.bench.measure.contenders import Contender, NotSupported
+from chat_history_conformance.bench.measure.memory import peak_bytes
 from chat_history_conformance.bench.measure.operations import OPERATIONS, Operation
+from chat_history_conformance.bench.measure.payload import DEFAULT, PAYLOADS
 from chat_history_conformance.bench.measure.results import Measured
 from chat_history_conformance.bench.measure.run import Contenders, Measurement, count_round_trips
 from chat_history_conformance.bench.report import terminal, wording
 from chat_history_conformance.declaration.backend import MODES, Backend
 from chat_history_conformance.drivers.calls import How
-from chat_history_conformance.pytest_plugin.options import invocation_directory, is_worker, setting
+from chat_history_conformance.pytest_plugin.options import (
+    chosen,
+    invocation_directory,
+    is_worker,
+    setting,
+)
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 
 __all__ = ["BenchmarkItem", "BenchmarkRun"]
@@ -64,6 +71,7 @@ class BenchmarkRun(HistoryRun):
         self.not_removed: list[str] = []
         self.latencies: list[str] = []
         self._contenders: dict[tuple[str, How], Contenders] = {}
+        self.payload = PAYLOADS[chosen(config, "payload", DEFAULT.name, list(PAYLOADS))]
         self.budget = self._load_budget()
         arguments = " ".join(map(str, config.invocation_params.args))
         self.operations = [
@@ -85,7 +93,10 @@ class BenchmarkRun(HistoryRun):
     def headline(self) -> str:
         """Return the line in pytest's header."""
         number = len(self.operations)
-        return f"chat history benchmark: {', '.join(self.backends)}; {number} operations"
+        return (
+            f"chat history benchmark: {', '.join(self.backends)}; {number} operations, "
+            f"{self.payload.name} messages"
+        )
 
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
         """Yield an item for each operation, in each mode of the backend."""
@@ -97,7 +108,7 @@ class BenchmarkRun(HistoryRun):
         """Return the contenders of a backend in a mode, which serve the whole run."""
         key = backend.name, mode
         if key not in self._contenders:
-            self._contenders[key] = Contenders(backend, mode)
+            self._contenders[key] = Contenders(backend, mode, self.payload)
         return self._contenders[key]
 
     def _stop_contenders(self) -> None:
@@ -159,17 +170,23 @@ class BenchmarkRun(HistoryRun):
         operation, contenders = measurement.operation, measurement.contenders
         floor = measurement.compared_with("floor")
         if floor is not None and contenders.floor is not None:
-            floor = {**floor, "round_trips": count_round_trips(operation, contenders.floor)[0]}
+            floor = {
+                **floor,
+                "round_trips": count_round_trips(operation, contenders.floor)[0],
+                "peak_bytes": _peak(operation, contenders.floor),
+            }
         peers: dict[str, Any] = {name: {"missing": why} for name, why in contenders.missing.items()}
         for name, peer in contenders.peers.items():
             comparison = dict(measurement.compared_with(name) or {})
             if "ratio" in comparison:
                 with measurement.if_supported(name):
                     comparison["round_trips"] = count_round_trips(operation, peer, times=1)[0]
+                    comparison["peak_bytes"] = _peak(operation, peer)
             if comparison:
                 peers[name] = {"version": contenders.version_of(name), **comparison}
         return {
             "backend": contenders.backend.name,
+            "payload": self.payload.name,
             "server": self.servers.described().get(contenders.backend.server or ""),
             "operation": operation.name,
             "title": operation.title,
@@ -180,6 +197,7 @@ class BenchmarkRun(HistoryRun):
             "floor": floor,
             "peers": peers,
             "growth": measurement.growth(),
+            "memory": _memory(operation, contenders.ours) if measurement.times[1:] else None,
             "latency": measurement.latency(),
             "environment": _environment(contenders),
         }
@@ -239,6 +257,19 @@ class BenchmarkRun(HistoryRun):
         for backend, found in self.measured.items():
             for line in wording.callouts(found):
                 terminalreporter.write_line(f"{backend}: {line}", yellow=True)
+
+
+def _memory(operation: Operation, contender: Contender) -> dict[str, Any] | None:
+    """Return the peak memory of a read by the length of the conversation."""
+    lengths = operation.memory_over
+    if not lengths:
+        return None
+    peaks = [peak_bytes(operation, contender, length) for length in lengths]
+    return {"lengths": list(lengths), "peak_bytes": peaks}
+
+
+def _peak(operation: Operation, contender: Contender) -> int | None:
+    return peak_bytes(operation, contender, operation.size) if operation.is_read else None
 
 
 def _environment(contenders: Contenders) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from langchain_core.messages import BaseMessage
 
@@ -15,6 +15,7 @@ from chat_history_backends.benchmarks.floors import decoded, encoded
 __all__ = ["SQLiteFloor"]
 
 _FILE = "floor.sqlite3"
+_PAGE = 1000
 
 
 class _File:
@@ -35,6 +36,9 @@ class _File:
         )
         self.connection.execute(
             "CREATE INDEX IF NOT EXISTS messages_of_session ON messages (session_id, id)"
+        )
+        self.connection.execute(
+            "CREATE TABLE IF NOT EXISTS positions (session_id TEXT PRIMARY KEY, id INTEGER)"
         )
 
 
@@ -85,9 +89,69 @@ class SQLiteFloor:
         )
         return decoded(text for (text,) in reversed(rows))
 
+    def messages_from_beginning(
+        self, max_message_count: int, max_time_sec: float
+    ) -> list[BaseMessage]:
+        """Set the position to the start, and read on from there; the time is ignored."""
+        return self._read_on(0, max_message_count)
+
+    def messages_from_last_consumed(
+        self, max_message_count: int, max_time_sec: float
+    ) -> list[BaseMessage]:
+        """Read on from the position; the time is ignored."""
+        return self._read_on(None, max_message_count)
+
+    def _read_on(self, start: int | None, count: int) -> list[BaseMessage]:
+        """Read and store the new position in one transaction, so that it survives a crash."""
+        file, session = self._opened(), self._session_id
+        with file.lock:
+            file.connection.execute("BEGIN IMMEDIATE")
+            with file.connection:
+                if start is None:
+                    found = file.connection.execute(
+                        "SELECT id FROM positions WHERE session_id = ?", (session,)
+                    ).fetchone()
+                    start = found[0] if found else 0
+                rows = self._page(start, count)
+                messages = decoded(text for _, text in rows)
+                file.connection.execute(
+                    "INSERT OR REPLACE INTO positions VALUES (?, ?)",
+                    (session, rows[-1][0] if rows else start),
+                )
+        return messages
+
+    def iter_messages(self) -> Iterator[BaseMessage]:
+        """Yield one message after the other, from one page of rows at a time."""
+        after = 0
+        while True:
+            with self._opened().lock:
+                rows = self._page(after, _PAGE)
+            for after, text in rows:
+                yield from decoded([text])
+            if len(rows) < _PAGE:
+                return
+
+    def _page(self, after: int, count: int) -> list[tuple[int, str]]:
+        """Return the ids and texts of the rows after an id. The caller holds the lock."""
+        return (
+            self._opened()
+            .connection.execute(
+                "SELECT id, message FROM messages WHERE session_id = ? AND id > ? ORDER BY id LIMIT ?",
+                (self._session_id, after, count),
+            )
+            .fetchall()
+        )
+
     def clear(self) -> None:
-        """Remove the conversation."""
-        self._execute("DELETE FROM messages WHERE session_id = ?", self._session_id)
+        """Remove the conversation and the position, because SQLite uses ids again."""
+        file = self._opened()
+        with file.lock:
+            file.connection.execute("BEGIN IMMEDIATE")
+            with file.connection:
+                for table in ("messages", "positions"):
+                    file.connection.execute(
+                        f"DELETE FROM {table} WHERE session_id = ?", (self._session_id,)
+                    )
 
     def close(self) -> None:
         """Release the file. It is closed with the last handle."""

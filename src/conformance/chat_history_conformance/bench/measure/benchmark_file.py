@@ -39,12 +39,13 @@ class _ExtraInfo(OperationFacts):
     """The `extra_info` of a benchmark, which `--history-benchmark` writes."""
 
     backend: str
+    payload: str = "plain"
     server: str | None = None
     environment: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_text(backend=self.backend, server=self.server)
+        check_text(backend=self.backend, payload=self.payload, server=self.server)
         for name in ("python", "implementation", "platform", "machine"):
             if name not in self.environment:
                 raise ValueError(f"environment has no {name!r}")
@@ -164,6 +165,7 @@ def _result(run: _Run, file: str, found: Sequence[_Benchmark]) -> Result:
         commit=None if commit is None or commit.id in _NO_COMMIT else commit,
         environment=_environment(first.environment, run.machine_info.cpu or {}),
         operations=tuple(operations.values()),
+        payload=first.payload,
     )
 
 

@@ -13,30 +13,25 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage
 
+from chat_history_conformance.bench.measure.payload import DEFAULT, Payload
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.compare import first_line
 from chat_history_conformance.drivers.calls import Call, How, Invocation, invocation
 from chat_history_conformance.drivers.opening import NeedsLoop, Opened, aenter, enter
 
 __all__ = [
-    "CONCURRENT_HANDLES",
     "Contender",
     "Handle",
     "NotSupported",
     "WrongResult",
-    "conversation",
     "describe_error",
 ]
 
 T = TypeVar("T")
-
-CONCURRENT_HANDLES = 8
-"""The number of handles that add at once."""
 
 _FILL_BATCH = 1000
 
@@ -47,13 +42,6 @@ class NotSupported(Exception):
 
 class WrongResult(Exception):
     """A measured operation with a wrong result, which makes its time worthless."""
-
-
-@cache
-def conversation(count: int) -> tuple[BaseMessage, ...]:
-    """Return `count` messages of about 200 bytes of JSON, alternately human and AI."""
-    text = "This is a message of an ordinary conversation, with number"
-    return tuple((AIMessage if n % 2 else HumanMessage)(f"{text} {n:05}") for n in range(count))
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,10 @@ class Handle:
         remove: Removes all traces of the session, if the history can do that; otherwise clears it.
         close: Closes the history.
         fill: Stores a conversation in the fastest way. It is never timed.
-        last: Returns a function that reads the last messages, or raises `NotSupported`.
+        bounded: Takes the name of a bounded read and its bounds. Returns a function that reads,
+            or raises `NotSupported`.
+        stream: Returns a function that passes one message after the other to its argument, or
+            raises `NotSupported`.
     """
 
     add: Callable[[list[BaseMessage]], Any]
@@ -80,7 +71,8 @@ class Handle:
     remove: Callable[[], Any]
     close: Callable[[], Any]
     fill: Callable[[Sequence[BaseMessage]], Any]
-    last: Callable[[int], Callable[[], list[BaseMessage]]]
+    bounded: Callable[..., Callable[[], list[BaseMessage]]]
+    stream: Callable[[], Callable[[Callable[[BaseMessage], object]], object]]
 
 
 class Contender:
@@ -89,20 +81,29 @@ class Contender:
     Args:
         backend: Opens the histories, and names their methods.
         mode: `sync` or `async`.
+        payload: The conversation that its sessions hold.
         strict: Whether an operation without an asynchronous method is refused in the mode `async`.
             If not, it is called synchronously.
+
+    Attributes:
+        backend, mode, payload, strict: The arguments.
+        positions: The number of messages before the position of consuming reads, by session.
     """
 
-    def __init__(self, backend: Backend, mode: How, *, strict: bool = True) -> None:
+    def __init__(
+        self, backend: Backend, mode: How, payload: Payload = DEFAULT, *, strict: bool = True
+    ) -> None:
         self.backend = backend
         self.mode: How = mode
-        self._strict = strict
+        self.payload = payload
+        self.strict = strict
+        self.positions: dict[str, int] = {}
         self._prefix = f"chb{uuid.uuid4().hex[:8]}x"
         self._sessions: list[str] = []
-        self._shared: dict[int, str] = {}
+        self._shared: dict[tuple[int, str], str] = {}
         self._others: list[str] = []
         self._runner = asyncio.Runner()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: dict[int, ThreadPoolExecutor] = {}
 
     # -- sessions ----------------------------------------------------------------------------
 
@@ -116,14 +117,19 @@ class Contender:
         session = self.new_session()
         if length:
             with self.opened(session) as handle:
-                handle.fill(conversation(length))
+                handle.fill(self.payload.conversation(length))
         return session
 
-    def shared_session(self, length: int) -> str:
-        """Return a session of `length` messages, which is shared and must not be changed."""
-        if length not in self._shared:
-            self._shared[length] = self.filled_session(length)
-        return self._shared[length]
+    def shared_session(self, length: int, use: str = "") -> str:
+        """Return a session of `length` messages, which is shared and must not be changed.
+
+        Args:
+            length: The number of messages.
+            use: The name of the only operation that uses it. Empty if all may use it.
+        """
+        if (length, use) not in self._shared:
+            self._shared[length, use] = self.filled_session(length)
+        return self._shared[length, use]
 
     def add_other_sessions(self, count: int) -> None:
         """Store a message in each of `count` other sessions, once for this contender."""
@@ -136,9 +142,9 @@ class Contender:
         Args:
             mode: Its mode. None for the mode of this one.
         """
-        other = Contender(self.backend, mode or self.mode, strict=self._strict)
+        other = Contender(self.backend, mode or self.mode, self.payload, strict=self.strict)
         other._sessions, other._shared, other._prefix = self._sessions, self._shared, self._prefix
-        other._others = self._others
+        other._others, other.positions = self._others, self.positions
         return other
 
     # -- histories ---------------------------------------------------------------------------
@@ -147,7 +153,7 @@ class Contender:
         """Open a history. The caller closes the handle."""
         opened = self._open(session)
         history = opened.history
-        is_async = self.mode == "async" and (self._strict or hasattr(history, "aadd_messages"))
+        is_async = self.mode == "async" and (self.strict or hasattr(history, "aadd_messages"))
         mode: How = "async" if is_async else "sync"
 
         def method(operation: str, *args: Any) -> tuple[Callable[..., Any], bool]:
@@ -158,12 +164,12 @@ class Contender:
             function, is_awaited = method(operation, *args)
             return self._awaiting(function) if is_awaited else function
 
-        def last(count: int) -> Callable[[], list[BaseMessage]]:
-            name = self.backend.methods.get("last_messages", "last_messages")
+        def bounded(operation: str, *bounds: Any) -> Callable[[], list[BaseMessage]]:
+            name = self.backend.methods.get(operation, operation)
             if not any(hasattr(history, one) for one in (name, f"a{name}")):
                 raise NotSupported(f"has no {name}")
-            function, is_awaited = method("last_messages", count)
-            if mode == "async" and self._strict and not is_awaited:
+            function, is_awaited = method(operation, *bounds)
+            if mode == "async" and self.strict and not is_awaited:
                 raise NotSupported(f"has no a{name}")
             return self._awaiting(function) if is_awaited else function
 
@@ -177,7 +183,8 @@ class Contender:
             remove=getattr(history, "remove", called("clear")),
             close=lambda: self._close(opened, mode),
             fill=lambda messages: self._fill(history, add, mode, messages),
-            last=last,
+            bounded=bounded,
+            stream=lambda: self._streaming(history, mode),
         )
 
     @contextmanager
@@ -214,9 +221,28 @@ class Contender:
             handle.add(messages)
             return time.perf_counter() - began
 
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(CONCURRENT_HANDLES, "history-bench")
-        return list(self._threads.map(add_in_thread, handles))
+        count = len(handles)
+        if count not in self._threads:
+            self._threads[count] = ThreadPoolExecutor(count, "history-bench")
+        return list(self._threads[count].map(add_in_thread, handles))
+
+    def _streaming(
+        self, history: Any, mode: How
+    ) -> Callable[[Callable[[BaseMessage], object]], object]:
+        async def stream_awaited(visit: Callable[[BaseMessage], object]) -> None:
+            async for message in history.aiter_messages():
+                visit(message)
+
+        def stream(visit: Callable[[BaseMessage], object]) -> None:
+            for message in history.iter_messages():
+                visit(message)
+
+        if mode == "async" and hasattr(history, "aiter_messages"):
+            return self._awaiting(stream_awaited)
+        name = "aiter_messages" if mode == "async" and self.strict else "iter_messages"
+        if not hasattr(history, name):
+            raise NotSupported(f"has no {name}")
+        return stream
 
     def _open(self, session: str) -> Opened:
         async def on_loop() -> Opened:
@@ -273,8 +299,8 @@ class Contender:
 
     def stop(self) -> None:
         """End the threads and the event loop."""
-        if self._threads is not None:
-            self._threads.shutdown()
+        for threads in self._threads.values():
+            threads.shutdown()
         self._runner.close()
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Environment",
     "Growth",
     "Measured",
+    "Memory",
     "Missing",
     "OperationFacts",
     "Result",
@@ -44,6 +45,7 @@ class Rival:
         interval: The interval of the ratio.
         samples: The number of pairs.
         round_trips: The number of round trips of its operation, None if they were not counted.
+        peak_bytes: The peak memory of its read, None if it was not measured.
         version: The version of the peer's distribution; None for a floor.
     """
 
@@ -52,6 +54,7 @@ class Rival:
     interval: Interval
     samples: int
     round_trips: int | None = None
+    peak_bytes: int | None = None
     version: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,6 +66,7 @@ class Rival:
         check_positive(median_s=self.median_s)
         check_interval("ratio", self.ratio, self.interval, positive=True)
         check_count(samples=self.samples, round_trips=self.round_trips)
+        check_count(peak_bytes=self.peak_bytes)
 
     @property
     def estimate(self) -> Estimate:
@@ -134,6 +138,35 @@ class Growth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """The peak memory of a read by the length of the conversation.
+
+    Attributes:
+        lengths: The lengths of the conversations, in messages.
+        peak_bytes: The most bytes that Python held at once, for each length.
+    """
+
+    lengths: tuple[int, ...]
+    peak_bytes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: There is not one number of bytes for each positive length.
+        """
+        if len(self.lengths) != len(self.peak_bytes) or not all(n > 0 for n in self.lengths):
+            number = len(self.peak_bytes)
+            raise ValueError(f"{number} numbers of bytes for the lengths {list(self.lengths)}")
+        check_count(**{f"peak_bytes[{n}]": each for n, each in enumerate(self.peak_bytes)})
+
+    @property
+    def by_length(self) -> dict[int, int]:
+        """The bytes by length, the shortest first."""
+        return dict(sorted(zip(self.lengths, self.peak_bytes, strict=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class OperationFacts:
     """The facts of a measured operation, without its own times.
 
@@ -147,6 +180,7 @@ class OperationFacts:
         floor: The raw client, None if the backend has no floor.
         peers: The peers by distribution.
         growth: The growth, None if it was not measured.
+        memory: The peak memory, None if it was not measured.
     """
 
     operation: str
@@ -158,6 +192,7 @@ class OperationFacts:
     floor: Rival | None = None
     peers: Mapping[str, Rival | Missing] = field(default_factory=dict)
     growth: Growth | None = None
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -173,6 +208,11 @@ class OperationFacts:
     def label(self) -> str:
         """The name as in ids: `read_1000[sync]`."""
         return f"{self.operation}[{self.mode}]"
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The peak memory at the length of the operation, None if it was not measured."""
+        return None if self.memory is None else self.memory.by_length.get(self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,6 +322,7 @@ class Result:
         commit: The commit that was measured, None if it is not known.
         environment: The environment.
         operations: The operations, in the order of the table.
+        payload: The conversation that was stored and read. Before 0.2.0 there was only `plain`.
     """
 
     backend: str
@@ -290,6 +331,7 @@ class Result:
     commit: Commit | None
     environment: Environment
     operations: tuple[Measured, ...]
+    payload: str = "plain"
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -297,5 +339,5 @@ class Result:
         Raises:
             ValueError: A text is empty, or the time is not ISO 8601.
         """
-        check_text(backend=self.backend, server=self.server)
+        check_text(backend=self.backend, server=self.server, payload=self.payload)
         check_time(measured_at=self.measured_at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
@@ -18,8 +18,13 @@ from typing import Any
 from chat_history_conformance.bench.counting.counter import CannotCount, RoundTripCounter
 from chat_history_conformance.bench.counting.round_trips import counter_for
 from chat_history_conformance.bench.measure import statistics
-from chat_history_conformance.bench.measure.contenders import Contender, describe_error
+from chat_history_conformance.bench.measure.contenders import (
+    Contender,
+    NotSupported,
+    describe_error,
+)
 from chat_history_conformance.bench.measure.operations import Operation, Trial
+from chat_history_conformance.bench.measure.payload import Payload
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.drivers.calls import How
 
@@ -43,11 +48,12 @@ class Contenders:
     Args:
         backend: The backend.
         mode: `sync` or `async`.
+        payload: The conversation that every session holds.
     """
 
-    def __init__(self, backend: Backend, mode: How) -> None:
+    def __init__(self, backend: Backend, mode: How, payload: Payload) -> None:
         self.backend = backend
-        self.ours = Contender(backend, mode)
+        self.ours = Contender(backend, mode, payload)
         self.floor: Contender | None = None
         self.peers: dict[str, Contender] = {}
         self.missing: dict[str, str] = {}
@@ -69,7 +75,7 @@ class Contenders:
             server=self.backend.server,
             round_trips=self.backend.round_trips,
         )
-        return Contender(other, self.ours.mode, strict=False)
+        return Contender(other, self.ours.mode, self.ours.payload, strict=False)
 
     def version_of(self, peer: str) -> str:
         """Return the version of an installed peer."""
@@ -155,8 +161,9 @@ class Measurement:
         operation, contenders = self.operation, self.contenders
         costs = {"ours": _cost(self.trial)}
         if contenders.floor is not None and operation.has_floor:
-            self._others["floor"] = _Other(self._prepare(contenders.floor, operation.size))
-            costs["floor"] = _cost(self._others["floor"].trial)
+            with suppress(NotSupported):  # the floor of an adopter need not have every method
+                self._others["floor"] = _Other(self._prepare(contenders.floor, operation.size))
+                costs["floor"] = _cost(self._others["floor"].trial)
         for name, peer in contenders.peers.items() if operation.has_peers else ():
             with self.if_supported(name):
                 trial = self._prepare(peer, operation.size)

@@ -1,10 +1,11 @@
-"""The charts of a result: our time relative to the floor and the peers, and time over length."""
+"""The charts of a result: time relative to the floor and the peers, time and memory over length."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from chat_history_conformance.bench.measure.results import Growth, Measured, Result, Rival
+from chat_history_conformance.bench.measure.results import Measured, Result, Rival
 from chat_history_conformance.bench.report import wording
 from chat_history_conformance.bench.report.shapes import (
     TONES,
@@ -21,7 +22,7 @@ from chat_history_conformance.bench.report.shapes import (
     width_of,
 )
 
-__all__ = ["Drawn", "growth", "picture", "ratios"]
+__all__ = ["Drawn", "growth", "memory", "picture", "ratios"]
 
 Drawn = tuple[float, tuple[Shape, ...]]
 """The height of a drawing in pixels, and its shapes."""
@@ -30,6 +31,7 @@ _LANE = 14
 _LABELS = 236
 _PANEL = 158
 _PANEL_TITLE = 34
+_MANY_WORDS = 600
 _TONE_OF_MODE = {"sync": TONES[0], "async": TONES[1]}
 
 
@@ -38,12 +40,12 @@ def picture(results: Sequence[Result]) -> Chart:
     shapes: list[Shape] = []
     y = 14.0
     for result in results:
-        drawn = [part for part in (ratios(result), growth(result)) if part]
+        drawn = [part for part in (ratios(result), growth(result), memory(result)) if part]
         server = f" {result.server}" if result.server else ""
         shapes.append(Text(14, y + 12, f"{result.backend}{server}", "title"))
         y += 30
         if not drawn:
-            shapes.append(Text(14, y + 10, "neither floor nor peer nor growth", "quiet"))
+            shapes.append(Text(14, y + 10, "neither floor nor peer nor growth nor memory", "quiet"))
             y += 24
         for height, parts in drawn:
             shapes.append(Group(14, y, parts))
@@ -66,7 +68,7 @@ def ratios(result: Result, width: float = WIDE) -> Drawn | None:
     if not rows:
         return None
     tones = _tones(result)
-    stacked = width < 600
+    stacked = width < _MANY_WORDS
     ends = [end for one in rows for rival in one.rivals.values() for end in rival.interval]
     scale = Scale.logarithmic([*ends, 1.0], 8 if stacked else _LABELS, width - 62, least=4)
     shapes, top = _legend(tones, width)
@@ -106,6 +108,23 @@ def _grid(scale: Scale, top: float, bottom: float, most: int) -> Iterator[Shape]
         yield vertical(scale(1.0), top, bottom, "one")
 
 
+@dataclass(frozen=True)
+class _Panel:
+    """A small chart: lines over the length of the conversation.
+
+    Attributes:
+        title: Its title.
+        note: The line below the title.
+        is_bad: Whether the note is a warning.
+        lines: The values by length, for each mode.
+    """
+
+    title: str
+    note: str
+    is_bad: bool
+    lines: Mapping[str, Mapping[int, float]]
+
+
 def growth(result: Result, width: float = WIDE) -> Drawn | None:
     """Draw time over the length of the conversation for each operation, both logarithmic.
 
@@ -116,58 +135,112 @@ def growth(result: Result, width: float = WIDE) -> Drawn | None:
     Returns:
         None if no growth was measured.
     """
-    panels: dict[str, dict[str, Growth]] = {}
+    panels = []
+    for title, by_mode in _by_title(result).items():
+        found = {mode: one.growth for mode, one in by_mode.items() if one.growth is not None}
+        powers = [wording.power(one.exponent) for one in found.values()]
+        if width >= _MANY_WORDS:
+            powers = [f"{mode} {power}" for mode, power in zip(found, powers, strict=True)]
+        too_fast = any(one.too_fast for one in found.values())
+        note = f"{'too fast:' if too_fast else 'exponent'} {', '.join(powers)}"
+        panels.append(_Panel(title, note, too_fast, {m: one.seconds for m, one in found.items()}))
+    return _panels("Time", panels, width, wording.tick, wording.duration)
+
+
+def memory(result: Result, width: float = WIDE) -> Drawn | None:
+    """Draw the peak memory over the length of the conversation for each read, both logarithmic.
+
+    Args:
+        result: The result.
+        width: The width in pixels.
+
+    Returns:
+        None if the memory was not measured at two lengths.
+    """
+    panels = []
+    for title, by_mode in _by_title(result).items():
+        # A logarithmic scale has no 0, the peak of a read that returns the store's own list.
+        lines = {
+            mode: {length: peak for length, peak in one.memory.by_length.items() if peak}
+            for mode, one in by_mode.items()
+            if one.memory is not None
+        }
+        lines = {mode: line for mode, line in lines.items() if len(line) > 1}
+        peaks = [wording.size(line[max(line)]) for line in lines.values()]
+        panels.append(_Panel(title, f"at most {', '.join(dict.fromkeys(peaks))}", False, lines))
+    return _panels("Peak memory", panels, width, wording.tick_of_size, wording.size)
+
+
+def _by_title(result: Result) -> dict[str, dict[str, Measured]]:
+    """Return the operations by title and mode."""
+    found: dict[str, dict[str, Measured]] = {}
     for one in result.operations:
-        if one.growth is not None:
-            panels.setdefault(one.title, {})[one.mode] = one.growth
+        found.setdefault(one.title, {})[one.mode] = one
+    return found
+
+
+def _panels(
+    heading: str,
+    panels: Sequence[_Panel],
+    width: float,
+    tick: Callable[[float], str],
+    words: Callable[[float], str],
+) -> Drawn | None:
+    """Draw panels with the same scales next to each other.
+
+    Args:
+        heading: The name of the values.
+        panels: The panels. Those without lines are left out.
+        width: The width in pixels.
+        tick: Returns a value as a label of the axis.
+        words: Returns a value as text.
+    """
+    panels = [panel for panel in panels if panel.lines]
     if not panels:
         return None
-    columns = 2 if width < 600 else 4
+    columns = 2 if width < _MANY_WORDS else 4
     step = width / columns
-    all_of_them = [one for modes in panels.values() for one in modes.values()]
-    lengths = [length for one in all_of_them for length in one.lengths]
-    across = Scale.logarithmic(lengths, 54, step - 20)
-    seconds = [each for one in all_of_them for each in one.median_s]
-    up = Scale.logarithmic(seconds, _PANEL - 22, _PANEL_TITLE + 6)
-    modes = dict.fromkeys(mode for one in panels.values() for mode in one)
-    shapes: list[Shape] = [Text(0, 12, "Time over messages in the conversation", "title")]
+    lines = [line for panel in panels for line in panel.lines.values()]
+    across = Scale.logarithmic([length for line in lines for length in line], 54, step - 20)
+    values = [value for line in lines for value in line.values()]
+    up = Scale.logarithmic(values, _PANEL - 22, _PANEL_TITLE + 6)
+    shapes: list[Shape] = [Text(0, 12, f"{heading} over messages in the conversation", "title")]
     x, y = 0.0, 32.0
-    for mode in modes:
+    for mode in dict.fromkeys(mode for panel in panels for mode in panel.lines):
         shapes += curve([(x, y - 4), (x + 22, y - 4)], _line_of(mode))
         shapes.append(mark(x + 11, y - 4, _tone_of(mode), size=3.5))
         shapes.append(Text(x + 28, y, mode))
         x += 80
     top = y + 16
-    for place, (title, by_mode) in enumerate(panels.items()):
-        drawn = tuple(_panel(title, by_mode, across, up))
+    for place, panel in enumerate(panels):
+        drawn = tuple(_panel(panel, across, up, tick, words))
         shapes.append(Group(place % columns * step, top + place // columns * (_PANEL + 14), drawn))
     return top + -(-len(panels) // columns) * (_PANEL + 14), tuple(shapes)
 
 
-def _panel(title: str, by_mode: Mapping[str, Growth], across: Scale, up: Scale) -> Iterator[Shape]:
+def _panel(
+    panel: _Panel,
+    across: Scale,
+    up: Scale,
+    tick: Callable[[float], str],
+    words: Callable[[float], str],
+) -> Iterator[Shape]:
     left, right = across.begin - 6, across.end + 6
     bottom, top = up.begin, up.end
-    yield Text(0, 12, title)
-    powers = [wording.power(one.exponent) for one in by_mode.values()]
-    if right > 200:
-        powers = [f"{mode} {power}" for mode, power in zip(by_mode, powers, strict=True)]
-    if any(one.too_fast for one in by_mode.values()):
-        yield Text(0, 27, f"too fast: {', '.join(powers)}", "bad")
-    else:
-        yield Text(0, 27, f"exponent {', '.join(powers)}", "quiet")
-    for tick in up.ticks(5):
-        yield horizontal(up(tick), left, right)
-        yield Text(left - 6, up(tick) + 4, wording.tick(tick), "end quiet")
-    lengths = dict.fromkeys(length for one in by_mode.values() for length in one.seconds)
-    for length in lengths:
+    yield Text(0, 12, panel.title)
+    yield Text(0, 27, panel.note, "bad" if panel.is_bad else "quiet")
+    for value in up.ticks(5):
+        yield horizontal(up(value), left, right)
+        yield Text(left - 6, up(value) + 4, tick(value), "end quiet")
+    for length in dict.fromkeys(length for line in panel.lines.values() for length in line):
         yield vertical(across(length), top - 6, bottom)
         name = f"{length // 1000}k" if length % 1000 == 0 else f"{length}"
         yield Text(across(length), bottom + 16, name, "middle quiet")
-    for mode, one in by_mode.items():
-        points = [(across(length), up(seconds)) for length, seconds in one.seconds.items()]
+    for mode, line in panel.lines.items():
+        points = [(across(length), up(value)) for length, value in line.items()]
         yield from curve(points, _line_of(mode))
-        for (length, seconds), (x, y) in zip(one.seconds.items(), points, strict=True):
-            tip = f"{title}, {mode}, {length:,} messages: {wording.duration(seconds)}"
+        for (length, value), (x, y) in zip(line.items(), points, strict=True):
+            tip = f"{panel.title}, {mode}, {length:,} messages: {words(value)}"
             yield mark(x, y, _tone_of(mode), tip, size=3)
 
 

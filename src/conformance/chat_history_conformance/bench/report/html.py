@@ -112,6 +112,7 @@ def _result_section(result: Result) -> _Section:
     drawings: Sequence[tuple[str, Callable[[Result, float], charts.Drawn | None]]] = (
         ("our time divided by the time of the others", charts.ratios),
         ("time over the length of the conversation", charts.growth),
+        ("peak memory over the length of the conversation", charts.memory),
     )
     for label, draw in drawings:
         wide, narrow = draw(result, WIDE), draw(result, NARROW)

@@ -38,8 +38,9 @@ RESULTS_LEGEND = (
     "Times are medians. A ratio is our time divided by the time of the other, measured alternately "
     "in the same run: below 1, ours is faster. The floor is a raw client that does the least "
     "correct work. Growth is the power of the conversation's length that the time grows with: 0 "
-    "does not grow, 1 grows in proportion. Every interval has a confidence of 99 %; with fewer "
-    f"than {fewest()} samples it is the range of all samples."
+    "does not grow, 1 grows in proportion. Memory is the most bytes that Python held at "
+    "once during a read, with the messages that it returned. Every interval has a confidence of "
+    f"99 %; with fewer than {fewest()} samples it is the range of all samples."
 )
 
 TIMELINE_TITLE = "Benchmarks over commits"
@@ -96,13 +97,16 @@ def of_result(result: Result) -> Table:
         columns += [name, f"ours / {name}"]
     has_growth = any(one.growth for one in result.operations)
     has_trips = any(one.round_trips is not None for one in result.operations)
+    has_memory = any(one.peak_bytes is not None for one in result.operations)
     columns += ["growth"] * has_growth + ["round trips"] * has_trips
+    columns += ["memory"] * has_memory
     rows = []
     for one in result.operations:
         cells = [Cell(wording.duration(one.median_s))]
         for name in names:
             cells += _rival_cells(one.rivals.get(name))
         cells += [_growth_cell(one)] * has_growth + [_trips_cell(one)] * has_trips
+        cells += [_memory_cell(one)] * has_memory
         rows.append(Row(one.title, one.mode, tuple(cells)))
     return Table(f"the numbers of {result.backend}", tuple(columns), tuple(rows))
 
@@ -132,6 +136,15 @@ def _trips_cell(one: Measured) -> Cell:
         if rival.round_trips is not None
     )
     return Cell(wording.round_trips(one), ", ".join(others))
+
+
+def _memory_cell(one: Measured) -> Cell:
+    others = (
+        f"{name} {wording.size(rival.peak_bytes)}"
+        for name, rival in one.rivals.items()
+        if rival.peak_bytes is not None
+    )
+    return Cell(wording.size(one.peak_bytes), ", ".join(others))
 
 
 def timeline_headline(track: Track) -> str:

@@ -14,20 +14,21 @@ __all__ = ["LEGEND", "comparison", "table"]
 
 LEGEND = (
     "Medians. A ratio is our time divided by the other's, measured alternately in this run: below "
-    "1, ours is faster. The floor is the raw client.\nGrowth is the power of the conversation's "
+    "1, ours is faster. The floor is the raw client.\nMemory is the most that Python held during a "
+    "read. Growth is the power of the conversation's "
     "length that the time grows with; ! if it is more than allowed."
 )
 
 
 def table(backend: str, operations: Sequence[Measured]) -> Iterator[str]:
-    """Yield the lines of one backend: medians, ratios, round trips and growth, aligned.
+    """Yield the lines of one backend: medians, ratios, round trips, memory and growth.
 
     Args:
         backend: Its name.
         operations: The measured operations, one at least.
     """
     rivals = wording.rivals(operations)
-    head = [backend, "", "ours", *(f"/ {name}" for name in rivals), "trips", "growth"]
+    head = [backend, "", "ours", *(f"/ {name}" for name in rivals), "trips", "memory", "growth"]
     yield from _aligned([head, *(_row(one, rivals) for one in operations)], left=(0, 1))
 
 
@@ -39,6 +40,7 @@ def _row(one: Measured, rivals: Sequence[str]) -> list[str]:
         wording.duration(one.median_s),
         *(_ratio(one.rivals.get(name)) for name in rivals),
         wording.round_trips(one),
+        wording.size(one.peak_bytes),
         ""
         if growth is None
         else f"{wording.power(growth.exponent)}{'!' if growth.too_fast else ' '}",

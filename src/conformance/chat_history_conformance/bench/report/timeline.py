@@ -295,6 +295,7 @@ def _traits(result: Result) -> dict[str, str]:
         "machine": result.environment.machine,
         "server": result.server or "none",
         "Python": result.environment.python_series,
+        "payload": result.payload,
     }
 
 

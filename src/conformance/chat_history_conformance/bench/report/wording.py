@@ -29,11 +29,14 @@ __all__ = [
     "rivals",
     "round_trips",
     "row",
+    "size",
     "tick",
+    "tick_of_size",
     "uncounted",
 ]
 
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+_BYTES = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("B", 1))
 
 
 # Numbers -----------------------------------------------------------------------------------------
@@ -54,6 +57,24 @@ def tick(seconds: float) -> str:
 def _unit(seconds: float) -> tuple[str, float]:
     # A time that rounds to 1,000 of a unit is 1 of the next.
     return next((one for one in _UNITS if seconds >= 0.9995 * one[1]), _UNITS[-1])
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes in the unit that suits it: `12.3 kB`. Nothing for None."""
+    if count is None:
+        return ""
+    unit, factor = _unit_of_size(count)
+    return f"{digits(count / factor) if factor > 1 else round(count)} {unit}"
+
+
+def tick_of_size(count: float) -> str:
+    """Return a round number of bytes for an axis: `20 kB`."""
+    unit, factor = _unit_of_size(count)
+    return f"{count / factor:g} {unit}"
+
+
+def _unit_of_size(count: float) -> tuple[str, int]:
+    return next((one for one in _BYTES if count >= 0.9995 * one[1]), _BYTES[-1])
 
 
 def digits(value: float) -> str:
@@ -127,6 +148,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
     """Describe the environment of a result, without identifying the machine."""
     pairs = [
         ("server", result.server or "none"),
+        ("payload", result.payload),
         ("python", result.environment.python),
         ("machine", result.environment.machine),
         ("measured", result.measured_at[:16].replace("T", " ")),
