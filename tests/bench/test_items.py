@@ -119,9 +119,9 @@ def usage_error(result: pytest.RunResult) -> str:
 
 def test_every_operation_is_measured_in_both_modes(measure: Measure) -> None:
     result = measure(MINE, "", "-k", "not 10000")
-    result.assert_outcomes(passed=22, deselected=4)
+    result.assert_outcomes(passed=24, skipped=2, deselected=4)
     names = ["open", "add_1", "add_100", "read_empty", "read_10", "read_100", "read_1000"]
-    names += ["read_10_in_a_row", "chat_turn", "clear", "add_1_by_8_handles"]
+    names += ["read_10_in_a_row", "chat_turn", "agent_turn", "clear", "add_1_by_8_handles"]
     assert list(saved()) == [f"{name}[{mode}]" for name in names for mode in ("sync", "async")]
     for name, one in saved().items():
         assert one["group"] == one["extra_info"]["title"]
@@ -136,7 +136,7 @@ def test_every_operation_is_measured_in_both_modes(measure: Measure) -> None:
 
 def test_optional_operation_runs_only_if_the_command_line_names_it(measure: Measure) -> None:
     result = measure(MINE, "open_among_1000_sessions[sync] open[sync]")
-    result.assert_outcomes(passed=2, deselected=26)
+    result.assert_outcomes(passed=2, deselected=30)
 
 
 def test_concurrent_adds_have_a_99th_percentile(measure: Measure) -> None:
@@ -151,7 +151,7 @@ def test_unsupported_operation_is_skipped_with_the_reason(
     measure: Measure,
 ) -> None:
     result = measure(MINE, "last_10_of_10000[sync] last_10_of_10000[async]", "-rs")
-    result.assert_outcomes(skipped=2, deselected=24)
+    result.assert_outcomes(skipped=2, deselected=28)
     result.stdout.fnmatch_lines(["SKIPPED [[]2[]]*not applicable: has no last_messages"])
 
 
@@ -167,7 +167,7 @@ def test_mode_in_lacks_is_not_measured(measure: Measure, pytester: pytest.Pytest
         """
     )
     measure("awaited", "", "-k", "add_1 or chat_turn or open").assert_outcomes(
-        passed=5, deselected=8
+        passed=5, deselected=10
     )
     assert all(name.endswith("[async]") for name in saved())
 
@@ -195,7 +195,7 @@ def test_error_of_a_peer_is_reported_and_does_not_fail_the_run(
     measure: Measure, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(RIVALS)
-    measure("mine", "clear[sync]").assert_outcomes(passed=1, deselected=25)
+    measure("mine", "clear[sync]").assert_outcomes(passed=1, deselected=29)
     missing = saved()["clear[sync]"]["extra_info"]["peers"]["hypothesis"]["missing"]
     assert missing == "raises RuntimeError: clearing is not for everyone"
 
@@ -251,7 +251,7 @@ def test_floor_without_async_methods_is_called_synchronously(
             return Mine(session_id)
         """
     )
-    measure("mine", "add_1[async]").assert_outcomes(passed=1, deselected=25)
+    measure("mine", "add_1[async]").assert_outcomes(passed=1, deselected=29)
     assert saved()["add_1[async]"]["extra_info"]["floor"]["samples"] >= 2
 
 
@@ -286,7 +286,7 @@ def test_contracts_do_not_run_and_no_verdict_is_printed(measure: Measure) -> Non
 
 
 def test_node_id_selects_one_benchmark(measure: Measure) -> None:
-    measure(MINE, "open[sync]").assert_outcomes(passed=1, deselected=25)
+    measure(MINE, "open[sync]").assert_outcomes(passed=1, deselected=29)
     error = usage_error(measure(MINE, "opne[sync]"))
     assert "No benchmark has the node id 'histories:Mine::benchmark.opne[sync]'" in error
     assert "Did you mean 'histories:Mine::benchmark.open[sync]'?" in error
@@ -294,12 +294,12 @@ def test_node_id_selects_one_benchmark(measure: Measure) -> None:
 
 def test_benchmark_disable_runs_once_and_counts_round_trips(measure: Measure) -> None:
     result = measure("chatty:Plain", "open[sync]", "--benchmark-disable", PRINTED)
-    result.assert_outcomes(passed=1, deselected=25)
+    result.assert_outcomes(passed=1, deselected=29)
     result.stdout.fnmatch_lines(['[[]"chatty:Plain"[]]', '"open[[]sync[]]" = *'])
 
 
 def test_benchmark_skip_skips_all(measure: Measure) -> None:
-    measure(MINE, "open[sync]", "--benchmark-skip").assert_outcomes(skipped=1, deselected=25)
+    measure(MINE, "open[sync]", "--benchmark-skip").assert_outcomes(skipped=1, deselected=29)
 
 
 def test_run_is_saved_by_default(run: Run) -> None:
@@ -326,7 +326,7 @@ def test_printed_budget_passes_in_the_next_run(measure: Measure) -> None:
     some = ("chatty:Plain", "add_1[sync] add_100[async] add_1_by_8_handles[sync]")
     Path("budget.toml").write_text(_budget(measure(*some, PRINTED)))
     result = measure(*some, "--history-max-round-trips=budget.toml")
-    result.assert_outcomes(passed=3, deselected=23)
+    result.assert_outcomes(passed=3, deselected=27)
 
 
 @pytest.mark.parametrize("extent", [(), ("--benchmark-disable",)])
@@ -338,7 +338,7 @@ def test_one_more_round_trip_per_add_fails_the_run(
     for _ in range(3):
         budget = "--history-max-round-trips=budget.toml"
         result = measure("chatty:Chatty", "add_1[sync]", budget, *extent)
-        result.assert_outcomes(failed=1, deselected=25)
+        result.assert_outcomes(failed=1, deselected=29)
         result.stdout.fnmatch_lines(
             ["add_1[[]sync[]] takes 5 round trips, and budget.toml allows 4. Find the new request*"]
         )

@@ -220,8 +220,9 @@ def _last(contender: Contender, length: int) -> Iterator[Trial]:
     def reading(handle: Handle) -> Callable[[], list[BaseMessage]]:
         return handle.bounded("last_messages", _FEW)
 
+    session = _supporting(contender, length, reading)
     expected = contender.payload.conversation(length)[-_FEW:]
-    with contender.opened(_supporting(contender, length, reading)) as handle:
+    with contender.opened(session) as handle:
         yield Trial(reading(handle), finish=lambda found: _check(contender, expected, found))
 
 
@@ -232,8 +233,8 @@ def _bounded_middle(contender: Contender, length: int) -> Iterator[Trial]:
     def reading(handle: Handle) -> Callable[[], list[BaseMessage]]:
         return handle.bounded("messages_from_last_consumed", _FEW, _WAIT_SECONDS)
 
-    stored, middle = contender.payload.conversation(length), length // 2
     session, positions = _supporting(contender, length, reading, "consuming"), contender.positions
+    stored, middle = contender.payload.conversation(length), length // 2
     positions.pop(session, None)  # so that each trial reads the same messages
     with contender.opened(session) as handle:
         go_to_middle = handle.bounded("messages_from_beginning", middle, _WAIT_SECONDS)
@@ -254,8 +255,8 @@ def _bounded_middle(contender: Contender, length: int) -> Iterator[Trial]:
 @contextmanager
 def _stream(contender: Contender, length: int) -> Iterator[Trial]:
     """Look at each message and let it go, as a program does that copies a conversation."""
-    expected = contender.payload.conversation(length)
     session = _supporting(contender, length, lambda handle: handle.stream())
+    expected = contender.payload.conversation(length)
     with contender.opened(session) as handle:
         stream = handle.stream()
 

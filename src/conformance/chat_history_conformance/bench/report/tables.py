@@ -139,12 +139,10 @@ def _trips_cell(one: Measured) -> Cell:
 
 
 def _memory_cell(one: Measured) -> Cell:
-    others = (
-        f"{name} {wording.size(rival.peak_bytes)}"
-        for name, rival in one.rivals.items()
-        if rival.peak_bytes is not None
+    floor = None if one.floor is None else one.floor.peak_bytes
+    return Cell(
+        wording.size(one.peak_bytes), "" if floor is None else f"floor {wording.size(floor)}"
     )
-    return Cell(wording.size(one.peak_bytes), ", ".join(others))
 
 
 def timeline_headline(track: Track) -> str:
