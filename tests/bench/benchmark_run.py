@@ -88,6 +88,11 @@ def grown(exponent: float, allowed: float = 0.0, *, too_fast: bool = False) -> d
     }
 
 
+def remembered(*peaks: int) -> dict[str, Any]:
+    """Return the peak memory at 10, 100, ... messages."""
+    return {"lengths": [10 ** (n + 1) for n in range(len(peaks))], "peak_bytes": list(peaks)}
+
+
 def save(path: Path, run: Any) -> Path:
     """Write a run to a file and return its path."""
     path.write_text(json.dumps(run), encoding="utf-8")

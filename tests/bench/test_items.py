@@ -172,6 +172,58 @@ def test_mode_in_lacks_is_not_measured(measure: Measure, pytester: pytest.Pytest
     assert all(name.endswith("[async]") for name in saved())
 
 
+def test_payload_is_mixed_unless_the_plain_one_is_chosen(measure: Measure) -> None:
+    contents = {}
+    for chosen in ("mixed", "plain"):
+        options = () if chosen == "mixed" else ("--history-payload=plain",)
+        result = measure(MINE, "read_10[sync]", *options)
+        result.stdout.fnmatch_lines([f"chat history benchmark: *operations, {chosen} messages"])
+        about = saved()["read_10[sync]"]["extra_info"]
+        assert about["payload"] == chosen
+        contents[chosen] = about["memory"]["peak_bytes"][0]
+    assert contents["mixed"] > 1.5 * contents["plain"]
+
+
+def test_unknown_payload_is_a_usage_error(measure: Measure, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nhistory_payload = large")
+    error = usage_error(measure(MINE, "read_10[sync]"))
+    assert "history_payload = large is not known. Use mixed or plain." in error
+
+
+def test_peak_memory_of_reads_is_in_the_table_and_the_results(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(RIVALS)
+    result = measure("mine", "read_100[sync] add_1[sync]")
+    found = {name: one["extra_info"] for name, one in saved().items()}
+    assert found["add_1[sync]"]["memory"] is None
+    assert found["add_1[sync]"]["floor"]["peak_bytes"] is None
+    memory, floor = found["read_100[sync]"]["memory"], found["read_100[sync]"]["floor"]
+    assert memory["lengths"] == [100]
+    # Ours copies the messages of the floor, which returns its own in a new list.
+    assert memory["peak_bytes"][0] > 10 * floor["peak_bytes"] > 100
+    assert found["read_100[sync]"]["peers"]["langchain-core"]["peak_bytes"] > 1_000
+    result.stdout.re_match_lines([r"mine .* trips +memory +growth", r"read 100 .* \d\S* kB"])
+
+
+def test_operation_is_measured_without_a_floor_that_does_not_support_it(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        from chat_history_backends.memory import MemoryChatMessageHistory
+        from chat_history_conformance import history_backend
+        from histories import Mine
+
+        history_backend("mine", floor=Mine)(MemoryChatMessageHistory)
+        """
+    )
+    measure("mine", "bounded_middle[sync]").assert_outcomes(passed=1, deselected=29)
+    about = saved()["bounded_middle[sync]"]["extra_info"]
+    assert about["floor"] is None
+    assert about["memory"]["lengths"] == [100, 1000, 10000]
+
+
 def test_read_that_loses_messages_fails(measure: Measure) -> None:
     result = measure("histories:Forgetful", "read_10[sync]")
     result.stdout.fnmatch_lines(["*a read returned 2 messages instead of 10*"])

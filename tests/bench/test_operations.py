@@ -43,27 +43,29 @@ class Streaming(MemoryChatMessageHistory):
             yield message
 
 
-class Spoilt(Streaming):
-    """A history that returns wrong messages from each read."""
+Defect = Callable[[list[BaseMessage]], list[BaseMessage]]
 
-    @staticmethod
-    def spoil(messages: list[BaseMessage]) -> list[BaseMessage]:
-        raise NotImplementedError
 
-    @property
-    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        return self.spoil(super().messages)
+def spoilt(defect: Defect) -> type[Streaming]:
+    """Return a history that returns wrong messages from each read."""
 
-    def last_messages(self, max_message_count: int) -> list[BaseMessage]:
-        return self.spoil(super().last_messages(max_message_count))
+    class Spoilt(Streaming):
+        @property
+        def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+            return defect(super().messages)
 
-    def messages_from_last_consumed(
-        self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
-    ) -> list[BaseMessage]:
-        return self.spoil(super().messages_from_last_consumed(max_message_count, max_time_sec))
+        def last_messages(self, max_message_count: int) -> list[BaseMessage]:
+            return defect(super().last_messages(max_message_count))
 
-    def iter_messages(self) -> Iterator[BaseMessage]:
-        yield from self.messages
+        def messages_from_last_consumed(
+            self, max_message_count: int | None = 5, max_time_sec: float | None = 5.0
+        ) -> list[BaseMessage]:
+            return defect(super().messages_from_last_consumed(max_message_count, max_time_sec))
+
+        def iter_messages(self) -> Iterator[BaseMessage]:
+            yield from self.messages
+
+    return Spoilt
 
 
 def without_the_last(messages: list[BaseMessage]) -> list[BaseMessage]:
@@ -93,7 +95,7 @@ def without_tool_calls(messages: list[BaseMessage]) -> list[BaseMessage]:
     ]
 
 
-DEFECTS: dict[Callable[[list[BaseMessage]], list[BaseMessage]], str] = {
+DEFECTS: dict[Defect, str] = {
     without_the_last: r"a read returned \d+ messages instead of \d+",
     with_one_twice: r"a read returned \d+ messages instead of \d+",
     with_two_exchanged: r"another message as number \d+",
@@ -154,14 +156,9 @@ def test_every_operation_stores_and_reads_the_payload(contend: Open, payload: st
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
 @pytest.mark.parametrize("name", [*READS, "read_10_in_a_row", "chat_turn", "agent_turn"])
-def test_wrong_result_of_a_read_fails(
-    contend: Open, name: str, defect: Callable[[list[BaseMessage]], list[BaseMessage]]
-) -> None:
-    class Wrong(Spoilt):
-        spoil = staticmethod(defect)
-
+def test_wrong_result_of_a_read_fails(contend: Open, name: str, defect: Defect) -> None:
     with pytest.raises(WrongResult, match=DEFECTS[defect]):
-        use(name, contend(Wrong), times=6)
+        use(name, contend(spoilt(defect)), times=6)
 
 
 def test_clear_that_keeps_a_message_fails(contend: Open) -> None:
@@ -177,16 +174,11 @@ def test_clear_that_keeps_a_message_fails(contend: Open) -> None:
 
 
 def test_a_peer_may_reorder_messages_but_not_lose_them(contend: Open) -> None:
-    class Backwards(Spoilt):
-        spoil = staticmethod(lambda messages: messages[::-1])
-
-    class Forgetful(Spoilt):
-        spoil = staticmethod(without_the_last)
-
-    backend = contend(Backwards).backend
-    use("read_10", Contender(backend, "sync", strict=False))
+    backwards = contend(spoilt(lambda messages: messages[::-1])).backend
+    forgetful = contend(spoilt(without_the_last)).backend
+    use("read_10", Contender(backwards, "sync", strict=False))
     with pytest.raises(WrongResult):
-        use("read_10", Contender(Backend("mine", Forgetful), "sync", strict=False))
+        use("read_10", Contender(forgetful, "sync", strict=False))
 
 
 # -- what the operations do ------------------------------------------------------------------------
@@ -236,7 +228,7 @@ def test_the_bounded_read_starts_in_the_middle_and_returns_there_before_the_end(
 def test_operation_without_its_method_stores_no_long_conversation(
     contend: Open, name: str, mode: How
 ) -> None:
-    stored = []
+    stored: list[BaseMessage] = []
 
     class Bare:
         def __init__(self, session_id: str) -> None:
@@ -318,11 +310,8 @@ def test_peak_includes_what_a_read_has_released(contend: Open) -> None:
 
 
 def test_peak_of_a_wrong_read_is_not_measured(contend: Open) -> None:
-    class Wrong(Spoilt):
-        spoil = staticmethod(without_the_last)
-
     with pytest.raises(WrongResult):
-        peak_bytes(OPERATIONS["read_10"], contend(Wrong), 10)
+        peak_bytes(OPERATIONS["read_10"], contend(spoilt(without_the_last)), 10)
 
 
 def test_memory_is_measured_for_reads_only() -> None:

@@ -22,7 +22,16 @@ from chat_history_conformance.bench.measure.results import Result, Rival
 from chat_history_conformance.bench.measure.statistics import Estimate
 from chat_history_conformance.bench.report import html, markdown, timeline, wording
 from chat_history_conformance.cli.main import main
-from tests.bench.benchmark_run import COMMIT, MEASURED, grown, real_run, rival, run_of, save
+from tests.bench.benchmark_run import (
+    COMMIT,
+    MEASURED,
+    grown,
+    real_run,
+    remembered,
+    rival,
+    run_of,
+    save,
+)
 
 ROOT = Path(__file__).parents[2]
 NASTY = '<script>alert("&")</script>|`*'
@@ -50,6 +59,11 @@ def test_a_real_run_is_read() -> None:
     assert add.round_trips is not None
     assert add.round_trips > 0
     assert (add.growth is None, read_100.growth is None) == (False, True)
+    assert result.payload == "mixed"
+    assert add.memory is None
+    assert read_100.peak_bytes is not None
+    assert read_100.floor is not None
+    assert read_100.peak_bytes > 100_000 < (read_100.floor.peak_bytes or 0)
     for one, written in zip(result.operations, run["benchmarks"], strict=True):
         assert one.median_s == written["stats"]["median"]
         assert one.interval[0] < one.median_s < one.interval[1]
@@ -78,6 +92,8 @@ def test_results_are_equal_after_writing_and_reading_json() -> None:
         server="4.1.1 (jvm)",
         peers={"langchain-community": rival(0.1, version="0.4.2"), "gone": {"missing": "why"}},
         growth=grown(1.0, 1.0),
+        memory=remembered(1, 2, 3),
+        payload="plain",
     )
     for result in read(run):
         written = json.loads(json.dumps(asdict(result)))
@@ -213,6 +229,17 @@ ABOUT = ("benchmarks", 1, "extra_info")
             _put({**grown(1.0), "median_s": [1]}, *ABOUT, "growth"),
             r"growth: 1 times for the lengths \[10, 100, 1000, 10000\]",
         ),
+        (_put("", "benchmarks", 0, "extra_info", "payload"), "payload is empty"),
+        (_put({"lengths": [1]}, *ABOUT, "memory"), "extra_info.memory has no 'peak_bytes'"),
+        (
+            _put({"lengths": [1], "peak_bytes": []}, *ABOUT, "memory"),
+            r"memory: 0 numbers of bytes for the lengths \[1\]",
+        ),
+        (_put(remembered(-5), *ABOUT, "memory"), r"memory: peak_bytes\[0\] must be 0 or more"),
+        (
+            _put(-1, *ABOUT, "floor", "peak_bytes"),
+            "extra_info.floor: peak_bytes must be 0 or more, not -1",
+        ),
         (
             _drop("benchmarks", 0, "extra_info", "environment", "python"),
             "environment has no",
@@ -273,6 +300,45 @@ def test_the_table_has_the_floor_and_each_peer() -> None:
     assert "| 1.00 ms | 0.0300 (0.0150 to 0.0600) |" in shown
     assert "| 0.00 (-0.10 to 0.10) | 5 (floor 4, langchain-community 9) |" in shown
     assert "Not measured: other: not installed" in shown
+
+
+def test_the_table_has_the_peak_memory_and_that_of_the_floor() -> None:
+    run = run_of(memory=None)
+    assert "memory |" not in markdown.results(read(run))
+    run["benchmarks"][1]["extra_info"]["memory"] = remembered(900, 12_345_678)
+    run["benchmarks"][1]["extra_info"]["floor"]["peak_bytes"] = 9_999_999
+    shown = markdown.results(read(run))
+    assert "| memory |" in shown
+    assert re.search(r"read 100 .*\| 12.3 MB \(floor 10.0 MB\) \|", shown)
+    assert re.search(r"add 1 .*\|  \|\n", shown)
+    assert "payload mixed" in shown
+
+
+def test_the_memory_is_drawn_over_the_length() -> None:
+    run = run_of(growth=None, memory=None)
+    assert "Peak memory" not in html.results_picture(read(run))
+    # A line needs two lengths, and a logarithmic scale has no 0.
+    for peaks in ((5_000,), (0, 5_000)):
+        run["benchmarks"][1]["extra_info"]["memory"] = remembered(*peaks)
+        assert "Peak memory" not in html.results_picture(read(run))
+    run["benchmarks"][1]["extra_info"]["memory"] = remembered(10_000, 100_000, 1_000_000)
+    picture = html.results_picture(read(run))
+    root = ElementTree.fromstring(picture)
+    assert "at most 1.00 MB" in picture
+    marks = [
+        mark
+        for mark in root.findall(".//{*}rect")
+        if "messages: " in (mark.findtext("{*}title") or "")
+    ]
+    assert [mark.findtext("{*}title") for mark in marks] == [
+        "read 100, async, 10 messages: 10.0 kB",
+        "read 100, async, 100 messages: 100 kB",
+        "read 100, async, 1,000 messages: 1.00 MB",
+    ]
+    first, second, third = (float(mark.attrib["y"]) for mark in marks)
+    assert first - second == pytest.approx(second - third, abs=0.2)
+    assert first > second
+    assert "peak memory over the length of the conversation" in html.results(read(run))
 
 
 def test_operations_that_grow_too_fast_come_first() -> None:
@@ -398,6 +464,33 @@ def test_marks_are_at_their_ratios() -> None:
 )
 def test_a_time_has_three_digits_and_the_unit_that_suits_it(seconds: float, text: str) -> None:
     assert wording.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1.00 kB"),
+        (999_600, "1.00 MB"),
+        (33_912_345, "33.9 MB"),
+        (12_300_000_000, "12.3 GB"),
+    ],
+)
+def test_a_number_of_bytes_has_three_digits_and_the_unit_that_suits_it(
+    count: int | None, text: str
+) -> None:
+    assert wording.size(count) == text
+
+
+def test_a_label_of_an_axis_has_a_round_number_of_bytes() -> None:
+    assert list(map(wording.tick_of_size, (5, 1_000, 20_000, 3e6))) == [
+        "5 B",
+        "1 kB",
+        "20 kB",
+        "3 MB",
+    ]
 
 
 @pytest.mark.parametrize(

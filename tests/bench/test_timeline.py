@@ -99,6 +99,7 @@ def test_the_same_commit_added_again_replaces_the_first(
         {"environment": {"cores": 64}},
         {"environment": {"machine": "arm64"}},
         {"environment": {"python": "3.99.0"}},
+        {"payload": "plain"},
         {"backend": "kafka"},
     ],
 )
@@ -241,6 +242,7 @@ def test_results_that_can_be_compared_are_one_series() -> None:
         ({"server": "9.1 (container)"}, r"another server \(9.1 \(container\); now none\)"),
         ({"environment": {"cores": 64}}, r"another machine \(.*64 cores; now .*\)"),
         ({"environment": {"python": "3.99.0"}}, r"another Python \(CPython 3.99; now CPython"),
+        ({"payload": "plain"}, r"another payload \(plain; now mixed\)"),
     ],
 )
 def test_results_that_cannot_be_compared_have_a_reason(elsewhere: Any, reason: str) -> None:

@@ -126,21 +126,19 @@ class SQLiteFloor:
         while True:
             with self._opened().lock:
                 rows = self._page(after, _PAGE)
-            for after, text in rows:
+            for _, text in rows:
                 yield from decoded([text])
             if len(rows) < _PAGE:
                 return
+            after = rows[-1][0]
 
     def _page(self, after: int, count: int) -> list[tuple[int, str]]:
         """Return the ids and texts of the rows after an id. The caller holds the lock."""
-        return (
-            self._opened()
-            .connection.execute(
-                "SELECT id, message FROM messages WHERE session_id = ? AND id > ? ORDER BY id LIMIT ?",
-                (self._session_id, after, count),
-            )
-            .fetchall()
+        statement = (
+            "SELECT id, message FROM messages WHERE session_id = ? AND id > ? ORDER BY id LIMIT ?"
         )
+        values = (self._session_id, after, count)
+        return self._opened().connection.execute(statement, values).fetchall()
 
     def clear(self) -> None:
         """Remove the conversation and the position, because SQLite uses ids again."""
