@@ -176,7 +176,7 @@ def test_payload_is_mixed_unless_the_plain_one_is_chosen(measure: Measure) -> No
     contents = {}
     for chosen in ("mixed", "plain"):
         options = () if chosen == "mixed" else ("--history-payload=plain",)
-        result = measure(MINE, "read_10[sync]", *options)
+        result = measure("memory", "read_10[sync]", *options)
         result.stdout.fnmatch_lines([f"chat history benchmark: *operations, {chosen} messages"])
         about = saved()["read_10[sync]"]["extra_info"]
         assert about["payload"] == chosen

@@ -22,6 +22,7 @@ from chat_history_conformance.bench.measure.operations import OPERATIONS, Operat
 from chat_history_conformance.bench.measure.payload import DEFAULT, PAYLOADS
 from chat_history_conformance.bench.measure.results import Measured
 from chat_history_conformance.bench.measure.run import Contenders, Measurement, count_round_trips
+from chat_history_conformance.bench.measure.trials import collector_off
 from chat_history_conformance.bench.report import terminal, wording
 from chat_history_conformance.declaration.backend import MODES, Backend
 from chat_history_conformance.drivers.calls import How
@@ -130,7 +131,7 @@ class BenchmarkRun(HistoryRun):
             benchmark.name = benchmark.fullname
         with self.workspace.inside():
             contenders = self.contenders(backend, mode)
-            with ExitStack() as stack, operations.collector_off():
+            with ExitStack() as stack, collector_off():
                 try:
                     measurement = Measurement(
                         operation, contenders, stack, **self._extent(benchmark)

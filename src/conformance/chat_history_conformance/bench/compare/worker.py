@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chat_history_conformance.bench.measure.contenders import Contender
-    from chat_history_conformance.bench.measure.operations import Operation, Trial
+    from chat_history_conformance.bench.measure.operations import Operation
+    from chat_history_conformance.bench.measure.trials import Trial
     from chat_history_conformance.declaration.backend import Backend
     from chat_history_conformance.drivers.calls import How
 
@@ -210,7 +211,7 @@ def _samples(trial: Trial, seconds: float, wait: Callable[[], None]) -> list[flo
     The other process of the pair works between two slices. If the machine is slow for a while, it
     is slow for both.
     """
-    from chat_history_conformance.bench.measure.operations import collector_off
+    from chat_history_conformance.bench.measure.trials import collector_off
 
     trial.time()
     samples: list[float] = []

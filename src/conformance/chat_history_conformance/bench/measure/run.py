@@ -23,8 +23,9 @@ from chat_history_conformance.bench.measure.contenders import (
     NotSupported,
     describe_error,
 )
-from chat_history_conformance.bench.measure.operations import Operation, Trial
+from chat_history_conformance.bench.measure.operations import Operation
 from chat_history_conformance.bench.measure.payload import Payload
+from chat_history_conformance.bench.measure.trials import Trial
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.drivers.calls import How
 
