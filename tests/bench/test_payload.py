@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from langchain_core.messages import (
@@ -92,6 +94,25 @@ def test_no_two_messages_are_equal_and_all_are_unchanged_by_json(name: str) -> N
     texts = [json.dumps(message_to_dict(message)) for message in found]
     assert len(set(texts)) == 300
     assert messages_from_dict([json.loads(text) for text in texts]) == found
+
+
+def test_the_documentation_has_the_least_and_the_largest_text_of_each_place() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \| .* \| ([^|]* to [^|]*) \|$", page, re.MULTILINE)
+    documented = [
+        tuple(int(number.replace(",", "")) for number in re.findall(r"[\d,]+", extent))
+        for _, sizes in rows
+        for extent in sizes.split("; ")
+    ]
+    found = [
+        [len(text_of(message).encode()) for message in MIXED.conversation(100)[place::10]]
+        for place in range(10)
+    ]
+    assert len(documented) == 10
+    for (least, largest), sizes in zip(documented, found, strict=True):
+        # A letter of several bytes is not cut in two.
+        assert least - 3 <= min(sizes) <= least
+        assert largest - 3 <= max(sizes) <= largest
 
 
 def test_each_tool_result_answers_a_call_of_the_message_before() -> None:
