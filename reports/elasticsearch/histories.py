@@ -22,21 +22,26 @@ UNREACHABLE = (elasticsearch.ConnectionError, elasticsearch.ConnectionTimeout)
 ASYNC_ONLY = "the class is asynchronous, as documented"
 
 
+def nodes() -> tuple[str, ...]:
+    """Return the address of each node of the server."""
+    return tuple(address("elasticsearch").split(","))
+
+
 @cache
-def connected(url: str) -> Elasticsearch:
+def connected(hosts: tuple[str, ...]) -> Elasticsearch:
     """Return one client for all histories of a process, with the client's own defaults."""
-    return Deleting(url)
+    return Deleting(hosts)
 
 
 @cache
-def ordinary(url: str) -> Elasticsearch:
+def ordinary(hosts: tuple[str, ...]) -> Elasticsearch:
     """Return one client without the substitute of `deletion`."""
-    return Elasticsearch(url)
+    return Elasticsearch(hosts)
 
 
 def corrupt(session_id: str) -> None:
     """Cut the text of the session's last stored message short."""
-    client = connected(address("elasticsearch"))
+    client = connected(nodes())
     client.indices.refresh(index=INDEX)
     (last,) = client.search(
         index=INDEX,
@@ -51,7 +56,7 @@ def corrupt(session_id: str) -> None:
 @history_backend("upstream", server="elasticsearch", corrupt=corrupt, server_errors=UNREACHABLE)
 def upstream(session_id: str) -> ElasticsearchChatMessageHistory:
     """Open the synchronous class. It inherits its asynchronous methods."""
-    client = connected(address("elasticsearch"))
+    client = connected(nodes())
     return ElasticsearchChatMessageHistory(INDEX, session_id, client=client)
 
 
@@ -64,7 +69,7 @@ def upstream(session_id: str) -> ElasticsearchChatMessageHistory:
 )
 async def upstream_async(session_id: str) -> AsyncIterator[AsyncElasticsearchChatMessageHistory]:
     """Open the asynchronous class. Each handle gets its own client, because a loop owns it."""
-    async with AsyncDeleting(address("elasticsearch")) as client:
+    async with AsyncDeleting(nodes()) as client:
         yield AsyncElasticsearchChatMessageHistory(INDEX, session_id, client=client)
 
 
@@ -75,7 +80,7 @@ def own_index(session_id: str) -> str:
 
 def remove(session_id: str) -> None:
     """Delete the session's index."""
-    connected(address("elasticsearch")).indices.delete(
+    connected(nodes()).indices.delete(
         index=own_index(session_id), ignore_unavailable=True
     )
 
@@ -85,7 +90,7 @@ def remove(session_id: str) -> None:
 )
 def upstream_new_index(session_id: str) -> ElasticsearchChatMessageHistory:
     """Open the synchronous class with a separate index, which does not exist yet."""
-    client = connected(address("elasticsearch"))
+    client = connected(nodes())
     return ElasticsearchChatMessageHistory(own_index(session_id), session_id, client=client)
 
 
@@ -94,7 +99,7 @@ def upstream_new_index(session_id: str) -> ElasticsearchChatMessageHistory:
 )
 def upstream_unaided(session_id: str) -> ElasticsearchChatMessageHistory:
     """Open the synchronous class with an ordinary client, for a node with `_delete_by_query`."""
-    client = ordinary(address("elasticsearch"))
+    client = ordinary(nodes())
     return ElasticsearchChatMessageHistory(INDEX, session_id, client=client)
 
 
@@ -109,5 +114,5 @@ async def upstream_async_unaided(
     session_id: str,
 ) -> AsyncIterator[AsyncElasticsearchChatMessageHistory]:
     """Open the asynchronous class with an ordinary client."""
-    async with AsyncElasticsearch(address("elasticsearch")) as client:
+    async with AsyncElasticsearch(nodes()) as client:
         yield AsyncElasticsearchChatMessageHistory(INDEX, session_id, client=client)
