@@ -2,7 +2,7 @@
 
 Python's `tracemalloc` counts the bytes that Python objects hold. The resident memory of the process
 would also include a client written in C, but it never falls after a larger operation, and it
-differs between runs. This number is nearly the same in each run.
+differs between runs. This number is nearly the same in each run of synchronous calls.
 """
 
 from __future__ import annotations

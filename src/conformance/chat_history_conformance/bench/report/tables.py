@@ -98,15 +98,14 @@ def of_result(result: Result) -> Table:
     has_growth = any(one.growth for one in result.operations)
     has_trips = any(one.round_trips is not None for one in result.operations)
     has_memory = any(one.peak_bytes is not None for one in result.operations)
-    columns += ["growth"] * has_growth + ["round trips"] * has_trips
-    columns += ["memory"] * has_memory
+    columns += ["growth"] * has_growth + ["memory"] * has_memory + ["round trips"] * has_trips
     rows = []
     for one in result.operations:
         cells = [Cell(wording.duration(one.median_s))]
         for name in names:
             cells += _rival_cells(one.rivals.get(name))
-        cells += [_growth_cell(one)] * has_growth + [_trips_cell(one)] * has_trips
-        cells += [_memory_cell(one)] * has_memory
+        cells += [_growth_cell(one)] * has_growth + [_memory_cell(one)] * has_memory
+        cells += [_trips_cell(one)] * has_trips
         rows.append(Row(one.title, one.mode, tuple(cells)))
     return Table(f"the numbers of {result.backend}", tuple(columns), tuple(rows))
 
