@@ -10,6 +10,7 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import BaseMessage
 
 from ..arguments import check_batch_size
+from ..codec import decode_page
 from ..iteration import DEFAULT_BATCH_SIZE
 from .base import ElasticsearchHistory
 from .calls import Operation
@@ -97,21 +98,32 @@ class AsyncElasticsearchChatMessageHistory(ElasticsearchHistory[AsyncElasticsear
     def aiter_messages(
         self, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> AsyncGenerator[BaseMessage, None]:
-        """Iterate over the whole conversation, oldest first.
+        """Iterate over the whole conversation, oldest first, without holding it whole in memory.
+
+        `ElasticsearchChatMessageHistory.iter_messages` describes which messages it yields.
 
         Args:
             batch_size: Messages to read from the server at a time, 1 or more.
 
         Raises:
-            TypeError: ``batch_size`` is not an int.
+            TypeError: ``batch_size`` is not an int. It is checked by this call; all other errors
+                are raised when a message is asked for.
             ValueError: ``batch_size`` is less than 1.
-            UndecodableRecordError: A document is not a message.
+            UndecodableRecordError: The next document is not a message. All messages before it were
+                yielded, and the error carries none. The generator has ended then.
         """
         return self._iterate(check_batch_size(batch_size))
 
     async def _iterate(self, batch_size: int) -> AsyncGenerator[BaseMessage, None]:
-        for message in await self._run(self._read()):
-            yield message
+        place, ended = None, False
+        while not ended:
+            records, place = await self._run(self._read_page(place, batch_size))
+            ended = place is None
+            pages = decode_page(records)
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                for message in page:
+                    yield message
+                del page
 
     async def aclear(self) -> None:
         """Remove the session's messages, for every handle. The documents are gone on return.

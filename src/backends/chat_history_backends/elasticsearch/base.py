@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 
 from ..arguments import check_count, check_seconds, check_ttl
 from ..closeable import Closeable
-from . import adding, reading, removing
+from . import adding, iterating, reading, removing
 from .calls import Call, Operation, explained
 from .clients import (
     C,
@@ -23,12 +23,16 @@ from .clients import (
     with_user_agent,
 )
 from .index import Index
+from .iterating import Place
 from .requests import Steps
 from .session import Session
 
 __all__ = ["ElasticsearchHistory"]
 
 T = TypeVar("T")
+
+Records = list[tuple[str, str]]
+"""The `_id` and the text of messages."""
 
 
 class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
@@ -177,6 +181,13 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
         check_count(count)
         return self._operation(
             "read messages of", lambda call: reading.read(self._session, count), writes=False
+        )
+
+    def _read_page(self, place: Place | None, size: int) -> Operation[tuple[Records, Place | None]]:
+        return self._operation(
+            "read messages of",
+            lambda call: iterating.read_page(self._session, place, size),
+            writes=False,
         )
 
     def _clear(self) -> Operation[None]:

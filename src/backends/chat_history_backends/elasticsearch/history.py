@@ -11,6 +11,7 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 from langchain_core.messages import BaseMessage
 
 from ..arguments import check_batch_size
+from ..codec import decode_page
 from ..iteration import DEFAULT_BATCH_SIZE, PageGenerator, amessages_of, messages_of
 from .base import ElasticsearchHistory
 from .calls import Operation
@@ -135,20 +136,31 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
     def iter_messages(
         self, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> Generator[BaseMessage, None, None]:
-        """Iterate over the whole conversation, oldest first.
+        """Iterate over the whole conversation, oldest first, without holding it whole in memory.
+
+        The generator yields the messages that are stored when the first one is asked for. It does
+        not yield messages that are added later. If the session is cleared meanwhile, or messages
+        expire, it may end early. It yields no message twice, and skips none that is still stored.
+        Between two pages it holds nothing on the server, so a reader may take any time.
 
         Args:
             batch_size: Messages to read from the server at a time, 1 or more.
 
         Raises:
-            TypeError: ``batch_size`` is not an int.
+            TypeError: ``batch_size`` is not an int. It is checked by this call; all other errors
+                are raised when a message is asked for.
             ValueError: ``batch_size`` is less than 1.
-            UndecodableRecordError: A document is not a message.
+            UndecodableRecordError: The next document is not a message. All messages before it were
+                yielded, and the error carries none. The generator has ended then.
         """
         return messages_of(self._pages(check_batch_size(batch_size)))
 
     def _pages(self, batch_size: int) -> PageGenerator:
-        yield self._run(self._read())
+        place, ended = None, False
+        while not ended:
+            records, place = self._run(self._read_page(place, batch_size))
+            ended = place is None
+            yield from decode_page(records)
 
     def clear(self) -> None:
         """Remove the session's messages, for every handle. The documents are gone on return.

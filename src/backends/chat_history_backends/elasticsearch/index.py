@@ -183,6 +183,16 @@ class Index:
             known = self.note(known, refreshable=True)
         return replace(known, node=answer.meta.node) if searches else known
 
+    def uuid(self, known: IndexProperties) -> Steps[str]:
+        """Return the identity of the index, which no other index ever has.
+
+        It is empty if this client may not examine the index.
+        """
+        if not known.concrete:
+            return ""
+        found = yield Request("indices.get", {"index": self.name, "flat_settings": True})
+        return " ".join(index["settings"]["index.uuid"] for index in found.body.values())
+
     def _examine(self) -> Steps[IndexProperties | None]:
         try:
             found = yield Request("indices.get", {"index": self.name, "flat_settings": True})
