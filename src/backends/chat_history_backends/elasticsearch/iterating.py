@@ -2,7 +2,8 @@
 
 A point in time would be lost if the reader pauses for longer than it is kept, or if its node
 restarts. So each page is a separate search for the documents after the last one. Documents are
-never changed, and no `_seq_no` is used twice in one index.
+never changed, and no `_seq_no` is used twice in one index. All messages of the iteration were
+stored before its first page refreshed the index, so no further refresh is needed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+from elastic_transport import NodeConfig
 
 from .index import IndexProperties
 from .pages import Pages
@@ -29,11 +32,15 @@ class Place:
         end: The `_seq_no` of the newest document when the iteration began.
         uuid: The identity of the index. One that was dropped and created again numbers its
             documents from the start.
+        node: The node that has refreshed the index; None for any.
+        last: The `_id` of the last document that was read; empty if it was none.
     """
 
     after: int
     end: int
     uuid: str
+    node: NodeConfig | None
+    last: str = ""
 
 
 Page = tuple[list[Hit], Place | None]
@@ -56,7 +63,7 @@ def read_page(
         together have an order, and the first page has all.
     """
     found: Page | None = yield from on_current_index(
-        session.index, lambda known: _page(session, known, place, size)
+        session.index, lambda known: _page(session, known, place, size), refreshes=place is None
     )
     hits, next_place = found or ([], None)
     return [(hit["_id"], hit["_source"].get("history") or "") for hit in hits], next_place
@@ -69,19 +76,27 @@ def _page(session: Session, known: IndexProperties, place: Place | None, size: i
         place = yield from _start(session, known)
         if place is None:
             return [], None
+    known = known if known.node else replace(known, node=place.node)
     pages = Pages(session.index, known, _search(session, known, place))
-    hits = yield from pages.next(size)
+    hits = yield from pages.next(size + bool(place.last))
     session.check_owner(hits)
-    if (yield from session.index.uuid(known)) != place.uuid:
+    if hits and hits[0]["_id"] == place.last:
+        hits = hits[1:]  # found again, so this is the same index
+    elif (yield from session.index.uuid(known)) != place.uuid:
         return [], None
+    ended = pages.ended and len(hits) <= size
+    hits = hits[:size]
     # One search returns the markers and the documents. If it misses a document that a clear has
     # deleted, it has found the marker of that clear, unless it misses all of them.
-    cleared = max((_number(hit) for hit in hits if session.is_marker(hit)), default=place.after)
-    documents = [hit for hit in hits if not session.is_marker(hit)]
-    last = max(cleared, _number(documents[-1]) if documents else cleared)
-    ended = pages.ended or last >= place.end
+    markers = [_number(hit) for hit in hits if session.is_marker(hit)]
+    cleared = max(markers, default=place.after)
+    documents = hits[len(markers) :]
+    last = hits[-1]["_id"] if documents and _number(hits[-1]) > cleared else ""
+    after = _number(hits[-1]) if last else cleared
     alive = [hit for hit in documents if _number(hit) > cleared]
-    return alive, None if ended else replace(place, after=last)
+    if ended or after >= place.end:
+        return alive, None
+    return alive, replace(place, after=after, last=last, node=known.node)
 
 
 def _start(session: Session, known: IndexProperties) -> Steps[Place | None]:
@@ -89,7 +104,7 @@ def _start(session: Session, known: IndexProperties) -> Steps[Place | None]:
     uuid = yield from session.index.uuid(known)
     newest = {"query": session.query(), "sort": [{"_seq_no": "desc"}], "source": False}
     hits = yield from Pages(session.index, known, _routed(session, known, newest)).next(1)
-    return Place(-1, hits[0]["sort"][0], uuid) if hits else None
+    return Place(-1, _number(hits[0]), uuid, known.node) if hits else None
 
 
 def _has_foreign(session: Session, known: IndexProperties) -> Steps[bool]:
@@ -99,27 +114,25 @@ def _has_foreign(session: Session, known: IndexProperties) -> Steps[bool]:
 
 
 def _search(session: Session, known: IndexProperties, place: Place) -> dict[str, Any]:
-    """Return a search for the next documents, and before them all markers after the place."""
+    """Return a search for the last document, all markers after it, and the next documents."""
+    key = {"term": {"session_id": session.key}}
     later = {"gt": place.after}
+    owned = [session.routed] if known.several_shards else []
+    last = [key, {"term": {"_seq_no": place.after}}]
     markers = [{"term": {"session_id": session.marker_key}}, {"range": {"_seq_no": later}}]
-    documents: list[Mapping[str, Any]] = [
-        {"term": {"session_id": session.key}},
-        {"range": {"_seq_no": {**later, "lte": place.end}}},
-    ]
-    if known.several_shards:
-        documents.append(session.routed)
+    documents = [key, {"range": {"_seq_no": {**later, "lte": place.end}}}, *owned]
     kinds = [
-        {"constant_score": {"filter": {"bool": {"filter": markers}}, "boost": 2}},
-        {
-            "constant_score": {
-                "filter": {"bool": {"filter": documents, "must_not": [expired()]}},
-                "boost": 1,
-            }
-        },
+        _scored(3, {"filter": last}),
+        _scored(2, {"filter": markers}),
+        _scored(1, {"filter": documents, "must_not": [expired()]}),
     ]
-    query = {"bool": {"should": kinds}}
+    query = {"bool": {"should": kinds if place.last else kinds[1:]}}
     sort = [{"_score": "desc"}, {"_seq_no": "asc"}]
     return _routed(session, known, {"query": query, "sort": sort})
+
+
+def _scored(score: int, query: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"constant_score": {"filter": {"bool": query}, "boost": score}}
 
 
 def _routed(session: Session, known: IndexProperties, search: Mapping[str, Any]) -> dict[str, Any]:

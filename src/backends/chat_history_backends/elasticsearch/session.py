@@ -115,12 +115,20 @@ class Session:
         return any(map(self.is_marker, hits))
 
 
-def on_current_index(index: Index, look: Callable[[IndexProperties], Steps[T]]) -> Steps[T | None]:
+def on_current_index(
+    index: Index, look: Callable[[IndexProperties], Steps[T]], *, refreshes: bool = True
+) -> Steps[T | None]:
     """Refresh the index, then run `look` on it. Return None if the index does not exist.
 
     After the refresh, searches see everything that was acknowledged before. This holds only for
     searches by the node that has refreshed the index, on all copies that it knows. Another node may
     know other copies, for example if it was cut off from the cluster.
+
+    Args:
+        index: The index.
+        look: The operation.
+        refreshes: Whether to refresh the index. Otherwise `look` searches on a node that has done
+            so. If this node fails, the index is refreshed here.
     """
     attempt = 0
     while True:
@@ -128,11 +136,13 @@ def on_current_index(index: Index, look: Callable[[IndexProperties], Steps[T]]) 
         if known is None:
             return None
         try:
-            known = yield from index.refresh(known, searches=True)
+            if refreshes:
+                known = yield from index.refresh(known, searches=True)
             return (yield from look(known))
         except NodeFailedError as failure:
             if not (yield Pause(_NODE_PAUSE_SECONDS)):
                 raise failure.error from failure
+            refreshes = True
         except (NotFoundError, BadRequestError, OutdatedError) as error:
             # The index was deleted, or created again in another form, since it was examined. A
             # node that has just started says so too, so only a new examination decides.
