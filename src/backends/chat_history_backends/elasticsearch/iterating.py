@@ -33,7 +33,7 @@ class Place:
         uuid: The identity of the index. One that was dropped and created again numbers its
             documents from the start.
         node: The node that has refreshed the index; None for any.
-        last: The `_id` of the last document that was read; empty if it was none.
+        last: The `_id` of the last document that was read; empty if none was read since a clear.
     """
 
     after: int
