@@ -72,8 +72,7 @@ def load() -> list[Result]:
 
 def keep(found: Result) -> None:
     """Add one result to the kept ones, or replace that of the same campaign, and write the page."""
-    planned = next(one for one in PLANNED if one[:3] == _key(found))
-    named = dataclasses.replace(found.campaign, command=planned.command)
+    named = dataclasses.replace(found.campaign, command=_planned(found).command)
     by_key = {_key(one): one for one in load()}
     by_key[_key(found)] = dataclasses.replace(found, campaign=named)
     kept = [by_key[one[:3]] for one in PLANNED if one[:3] in by_key]
@@ -127,14 +126,28 @@ def page(results: Iterable[Result]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _about_others(others: Iterable[Result]) -> list[str]:
+def _about_others(others: Sequence[Result]) -> list[str]:
     return [
         "## Histories of langchain-community and langchain-elasticsearch",
         "`upstream-one-partition` is `KafkaChatMessageHistory` with one partition. `upstream` is "
         "`ElasticsearchChatMessageHistory`. The declarations are in `kafka/histories.py` and "
         "`elasticsearch/histories.py` of this folder.",
         summary.table(others).strip(),
+        *(_about_end(one) for one in others if one.campaign.events < _planned(one).events),
     ]
+
+
+def _about_end(found: Result) -> str:
+    campaign, last = found.campaign, found.timeline.faults[-1]
+    reason = last.detail.rpartition("; ")[2]
+    return (
+        f"`{campaign.backend}` on {campaign.nodes} nodes ended early: {reason}. That fault was: "
+        f"{last.name} (member {last.member})."
+    )
+
+
+def _planned(found: Result) -> Planned:
+    return next(one for one in PLANNED if one[:3] == _key(found))
 
 
 _REFERENCES = {one.backend for one in _OURS}

@@ -80,9 +80,7 @@ def own_index(session_id: str) -> str:
 
 def remove(session_id: str) -> None:
     """Delete the session's index."""
-    connected(nodes()).indices.delete(
-        index=own_index(session_id), ignore_unavailable=True
-    )
+    connected(nodes()).indices.delete(index=own_index(session_id), ignore_unavailable=True)
 
 
 @history_backend(

@@ -128,6 +128,11 @@ def test_at_most_twenty_examples_are_kept_and_all_are_counted() -> None:
     assert (wrong.kind, wrong.count, len(wrong.examples)) == ("wrong_read", 50, 20)
 
 
+def test_the_faults_are_those_that_were_done_and_not_those_that_were_planned() -> None:
+    ended_early = replace(_recording(), meta=replace(META, events=30))
+    assert report.judge(ended_early).campaign.events == 2
+
+
 def test_times_of_calls_are_kept_apart_by_kind_mode_and_outcome() -> None:
     adds = {one.mode: one for one in RESULT.calls if one.kind == "add"}
     assert adds["sync"].returned == result.Latency(1, 1.0, 1.0, 1.0)

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -24,6 +25,7 @@ from .call import Call
 from .clients import Clients, Pool
 from .consuming import consume, has_unread
 from .errors import UnreachableError
+from .iterating import Iteration
 from .names import topic_name
 from .sender import Receipt
 from .settings import new_topic_settings
@@ -302,7 +304,15 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
             return topics.with_topic(call, _READ, read, [])
 
     def _pages(self, batch_size: int) -> PageGenerator:
-        yield self._read()
+        iteration = Iteration(batch_size)
+        while True:
+            with self._call() as call:
+                page = topics.with_topic(call, _READ, partial(iteration.next_page, call), None)
+            if page is None:
+                return
+            yield page.messages
+            if page.error is not None:
+                raise page.error
 
     def _end(self) -> Offsets:
         def end(topic: topics.Topic) -> Offsets:

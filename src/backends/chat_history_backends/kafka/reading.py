@@ -30,7 +30,7 @@ from .records import (
 )
 from .topics import Bounds, Offsets, Topic, TopicChanged, bounds, check_unchanged
 
-__all__ = ["Read", "decoded", "discarded", "has_messages", "last", "read"]
+__all__ = ["Read", "decoded", "discarded", "filter_of", "has_messages", "last", "read"]
 
 _CHUNK = 1000
 _ACTION = "read the messages"
@@ -86,7 +86,7 @@ def read(
         OpenTransactionError: A transaction stayed open for as long as the call may take.
         TopicChanged: The topic is gone, or records that were to be read are.
     """
-    is_wanted = _filter(topic, skipped, marks)
+    is_wanted = filter_of(topic, skipped, marks)
     current = bounds(call, topic) if known_bounds is None else known_bounds
     scan = _Scan(topic, current, starts or {}, limit, is_wanted)
     if scan.found:
@@ -96,7 +96,9 @@ def read(
     return Read(merge(scan.found.values()), scan.reached)
 
 
-def _filter(topic: Topic, skipped: Collection[str], marks: bool) -> Callable[[Message], bool]:
+def filter_of(
+    topic: Topic, skipped: Collection[str] = (), marks: bool = False
+) -> Callable[[Message], bool]:
     """Return the function that decides which records belong to the result."""
     oldest_ms = None
     if topic.retention_ms is not None:

@@ -52,7 +52,8 @@ def result_of(recording: Recording, verdict: Verdict) -> Result:
     figures = verdict.figures
     return Result(
         schema=SCHEMA,
-        campaign=Campaign(**asdict(recording.meta)),
+        # A campaign can end early, because the server does not come back or somebody stops it.
+        campaign=Campaign(**{**asdict(recording.meta), "events": len(recording.faults)}),
         clean=verdict.clean,
         operations=figures.operations,
         acknowledged_calls=figures.acknowledged_calls,
