@@ -113,6 +113,31 @@ def test_a_history_is_opened_for_its_capabilities_before_its_first_contract(
     assert opened == [tmp_path]
 
 
+def test_the_capabilities_of_the_next_backend_are_found_in_the_working_directory_of_the_run(
+    clock: Clock, tmp_path: Path
+) -> None:
+    opened: list[Path] = []
+
+    class InDirectory(Mine):
+        def __init__(self, session_id: str) -> None:
+            opened.append(Path.cwd())
+
+    subjects = {
+        name: Subject(Backend(name, InDirectory, lacks={"durable": "in memory"}), limit=5.0)
+        for name in ("mine", "next")
+    }
+    places = all_places(subjects, [catalogue.load()["errors.undecodable_record"]])
+    workspace = Workspace(tmp_path)
+    shown = Progress(PROFILES["quick"], 0, places, subjects.__getitem__, print, workspace.inside)
+    shown.pytest_xdist_node_collection_finished(list(places))
+    clock.seconds = 60.0
+    shown.pytest_runtest_logreport(report("mine::errors.undecodable_record[sync]"))
+    for subject in subjects.values():
+        subject.stop()
+    assert set(opened) == {workspace.directory}
+    workspace.remove()
+
+
 def test_a_run_says_after_ten_seconds_how_long_it_will_take(
     shown: Progress, clock: Clock, lines: list[str]
 ) -> None:

@@ -102,6 +102,7 @@ class ContractRun(HistoryRun):
             all_places(self.backends, self.contracts.values()),
             lambda name: self.subject(self.backends[name]),
             self._announce,
+            lambda: self.workspace.inside(stay=self.progress.runs_ahead),
         )
         config.pluginmanager.register(self.progress, "history-progress")
 

@@ -43,6 +43,7 @@ class Progress:
         places: All contracts of the run by node id.
         subject_of: Returns the subject of a backend by its name.
         announce: Writes a line on the terminal.
+        inside: Makes the working directory that of the run, inside a `with` block.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Progress:
         places: Mapping[str, Place],
         subject_of: Callable[[str], Subject],
         announce: Callable[[str], None],
+        inside: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         self.profile = profile
         self.seed = seed
         self.places = places
         self._subject_of = subject_of
         self._announce = announce
+        self._inside = inside
         self._chosen: list[str] = []
         self._done: set[str] = set()
         self._ahead: dict[str, RunningAhead] = {}
@@ -148,8 +151,9 @@ class Progress:
             return
         self._next_line = now + _EVERY_SECONDS
         done = self._all_done()
-        finished = sum(self._weight(nodeid) for nodeid in done)
-        left = sum(self._weight(nodeid) for nodeid in self._chosen if nodeid not in done)
+        with self._inside():  # the capabilities of the next backend are found on a history
+            finished = sum(self._weight(nodeid) for nodeid in done)
+            left = sum(self._weight(nodeid) for nodeid in self._chosen if nodeid not in done)
         if left and finished:
             seconds = (now - self._started) * left / finished
             self._announce(
