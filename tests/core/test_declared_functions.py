@@ -291,7 +291,10 @@ def test_contracts_that_pause_a_server_are_not_applicable(judge: Judge) -> None:
     assert "do not pause a server" in (result.reason or "")
 
 
-def test_stop_and_start_need_the_option_for_faults() -> None:
+def test_stop_and_start_need_the_option_for_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     subject = Subject(stoppable.BACKEND)
     try:
         contract = catalogue.load()["faults.unreachable_raises"]
