@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -308,18 +309,26 @@ def closed_handles_free_their_resources(s: Session, _: None) -> None:
     closed: list[Any] = []
     s.steps.append(Step("", Code("closed = []")))
     _open_use_and_close(s, 3, closed)  # shared resources that the first handles create may stay
+    leaves_nothing_open(
+        s, lambda: _open_use_and_close(s, _HANDLES, closed), _SPARE, f"{_HANDLES} closed handles"
+    )
+
+
+def leaves_nothing_open(s: Session, act: Callable[[], None], spare: int, what: str) -> None:
+    """Do something, and fail if more than `spare` threads or files are open afterwards.
+
+    Args:
+        s: The session.
+        act: What to do.
+        spare: The threads, and the files and sockets, that may stay open.
+        what: The cause of those that are open, in words.
+    """
     counts = {"threads": open_threads, "files": open_files}
     before = {name: s.do(count, as_=name) for name, count in counts.items()}
-    _open_use_and_close(s, _HANDLES, closed)
+    act()
     for name, count in counts.items():
-        more = s.do(more_than, before[name], count, _SPARE, as_="more")
-        s.check(
-            below,
-            more,
-            _SPARE,
-            kind="other",
-            summary=f"{_HANDLES} closed handles left {more.value} {name} open",
-        )
+        more = s.do(more_than, before[name], count, spare, as_="more")
+        s.check(below, more, spare, kind="other", summary=f"{what} left {more.value} {name} open")
 
 
 def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
@@ -368,39 +377,41 @@ def calls_free_their_resources(s: Session, _: None) -> None:
     a = s.open()
     windows = s.offered([LAST])
     _use(s, a, windows, 3)  # pools may grow at first
-    counts = {"threads": open_threads, "files": open_files}
-    before = {name: s.do(count, as_=name) for name, count in counts.items()}
-    _use(s, a, windows, _ROUNDS)
-    for name, count in counts.items():
-        more = s.do(more_than, before[name], count, _SPARE, as_="more")
-        s.check(
-            below,
-            more,
-            _SPARE,
-            kind="other",
-            summary=f"{_ROUNDS} rounds of calls on one handle left {more.value} {name} open",
-        )
+    what = f"{_ROUNDS} rounds of calls on one handle"
+    leaves_nothing_open(s, lambda: _use(s, a, windows, _ROUNDS), _SPARE, what)
 
 
 def _use(s: Session, a: Handle, windows: list[str], times: int) -> None:
     """Add, read and be refused several times, as one step."""
-    start = len(s.steps)
-    for number in range(times):
+
+    def use() -> None:
         a.add([HumanMessage("m")])
         a.read()
         if windows:
             a.last(2)
         a.try_add([HumanMessage("bad", additional_kwargs={"value": b"\xff"})])
+
+    repeat(s, times, use, "add, read, and add a message that may be refused")
+
+
+def repeat(s: Session, times: int, act: Callable[[], None], text: str) -> None:
+    """Do something several times, as one step.
+
+    Args:
+        s: The session.
+        times: How often.
+        act: What to do, with the same steps each time.
+        text: The same in words.
+    """
+    start = len(s.steps)
+    for number in range(times):
+        act()
         if number == 0:
             steps = s.steps[start:]
         del s.steps[start:]
     body = join("\n", [step.source() for step in steps])
-    s.steps.append(
-        Step(
-            f"{times} times: add, read, and add a message that may be refused",
-            fill("for _ in range({}):\n{}", str(times), body.indented()),
-        )
-    )
+    code = fill("for _ in range({}):\n{}", str(times), body.indented())
+    s.steps.append(Step(f"{times} times: {text}", code))
 
 
 @contract(

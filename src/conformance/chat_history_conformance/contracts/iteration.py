@@ -12,8 +12,9 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.bounded import CONSUMED, DEFAULT_SECONDS, messages_of
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, SYNC, contract
+from chat_history_conformance.contracts.durability import leaves_nothing_open, repeat
 from chat_history_conformance.declaration.capabilities import ITERATION
-from chat_history_conformance.diagnosis.code import Ref, fill, join
+from chat_history_conformance.diagnosis.code import Ref
 from chat_history_conformance.diagnosis.compare import Snapshot, compare
 from chat_history_conformance.diagnosis.rendering import show
 from chat_history_conformance.diagnosis.script_claims import (
@@ -26,12 +27,8 @@ from chat_history_conformance.diagnosis.script_claims import (
     was_refused,
 )
 from chat_history_conformance.diagnosis.script_helpers import (
-    more_than,
     numbered_messages,
-    open_files,
-    open_threads,
 )
-from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.iteration import Iteration, joined
 from chat_history_conformance.execution.session import Handle, Session
 
@@ -410,34 +407,20 @@ def iterations_that_are_left_early_leave_nothing_open(s: Session, _: None) -> No
     gc.collect()
     a = _filled(s, 6)
     _begin_and_leave(s, a, 3)  # pools may grow at first
-    counts = {"threads": open_threads, "files": open_files}
-    before = {name: s.do(count, as_=name) for name, count in counts.items()}
-    _begin_and_leave(s, a, _ROUNDS)
-    for name, count in counts.items():
-        more = s.do(more_than, before[name], count, _SPARE, as_="more")
-        s.check(
-            below,
-            more,
-            _SPARE,
-            kind="other",
-            summary=f"{_ROUNDS} iterations that were left early left {more.value} {name} open",
-        )
+    what = f"{_ROUNDS} iterations that were left early"
+    leaves_nothing_open(s, lambda: _begin_and_leave(s, a, _ROUNDS), _SPARE, what)
 
 
 def _begin_and_leave(s: Session, a: Handle, times: int) -> None:
     """Begin an iteration and leave it, several times, as one step."""
-    start = len(s.steps)
-    for number in range(times):
+
+    def begin_and_leave() -> None:
         iteration = a.iterate(2)
         iteration.take(1)
         iteration.close()
-        if number == 0:
-            steps = s.steps[start:]
-        del s.steps[start:]
+
+    repeat(s, times, begin_and_leave, "begin an iteration, take one message, and close it")
     a.iterations.clear()
-    body = join("\n", [step.source() for step in steps])
-    text = f"{times} times: begin an iteration, take one message, and close it"
-    s.steps.append(Step(text, fill("for _ in range({}):\n{}", str(times), body.indented())))
 
 
 @contract(
