@@ -12,7 +12,7 @@ from ..codec import UndecodableRecordError, decode_page
 from .call import Call
 from .reading import discarded, filter_of, read
 from .records import next_offsets, partition_of, position
-from .topics import Bounds, Offsets, Topic, bounds
+from .topics import Offsets, Topic, bounds
 
 __all__ = ["Iteration", "Page"]
 
@@ -49,15 +49,10 @@ class Iteration:
         Raises:
             TopicChanged: The topic is gone, or records that were to be read are. Call it again.
         """
-        current: Bounds | None = None
-        if self._identity is None:
-            current = bounds(call, topic)
-            self._identity = topic.identity
-            self._ends = {p: end for p, (_, end) in current.items()}
-        if self._identity != topic.identity:
+        if self._identity not in (None, topic.identity):
             return None  # it was deleted, and the topic with its name has other messages
         if not self._unread:
-            self._read_on(call, topic, current or bounds(call, topic))
+            self._read_on(call, topic)
         if not self._unread:
             return None
         size = self._batch_size
@@ -74,8 +69,12 @@ class Iteration:
             ],
         )
 
-    def _read_on(self, call: Call, topic: Topic, current: Bounds) -> None:
-        """Read the next records. None are left after the last."""
+    def _read_on(self, call: Call, topic: Topic) -> None:
+        """Read the next records, if more are left."""
+        current = bounds(call, topic)
+        if self._identity is None:
+            self._identity = topic.identity
+            self._ends = {p: end for p, (_, end) in current.items()}
         ends = {p: min(self._ends[p], current[p][1]) for p in self._ends if p in current}
         found = read(
             call,
