@@ -123,7 +123,7 @@ class OffsetFromNewest(MemoryChatMessageHistory):
     seen=INVENTED,
 )
 class FollowsNewMessages(MemoryChatMessageHistory):
-    """Asks for the messages after the last one until there are none."""
+    """Asks for the messages after the last one until no more come."""
 
     def _pages(self, batch_size: int) -> PageGenerator:
         read = 0
