@@ -38,6 +38,7 @@ from chat_history_backends.kafka.errors import (
     is_refusal,
 )
 from chat_history_backends.kafka.log_state import LogState
+from chat_history_backends.kafka.sender import Failure, Sender
 from chat_history_backends.kafka.topics import TopicChanged
 from chat_history_backends.kafka.writing import Adding
 from chat_history_conformance.servers import launcher
@@ -580,6 +581,31 @@ def test_adds_keep_their_limit_while_64_reads_wait(broker: Server, opened: Open)
         assert "session" in str(error)
     assert max(took for took, _ in reads) < 9
     assert max(took for took, _ in short) < 8
+
+
+def test_messages_that_are_dropped_with_their_producer_name_the_time_limit(
+    broker: Server, opened: Open
+) -> None:
+    """A dropped request makes librdkafka report a failure for good, which is no cause."""
+    histories = [opened(f"dropped-{uuid.uuid4().hex}", timeout_sec=30) for _ in range(8)]
+    for history in histories:
+        history.add_messages(_numbered(1), 30.0)
+    sender = Sender({"bootstrap.servers": broker.address})
+    warm = [sender.send(h.session_id, ["{}"], time.monotonic() + 30) for h in histories]
+    for receipt in warm:
+        receipt.wait(time.monotonic() + 30)
+    broker.pause()
+    try:
+        deadline = time.monotonic() + 0.5
+        receipts = [sender.send(h.session_id, ["{}"] * 20, deadline) for h in histories]
+        for receipt in receipts:
+            receipt.wait(deadline + 10)
+    finally:
+        broker.resume()
+        sender.stop()
+    outcomes = [outcome for receipt in receipts for outcome in receipt.outcomes]
+    codes = {o.error.code() if isinstance(o, Failure) else o for o in outcomes}
+    assert codes == {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 
 # Transactions of others.

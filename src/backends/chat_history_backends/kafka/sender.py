@@ -165,6 +165,7 @@ class Sender:
         self._answered = False
         self._has_expired = False
         self._is_over = False
+        self._is_dropping = False
         self._open: set[Receipt] = set()
         self._sending = threading.Lock()
         self._keeping = threading.Lock()
@@ -328,8 +329,10 @@ class Sender:
         try:
             self.producer.poll(seconds)
         except KafkaException as failure:
-            # The producer reports that it has failed for good.
-            self.cause = failure.args[0]
+            # The producer reports that it has failed for good. It does so, too, if a request was
+            # dropped at its end; then the calls failed because their time was over.
+            if not self._is_dropping:
+                self.cause = failure.args[0]
             self.broken = True
         except Exception:
             # The callback of one message must not stop those of the others.
@@ -345,6 +348,7 @@ class Sender:
 
     def _end(self) -> None:
         """Drop all messages that are left, and report them."""
+        self._is_dropping = True
         with contextlib.suppress(KafkaException):
             self.producer.purge(in_queue=True, in_flight=True, blocking=False)
         until = time.monotonic() + _END_SECONDS
