@@ -158,7 +158,7 @@ class StartsAtTheNewest(_Clustered):
     ) -> list[BaseMessage]:
         got = super().messages_from_last_consumed(max_message_count, max_time_sec)
         if self._keeper not in (None, self._at):
-            time.sleep(0.3)
+            time.sleep(1.0)
             super().messages_from_last_consumed()
             got = []
         self._keeper = self._at
@@ -184,7 +184,7 @@ class PositionBeforeMessages(_Clustered):
         got = super().messages_from_last_consumed(max_message_count, max_time_sec)
         keeper, self._keeper = self._keeper, self._at
         if keeper not in (None, self._at):
-            time.sleep(0.3)
+            time.sleep(1.0)
             super().messages_from_last_consumed()
             raise ServedError("the coordinator has changed")
         return got
