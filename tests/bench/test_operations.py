@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,13 +33,13 @@ QUICK = [name for name in OPERATIONS if not name.endswith("_sessions")]
 class Streaming(MemoryChatMessageHistory):
     """A history that reads ten messages at a time."""
 
-    def iter_messages(self) -> Iterator[BaseMessage]:
+    def iter_messages(self, batch_size: int = 10) -> Generator[BaseMessage, None, None]:
         records = self._fetch()
-        for begin in range(0, len(records), 10):
-            yield from decode_batch(records[begin : begin + 10])[0]
+        for begin in range(0, len(records), batch_size):
+            yield from decode_batch(records[begin : begin + batch_size])[0]
 
-    async def aiter_messages(self) -> AsyncIterator[BaseMessage]:
-        for message in self.iter_messages():
+    async def aiter_messages(self, batch_size: int = 10) -> AsyncGenerator[BaseMessage, None]:
+        for message in self.iter_messages(batch_size):
             yield message
 
 
@@ -62,7 +62,7 @@ def spoilt(defect: Defect) -> type[Streaming]:
         ) -> list[BaseMessage]:
             return defect(super().messages_from_last_consumed(max_message_count, max_time_sec))
 
-        def iter_messages(self) -> Iterator[BaseMessage]:
+        def iter_messages(self, batch_size: int = 10) -> Generator[BaseMessage, None, None]:
             yield from self.messages
 
     return Spoilt
