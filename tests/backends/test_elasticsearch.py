@@ -13,6 +13,7 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -978,6 +979,84 @@ def test_both_classes_work_in_a_chain(elasticsearch: Server, index: str, opened:
 
         asyncio.run(work())
     assert _contents(opened().messages) == ["a", "1 messages", "b", "3 messages", "c", "5 messages"]
+
+
+def test_histories_with_equal_settings_share_a_client_until_the_last_is_closed(
+    opened: Open,
+) -> None:
+    first, second = opened("a"), opened("b")
+    assert first.client is second.client
+    assert first.client is not opened("c", config={"max_retries": 1}).client
+    first.add_messages([HumanMessage("1")])
+    first.close()
+    second.add_messages([HumanMessage("2")])
+    client = second.client
+    second.close()
+    with opened("b") as third:
+        assert third.client is not client
+        assert [m.content for m in third.messages] == ["2"]
+
+
+def test_settings_that_only_look_alike_do_not_share_a_client(opened: Open) -> None:
+    class Node(PreviousMajorNode):
+        pass
+
+    def other() -> type[PreviousMajorNode]:
+        return type(Node.__name__, (PreviousMajorNode,), {"__qualname__": Node.__qualname__})
+
+    alike = other()
+    assert repr(alike) == repr(other())
+    one, two = (opened(config={"node_class": kind}) for kind in (alike, other()))
+    assert one.client is not two.client
+    assert opened(config={"node_class": alike}).client is one.client
+
+
+def test_a_shared_client_is_dropped_with_histories_that_were_not_closed(
+    elasticsearch: Server, index: str, node: type[Recording]
+) -> None:
+    def open_one() -> ElasticsearchChatMessageHistory:
+        config = {"node_class": node}
+        return ElasticsearchChatMessageHistory(
+            index, "s", es_url=elasticsearch.address, config=config
+        )
+
+    kept = open_one()
+    transport = weakref.ref(kept.client.transport)
+    kept_pools: list[Any] = kept.client.transport.node_pool.all()
+    lost = open_one()
+    assert lost.client.transport is transport()
+    del lost
+    gc.collect()
+    kept.add_messages([HumanMessage("1")])
+    kept.close()
+    assert all(node.pool.pool is None for node in kept_pools)  # the connections are closed
+    del kept, kept_pools
+    for _ in range(3):  # the end of one client frees the clients that were made from it
+        gc.collect()
+    assert transport() is None
+
+
+def test_histories_share_a_client_on_each_event_loop(elasticsearch: Server, index: str) -> None:
+    def open_one(session: str) -> AsyncElasticsearchChatMessageHistory:
+        config = {"node_class": AsyncPreviousMajorNode}
+        return AsyncElasticsearchChatMessageHistory(
+            index, session, es_url=elasticsearch.address, config=config
+        )
+
+    async def use(outside: list[AsyncElasticsearchChatMessageHistory]) -> AsyncElasticsearch:
+        inside = open_one("c")
+        for history in (*outside, inside):
+            await history.aadd_messages([HumanMessage("1")])
+        (client,) = {history.client for history in (*outside, inside)}
+        await inside.aclose()
+        assert [m.content for m in await outside[0].aget_messages()] == ["1"]
+        for history in outside:
+            await history.aclear()
+            await history.aclose()
+        return client
+
+    first, second = (asyncio.run(use([open_one("a"), open_one("b")])) for _ in range(2))
+    assert first is not second
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

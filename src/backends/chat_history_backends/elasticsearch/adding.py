@@ -8,7 +8,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from elastic_transport import ApiResponseMeta
 from elasticsearch import ApiError, TransportError
@@ -52,6 +52,25 @@ Item = Mapping[str, Any]
 """The result of one operation of a bulk request."""
 
 
+class Line(NamedTuple):
+    """One message of a bulk request.
+
+    Attributes:
+        name: The `_id` of its document.
+        operation: The operation that stores it, as JSON.
+        document: The document as JSON.
+    """
+
+    name: str
+    operation: str
+    document: str
+
+    @property
+    def size(self) -> int:
+        """The number of characters of the request that it takes."""
+        return len(self.operation) + len(self.document) + 2
+
+
 def add(
     session: Session,
     messages: Iterable[BaseMessage],
@@ -73,10 +92,10 @@ def add(
         DeliveryError: The server refused a message. The others were removed again.
     """
     batch = uuid.uuid4().hex
-    lines: list[str] = yield Work(lambda: _lines(session, batch, messages, ttl_ms, ensure_ascii))
+    lines: list[Line] = yield Work(lambda: _lines(session, batch, messages, ttl_ms, ensure_ascii))
     if not lines:
         return
-    total = len(lines) // 2
+    total = len(lines)
     call.unconfirmed = tuple(range(total))
     store = _Store(session, call, expiring=ttl_ms is not None)
     known = yield from session.index.ready(expiring=store.expiring)
@@ -121,17 +140,18 @@ class _Store:
         stored = {position(name) for name in self.stored}
         return tuple(number for number in range(total) if number not in stored)
 
-    def send(self, lines: Sequence[str], known: IndexProperties) -> Steps[Refusal | None]:
+    def send(self, lines: Sequence[Line], known: IndexProperties) -> Steps[Refusal | None]:
         """Send a part of the batch, and return why the server refused some of it, if it did."""
-        names = [("index", name_of(line)) for line in lines[::2]]
+        names = [("index", line.name) for line in lines]
+        texts = [text for line in lines for text in (line.operation, line.document)]
         more = {} if known.refreshable else {"refresh": True}
         request = bulk_request(
-            self._session.index, lines, names, routing=self._session.routing, **more
+            self._session.index, texts, names, routing=self._session.routing, **more
         )
         try:
             answer = yield request
         except ApiError as error:
-            half = len(lines) // 4 * 2
+            half = len(lines) // 2
             if not half or not _is_too_large(error, lines):
                 raise
             # The server has no room for a request of that size and stored nothing of it.
@@ -141,7 +161,7 @@ class _Store:
         return (yield from self._examine(answer, lines, known))
 
     def _examine(
-        self, answer: Any, lines: Sequence[str], known: IndexProperties
+        self, answer: Any, lines: Sequence[Line], known: IndexProperties
     ) -> Steps[Refusal | None]:
         """Note which messages are stored, and return why the server refused others, if it did."""
         items = [item["index"] for item in answer.body["items"]]
@@ -161,13 +181,13 @@ class _Store:
         return (yield from self._send_again(lines, again[0], unmapped))
 
     def _verify(
-        self, items: Sequence[Mapping[str, Any]], lines: Sequence[str], known: IndexProperties
+        self, items: Sequence[Mapping[str, Any]], lines: Sequence[Line], known: IndexProperties
     ) -> Steps[Findings]:
         """Verify messages that an earlier attempt may have stored, whose answer was lost."""
         doubtful = [number for number, item in enumerate(items) if _is_doubtful(item)]
         if not doubtful:
             return Findings((), ())
-        documents = {items[n]["_id"]: json.loads(lines[2 * n + 1]) for n in doubtful}
+        documents = {items[n]["_id"]: json.loads(lines[n].document) for n in doubtful}
         return (yield from confirm(self._session, known, documents, self._call))
 
     def _examine_again(self) -> Steps[None]:
@@ -183,10 +203,10 @@ class _Store:
             raise
 
     def _send_again(
-        self, lines: Sequence[str], first: int, unmapped: bool
+        self, lines: Sequence[Line], first: int, unmapped: bool
     ) -> Steps[Refusal | None]:
         """Send the messages from the first that was refused, in order."""
-        names = {name_of(line) for line in lines[2 * first :: 2]}
+        names = {line.name for line in lines[first:]}
         later = [name for name in self.stored if name in names]
         if later:  # a message that was stored before an earlier one would stay before it
             yield from write(self._session.index, self._deletions(later, self._attempt))
@@ -199,8 +219,8 @@ class _Store:
         if not known.proven:
             known = yield from prove(index, known)
         again = [
-            line if number % 2 else json.dumps(storing(name_of(line), attempt=self._attempt))
-            for number, line in enumerate(lines[2 * first :])
+            line._replace(operation=json.dumps(storing(line.name, attempt=self._attempt)))
+            for line in lines[first:]
         ]
         return (yield from self.send(again, known))
 
@@ -257,11 +277,6 @@ class Refusal:
         return error
 
 
-def name_of(line: str) -> str:
-    """Return the `_id` of a message, from the line of its operation."""
-    return str(json.loads(line)["index"]["_id"])
-
-
 def position(name: str) -> int:
     """Return the position in the batch of a message, from its `_id`."""
     return int(name.rpartition("-")[2])
@@ -308,10 +323,12 @@ def _refusal_of(item: Mapping[str, Any], answer: Any) -> Refusal:
     return Refusal(answer.meta, answer.body, text, "error" in item and is_temporary(item))
 
 
-def _is_too_large(error: ApiError, lines: Sequence[str]) -> bool:
+def _is_too_large(error: ApiError, lines: Sequence[Line]) -> bool:
     """Return whether the server refused a request for its size."""
     busy = error.status_code == 429
-    return error.status_code == 413 or (busy and sum(map(len, lines)) > _LARGE_REQUEST_BYTES)
+    return error.status_code == 413 or (
+        busy and sum(line.size for line in lines) > _LARGE_REQUEST_BYTES
+    )
 
 
 def _lines(
@@ -320,33 +337,32 @@ def _lines(
     messages: Iterable[BaseMessage],
     ttl_ms: int | None,
     ensure_ascii: bool,
-) -> list[str]:
-    """Return the lines of a bulk request, two for each message."""
+) -> list[Line]:
+    """Return the messages of a bulk request."""
     texts = encode_batch(messages)
     first = _reserve_times((session.index.name, session.key), len(texts))
     expires: Mapping[str, int] = {} if ttl_ms is None else {"expires_at": now_ms() + ttl_ms}
     lines = []
     for number, text in enumerate(texts):
-        operation = storing(f"{batch}-{number}")
+        name = f"{batch}-{number}"
         document = {
             "session_id": session.key,
             "created_at": first + number,
             "history": text if ensure_ascii else _unescaped(text),
             **expires,
         }
-        lines += [json.dumps(operation), json.dumps(document)]
+        lines.append(Line(name, json.dumps(storing(name)), json.dumps(document)))
     return lines
 
 
-def _parts(lines: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Split the lines of a bulk request into requests of a size that servers accept."""
+def _parts(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
+    """Split the messages of a batch into requests of a size that servers accept."""
     start = size = 0
-    for place in range(0, len(lines), 2):
-        more = len(lines[place]) + len(lines[place + 1]) + 2
-        if size and size + more > LARGEST_REQUEST_BYTES:
-            yield lines[start:place]
-            start, size = place, 0
-        size += more
+    for number, line in enumerate(lines):
+        if size and size + line.size > LARGEST_REQUEST_BYTES:
+            yield lines[start:number]
+            start, size = number, 0
+        size += line.size
     yield lines[start:]
 
 

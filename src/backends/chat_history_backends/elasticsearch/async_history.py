@@ -15,6 +15,7 @@ from ..iteration import DEFAULT_BATCH_SIZE
 from .base import ElasticsearchHistory
 from .calls import Operation
 from .driving import drive_async
+from .sharing import leave
 
 __all__ = ["AsyncElasticsearchChatMessageHistory"]
 
@@ -150,15 +151,18 @@ class AsyncElasticsearchChatMessageHistory(ElasticsearchHistory[AsyncElasticsear
         return await self._run(self._delete_expired())
 
     async def aclose(self) -> None:
-        """Close the client if the history created it. A second call does nothing.
+        """Close the client if no other history uses it. A second call does nothing.
+
+        A client that was passed in stays open.
 
         Using a closed history raises RuntimeError.
         """
         self._closed = True
         own, self._own = self._own, {}
         for owner in (None, asyncio.get_running_loop()):
-            if owner in own:  # the connections of a loop that has ended are closed already
-                await own[owner].close()
+            # The connections of a loop that has ended are closed already.
+            if (shared := own.get(owner)) is not None and leave(self, shared):
+                await shared.client.close()
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

@@ -14,18 +14,20 @@ from ..closeable import Closeable
 from . import adding, iterating, reading, removing
 from .calls import Call, Operation, explained
 from .clients import (
+    USER_AGENT,
     C,
+    Facts,
     client_settings,
     contact_of,
+    facts_of,
     identity_of,
-    limit_of,
-    servers_of,
     with_user_agent,
 )
 from .index import Index
 from .iterating import Place
 from .requests import Steps
 from .session import Session
+from .sharing import Shared, share
 
 __all__ = ["ElasticsearchHistory"]
 
@@ -92,38 +94,52 @@ class ElasticsearchHistory(Closeable, BaseChatMessageHistory, Generic[C]):
                 "a client has its own connection: give either the client, or es_url and the other "
                 "arguments of a connection"
             )
-        self._own: dict[Any, C] = {}
+        self._own: dict[Any, Shared[C]] = {}
         self._closed = False
-        self._servers = servers_of(self.client)
+        self._identity = identity_of(self._given, self._settings)
+        facts = self._facts()
+        self._servers = facts.servers
         own_limit = self._given is not None and timeout_sec is not None
-        self._limit_seconds = seconds if own_limit else limit_of(self.client)
-        identity = identity_of(self.client, self._settings)
-        self._contact = contact_of(identity)
-        self._session = Session(Index(index, identity), session_id)
+        self._limit_seconds = seconds if own_limit else facts.limit_seconds
+        self._contact = contact_of(self._identity)
+        self._session = Session(Index(index, self._identity), session_id)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.index!r}, {self.session_id!r})"
 
     @property
     def client(self) -> C:
-        """The client that was passed in, with the User-Agent of this package, or the own one."""
+        """The client that was passed in, with the User-Agent of this package, or the shared one."""
         if self._given is not None:
             return self._given
         owner = self._owner()
         if owner not in self._own:
             free = self._own.pop(None, None)
-            self._own[owner] = free or self._new_client()
-        return self._own[owner]
+            if owner is None:
+                self._own[owner] = Shared(self._new_client())
+            else:
+                key = (owner, self._client_class, self._identity)
+                self._own[owner] = share(self, key, self._new_client, free)
+        return self._own[owner].client
+
+    def _facts(self) -> Facts:
+        if self._given is not None:
+            return facts_of(self._given)
+        if self._client_class not in self._identity.facts:
+            self._identity.facts[self._client_class] = facts_of(self.client)
+        return self._identity.facts[self._client_class]
 
     def _new_client(self) -> C:
         try:
-            return with_user_agent(self._client_class(**self._settings))
+            client = self._client_class(**self._settings)
         except TypeError as error:
             raise TypeError(f"the client refuses an argument of config: {error}") from error
+        ours: Any = client.options(headers={"user-agent": USER_AGENT})
+        return ours  # type: ignore[no-any-return]
 
     @abstractmethod
     def _owner(self) -> Any:
-        """Return the owner that may use an own client; None before the first owner is known."""
+        """Return the owner that may use a shared client; None before the first owner is known."""
 
     @property
     def created(self) -> bool:

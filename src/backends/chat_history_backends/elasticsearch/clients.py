@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.metadata
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -20,15 +23,17 @@ from elastic_transport import (
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from .calls import Call, Contact
-from .index import ClientIdentity
 
 __all__ = [
     "USER_AGENT",
     "AsyncPreviousMajorNode",
     "C",
+    "ClientIdentity",
+    "Facts",
     "PreviousMajorNode",
     "client_settings",
     "contact_of",
+    "facts_of",
     "identity_of",
     "is_patient",
     "limit_of",
@@ -128,22 +133,85 @@ def client_settings(
     return {"request_timeout": timeout_sec, **address, **credentials, **config}
 
 
-_IDENTITIES: dict[int, ClientIdentity] = {}
+@dataclass(frozen=True)
+class Facts:
+    """The facts about a client that do not change.
+
+    Attributes:
+        servers: The addresses that it connects to, without credentials.
+        limit_seconds: The seconds after which a request raises; infinity for never.
+    """
+
+    servers: tuple[str, ...]
+    limit_seconds: float
 
 
-def identity_of(client: Any, settings: Mapping[str, Any]) -> object:
+class ClientIdentity:
+    """The identity of clients with the same servers and credentials.
+
+    Properties of an index are kept for each identity, because they depend on its privileges.
+
+    Attributes:
+        facts: The facts about the clients that a history creates, by their class. With them,
+            opening a history outside an event loop needs no client.
+    """
+
+    def __init__(self) -> None:
+        self.facts: dict[type, Facts] = {}
+
+
+_GIVEN: WeakKeyDictionary[object, ClientIdentity] = WeakKeyDictionary()
+"""The identities of clients that were passed in, by their transport."""
+
+
+def identity_of(client: Any, settings: Mapping[str, Any]) -> ClientIdentity:
     """Return the identity of a client.
 
     Histories have the same identity if they share a client, or created clients with equal settings.
 
     Args:
-        client: The client.
-        settings: The settings that it was created with; empty if it was passed in.
+        client: The client that was passed in; None for one that the history creates.
+        settings: The settings that it is created with; empty if it was passed in.
     """
-    if not settings:
-        return client.transport
-    key = hash(repr(sorted(settings.items())))  # a hash, because the settings contain secrets
-    return _IDENTITIES.setdefault(key, ClientIdentity())
+    if client is not None:
+        return _GIVEN.setdefault(client.transport, ClientIdentity())
+    return _identity_with(_frozen(settings))
+
+
+@lru_cache(maxsize=128)
+def _identity_with(settings: Hashable) -> ClientIdentity:
+    """Return the identity of the clients that histories create with some settings."""
+    return ClientIdentity()
+
+
+def _frozen(value: Any) -> Hashable:
+    """Return a value that is equal for equal settings, and has no secret as text."""
+    if isinstance(value, (str, bytes)):
+        return hashlib.sha256(repr(value).encode()).digest()
+    if isinstance(value, Mapping):
+        return frozenset((name, _frozen(one)) for name, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_frozen, value))
+    # The type keeps True and 1 apart. Most other objects are equal only to themselves.
+    return (type(value), value if isinstance(value, Hashable) else _Only(value))
+
+
+class _Only:
+    """A value that is equal only to the same object."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Only) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
+
+
+def facts_of(client: Any) -> Facts:
+    """Return the facts about a client."""
+    return Facts(servers_of(client), limit_of(client))
 
 
 _CONTACTS: WeakKeyDictionary[object, Contact] = WeakKeyDictionary()

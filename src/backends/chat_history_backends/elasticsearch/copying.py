@@ -17,10 +17,10 @@ from elasticsearch import Elasticsearch
 
 from .bulk import bulk_request, refusal
 from .calls import Call, Operation, explained
-from .clients import contact_of, identity_of, servers_of, with_user_agent
+from .clients import ClientIdentity, contact_of, identity_of, servers_of, with_user_agent
 from .driving import drive
 from .errors import ElasticsearchHistoryError
-from .index import ClientIdentity, Index, IndexProperties
+from .index import Index, IndexProperties
 from .pages import KEEP_ALIVE, Pages
 from .reading import merge
 from .requests import Request, Steps

@@ -16,6 +16,7 @@ from ..iteration import DEFAULT_BATCH_SIZE, PageGenerator, amessages_of, message
 from .base import ElasticsearchHistory
 from .calls import Operation
 from .driving import drive
+from .sharing import leave
 
 __all__ = ["ElasticsearchChatMessageHistory"]
 
@@ -42,8 +43,9 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
     writes it. Readers leave it out by their own clock. `delete_expired` removes such messages from
     the disk.
 
-    A history is safe for threads. In a process that was created by a fork, it creates a new client.
-    Share one client between many histories: a history without one opens its own connections.
+    A history is safe for threads. Histories that name the server with equal arguments share one
+    client, which is closed with the last of them. In a process that was created by a fork, they
+    use a new client.
 
     Args:
         index: The index, or an alias for one. The first add creates it.
@@ -213,14 +215,17 @@ class ElasticsearchChatMessageHistory(ElasticsearchHistory[Elasticsearch]):
         await asyncio.to_thread(self._run, self._clear())
 
     def close(self) -> None:
-        """Close the client if the history created it. A second call does nothing.
+        """Close the client if no other history uses it. A second call does nothing.
+
+        A client that was passed in stays open.
 
         Using a closed history raises RuntimeError.
         """
         self._closed = True
         own, self._own = self._own, {}
-        if os.getpid() in own:
-            own[os.getpid()].close()
+        shared = own.get(os.getpid())
+        if shared is not None and leave(self, shared):
+            shared.client.close()
 
     def _run(self, operation: Operation[T]) -> T:
         self._check_open()

@@ -18,7 +18,6 @@ from .requests import Request, Steps
 __all__ = [
     "MAPPING",
     "UNMAPPED",
-    "ClientIdentity",
     "Index",
     "IndexProperties",
     "is_missing_mapping",
@@ -68,13 +67,6 @@ class IndexProperties:
     concrete: str = ""
     proven: bool = False
     node: NodeConfig | None = None
-
-
-class ClientIdentity:
-    """The identity of clients with the same servers and credentials.
-
-    Properties of an index are kept for each identity, because they depend on its privileges.
-    """
 
 
 _PROPERTIES: WeakKeyDictionary[object, dict[str, IndexProperties]] = WeakKeyDictionary()
