@@ -586,7 +586,7 @@ def test_adds_keep_their_limit_while_64_reads_wait(broker: Server, opened: Open)
 def test_messages_that_are_dropped_with_their_producer_name_the_time_limit(
     broker: Server, opened: Open
 ) -> None:
-    """A dropped request makes librdkafka report a failure for good, which is no cause."""
+    """librdkafka reports a failure for good for a dropped request. The time limit is the cause."""
     histories = [opened(f"dropped-{uuid.uuid4().hex}", timeout_sec=30) for _ in range(8)]
     for history in histories:
         history.add_messages(_numbered(1), 30.0)
