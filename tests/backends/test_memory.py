@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -605,3 +605,70 @@ def test_memory_frees_sessions_that_were_only_read_or_cleared_or_have_expired() 
     history.add_messages(batch(1))
     assert list(store._sessions) == ["s"]
     assert store._expiries == []
+
+
+def threads_used_by(call: Callable[[MemoryChatMessageHistory], Awaitable[Any]], stored: int) -> int:
+    """Return the number of threads that the event loop starts for an awaited call."""
+    history = MemoryChatMessageHistory("s", store=MemoryStore())
+    history.add_messages([HumanMessage(str(number)) for number in range(stored)])
+    before = {thread.name for thread in threading.enumerate()}
+
+    async def run() -> int:
+        await call(history)
+        return sum(
+            thread.name.startswith("asyncio_") and thread.name not in before
+            for thread in threading.enumerate()
+        )
+
+    return asyncio.run(run())
+
+
+SHORT_AND_LONG: list[Any] = [
+    lambda history: history.aget_messages(),
+    lambda history: history.aadd_messages([HumanMessage("new")]),
+    lambda history: history.aclear(),
+    lambda history: history.alast_messages(2),
+    lambda history: history.amessages_from_beginning(2),
+    lambda history: history.amessages_from_last_consumed(2),
+    lambda history: history.amessages_from_latest(1, 0.05),
+    lambda history: anext(history.aiter_messages(1)),
+]
+
+
+@pytest.mark.parametrize("call", SHORT_AND_LONG)
+def test_only_long_work_uses_a_thread(call: Any) -> None:
+    assert threads_used_by(call, 5) == 0
+    assert threads_used_by(call, 500) > 0
+
+
+def test_a_long_or_unknown_batch_is_encoded_in_a_thread() -> None:
+    long = [HumanMessage(str(number)) for number in range(500)]
+    assert threads_used_by(lambda history: history.aadd_messages(long), 0) > 0
+    unknown: Any = iter(long[:1])
+    assert threads_used_by(lambda history: history.aadd_messages(unknown), 0) > 0
+
+
+def test_an_event_loop_does_not_wait_for_the_lock_of_another_thread() -> None:
+    store = MemoryStore()
+    history = MemoryChatMessageHistory("s", store=store)
+    history.add_messages([HumanMessage("1")])
+
+    async def run() -> list[Any]:
+        with store._lock:
+            waiting = asyncio.ensure_future(history.aget_messages())
+            await asyncio.sleep(0.05)  # the loop goes on
+            assert not waiting.done()
+        return [message.content for message in await waiting]
+
+    assert asyncio.run(run()) == ["1"]
+
+
+def test_a_subclass_changes_asynchronous_reads_too() -> None:
+    class Backwards(MemoryChatMessageHistory):
+        @property
+        def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+            return super().messages[::-1]
+
+    history = Backwards("s", store=MemoryStore())
+    history.add_messages(batch(1, 2))
+    assert contents(asyncio.run(history.aget_messages())) == ["2", "1"]

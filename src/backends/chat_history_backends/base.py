@@ -42,9 +42,9 @@ class ReferenceHistory(BaseChatMessageHistory):
     of the handle that wrote it. Every handle respects that time, whatever its own ``ttl_ms`` is. A
     message that was written without a time to live never expires.
 
-    Async: each method has a twin with an ``a`` before its name, which runs in a worker thread. If
-    the twin is cancelled, the thread still finishes its work: a batch is stored as a whole or not
-    at all, and a consuming read may have moved the position.
+    Async: each method has a twin with an ``a`` before its name, which runs in a worker thread if it
+    may take long. If the twin is cancelled, the thread still finishes its work: a batch is stored
+    as a whole or not at all, and a consuming read may have moved the position.
 
     Args:
         session_id: Any string, including the empty one. Two ids differ if any character does.
@@ -246,6 +246,18 @@ class ReferenceHistory(BaseChatMessageHistory):
         for pause in self._pauses(start, count, _deadline(seconds)):
             time.sleep(pause)
         return self._consume(count, None, after=start)
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        """Async twin of :attr:`messages`."""
+        return await self._in_thread(lambda: self.messages)
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Async twin of :meth:`add_messages`."""
+        await self._in_thread(self.add_messages, messages)
+
+    async def aclear(self) -> None:
+        """Async twin of :meth:`clear`."""
+        await self._in_thread(self.clear)
 
     async def alast_messages(self, max_message_count: int) -> list[BaseMessage]:
         """Async twin of :meth:`last_messages`."""

@@ -8,9 +8,9 @@ import sys
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.messages import BaseMessage
 
@@ -21,6 +21,10 @@ from .iteration import PageGenerator
 __all__ = ["SHARED_STORE", "MemoryChatMessageHistory", "MemoryStore"]
 
 _NEVER = float("inf")
+_SHORT = 100
+"""The most messages that a call may encode or decode on the event loop."""
+
+T = TypeVar("T")
 
 
 class _Stored(NamedTuple):
@@ -83,9 +87,9 @@ SHARED_STORE = MemoryStore()
 class MemoryChatMessageHistory(ReferenceHistory):
     """A conversation in memory, shared by all handles of this process with its session id.
 
-    `ReferenceHistory` describes the methods. A history is safe for threads. The age of a message is
-    measured by the monotonic clock. The next write to the store, in any session, frees the memory
-    of expired messages.
+    `ReferenceHistory` describes the methods. A history is safe for threads. Asynchronous methods
+    use a thread only for long work. The age of a message is measured by the monotonic clock. The
+    next write to the store, in any session, frees the memory of expired messages.
 
     Args:
         session_id: Any string, including the empty one.
@@ -181,6 +185,21 @@ class MemoryChatMessageHistory(ReferenceHistory):
             messages, reached = decode_batch(records, deadline)
             session.position = start if reached is None else reached
             return messages
+
+    async def _in_thread(
+        self, function: Callable[..., T], *arguments: Any, limit_seconds: float | None = None
+    ) -> T:
+        # A thread costs more than a short call. A call is long if it encodes or decodes many
+        # messages, or waits for another thread that does so.
+        lock = self._store._lock
+        if not lock.acquire(blocking=False):
+            return await super()._in_thread(function, *arguments)
+        stored = len(self._session().records)
+        lock.release()
+        batch: object = arguments[0] if function == self.add_messages else ()
+        if not isinstance(batch, Sized) or stored + len(batch) > _SHORT:
+            return await super()._in_thread(function, *arguments)
+        return function(*arguments)
 
     def _session(self) -> _Session:
         # Reading a session that was never written must not create it.

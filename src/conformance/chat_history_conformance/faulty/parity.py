@@ -115,7 +115,7 @@ class CancelKeepsLock(MemoryChatMessageHistory):
         if self._busy:
             raise RuntimeError("another operation is in progress")
         self._busy = True
-        await super().aadd_messages(messages)
+        await asyncio.to_thread(self.add_messages, messages)
         self._busy = False
 
 
