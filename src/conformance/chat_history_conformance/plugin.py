@@ -103,9 +103,9 @@ OPTIONS = (
     Option(
         "server",
         "Choose the server that a backend needs: an address, container, jvm, jvm:3 (a cluster of "
-        "three nodes) or mock. auto takes "
-        "the address in HISTORY_KAFKA or HISTORY_ELASTICSEARCH, else container, else jvm. KIND= "
-        "limits the choice to one kind of server: kafka=broker:9092. Repeatable. Default: auto.",
+        "three nodes), local (an installed program) or mock. auto takes the address in "
+        "HISTORY_KIND, such as HISTORY_KAFKA, else container, else jvm or local. KIND= limits the "
+        "choice to one kind of server: kafka=broker:9092. Repeatable. Default: auto.",
         kind="list",
         metavar="[KIND=]WAY",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from chat_history_conformance.cli.refusal import Refusal
-from chat_history_conformance.servers import KINDS
+from chat_history_conformance.servers import kinds
 
 __all__ = ["add_parser"]
 
@@ -18,9 +18,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Run a server in the foreground. Prints its address; Ctrl-C stops it.",
         epilog="example: history-conformance server kafka --nodes 3",
     )
-    parser.add_argument("kind", choices=KINDS, help="the kind of server")
+    parser.add_argument("kind", choices=kinds(), help="the kind of server")
     parser.add_argument(
-        "--way", default="auto", help="start the server as a container, jvm or mock (default: auto)"
+        "--way", default="auto", help="start it by container, jvm, local or mock (default: auto)"
     )
     parser.add_argument(
         "--port", type=int, default=0, metavar="N", help="listen on this port (default: a free one)"

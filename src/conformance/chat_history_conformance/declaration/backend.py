@@ -20,7 +20,7 @@ from chat_history_conformance.declaration.hooks import (
     wrong_hooks,
 )
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.servers import KINDS
+from chat_history_conformance.servers import kinds
 
 __all__ = ["MODES", "Backend", "Granularity", "Interference"]
 
@@ -110,8 +110,8 @@ class Backend:
         for name in self.methods:
             if name not in mappable:
                 self._refuse_name("read", name, "methods", mappable)
-        if self.server is not None and self.server not in KINDS:
-            self._refuse_name("kind of server", str(self.server), "server", KINDS)
+        if self.server is not None and self.server not in (known := kinds()):
+            self._refuse_name("kind of server", str(self.server), "server", known)
         if self.ttl_granularity not in ("message", "session"):
             self._refuse(
                 f"ttl_granularity={self.ttl_granularity!r} is not known. Use 'message' if each "

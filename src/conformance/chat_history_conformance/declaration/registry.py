@@ -16,7 +16,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from chat_history_conformance.declaration.backend import Backend, Granularity, Interference
 from chat_history_conformance.declaration.capabilities import AssumedCapability
@@ -29,7 +29,6 @@ __all__ = [
     "ENTRY_POINTS",
     "Factory",
     "History",
-    "ServerKind",
     "declared",
     "history_backend",
     "load_again",
@@ -56,9 +55,6 @@ Factory: TypeAlias = Callable[
 ]
 """A callable that takes a session id and opens a history, in one of the supported shapes."""
 
-ServerKind: TypeAlias = Literal["kafka", "elasticsearch"]
-"""The kinds of servers that a run can start."""
-
 F = TypeVar("F", bound=Factory)
 
 
@@ -73,7 +69,7 @@ def history_backend(
     corrupt: Callable[[str], None] | None = None,
     disposable: bool = False,
     remove: Callable[[str], None] | None = None,
-    server: ServerKind | None = None,
+    server: str | None = None,
     server_errors: tuple[type[BaseException], ...] = (),
     floor: Callable[[str], Floor | AsyncChatHistory] | None = None,
     peers: Mapping[str, Factory] | None = None,
@@ -124,7 +120,7 @@ def history_backend(
         remove: A function of a session id that removes the session completely, if `clear` leaves
             something behind, such as a topic or a table. It is used on servers that the run did
             not start.
-        server: The kind of server that the history needs, `"kafka"` or `"elasticsearch"`. The run
+        server: The kind of server that the history needs, such as `"redis"` or `"kafka"`. The run
             finds or starts one. The callable gets its address from
             `chat_history_conformance.servers.address(kind)` and the connection settings from
             `chat_history_conformance.servers.settings(kind)`, at each call.

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Literal
+from urllib.parse import urlsplit
 
 from chat_history_conformance import servers
 from chat_history_conformance.declaration.origin import origin_of
@@ -265,5 +266,7 @@ class Outage:
 
 def _with_place(address: str, place: str) -> str:
     """Return an address with another host and port, in the same form."""
-    scheme, separator, _ = address.partition("://")
-    return f"{scheme}://{place}" if separator else place
+    if "://" not in address:
+        return place
+    parts = urlsplit(servers.separate(address)[0])  # without user and password: scripts show it
+    return f"{parts.scheme}://{place}{parts.path}"

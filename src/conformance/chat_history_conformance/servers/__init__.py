@@ -10,30 +10,37 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "CONFIG_VARIABLE",
-    "KINDS",
+    "ENTRY_POINTS",
     "ServerError",
     "address",
     "addresses",
     "counted_variable",
+    "kinds",
     "replicas",
     "separate",
     "settings",
     "variable",
 ]
 
-KINDS = ("kafka", "elasticsearch")
-"""The kinds of servers that the suite can start."""
+ENTRY_POINTS = "chat_history_servers"
+"""The group of entry points in which packages register kinds of servers."""
 
 CONFIG_VARIABLE = "HISTORY_SERVER_CONFIG"
 
 
 class ServerError(Exception):
     """A server is missing or cannot be started; the message says what to do."""
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the names of all kinds of servers that a package registers, sorted."""
+    return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINTS)}))
 
 
 def variable(kind: str) -> str:
@@ -57,10 +64,11 @@ def address(kind: str) -> str:
     """Return the address of the server of a kind.
 
     Args:
-        kind: One of `KINDS`, or a kind of a third-party backend.
+        kind: A kind of server, such as `redis`.
 
     Returns:
-        `host:port` for Kafka, a URL for Elasticsearch; those of a cluster separated by commas.
+        `host:port` for Kafka, a URL for the other kinds of this package; the addresses of a
+        cluster are separated by commas.
 
     Raises:
         ServerError: No address is set in this process or a parent of it.
@@ -78,7 +86,7 @@ def addresses(kind: str) -> list[str]:
     """Return the addresses of the members of a cluster; the one address of any other server.
 
     Args:
-        kind: One of `KINDS`, or a kind of a third-party backend.
+        kind: A kind of server, such as `redis`.
 
     Raises:
         ServerError: No address is set in this process or a parent of it.
@@ -95,7 +103,7 @@ def replicas(kind: str) -> int:
     """Return how many copies of its data the server of a kind should keep.
 
     Args:
-        kind: One of `KINDS`.
+        kind: A kind of server, such as `kafka`.
 
     Returns:
         1 for a server with one address. For a cluster, at most 3 for Kafka, and 2 for

@@ -5,43 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from typing import get_args
 
-from chat_history_conformance.servers import KINDS, ServerError, separate
+from chat_history_conformance.servers import ServerError, kinds, separate
+from chat_history_conformance.servers.kind import Kind, Way, load
 
 __all__ = [
-    "ALLOWED",
     "NODES",
     "WAYS",
     "Choice",
+    "allowed",
     "parse",
     "pick",
     "shown",
 ]
 
-WAYS = ("auto", "container", "jvm", "mock")
+WAYS = ("auto", *get_args(Way))
 """The named ways to get a server. Any other value is an address."""
-
-_HOST_AND_PORT = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/:@=\[\]]+):\d{1,5}"
-_BROKERS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
 
 _CLUSTER = re.compile(r"([a-z]+):(\S*)")
 
 NODES = (1, 3, 5, 7, 9)
 """The sizes of a cluster. With an even number, one more node would not survive one more failure."""
 
-ALLOWED = (
-    "Use [KIND=]auto, container, jvm or mock (Kafka only), jvm:3 for a cluster of three, or an "
-    "address: kafka=HOST:PORT[,HOST:PORT...] or elasticsearch=https://HOST:PORT[,https://...]."
-)
-
-
 @dataclass(frozen=True)
 class Choice:
     """A way to get a server.
 
     Attributes:
-        kind: One of `KINDS`, or empty for all of them.
+        kind: A kind of server, or empty for all of them.
         way: One of `WAYS`, or `address`.
         address: The address of the server; empty for any other way.
         nodes: The number of nodes; 1 for a single server.
@@ -61,7 +53,7 @@ class Choice:
 
 
 def parse(text: str, kind: str = "") -> Choice:
-    """Read `[KIND=]auto|container|jvm[:NODES]|mock|ADDRESS`.
+    """Read `[KIND=]auto|container|jvm[:NODES]|local|mock|ADDRESS`.
 
     Args:
         text: The value that the user gave.
@@ -70,24 +62,37 @@ def parse(text: str, kind: str = "") -> Choice:
     Raises:
         ServerError: The value is not valid; the message lists what is allowed.
     """
-    before, separator, after = text.strip().partition("=")
-    if separator and re.fullmatch(r"[a-z_]+", before):
-        if before not in KINDS or kind not in ("", before):
-            raise ServerError(
-                f"server {before}=...: no {kind or 'such'} kind; the kinds are "
-                f"{', '.join(KINDS)}. {ALLOWED}"
-            )
-        kind, wanted = before, after.strip()
-    else:
-        wanted = text.strip()
+    before, separator, wanted = text.strip().partition("=")
+    if not (separator and re.fullmatch(r"[a-z0-9_]+", before)):
+        before, wanted = "", text
+    if kind and before not in ("", kind):
+        raise ServerError(f"server {before}=...: the kind is {kind} here. {allowed(kind)}")
+    known = load(before or kind) if before or kind else None
+    name, wanted = known.name if known else "", wanted.strip()
     if wanted in WAYS:
-        return _possible(Choice(kind, wanted), kind)
+        return _possible(Choice(name, wanted), known)
     if (found := _CLUSTER.fullmatch(wanted)) and found[1] in WAYS:
-        return Choice(kind, found[1], nodes=_nodes(*found.groups()))
-    of_form = _kind_of(wanted)
-    if not of_form or kind not in ("", of_form):
-        raise ServerError(f"server {shown(text.strip())!r} is not understood. {ALLOWED}")
-    return Choice(of_form, "address", wanted)
+        return _possible(Choice(name, found[1], nodes=_nodes(*found.groups())), known)
+    fitting = [one.name for one in ([known] if known else map(load, kinds())) if one.fits(wanted)]
+    if len(fitting) > 1:
+        raise ServerError(
+            f"server {shown(wanted)!r} can be an address of {' or '.join(fitting)}. Name the kind: "
+            f"{fitting[0]}={shown(wanted)}"
+        )
+    if not fitting:
+        raise ServerError(f"server {shown(text.strip())!r} is not understood. {allowed(name)}")
+    return Choice(fitting[0], "address", wanted)
+
+
+def allowed(kind: str = "") -> str:
+    """Return a sentence with the values that are allowed for a kind, or for all kinds."""
+    if not kind:
+        return (
+            "Use [KIND=]WAY. WAY is auto, container, jvm, jvm:3 (a cluster of three), local, mock "
+            f"(Kafka only) or an address. KIND is {', '.join(kinds())}."
+        )
+    of = load(kind)
+    return f"Use {kind}=WAY. WAY is {', '.join(('auto', *of.ways))} or an address: {of.form}."
 
 
 def pick(kind: str, choices: Sequence[Choice]) -> Choice:
@@ -102,18 +107,22 @@ def pick(kind: str, choices: Sequence[Choice]) -> Choice:
     for of in (kind, ""):
         for choice in reversed(choices):
             if choice.kind == of:
-                return _possible(choice, kind)
+                return _possible(choice, load(kind))
     return Choice(kind, "auto")
 
 
 def shown(address: str) -> str:
-    """Return an address without the user and password of a URL."""
-    return ",".join(re.sub(r"(?<=://)[^/?#]*@", "", one) for one in separate(address))
+    """Return an address without the user, password and query of a URL."""
+    public = (re.sub(r"(?<=://)[^/?#]*@", "", one) for one in separate(address))
+    return ",".join(re.sub(r"(://[^?#]*)[?#].*", r"\1", one) for one in public)
 
 
-def _possible(choice: Choice, kind: str) -> Choice:
-    if choice.way == "mock" and kind not in ("", "kafka"):
-        raise ServerError(f"server {kind}=mock: there is a mock of Kafka only. {ALLOWED}")
+def _possible(choice: Choice, kind: Kind | None) -> Choice:
+    if kind is not None and choice.way not in ("auto", "address", *kind.ways):
+        raise ServerError(
+            f"server {kind.name}={choice.shown}: {kind.title} has no way {choice.way}. "
+            f"{allowed(kind.name)}"
+        )
     return choice
 
 
@@ -129,20 +138,3 @@ def _nodes(way: str, number: str) -> int:
             "Use jvm:3."
         )
     return int(number)
-
-
-def _kind_of(address: str) -> str:
-    """Return the kind that an address belongs to: URLs are Elasticsearch, HOST:PORT is Kafka."""
-    if _BROKERS.fullmatch(address):
-        ports = [int(one.rpartition(":")[2]) for one in address.split(",")]
-        return "kafka" if all(0 < port < 65_536 for port in ports) else ""
-    return "elasticsearch" if all(map(_is_url, separate(address))) else ""
-
-
-def _is_url(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        host_is_valid = bool(parts.hostname) and "," not in str(parts.hostname)
-        return parts.scheme in ("http", "https") and host_is_valid and parts.port != 0
-    except ValueError:
-        return False

@@ -11,17 +11,11 @@ from typing import TypeVar
 
 from chat_history_conformance.servers import ServerError, network, process, unprivileged
 from chat_history_conformance.servers.keeper_client import KeeperClient
-from chat_history_conformance.servers.kind import (
-    Control,
-    Kind,
-    Launch,
-    NotReady,
-    Options,
-    Refused,
-    Seat,
-)
+from chat_history_conformance.servers.jvm import Control, JvmKind, Seat
+from chat_history_conformance.servers.kind import Launch, NotReady, Options, Refused
 from chat_history_conformance.servers.network import Network
 from chat_history_conformance.servers.process import ProcessServer, free_ports, until_free
+from chat_history_conformance.servers.program import Program
 from chat_history_conformance.servers.server import Member, Server, Unsupported
 from chat_history_conformance.servers.unprivileged import Account
 
@@ -48,6 +42,7 @@ class Node(ProcessServer):
 
     Args:
         kind: The kind of server.
+        program: The program that runs it.
         keeper: The keeper and its directory, in which the member was prepared.
         launch: How to run it.
         account: The account that runs it; None for the current user.
@@ -57,14 +52,15 @@ class Node(ProcessServer):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: JvmKind,
+        program: Program,
         keeper: KeeperClient,
         launch: Launch,
         account: Account | None,
         number: int,
         joined: Callable[[Node], None],
     ) -> None:
-        super().__init__(kind, keeper, launch, account)
+        super().__init__(kind, program, keeper, launch, account)
         self.name = str(number)
         self.number = number
         self._joined = joined
@@ -79,6 +75,7 @@ class Cluster(Server):
 
     Args:
         kind: The kind of server.
+        program: The program that runs each of them.
         seats: The places of its members.
         launches: How to run each of them.
         keepers: Their keepers, in whose directories they were prepared.
@@ -90,7 +87,8 @@ class Cluster(Server):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: JvmKind,
+        program: Program,
         seats: Sequence[Seat],
         launches: Sequence[Launch],
         keepers: Sequence[KeeperClient],
@@ -98,13 +96,13 @@ class Cluster(Server):
         accounts: Sequence[Account | None],
     ) -> None:
         self.kind = kind.name
-        self.version = kind.version
+        self.version = program.version
         self.address = ",".join(launch.address for launch in launches)
         self._of_kind = kind
         self._network = connection
         self._cut: set[int] = set()
         self._nodes = tuple(
-            Node(kind, keeper, launch, account, seat.number, self._wait_for)
+            Node(kind, program, keeper, launch, account, seat.number, self._wait_for)
             for keeper, launch, account, seat in zip(
                 keepers, launches, accounts, seats, strict=True
             )
@@ -291,13 +289,12 @@ class Cluster(Server):
         )
 
 
-def start(kind: Kind, java: Path, files: Sequence[Path], options: Options, number: int) -> Cluster:
+def start(kind: JvmKind, program: Program, options: Options, number: int) -> Cluster:
     """Start a cluster, and on other ports if another program takes one of them.
 
     Args:
         kind: The kind of server.
-        java: The Java program.
-        files: The artifacts of the lock, in its order.
+        program: The program that runs each member.
         options: Options of each member. The port is that of the first member.
         number: The number of members.
 
@@ -310,7 +307,7 @@ def start(kind: Kind, java: Path, files: Sequence[Path], options: Options, numbe
     def attempt() -> Cluster:
         connection, keepers = network.connect(number, lambda: KeeperClient(kind.name))
         try:
-            cluster = _prepare(kind, java, files, options, connection, keepers)
+            cluster = _prepare(kind, program, options, connection, keepers)
             cluster.start()
         except BaseException:
             _each(keepers, KeeperClient.stop)
@@ -322,9 +319,8 @@ def start(kind: Kind, java: Path, files: Sequence[Path], options: Options, numbe
 
 
 def _prepare(
-    kind: Kind,
-    java: Path,
-    files: Sequence[Path],
+    kind: JvmKind,
+    program: Program,
     options: Options,
     connection: Network,
     keepers: Sequence[KeeperClient],
@@ -348,12 +344,12 @@ def _prepare(
     seats = [first, *further]
     launches, accounts = [], []
     for seat, keeper in zip(seats, keepers, strict=True):
-        account = unprivileged.account(kind.title, keeper.directory) if kind.refuses_root else None
-        launches.append(kind.member(java, files, keeper.directory, seat, options))
+        account = unprivileged.account(kind.title, keeper.directory) if kind.unprivileged else None
+        launches.append(kind.member(program, keeper.directory, seat, options))
         if account is not None:
             account.own(keeper.directory)
         accounts.append(account)
-    return Cluster(kind, seats, launches, keepers, connection, accounts)
+    return Cluster(kind, program, seats, launches, keepers, connection, accounts)
 
 
 def _each(items: Iterable[_T], action: Callable[[_T], None]) -> None:

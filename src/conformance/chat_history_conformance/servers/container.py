@@ -100,6 +100,7 @@ class ContainerServer(StartedServer):
                 port = int(self.address.rpartition(":")[2])
                 self._container = self._engine.run(
                     self._image,
+                    list(self._launch.command) or None,
                     detach=True,
                     name=self._name,
                     environment=dict(self._launch.environment),
@@ -144,12 +145,12 @@ class ContainerServer(StartedServer):
         with _engine_errors():
             self._container.reload()
             if self._container.status == "running":
-                self._container.kill(signal="SIGTERM")
+                self._container.kill(signal=self._launch.stop_signal)
         deadline = time.monotonic() + SHUT_DOWN_SECONDS
         while not self.ended():
             if time.monotonic() > deadline:
                 self.kill()
-                raise ServerError(not_in_time(self))
+                raise ServerError(not_in_time(self, self._launch.stop_signal))
             time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
@@ -181,7 +182,7 @@ def start(
     Raises:
         ServerError: There is no engine or no image, or the server did not start.
     """
-    engine = find_engine(kind.name)
+    engine = find_engine(kind.requirement)
     try:
         _have_image(engine, kind, image, announce, offline=offline, promptly=promptly)
     except BaseException:
@@ -202,11 +203,11 @@ def start(
     return until_free(attempt, options)
 
 
-def find_engine(extra: str) -> DockerClient:
+def find_engine(requirement: str) -> DockerClient:
     """Return a client of a running Docker engine.
 
     Args:
-        extra: The extra of this distribution that installs the client.
+        requirement: What to give to `pip install` to install the client.
 
     Raises:
         ServerError: There is no engine, or the client is not installed.
@@ -218,7 +219,7 @@ def find_engine(extra: str) -> DockerClient:
     except ImportError:
         raise ServerError(
             "The package testcontainers is not installed: "
-            f"pip install 'chat-history-conformance[{extra}]'"
+            f"pip install '{requirement}'"
         ) from None
     try:
         host = get_docker_host() or (DEFAULT_UNIX_SOCKET if os.name == "posix" else "")

@@ -15,15 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.servers import ServerError, elasticsearch_http, separate, unprivileged
-from chat_history_conformance.servers.kind import (
-    Control,
-    Kind,
-    Launch,
-    NotReady,
-    Options,
-    Refused,
-    Seat,
-)
+from chat_history_conformance.servers.jvm import Control, JvmKind, Seat
+from chat_history_conformance.servers.kind import Launch, NotReady, Options, Refused
+from chat_history_conformance.servers.program import Program
 
 __all__ = [
     "KIND",
@@ -73,35 +67,30 @@ _TLS = "xpack.security.http.ssl."
 _PBKDF2_ROUNDS = 10_000
 
 
-class Elasticsearch(Kind):
+class Elasticsearch(JvmKind):
     """The node that Elastic publishes for integration tests, or the official image."""
 
     name = "elasticsearch"
     title = "Elasticsearch"
     form = "http://HOST:PORT"
-    client = ""
+    schemes = ("http", "https")
+    ways = ("container", "jvm")
+    requirement = "chat-history-conformance[elasticsearch]"
     version = "8.19.4"
-    has_mock = False
     image = "elasticsearch:8.19.4"
     image_licence = "AGPL-3.0, SSPL-1.0 or Elastic-2.0"
     java = 17
-    refuses_root = True
+    unprivileged = True
     takes_files = True
     ports = 2
     member_ports = 2
-    taken = "Address already in use"
 
     def process(
-        self,
-        java: Path,
-        files: Sequence[Path],
-        directory: Path,
-        ports: Sequence[int],
-        options: Options,
+        self, program: Program, directory: Path, ports: Sequence[int], options: Options
     ) -> Launch:
         port, transport = ports
         cluster = self.new_cluster()
-        _unpack(files[0], directory)
+        _unpack(program.files[0], directory)
         settings = {
             **NODE,
             "node.name": "history",
@@ -109,28 +98,27 @@ class Elasticsearch(Kind):
             "http.port": str(port),
             "transport.port": str(transport),
         }
-        program = unprivileged.within_reach(java, directory / "java")
-        return _launch(program, directory, cluster, f"127.0.0.1:{port}", settings, options)
+        java = unprivileged.within_reach(program.path, directory / "java")
+        return _launch(java, directory, cluster, f"127.0.0.1:{port}", settings, options)
 
     def new_cluster(self) -> str:
         return f"history-{uuid.uuid4().hex}"
 
-    def member(
-        self, java: Path, files: Sequence[Path], directory: Path, seat: Seat, options: Options
-    ) -> Launch:
+    def member(self, program: Program, directory: Path, seat: Seat, options: Options) -> Launch:
         if options.credentials:
             raise ServerError(
                 "An Elasticsearch cluster does not support users and passwords here. "
                 "Use a single node."
             )
-        program = directory / "java"
         if seat.template is None:
-            _unpack(files[0], directory)
-            program = unprivileged.within_reach(java, program)
+            _unpack(program.files[0], directory)
+            java = unprivileged.within_reach(program.path, directory / "java")
+        elif (seat.template / "java").exists():
+            _share(seat.template, directory)
+            java = directory / "java" / "bin" / program.path.name
         else:
             _share(seat.template, directory)
-            copied = seat.template / "java"
-            program = program / "bin" / java.name if copied.exists() else java
+            java = program.path
         port, transport = seat.ports[seat.number - 1]
         settings = {
             **{name: value for name, value in NODE.items() if name != "discovery.type"},
@@ -144,7 +132,7 @@ class Elasticsearch(Kind):
             "discovery.seed_hosts": seat.fronts_at(seat.inside, 1),
             "cluster.initial_master_nodes": [str(at) for at, _ in enumerate(seat.hosts, 1)],
         }
-        return _launch(program, directory, seat.cluster, f"{seat.host}:{port}", settings, options)
+        return _launch(java, directory, seat.cluster, f"{seat.host}:{port}", settings, options)
 
     def control(
         self, seat: Seat, launches: Sequence[Launch], directories: Sequence[Path]
@@ -273,7 +261,7 @@ def _share(template: Path, directory: Path) -> None:
 
 
 def _launch(
-    program: Path,
+    java: Path,
     directory: Path,
     cluster: str,
     place: str,
@@ -283,7 +271,7 @@ def _launch(
     """Write the configuration of a node and return how to run it.
 
     Args:
-        program: The Java program.
+        java: The Java program.
         directory: The directory of the node, with the unpacked distribution.
         cluster: The name of its cluster.
         place: `host:port` for clients.
@@ -320,7 +308,7 @@ def _launch(
     return Launch(
         # The command of its shell scripts, which need bash and the run bits that zipfile drops.
         command=[
-            str(program),
+            str(java),
             *("-Xms4m", "-Xmx64m", "-XX:+UseSerialGC"),
             "-Dcli.name=server",
             f"-Dcli.script={directory / 'bin' / 'elasticsearch'}",

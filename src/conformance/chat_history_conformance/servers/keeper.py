@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 __all__ = [
@@ -49,6 +49,7 @@ class Keeper:
         self.ending = ending
         self.process: subprocess.Popen[bytes] | None = None
         self._paused = False
+        self._end_signal = "SIGKILL"
 
     def start(
         self,
@@ -56,21 +57,48 @@ class Keeper:
         environment: dict[str, str],
         user: int | None,
         group: int | None,
+        end_signal: str,
     ) -> dict[str, Any]:
         self._paused = False
+        self._end_signal = end_signal
         self.process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             stderr=sys.stderr.fileno(),
-            cwd=self.directory,
-            env={**os.environ, **environment},
-            user=user,
-            group=group,
-            extra_groups=None if group is None else [],
             process_group=0 if os.name == "posix" else None,  # a server may be several processes
+            **self._surroundings(environment, user, group),
         )
         return {"pid": self.process.pid}
+
+    def set_up(
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        user: int | None,
+        group: int | None,
+    ) -> dict[str, Any]:
+        """Run a short command that prepares the directory."""
+        done = subprocess.run(
+            command,
+            stdout=sys.stderr.fileno(),
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            **self._surroundings(environment, user, group),
+        )
+        return {"error": done.stderr.strip()} if done.returncode else {}
+
+    def _surroundings(
+        self, environment: dict[str, str], user: int | None, group: int | None
+    ) -> dict[str, Any]:
+        return {
+            "stdin": subprocess.DEVNULL,
+            "cwd": self.directory,
+            "env": {**os.environ, **environment},
+            "user": user,
+            "group": group,
+            "extra_groups": None if group is None else [],
+        }
 
     def isolate(self) -> dict[str, Any]:
         """Move this process and its future children into a new network namespace of Linux."""
@@ -100,15 +128,16 @@ class Keeper:
 
     def kill(self) -> dict[str, Any]:
         if self.process is not None:
-            group = self.process.pid
-            self._send("SIGKILL")
+            if os.name == "posix":
+                self._send("SIGSTOP")  # so that it starts no process in the meantime
+            family = self._send("SIGKILL")
             self.process.wait()
-            _until(lambda: not _states(group) - _DEAD)
+            _until(lambda: not _states(family) - _DEAD)
         return {}
 
-    def terminate(self) -> dict[str, Any]:
-        """Ask all processes of the server to end. It does not wait; see `gone`."""
-        self._send("SIGTERM")
+    def terminate(self, name: str) -> dict[str, Any]:
+        """Ask the server to end, with a signal. It does not wait; see `gone`."""
+        self._send(name, to_descendants=False)
         self._send("SIGCONT")  # a paused process receives the request only then
         return {}
 
@@ -116,18 +145,16 @@ class Keeper:
         """Return whether all processes of the server have ended."""
         if self.process is None:
             return {"gone": True}
-        return {
-            "gone": self.process.poll() is not None and not _states(self.process.pid) - _DEAD,
-        }
+        gone = self.process.poll() is not None and not _states(_family(self.process.pid)) - _DEAD
+        return {"gone": gone}
 
     def pause(self) -> dict[str, Any]:
         if self.process is not None and self.process.poll() is None and not self._paused:
-            group = self.process.pid
-            self._send("SIGSTOP")
-            _, status = os.waitpid(group, os.WUNTRACED)
+            family = self._send("SIGSTOP")
+            _, status = os.waitpid(self.process.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 self.process.returncode = os.waitstatus_to_exitcode(status)
-            _until(lambda: not _states(group) - _DEAD - _STOPPED)
+            _until(lambda: not _states(family) - _DEAD - _STOPPED)
             self._paused = self.process.returncode is None
         return self.poll()
 
@@ -137,14 +164,34 @@ class Keeper:
             self._paused = False
         return self.poll()
 
-    def _send(self, name: str) -> None:
-        """Send a signal to all processes of a running server. On Windows, kill it."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        if os.name == "posix":
-            os.killpg(self.process.pid, getattr(signal, name))
-        else:
+    def _send(self, name: str, *, to_descendants: bool = True) -> set[int]:
+        """Send a signal to the processes of a server. On Windows, kill it.
+
+        The signal reaches the process group, and then the descendants outside of it: PostgreSQL
+        gives each of its processes a group.
+
+        Returns:
+            The ids of these processes.
+        """
+        if self.process is None:
+            return set()
+        main = self.process.pid
+        family = _family(main)
+        if self.process.poll() is not None:
+            return family
+        if os.name != "posix":
             self.process.kill()
+            return family
+        number = getattr(signal, name)
+        os.killpg(main, number)
+        if not to_descendants:
+            return family
+        family |= _family(main)  # a stopped process starts no others
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(pid) != main:
+                    os.kill(pid, number)
+        return family
 
     def end(self) -> int:
         """End everything and remove the directory, unless something could not be ended.
@@ -152,6 +199,9 @@ class Keeper:
         Returns:
             0 if nothing is left.
         """
+        if self._end_signal != "SIGKILL":
+            self.terminate(self._end_signal)
+            _until(lambda: bool(self.gone()["gone"]))
         self.kill()
         if self.ending:
             done = subprocess.run(
@@ -167,13 +217,35 @@ class Keeper:
         return 1
 
 
-def _states(group: int) -> set[str]:
-    """Return the states of the threads of a process group on Linux; empty elsewhere."""
+def _family(main: int) -> set[int]:
+    """Return a process, its process group, and all descendants of them."""
+    table = _table()
+    family = {main, *(process for process, _, group in table if group == main)}
+    while more := {process for process, parent, _ in table if parent in family} - family:
+        family |= more
+    return family
+
+
+def _table() -> list[tuple[int, int, int]]:
+    """Return the ids of each process of this machine, its parent and its group."""
+    if os.path.isdir("/proc/self"):
+        found = ((path.split("/")[2], *_fields(path)[1:3]) for path in glob.iglob("/proc/*/stat"))
+        rows = [row for row in found if row[0].isdecimal()]
+    elif os.name == "posix":
+        command = ("ps", "-A", "-o", "pid=,ppid=,pgid=")
+        listed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        rows = [tuple(line.split()) for line in listed.stdout.splitlines()]
+    else:
+        rows = []
+    return [(int(row[0]), int(row[1]), int(row[2])) for row in rows if len(row) == 3]
+
+
+def _states(processes: Iterable[int]) -> set[str]:
+    """Return the states of the threads of processes on Linux; empty elsewhere."""
     states = set()
-    for process in glob.iglob("/proc/[0-9]*/stat"):
-        if _fields(process)[2:3] == [str(group)]:
-            for thread in glob.iglob(process.replace("stat", "task/*/stat")):
-                states.update(_fields(thread)[:1])
+    for process in processes:
+        for thread in glob.iglob(f"/proc/{process}/task/*/stat"):
+            states.update(_fields(thread)[:1])
     return states
 
 

@@ -65,6 +65,8 @@ class KeeperClient:
         command: Sequence[str],
         environment: Mapping[str, str],
         account: Account | None = None,
+        *,
+        end_signal: str = "SIGKILL",
     ) -> None:
         """Run a command with its output in the log.
 
@@ -72,6 +74,8 @@ class KeeperClient:
             command: Program and arguments.
             environment: Variables to add to those of this process.
             account: The account that runs it. Defaults to the current user.
+            end_signal: The signal that ends it when the keeper ends. After a few seconds it is
+                killed.
 
         Raises:
             ServerError: The command cannot be run.
@@ -79,6 +83,29 @@ class KeeperClient:
         self._checked(
             "start",
             f"{command[0]} cannot be run",
+            command=list(command),
+            environment=dict(environment),
+            user=account and account.user,
+            group=account and account.group,
+            end_signal=end_signal,
+        )
+
+    def set_up(
+        self, command: Sequence[str], environment: Mapping[str, str], account: Account | None = None
+    ) -> None:
+        """Run a short command in the directory, and wait until it ends.
+
+        Args:
+            command: Program and arguments.
+            environment: Variables to add to those of this process.
+            account: The account that runs it. Defaults to the current user.
+
+        Raises:
+            ServerError: It cannot be run, or failed.
+        """
+        self._checked(
+            "set_up",
+            f"{command[0]} failed",
             command=list(command),
             environment=dict(environment),
             user=account and account.user,
@@ -126,26 +153,27 @@ class KeeperClient:
         """End the process at once."""
         self._request("kill")
 
-    def shut_down(self, seconds: float) -> bool:
+    def shut_down(self, seconds: float, signal: str = "SIGTERM") -> bool:
         """Ask the process to end, and wait. After the time limit, kill it.
 
         Args:
             seconds: The time limit.
+            signal: The name of the signal that asks it.
 
         Returns:
             True if it ended by itself.
         """
         deadline = time.monotonic() + seconds
-        self.terminate()
+        self.terminate(signal)
         while not (gone := self.gone) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         if not gone:
             self.kill()
         return gone
 
-    def terminate(self) -> None:
-        """Ask the process to end."""
-        self._request("terminate")
+    def terminate(self, signal: str = "SIGTERM") -> None:
+        """Ask the process to end, with the signal of this name."""
+        self._request("terminate", name=signal)
 
     @property
     def gone(self) -> bool:

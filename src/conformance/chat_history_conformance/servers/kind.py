@@ -1,27 +1,50 @@
-"""The interface of a kind of server, such as `kafka`: how to run it and how to ask it."""
+"""The interface of a kind of server, such as `redis`: how to run it and how to ask it.
+
+A package adds a kind with an entry point in the group `chat_history_servers`. Its name is the name
+of the kind, and its value an instance of `Kind`.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import difflib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from chat_history_conformance.servers import KINDS, ServerError
+from chat_history_conformance.servers import (
+    ENTRY_POINTS,
+    ServerError,
+    kinds,
+    program,
+    separate,
+)
+from chat_history_conformance.servers.program import Program
 from chat_history_conformance.servers.server import Server
 
 __all__ = [
-    "Control",
     "Kind",
     "Launch",
     "NotReady",
     "Options",
     "Refused",
-    "Seat",
+    "Way",
+    "is_url",
     "load",
 ]
+
+Way = Literal["container", "jvm", "local", "mock"]
+"""The ways to start a server.
+
+- `container`: a container of an image.
+- `jvm`: a process of Java artifacts, which are downloaded.
+- `local`: a process of a program that is installed on this machine.
+- `mock`: a mock in this process.
+"""
 
 
 class NotReady(Exception):
@@ -50,221 +73,80 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Seat:
-    """The place of a member in a cluster.
-
-    Attributes:
-        number: Its number, counted from 1.
-        hosts: The hosts of all members, for clients.
-        inside: The hosts of all members, for each other. All of them are loopback addresses.
-        ports: The free ports of all members, `Kind.member_ports` each; clients get the first.
-        fronts: The ports at which the others reach the members, in the same order. They differ from
-            `ports` if there is a proxy between the members.
-        cluster: The unique name of the cluster.
-        template: The prepared directory of the first member, to share files; None for itself.
-    """
-
-    number: int
-    hosts: Sequence[str]
-    inside: Sequence[str]
-    ports: Sequence[Sequence[int]]
-    fronts: Sequence[Sequence[int]]
-    cluster: str
-    template: Path | None = None
-
-    def places(self, which: int) -> list[str]:
-        """Return `host:port` of all members for clients, with the port at this position."""
-        pairs = zip(self.hosts, self.ports, strict=True)
-        return [f"{host}:{ports[which]}" for host, ports in pairs]
-
-    def fronts_at(self, hosts: Sequence[str], which: int) -> list[str]:
-        """Return `host:port` of all members for each other, at these hosts."""
-        return [f"{host}:{ports[which]}" for host, ports in zip(hosts, self.fronts, strict=True)]
-
-    @property
-    def host(self) -> str:
-        """The host of this member."""
-        return self.hosts[self.number - 1]
-
-
-@dataclass(frozen=True)
 class Launch:
     """Instructions to run a server as a process or a container, and to ask it.
 
     Attributes:
         command: Program and arguments; empty for the default command of a container.
         address: The address for clients.
-        identity: The unique name that it answers with when asked for its cluster.
+        identity: A unique text that `Kind.ask` finds in the answers of this server alone; empty if
+            there is none.
         config: Client settings that it accepts.
         environment: Variables to add to those of this process.
+        setup: A command that prepares the directory of a process. It runs once, before the first
+            start, as the user that runs the server.
         port_inside: The port in the container that `address` leads to.
         counted: The address at which a counter of requests may listen, and the one to which it
             forwards them; empty if requests cannot be counted.
+        stop_signal: The name of the signal that ends it in an orderly way, although clients are
+            still connected.
+        end_signal: The name of the signal that ends a process whose data is no longer needed. If
+            it is not `SIGKILL`, the process gets a few seconds to release what the system would
+            keep, such as shared memory.
     """
 
     command: Sequence[str]
     address: str
-    identity: str
+    identity: str = ""
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    setup: Sequence[str] = ()
     port_inside: int = 0
     counted: tuple[str, str] | tuple[()] = ()
-
-
-class Control(ABC):
-    """Questions to a running cluster about its members, which are numbered from 1.
-
-    Attributes:
-        roles: The roles that a member can have.
-    """
-
-    roles: tuple[str, ...]
-
-    @abstractmethod
-    def holder(self, role: str, session: str, up: Sequence[int]) -> int:
-        """Return the member that has a role now.
-
-        Args:
-            role: One of `roles`.
-            session: The session id whose data the role is about.
-            up: The members that can be asked.
-
-        Raises:
-            ServerError: None has this role, or none answers.
-        """
-
-    @abstractmethod
-    def reassign(self, session: str, up: Sequence[int]) -> None:
-        """Move the data of a session to other members, and wait until it is there.
-
-        Args:
-            session: The session id.
-            up: The members that can be asked and can have data.
-
-        Raises:
-            ServerError: The data cannot be moved now.
-        """
-
-    @abstractmethod
-    def check_member(self, number: int, seconds: float) -> None:
-        """Check that a member belongs to the running cluster.
-
-        Raises:
-            NotReady: It does not answer, or has not joined yet.
-        """
-
-    @abstractmethod
-    def check_health(self, seconds: float) -> None:
-        """Check that all members run and all replicas are in sync.
-
-        Raises:
-            NotReady: Something is missing; the message says what.
-        """
+    stop_signal: str = "SIGTERM"
+    end_signal: str = "SIGKILL"
 
 
 class Kind(ABC):
-    """A kind of server. Its module has one instance, named `KIND`.
+    """A kind of server.
+
+    A kind with the way `container` defines `image` and `container`. One with the way `local`
+    defines `programs`, `install` and `process`. Every kind defines `ask`.
 
     Attributes:
-        name: One of `KINDS`; also the name of the extra and of the module.
+        name: The name in `server=` and `--history-server`, and of the entry point: lower-case
+            letters, digits and `_`. The address is in the environment variable `HISTORY_NAME`.
         title: The name for people.
-        form: The form of an address, such as `HOST:PORT`.
-        client: The package that asks it; empty if none is needed.
-        version: The version that is started, unless another image is named.
-        has_mock: True if there is a mock for a first look.
+        form: The form of an address, such as `redis://HOST:PORT/0`.
+        schemes: The schemes of the URL that is an address, such as `redis`.
+        ways: The ways to start such a server. `auto` tries them in this order, except `mock`.
+        requirement: What to give to `pip install` for these ways.
+        client: The package that `ask` imports; empty if none is needed.
         image: The default image of the container way.
         image_licence: The licence of the image.
-        java: The oldest Java version that runs it.
-        refuses_root: True if it does not run as root.
-        takes_files: True if a process of it has a directory for configuration files.
+        programs: The names of the program of the local way. The first that is found is used.
+        places: Patterns of directories in which to look for it, besides `PATH`.
+        install: The way to install it, for messages: `apt-get install redis-server`.
+        unprivileged: True if a process of it runs as another user if this user is root.
         ports: The number of ports that a process needs.
-        member_ports: The number of ports that a member of a cluster needs; 0 if there are no
-            clusters of this kind.
         taken: The text in its output if a port was taken.
     """
 
     name: str
     title: str
     form: str
-    client: str
-    version: str
-    has_mock: bool
-    image: str
-    image_licence: str
-    java: int
-    refuses_root: bool = False
-    takes_files: bool = False
-    ports: int
-    member_ports: int = 0
-    taken: str
-
-    @property
-    def lock(self) -> Path:
-        """The file that lists the artifacts of the server, next to the module of the kind."""
-        return Path(__file__).with_name(f"{self.name}.lock")
-
-    @abstractmethod
-    def process(
-        self,
-        java: Path,
-        files: Sequence[Path],
-        directory: Path,
-        ports: Sequence[int],
-        options: Options,
-    ) -> Launch:
-        """Prepare a directory for a server and return how to run it there.
-
-        Args:
-            java: The Java program.
-            files: The artifacts of the lock, in its order.
-            directory: An empty directory for this server alone.
-            ports: `self.ports` free ports; clients get the first.
-            options: Options beyond the defaults.
-        """
-
-    def new_cluster(self) -> str:
-        """Return a unique name for a cluster."""
-        raise self._no_cluster()
-
-    def member(
-        self, java: Path, files: Sequence[Path], directory: Path, seat: Seat, options: Options
-    ) -> Launch:
-        """Prepare a directory for a member of a cluster and return how to run it there.
-
-        Args:
-            java: The Java program.
-            files: The artifacts of the lock, in its order.
-            directory: An empty directory for this member alone.
-            seat: Its place in the cluster.
-            options: Options beyond the defaults.
-
-        Raises:
-            ServerError: A cluster does not support one of the options.
-        """
-        raise self._no_cluster()
-
-    def control(
-        self, seat: Seat, launches: Sequence[Launch], directories: Sequence[Path]
-    ) -> Control:
-        """Return what answers questions about a cluster.
-
-        Args:
-            seat: The place of any member.
-            launches: How each member runs.
-            directories: The directory of each member.
-        """
-        raise self._no_cluster()
-
-    def _no_cluster(self) -> ServerError:
-        return ServerError(f"There are no clusters of {self.title} here. Use the jvm way.")
-
-    @abstractmethod
-    def container(self, port: int, options: Options) -> Launch:
-        """Return how to run the image so that clients reach it at a loopback port.
-
-        Raises:
-            ServerError: A container does not support one of the options.
-        """
+    schemes: Sequence[str] = ()
+    ways: Sequence[Way] = ("container",)
+    requirement: str = "testcontainers"
+    client: str = ""
+    image: str = ""
+    image_licence: str = ""
+    programs: Sequence[str] = ()
+    places: Sequence[str] = ()
+    install: str = "its documentation says how"
+    unprivileged: bool = True
+    ports: int = 1
+    taken: str = "Address already in use"
 
     @abstractmethod
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
@@ -273,11 +155,11 @@ class Kind(ABC):
         Args:
             address: Its address.
             config: Client settings.
-            identity: The cluster name that it must answer with; empty for any.
+            identity: The `identity` of its `Launch`; empty for any server.
             seconds: How long to wait for an answer.
 
         Raises:
-            NotReady: It did not answer, or does not serve clients yet.
+            NotReady: It did not answer, does not serve clients yet, or is another server.
             Refused: It does not serve this client.
         """
 
@@ -291,31 +173,126 @@ class Kind(ABC):
         """
         return ""
 
+    def fits(self, address: str) -> bool:
+        """Return whether a text has the form of an address of this kind."""
+        return all(is_url(one, self.schemes) for one in separate(address))
+
+    def container(self, port: int, options: Options) -> Launch:
+        """Return how to run the image so that clients reach it at a loopback port.
+
+        Raises:
+            ServerError: A container does not support one of the options.
+        """
+        raise ServerError(f"There are no containers of {self.title} here.")
+
+    def obtain(self, announce: Callable[[str], None], *, offline: bool) -> Program:
+        """Return the program for `process`.
+
+        Args:
+            announce: Called with a line of text before a download and with its progress.
+            offline: Download nothing.
+
+        Raises:
+            ServerError: There is no such program.
+        """
+        return program.find(self.title, self.programs, self.places, self.install)
+
+    def process(
+        self, program: Program, directory: Path, ports: Sequence[int], options: Options
+    ) -> Launch:
+        """Prepare a directory for a server and return how to run it there.
+
+        Args:
+            program: The program.
+            directory: An empty directory for this server alone. The server runs in it. If another
+                user runs the server, the directory with everything in it is given to that user.
+            ports: `self.ports` free ports of 127.0.0.1; clients get the first.
+            options: Options beyond the defaults.
+
+        Raises:
+            ServerError: It cannot be prepared, or does not support one of the options.
+        """
+        raise ServerError(f"There are no processes of {self.title} here.")
+
     def mock(self, options: Options) -> Server:
         """Start a mock of it in this process.
 
         Raises:
             ServerError: There is no mock, or it does not support the options.
         """
-        raise ServerError(
-            f"There is no mock of {self.title}. Use auto, container, jvm or an address."
-        )
+        raise ServerError(f"There is no mock of {self.title}.")
+
+
+def is_url(text: str, schemes: Sequence[str]) -> bool:
+    """Return whether a text is a URL with one of these schemes, one host, and a valid port if any."""
+    try:
+        parts = urlsplit(text)
+        host_is_valid = bool(parts.hostname) and "," not in str(parts.hostname)
+        return parts.scheme in schemes and host_is_valid and parts.port != 0
+    except ValueError:
+        return False
 
 
 def load(name: str) -> Kind:
     """Return the kind with a name.
 
     Raises:
-        ServerError: There is no such kind, or its client is not installed.
+        ServerError: No kind or more than one has this name, or it cannot be imported or used.
     """
-    if name not in KINDS:
+    points = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
+    if not points:
+        known = kinds()
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         raise ServerError(
-            f"No kind of server is called {name!r}. The kinds are {', '.join(KINDS)}."
+            f"No kind of server is called {name!r}."
+            + (f" Did you mean {close[0]!r}?" if close else "")
+            + f" The kinds are {', '.join(known)}."
         )
-    kind: Kind = importlib.import_module(f"{__package__}.{name}").KIND
-    if kind.client and importlib.util.find_spec(kind.client) is None:
+    if len({point.value for point in points}) > 1:
         raise ServerError(
-            f"The package {kind.client} is not installed: "
-            f"pip install 'chat-history-conformance[{name}]'"
+            f"Several packages register the kind of server {name!r}: "
+            f"{' and '.join(map(_registered, points))}. Uninstall all but one."
         )
-    return kind
+    where = f"The kind of server {name!r}, {_registered(points[0])},"
+    try:
+        found = points[0].load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # importing runs the code of a package, which may even exit
+        raise ServerError(
+            f"{where} cannot be imported: {type(error).__name__}: {error}. Check that its package "
+            "and what it needs are installed."
+        ) from error
+    if problem := _problem(name, found):
+        raise ServerError(f"{where} cannot be used: {problem}")
+    assert isinstance(found, Kind)
+    return found
+
+
+def _registered(point: EntryPoint) -> str:
+    owner = f"{point.dist.name}, " if point.dist is not None else ""
+    return f"{point.value!r} ({owner}group {ENTRY_POINTS})"
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def _problem(name: str, found: object) -> str:
+    """Return the reason why a registered value is no usable kind; empty if it is one."""
+    if isinstance(found, type) and issubclass(found, Kind):
+        return f"it is a class. Register an instance: KIND = {found.__name__}()."
+    if not isinstance(found, Kind):
+        return f"it is not an instance of {Kind.__module__}.Kind."
+    if not _NAME.fullmatch(name) or name == "server_config" or name.endswith("_counted"):
+        return (
+            "a name has lower-case letters, digits and _ only, because the address is in "
+            "HISTORY_NAME. It does not end with _counted and is not server_config, which have "
+            "another meaning there."
+        )
+    if missing := [one for one in ("name", "title", "form") if not getattr(found, one, "")]:
+        return f"its {missing[0]} is missing."
+    if found.name != name:
+        return f"its name is {found.name!r}. Give both the same name."
+    if unknown := [way for way in found.ways if way not in get_args(Way)]:
+        return f"{unknown[0]!r} in its ways is unknown. Choose from: {', '.join(get_args(Way))}."
+    return ""

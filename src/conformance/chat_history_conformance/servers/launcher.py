@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,16 +10,15 @@ from typing import Any
 
 from chat_history_conformance.servers import (
     ServerError,
-    artifacts,
     choice,
     cluster,
     container,
-    java,
     process,
     settings,
     variable,
 )
 from chat_history_conformance.servers.choice import Choice
+from chat_history_conformance.servers.jvm import JvmKind
 from chat_history_conformance.servers.kind import Kind, NotReady, Options, Refused, load
 from chat_history_conformance.servers.server import Server
 
@@ -48,8 +48,8 @@ def start(
     """Find or start a server. Stop it when it is no longer needed.
 
     Args:
-        kind: `kafka` or `elasticsearch`.
-        way: `auto`, `container`, `jvm`, `mock` or an address. `jvm:3` is a cluster of three nodes.
+        kind: The kind of server, such as `redis`.
+        way: `auto`, `container`, `jvm`, `local`, `mock` or an address. `jvm:3` is a cluster of three nodes.
         offline: Download nothing.
         announce: Called with a line of text for each download, each way that did not work, and the
             server that is used.
@@ -65,6 +65,10 @@ def start(
         ServerError: There is no server this way, or for `auto` in any way.
     """
     found = load(kind)
+    if found.client and importlib.util.find_spec(found.client) is None:
+        raise ServerError(
+            f"The package {found.client} is not installed: pip install '{found.requirement}'"
+        )
     config = settings(kind) if config is None else config
     chosen = choice.parse(way, kind) if isinstance(way, str) else way
     options = Options(properties or {}, credentials or {}, port, configuration or {})
@@ -73,7 +77,8 @@ def start(
     def take(one: str, *, promptly: bool = False) -> Server:
         began = time.monotonic()
         server: Server
-        if options.configuration and not (one == "jvm" and found.takes_files):
+        takes_files = isinstance(found, JvmKind) and found.takes_files
+        if options.configuration and not (one == "jvm" and takes_files):
             raise ServerError(
                 f"{kind} by {one} does not take configuration files. "
                 "Only Elasticsearch by jvm does."
@@ -82,19 +87,20 @@ def start(
             server = container.start(
                 found, image, options, announce, offline=offline, promptly=promptly
             )
-        elif one == "jvm":
-            program = java.find(found.java, kind)
-            files = artifacts.obtain(artifacts.Lock.read(found.lock), announce, offline=offline)
-            if chosen.nodes > 1:
-                server = cluster.start(found, program, files, options, chosen.nodes)
-            else:
-                server = process.start(found, program, files, options)
-        else:
+        elif one == "mock":
             server = found.mock(options)
+        else:
+            program = found.obtain(announce, offline=offline)
+            if chosen.nodes > 1:
+                assert isinstance(found, JvmKind)  # the only way to a cluster
+                server = cluster.start(found, program, options, chosen.nodes)
+            else:
+                server = process.start(found, program, options)
         taken = time.monotonic() - began
         announce(f"{kind} {server.description} is ready at {server.address} after {taken:.1f} s")
         return server
 
+    started = [one for one in found.ways if one != "mock"]
     if chosen.way == "address":
         return _reach(found, chosen.address, config)
     if chosen.way != "auto":
@@ -106,9 +112,9 @@ def start(
         except ServerError as error:
             reasons[variable(kind)] = str(error)
             announce(f"skipping {variable(kind)}: {error}")
-    for one in ("container", "jvm"):
+    for one in started:
         try:
-            return take(one, promptly=True)
+            return take(one, promptly=one != started[-1])
         except ServerError as error:
             reasons[one] = str(error)
             announce(f"skipping {kind} by {one}: {error}")
@@ -144,17 +150,24 @@ def _reach(kind: Kind, address: str, config: Mapping[str, Any]) -> Server:
     return ExternalServer(kind, address, kind.version_at(address, config, REACHED_SECONDS))
 
 
+_NEEDS = {
+    "container": "a running Docker engine and the image",
+    "jvm": "needs a network the first time",
+    "mock": "for a first look, without a verdict",
+}
+
+
 def _no_way(kind: Kind, reasons: Mapping[str, str]) -> str:
     name = kind.name
-    lines = [f"No {name} server is available:"]
-    lines += [f"  {way}: {reason}" for way, reason in reasons.items()]
-    lines += [
-        "Do one of these:",
-        f"  pip install 'chat-history-conformance[{name}]'  (for all ways below)",
-        f"  --history-server={name}={kind.form} or {variable(name)}={kind.form}  (it runs)",
-        f"  --history-server={name}=container  (a running Docker engine and the image)",
-        f"  --history-server={name}=jvm  (needs a network the first time)",
-    ]
-    if kind.has_mock:
-        lines.append(f"  --history-server={name}=mock  (for a first look, without a verdict)")
-    return "\n".join(lines)
+    needs = {**_NEEDS, "local": f"an installed {' or '.join(kind.programs)}: {kind.install}"}
+    without = "for all ways below" if "local" not in kind.ways else "for the way container"
+    return "\n".join(
+        [
+            f"No {name} server is available:",
+            *(f"  {way}: {reason}" for way, reason in reasons.items()),
+            "Do one of these:",
+            f"  pip install '{kind.requirement}'  ({without})",
+            f"  --history-server={name}={kind.form} or {variable(name)}={kind.form}  (it runs)",
+            *(f"  --history-server={name}={way}  ({needs[way]})" for way in kind.ways),
+        ]
+    )

@@ -15,6 +15,7 @@ from typing import TypeVar
 from chat_history_conformance.servers import ServerError, counted_variable, unprivileged
 from chat_history_conformance.servers.keeper_client import KeeperClient
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options, Refused
+from chat_history_conformance.servers.program import Program
 from chat_history_conformance.servers.server import Member, Server, State, Unsupported
 from chat_history_conformance.servers.unprivileged import Account
 
@@ -107,19 +108,25 @@ class ProcessServer(StartedServer):
 
     Args:
         kind: The kind of server.
+        program: The program that runs it.
         keeper: The keeper and its directory, in which the server was prepared.
         launch: How to run it.
         account: The account that runs it. Defaults to the current user.
     """
 
-    way = "jvm"
     name = "1"
 
     def __init__(
-        self, kind: Kind, keeper: KeeperClient, launch: Launch, account: Account | None = None
+        self,
+        kind: Kind,
+        program: Program,
+        keeper: KeeperClient,
+        launch: Launch,
+        account: Account | None = None,
     ) -> None:
         super().__init__(kind, launch)
-        self.version = kind.version
+        self.way = program.way
+        self.version = program.version
         self._keeper = keeper
         self._account = account
         self._paused = False
@@ -149,10 +156,24 @@ class ProcessServer(StartedServer):
         except (NotReady, Refused) as error:
             raise self.failure(error) from None
 
+    def set_up(self) -> None:
+        """Run the command that prepares the directory.
+
+        Raises:
+            ServerError: It failed.
+        """
+        if self._launch.setup:
+            self._keeper.set_up(self._launch.setup, self._launch.environment, self._account)
+
     def begin(self) -> None:
         """Run it without waiting until it is ready."""
         self._paused = False
-        self._keeper.start(self._launch.command, self._launch.environment, self._account)
+        self._keeper.start(
+            self._launch.command,
+            self._launch.environment,
+            self._account,
+            end_signal=self._launch.end_signal,
+        )
 
     def failure(self, error: Exception) -> Exception:
         """Return the error about a start that failed, with the end of the log.
@@ -191,13 +212,13 @@ class ProcessServer(StartedServer):
         if self.why_no_faults:
             raise Unsupported(self.why_no_faults)
         self._paused = False
-        if not self._keeper.shut_down(SHUT_DOWN_SECONDS):
-            raise ServerError(not_in_time(self))
+        if not self._keeper.shut_down(SHUT_DOWN_SECONDS, self._launch.stop_signal):
+            raise ServerError(not_in_time(self, self._launch.stop_signal))
 
     def terminate(self) -> None:
         """Ask it to end, and do not wait. A paused server is resumed first."""
         self._paused = False
-        self._keeper.terminate()
+        self._keeper.terminate(self._launch.stop_signal)
 
     @property
     def gone(self) -> bool:
@@ -208,15 +229,15 @@ class ProcessServer(StartedServer):
         self._keeper.stop()
 
 
-def not_in_time(server: Server) -> str:
-    """Return the message about a server that did not end in an orderly way."""
+def not_in_time(server: Server, signal: str = "SIGTERM") -> str:
+    """Return the message about a server that did not end in an orderly way after a signal."""
     return (
         f"{server.kind} at {server.address} did not end within {SHUT_DOWN_SECONDS:.0f} s after "
-        "SIGTERM, so it was killed"
+        f"{signal}, so it was killed"
     )
 
 
-def start(kind: Kind, java: Path, files: Sequence[Path], options: Options) -> ProcessServer:
+def start(kind: Kind, program: Program, options: Options) -> ProcessServer:
     """Start a server on free ports, and on other ports if another program takes one of them.
 
     Raises:
@@ -227,14 +248,16 @@ def start(kind: Kind, java: Path, files: Sequence[Path], options: Options) -> Pr
         keeper = KeeperClient(kind.name)
         try:
             account = (
-                unprivileged.account(kind.title, keeper.directory) if kind.refuses_root else None
+                unprivileged.account(kind.title, keeper.directory) if kind.unprivileged else None
             )
-            launch = kind.process(
-                java, files, keeper.directory, free_ports(kind.ports, options.port), options
-            )
+            if account is not None and program.way == "local":
+                unprivileged.check_reach(kind.title, program.path)
+            ports = free_ports(kind.ports, options.port)
+            launch = kind.process(program, keeper.directory, ports, options)
             if account is not None:
                 account.own(keeper.directory)
-            server = ProcessServer(kind, keeper, launch, account)
+            server = ProcessServer(kind, program, keeper, launch, account)
+            server.set_up()
             server.start()
         except BaseException:
             keeper.stop()

@@ -43,7 +43,7 @@ class Servers:
         try:
             if config is not None:
                 self._set(servers.CONFIG_VARIABLE, str(config))
-            for kind in servers.KINDS:
+            for kind in servers.kinds():
                 servers.settings(kind)
         except BaseException:
             self.stop()
@@ -53,7 +53,7 @@ class Servers:
         """Find or start a server of each kind, and pass its address on to child processes.
 
         Args:
-            kinds: Members of `servers.KINDS`.
+            kinds: Names of kinds.
             announce: Called with a line of text for each thing that is done.
 
         Raises:

@@ -51,7 +51,7 @@ class Member(Protocol):
         """End it at once, like a power cut. Its data stays for `restart`."""
 
     def shut_down(self) -> None:
-        """End it in an orderly way with SIGTERM. Its data stays for `restart`."""
+        """End it in an orderly way, as with SIGTERM. Its data stays for `restart`."""
 
     def restart(self) -> None:
         """Start it again, with its address and data.
@@ -64,8 +64,8 @@ class Server(ABC):
     """A server in use. Every method is synchronous and returns when it has taken effect.
 
     Attributes:
-        kind: `kafka` or `elasticsearch`.
-        way: `address`, `container`, `jvm` or `mock`.
+        kind: The kind, such as `kafka`.
+        way: `address`, `container`, `jvm`, `local` or `mock`.
         address: The address for clients: `host:port`, or a URL. It stays the same after `restart`.
         version: The server's version, or an empty string if it is unknown.
     """
@@ -126,7 +126,7 @@ class Server(ABC):
         raise Unsupported(self.why_no_faults)
 
     def shut_down(self) -> None:
-        """End it in an orderly way with SIGTERM. Its data stays for `restart`.
+        """End it in an orderly way, as with SIGTERM. Its data stays for `restart`.
 
         A paused server is resumed first.
 

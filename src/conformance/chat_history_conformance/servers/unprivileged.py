@@ -1,4 +1,4 @@
-"""An account without privileges, for servers that refuse to run as root."""
+"""An account without privileges, for servers that do not run as root."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from chat_history_conformance.servers import ServerError
 __all__ = [
     "Account",
     "account",
+    "check_reach",
     "within_reach",
 ]
 
@@ -65,6 +66,24 @@ def account(title: str, directory: Path) -> Account | None:
             "open to all, or run the tests as another user."
         )
     return Account(entry.pw_uid, entry.pw_gid)
+
+
+def check_reach(title: str, program: Path) -> None:
+    """Check that the account of a server can run a program.
+
+    Args:
+        title: The name of the server, for messages.
+        program: The program.
+
+    Raises:
+        ServerError: This user is root, and the account cannot enter a directory on the way.
+    """
+    if os.name == "posix" and os.geteuid() == 0 and (closed := _closed(program)):
+        raise ServerError(
+            f"{title} does not run as root, and the user {_NAME}, who would run it instead, may "
+            f"not enter {closed} on the way to {program}. Install it in a directory that is open "
+            "to all, or run the tests as another user."
+        )
 
 
 def within_reach(java: Path, directory: Path) -> Path:

@@ -12,6 +12,7 @@ from chat_history_conformance import servers
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.faulty import served
 from chat_history_conformance.servers import ServerError, choice
+from chat_history_conformance.servers.kind import load
 from chat_history_conformance.servers.run import Servers
 from chat_history_conformance.servers.server import Server
 
@@ -89,11 +90,12 @@ def kind_of(backend: Backend, ways: Sequence[str]) -> str:
     Raises:
         Refused: It declares none, and no way names one.
     """
-    named = [kind for kind in (way.partition("=")[0] for way in ways) if kind in servers.KINDS]
+    known = servers.kinds()
+    named = [kind for kind in (way.partition("=")[0] for way in ways) if kind in known]
     kind = backend.server or (named[-1] if named else "")
-    if kind in (*servers.KINDS, served.SERVED):
+    if kind in (*known, served.SERVED):
         return kind
-    kinds = " or ".join(repr(one) for one in servers.KINDS)
+    kinds = " or ".join(map(repr, known))
     if not kind:
         raise Refused(
             f"Backend {backend.name!r} declares no server, and a campaign disturbs a server. "
@@ -119,20 +121,23 @@ def way_of(kind: str, ways: Sequence[str], nodes: int) -> str:
     """
     chosen = choice.pick(kind, [choice.parse(way) for way in ways])
     variable = servers.variable(kind)
+    by = " or ".join(
+        f"--server {kind}={way}" for way in reversed(load(kind).ways) if way != "mock"
+    )
     if chosen.way == "auto" and os.environ.get(variable) and nodes < 2:
         raise Refused(
             f"{variable} names a server that this run did not start, and a campaign kills and "
-            f"pauses its server. Unset {variable}, or start another one with --server {kind}=jvm."
+            f"pauses its server. Unset {variable}, or start another one with {by}."
         )
     if chosen.way == "address":
         raise Refused(
             f"This run did not start the server at {chosen.shown}, and a campaign kills and pauses "
-            f"its server. Start one with --server {kind}=jvm or --server {kind}=container."
+            f"its server. Start one with {by}."
         )
     if chosen.way == "mock":
         raise Refused(
             "A mock server cannot be killed and paused. Start one with "
-            f"--server {kind}=jvm or --server {kind}=container."
+            f"{by}."
         )
     if nodes and chosen.nodes not in (1, nodes):
         raise Refused(

@@ -21,6 +21,7 @@ from chat_history_conformance.faulty.served.clustered import ClusteredChatMessag
 from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
 from chat_history_conformance.servers import ServerError, process
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options
+from chat_history_conformance.servers.program import Program
 from chat_history_conformance.servers.server import Server
 
 __all__ = [
@@ -62,31 +63,19 @@ class _Served(Kind):
 
     name = SERVED
     title = "the served control"
-    version = "1"
-    has_mock = False
-    image = image_licence = ""
-    java = 0
-    ports = 1
-    taken = "Address already in use"
+    form = "HOST:PORT"
+    ways = ("local",)
+    unprivileged = False
 
     def process(
-        self,
-        java: Path,
-        files: Sequence[Path],
-        directory: Path,
-        ports: Sequence[int],
-        options: Options,
+        self, program: Program, directory: Path, ports: Sequence[int], options: Options
     ) -> Launch:
-        program = Path(__file__).with_name("server.py")
+        source = Path(__file__).with_name("server.py")
         file = directory / "sessions.sqlite3"
         return Launch(
-            command=[sys.executable, "-I", "-S", str(program), str(ports[0]), str(file)],
+            command=[str(program.path), "-I", "-S", str(source), str(ports[0]), str(file)],
             address=f"127.0.0.1:{ports[0]}",
-            identity="",
         )
-
-    def container(self, port: int, options: Options) -> Launch:
-        raise ServerError("the served control has no image")
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
         request = b'{"do": "read", "session": "", "count": 0}\n'
@@ -102,9 +91,8 @@ def start() -> Server:
     Raises:
         ServerError: The server did not start.
     """
-    server = process.start(_Served(), Path(sys.executable), [], Options())
-    server.way = "process"
-    return server
+    python = Program(Path(sys.executable), "1", "process")
+    return process.start(_Served(), python, Options())
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from chat_history_conformance.faulty.served.history import ServedChatMessageHist
 from chat_history_conformance.servers import ServerError, process
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options
 from chat_history_conformance.servers.process import ProcessServer
+from chat_history_conformance.servers.program import Program
 from chat_history_conformance.servers.server import Member, Server, Unsupported
 
 __all__ = ["ServedCluster", "start_cluster"]
@@ -27,36 +28,24 @@ class _OneMember(Kind):
 
     name = "served"
     title = "a member of the served control"
-    version = "1"
-    has_mock = False
-    image = image_licence = ""
-    java = 0
-    ports = 1
-    taken = "Address already in use"
+    form = "HOST:PORT"
+    ways = ("local",)
+    unprivileged = False
 
     def __init__(self, number: int, shared: Path | None) -> None:
         self.number = number
         self.shared = shared
 
     def process(
-        self,
-        java: Path,
-        files: Sequence[Path],
-        directory: Path,
-        ports: Sequence[int],
-        options: Options,
+        self, program: Program, directory: Path, ports: Sequence[int], options: Options
     ) -> Launch:
         self.shared = self.shared or directory
-        program = Path(__file__).with_name("member.py")
+        source = Path(__file__).with_name("member.py")
         arguments = [str(ports[0]), str(self.number), str(self.shared)]
         return Launch(
-            command=[sys.executable, "-I", "-S", str(program), *arguments],
+            command=[str(program.path), "-I", "-S", str(source), *arguments],
             address=f"127.0.0.1:{ports[0]}",
-            identity="",
         )
-
-    def container(self, port: int, options: Options) -> Launch:
-        raise ServerError("the served control has no image")
 
     def ask(self, address: str, config: Mapping[str, Any], identity: str, seconds: float) -> None:
         _leader_seen_by(address)
@@ -186,10 +175,11 @@ def start_cluster() -> ServedCluster:
         ServerError: A member did not start.
     """
     nodes: list[ProcessServer] = []
+    python = Program(Path(sys.executable), "1", "process")
     shared: Path | None = None
     for number in (1, 2, 3):
         kind = _OneMember(number, shared)
-        node = process.start(kind, Path(sys.executable), [], Options())
+        node = process.start(kind, python, Options())
         node.name = str(number)
         nodes.append(node)
         shared = kind.shared
