@@ -23,8 +23,7 @@ from chat_history_conformance.declaration.capabilities import (
 )
 from chat_history_conformance.declaration.errors import DeclarationError
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.declaration.registry import ServerKind, history_backend, resolve
-from chat_history_conformance.servers import KINDS
+from chat_history_conformance.declaration.registry import history_backend, resolve
 
 IDS = ("ordering.within_batch", "ordering.across_calls")
 
@@ -308,9 +307,8 @@ def test_partials_and_callable_objects_can_be_declared() -> None:
         assert resolve(name).factory is opener
 
 
-def test_the_types_of_arguments_list_all_capabilities_and_servers() -> None:
+def test_the_type_of_lacks_lists_all_capabilities() -> None:
     assert get_args(AssumedCapability) == assumed()
-    assert get_args(ServerKind) == KINDS
 
 
 def test_a_failed_entry_point_shows_its_exception(

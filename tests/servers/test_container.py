@@ -34,7 +34,7 @@ from tests.servers.waiting import answers, until
 @pytest.fixture(scope="module")
 def engine() -> Iterator[docker.DockerClient]:
     try:
-        found = container.find_engine("kafka")
+        found = container.find_engine("testcontainers")
     except ServerError as error:
         pytest.skip(str(error))
     with closing(found.client):

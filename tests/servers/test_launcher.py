@@ -150,12 +150,12 @@ def test_an_old_java_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     old, new = a_java(tmp_path / "old", "1.8.0_392"), a_java(tmp_path / "new", "21.0.1")
     monkeypatch.setenv("JAVA_HOME", str(old))
     with pytest.raises(ServerError, match=r"no Java 17 or later \(JAVA_HOME: Java 8\)"):
-        java.find(17, "kafka")
+        java.find(17, "it")
     monkeypatch.setenv("PATH", str(new / "bin"))
-    assert java.find(17, "kafka") == new / "bin" / "java"
+    assert java.find(17, "it") == new / "bin" / "java"
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "none"))
     with pytest.raises(ServerError, match="JAVA_HOME: it cannot be run"):
-        java.find(25, "kafka")
+        java.find(25, "it")
 
 
 @pytest.mark.parametrize(
@@ -178,5 +178,8 @@ def test_a_missing_package_is_named_with_the_command_to_install_it(
 
 
 def test_an_unknown_kind_of_server_is_an_error() -> None:
-    with pytest.raises(ServerError, match="No kind of server is called 'redis'"):
-        launcher.start("redis", "jvm", announce=print)
+    expected = (
+        r"No kind of server is called 'redi'\. Did you mean 'redis'\? The kinds are .*, kafka"
+    )
+    with pytest.raises(ServerError, match=expected):
+        launcher.start("redi", "local", announce=print)

@@ -28,6 +28,7 @@ _CLUSTER = re.compile(r"([a-z]+):(\S*)")
 NODES = (1, 3, 5, 7, 9)
 """The sizes of a cluster. With an even number, one more node would not survive one more failure."""
 
+
 @dataclass(frozen=True)
 class Choice:
     """A way to get a server.

@@ -6,12 +6,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from chat_history_conformance.servers import ServerError, network, process, unprivileged
-from chat_history_conformance.servers.keeper_client import KeeperClient
 from chat_history_conformance.servers.jvm import Control, JvmKind, Seat
+from chat_history_conformance.servers.keeper_client import KeeperClient
 from chat_history_conformance.servers.kind import Launch, NotReady, Options, Refused
 from chat_history_conformance.servers.network import Network
 from chat_history_conformance.servers.process import ProcessServer, free_ports, until_free

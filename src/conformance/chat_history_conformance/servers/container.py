@@ -218,8 +218,7 @@ def find_engine(requirement: str) -> DockerClient:
         from testcontainers.core.docker_client import DockerClient, get_docker_host
     except ImportError:
         raise ServerError(
-            "The package testcontainers is not installed: "
-            f"pip install '{requirement}'"
+            f"The package testcontainers is not installed: pip install '{requirement}'"
         ) from None
     try:
         host = get_docker_host() or (DEFAULT_UNIX_SOCKET if os.name == "posix" else "")

@@ -18,6 +18,7 @@ __all__ = [
     "Seat",
 ]
 
+
 @dataclass(frozen=True)
 class Seat:
     """The place of a member in a cluster.

@@ -224,7 +224,7 @@ class Kind(ABC):
 
 
 def is_url(text: str, schemes: Sequence[str]) -> bool:
-    """Return whether a text is a URL with one of these schemes, one host, and a valid port if any."""
+    """Return whether a text is a URL with one of these schemes and with one host."""
     try:
         parts = urlsplit(text)
         host_is_valid = bool(parts.hostname) and "," not in str(parts.hostname)

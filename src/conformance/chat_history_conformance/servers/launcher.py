@@ -49,7 +49,8 @@ def start(
 
     Args:
         kind: The kind of server, such as `redis`.
-        way: `auto`, `container`, `jvm`, `local`, `mock` or an address. `jvm:3` is a cluster of three nodes.
+        way: `auto`, `container`, `jvm`, `local`, `mock` or an address. `jvm:3` is a cluster of
+            three nodes.
         offline: Download nothing.
         announce: Called with a line of text for each download, each way that did not work, and the
             server that is used.

@@ -1,4 +1,4 @@
-"""PostgreSQL: one server that writes every commit to disk, as an installed program or a container."""
+"""PostgreSQL: one server that writes every commit to disk, as a container or installed program."""
 
 from __future__ import annotations
 

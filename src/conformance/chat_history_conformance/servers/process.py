@@ -8,8 +8,7 @@ import socket
 import textwrap
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from chat_history_conformance.servers import ServerError, counted_variable, unprivileged

@@ -1,4 +1,4 @@
-"""Redis: one server that writes every command to disk, as an installed program or a container."""
+"""Redis: one server that writes every command to disk, as a container or installed program."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _call(connection: Wire, *command: str) -> Any:
         NotReady: The server is loading its data, or something else answers.
         Refused: It refuses the credentials, or the command.
     """
-    parts = [part.encode() for part in command]
-    connection.send(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+    parts = [b"$%d\r\n%s\r\n" % (len(part.encode()), part.encode()) for part in command]
+    connection.send(b"*%d\r\n" % len(parts) + b"".join(parts))
     return _answer(connection)
 
 

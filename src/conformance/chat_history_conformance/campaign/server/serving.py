@@ -121,9 +121,7 @@ def way_of(kind: str, ways: Sequence[str], nodes: int) -> str:
     """
     chosen = choice.pick(kind, [choice.parse(way) for way in ways])
     variable = servers.variable(kind)
-    by = " or ".join(
-        f"--server {kind}={way}" for way in reversed(load(kind).ways) if way != "mock"
-    )
+    by = " or ".join(f"--server {kind}={way}" for way in reversed(load(kind).ways) if way != "mock")
     if chosen.way == "auto" and os.environ.get(variable) and nodes < 2:
         raise Refused(
             f"{variable} names a server that this run did not start, and a campaign kills and "
@@ -135,10 +133,7 @@ def way_of(kind: str, ways: Sequence[str], nodes: int) -> str:
             f"its server. Start one with {by}."
         )
     if chosen.way == "mock":
-        raise Refused(
-            "A mock server cannot be killed and paused. Start one with "
-            f"{by}."
-        )
+        raise Refused(f"A mock server cannot be killed and paused. Start one with {by}.")
     if nodes and chosen.nodes not in (1, nodes):
         raise Refused(
             f"--server {kind}={chosen.shown} and --nodes {nodes} contradict each other. "

@@ -19,7 +19,7 @@ from chat_history_conformance.declaration.origin import Origin
 from chat_history_conformance.faulty.served.cluster import start_cluster
 from chat_history_conformance.faulty.served.clustered import ClusteredChatMessageHistory
 from chat_history_conformance.faulty.served.history import ServedChatMessageHistory, ServedError
-from chat_history_conformance.servers import ServerError, process
+from chat_history_conformance.servers import process
 from chat_history_conformance.servers.kind import Kind, Launch, NotReady, Options
 from chat_history_conformance.servers.program import Program
 from chat_history_conformance.servers.server import Server
