@@ -127,7 +127,7 @@ class PostgreSQLHistory(Small):
             connection.execute("DELETE FROM message WHERE session = %s", [self.session])
 
     def make_table(self) -> None:
-        """Create the table once in a process, whichever process is the first."""
+        """Create the table. Each process asks for it once."""
         if self.url in _made:
             return
         with self._named_errors(), self._connection() as connection:

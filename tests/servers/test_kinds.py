@@ -9,7 +9,7 @@ import pytest
 
 from chat_history_conformance import servers
 from chat_history_conformance.servers import ServerError, choice, launcher
-from chat_history_conformance.servers.kind import load
+from chat_history_conformance.servers.kind import NotReady, Options, load
 
 SHELF = '''
 import socket
@@ -221,6 +221,25 @@ def test_an_address_of_two_kinds_needs_the_name_of_one(here: Path) -> None:
     with pytest.raises(ServerError, match=r"can be an address of kafka or shelf2\. Name the kind"):
         choice.parse("localhost:9092")
     assert choice.parse("shelf2=localhost:9092").kind == "shelf2"
+
+
+def test_the_kind_in_the_documentation_works(here: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "servers.md").read_text(encoding="utf-8")
+    source = text.partition("```python\n# mypackage/memcached_server.py\n")[2].partition("```")[0]
+    (here / "their_kind.py").write_text(source)
+    distribution(here, memcached="their_kind:KIND")
+    kind = load("memcached")
+    assert kind.fits("memcached://localhost:11211")
+    with pytest.raises(NotReady, match="it cannot be reached"):
+        kind.ask("memcached://127.0.0.1:1", {}, "", 1)
+    assert kind.container(1, Options()).port_inside == 11211
+    try:
+        kind.obtain(print, offline=True)
+    except ServerError as error:
+        pytest.skip(str(error))
+    with launcher.start("memcached", "local", announce=print) as server:
+        server.kill()
+        server.restart()
 
 
 def test_an_unknown_kind_in_a_declaration_or_an_option_lists_the_known_ones(

@@ -97,7 +97,9 @@ def test_it_has_an_address_and_a_version(server: ProcessServer) -> None:
     assert server.version.partition(".")[0].isdecimal()
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become nobody")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can become another user"
+)
 def test_it_does_not_run_as_root(server: ProcessServer) -> None:
     assert directory_of(server).stat().st_uid == pwd.getpwnam("nobody").pw_uid
     listed = subprocess.run(
@@ -202,7 +204,7 @@ def test_nothing_is_left_of_it(kind: str) -> None:
 
 
 def shared_memory() -> set[str]:
-    """Return the segments of shared memory of the user `nobody`, which PostgreSQL has one of."""
+    """Return the small segments of shared memory of the unprivileged user. PostgreSQL has one."""
     table = Path("/proc/sysvipc/shm")
     if not table.exists():
         return set()
@@ -216,7 +218,7 @@ def test_it_does_not_outlive_a_parent_that_is_killed(kind: str, tmp_path: Path) 
     tmp_path.chmod(0o755)
     closed = [one for one in tmp_path.parents if not one.stat().st_mode & stat.S_IXOTH]
     if closed:
-        pytest.skip(f"the user nobody may not enter {closed[0]}")
+        pytest.skip(f"another user may not enter {closed[0]}")
     script = (
         "import sys, time\nfrom chat_history_conformance.servers import launcher\n"
         "server = launcher.start(sys.argv[1], 'local', announce=lambda _: None)\n"
@@ -300,10 +302,10 @@ def test_the_newest_postgresql_is_found_without_path(
     assert (found.path, found.version) == (tmp_path / "16" / "bin" / "postgres", "16.1")
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become nobody")
-def test_a_program_that_nobody_can_reach_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can become another user"
+)
+def test_a_program_out_of_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = shutil.which("redis-server")
     if found is None:
         pytest.skip("there is no redis-server on PATH")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from langchain_core.messages import HumanMessage
@@ -123,7 +124,7 @@ def an_unreachable_server_raises_an_error(s: Session, _: None) -> None:
 )
 def an_error_names_the_session_and_the_server(s: Session, _: None) -> None:
     with s.server.unreachable() as address:
-        place = address.rpartition("/")[2]
+        place = re.sub(r"^\w+://|/.*$", "", address)
         a, error = s.try_open()
         session_id = s.id_of("{nonce}-1")
         if a is not None:

@@ -125,7 +125,7 @@ class Kind(ABC):
         image: The default image of the container way.
         image_licence: The licence of the image.
         programs: The names of the program of the local way. The first that is found is used.
-        places: Patterns of directories in which to look for it, besides `PATH`.
+        places: Patterns of directories in which to look for it after `PATH`.
         install: The way to install it, for messages: `apt-get install redis-server`.
         unprivileged: True if a process of it runs as another user if this user is root.
         ports: The number of ports that a process needs.
@@ -278,7 +278,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def _problem(name: str, found: object) -> str:
-    """Return the reason why a registered value is no usable kind; empty if it is one."""
+    """Return the reason why a registered value cannot be used; empty if it can."""
     if isinstance(found, type) and issubclass(found, Kind):
         return f"it is a class. Register an instance: KIND = {found.__name__}()."
     if not isinstance(found, Kind):
