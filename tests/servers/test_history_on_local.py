@@ -14,8 +14,8 @@ from tests.servers import small_histories
 
 KINDS = ("redis", "postgresql")
 
-FAULTS = 30
-"""Fault contracts of a history without asynchronous methods and bounded reads, on one server."""
+FAULTS = 16
+"""The number of fault contracts for a history without bounded reads, but one of level `may`."""
 
 
 @pytest.fixture(params=KINDS)
@@ -60,13 +60,11 @@ def test_a_history_conforms_with_several_workers(pytester: pytest.Pytester, kind
 def test_a_history_survives_the_faults_of_its_server(pytester: pytest.Pytester, kind: str) -> None:
     backend = judged(pytester, kind, "--history-faults", f"small-{kind}::faults")
     outcomes = {
-        f"{contract['id']}[{contract['mode']}]": contract["outcome"]
+        contract["id"]: contract["outcome"]
         for contract in backend["contracts"]
-        if contract["id"].startswith("faults.")
+        if contract["id"].startswith("faults.") and contract["outcome"] != "not_applicable"
     }
-    passed = [one for one, outcome in outcomes.items() if outcome == "passed"]
-    others = set(outcomes) - set(passed)
-    assert others
-    for id in ("killed_server_keeps_acknowledged", "paused_server", "clear_survives_kill"):
-        assert f"faults.{id}[sync]" in passed
-    assert backend["counts"]["exercised"] >= len(passed)
+    # A connection that is refused is not tried again, as usual for clients of these servers.
+    assert outcomes.pop("faults.quick_restart_is_waited_for") in ("passed", "failed")
+    assert len(outcomes) == FAULTS
+    assert set(outcomes.values()) == {"passed"}
