@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 import struct
@@ -77,11 +78,10 @@ class MongoDB(Kind):
         raise NotReady("; ".join(dict.fromkeys(reasons)))
 
     def version_at(self, address: str, config: Mapping[str, Any], seconds: float) -> str:
-        try:
-            answer = _command(_members(address)[0], config, "buildInfo", seconds)
-        except (NotReady, Refused):
-            return ""
-        return str(answer.get("version", ""))
+        for one in _members(address):
+            with contextlib.suppress(NotReady, Refused):
+                return str(_command(one, config, "buildInfo", seconds).get("version", ""))
+        return ""
 
 
 KIND = MongoDB()
