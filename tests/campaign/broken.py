@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[[str], Any])
 
 def on_the_control(name: str, **declared: Any) -> Callable[[F], F]:
     """Declare a history on the server of the control."""
-    return history_backend(name, server=SERVED, **declared)  # type: ignore[arg-type]
+    return history_backend(name, server=SERVED, **declared)
 
 
 class Served(ServedChatMessageHistory):

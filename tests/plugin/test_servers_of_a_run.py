@@ -300,7 +300,7 @@ def test_a_declared_unknown_kind_of_server_names_the_nearest_one(
     result = run(MINE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["*unknown kind of server 'kafak' in server=.*Did you mean 'kafka'?*elasticsearch, kafka, *"]
+        ["*unknown kind of server 'kafak' in server=.*Did you mean 'kafka'?*: elasticsearch, *"]
     )
 
 

@@ -43,7 +43,7 @@ class Small(BaseChatMessageHistory):
         self.url = url
 
     @property
-    def messages(self) -> list[BaseMessage]:
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
         with self._named_errors():
             texts = self._read()
         return [decode(text, number) for number, text in enumerate(texts)]

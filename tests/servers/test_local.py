@@ -48,7 +48,8 @@ def started(kind: str, **options: Any) -> ProcessServer:
 
 @pytest.fixture(scope="module", params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[ProcessServer]:
-    with started(request.param) as running:
+    running = started(request.param)
+    with running:
         yield running
 
 
@@ -65,7 +66,8 @@ def store(server: Server, value: str) -> None:
 def stored(server: Server) -> list[str]:
     if server.kind == "redis":
         with redis.Redis.from_url(server.address, decode_responses=True) as client:
-            return client.lrange("values", 0, -1)  # type: ignore[return-value]
+            values: Any = client.lrange("values", 0, -1)
+            return list(values)
     with psycopg.connect(server.address) as connection:
         return [value for (value,) in connection.execute("SELECT value FROM kept")]
 
@@ -331,7 +333,8 @@ def test_redis_demands_the_password_of_the_address_or_the_client_settings() -> N
 
 
 def test_postgresql_is_ready_when_it_asks_for_a_password() -> None:
-    with started("postgresql") as server:
+    server = started("postgresql")
+    with server:
         store(server, "kept")
         rules = directory_of(server) / "data" / "pg_hba.conf"
         ask = load("postgresql").ask
