@@ -1,183 +1,194 @@
-"""The CI recipes use existing options and commands, and files that an earlier step wrote."""
+"""The recipes work: the files and commands of each section lead to the contracts' results."""
 
 from __future__ import annotations
 
-import argparse
-import configparser
 import re
-import shlex
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from chat_history_conformance.cli.main import parser
+from chat_history_conformance.servers import ServerError, launcher
+from tests.docs import shown
 
-pytest.importorskip("pytest_benchmark", reason="the recipes use its options")
+ROOT = Path(__file__).parents[2]
+PACKAGES = Path(__file__).parent / "recipe_packages"
+_PAGE = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+SECTIONS = dict(part.split("\n", 1) for part in re.split(r"(?m)^## ", _PAGE)[1:])
 
-DOCS = Path(__file__).parents[2] / "docs"
-GITHUB = DOCS / "recipes" / "github-actions.yml"
-GITLAB = DOCS / "recipes" / "gitlab-ci.yml"
-TOX = DOCS / "recipes" / "tox.ini"
-PAGE = DOCS / "ci.md"
-
-Command = list[str]
-
-# The arguments in a recipe that write a file, and the files that it uses.
-_WRITTEN = re.compile(r"(?:--(?:history-report|junit-xml|benchmark-json|md|html|json)[= ]|> )(\S+)")
-_FILE = re.compile(r"(?<![\w/.-])(?:history|speed|timeline|comment)\.(?:md|html|json|xml|\*)(?!\w)")
-
-
-def github_jobs() -> dict[str, dict[str, Any]]:
-    jobs: dict[str, dict[str, Any]] = yaml.safe_load(GITHUB.read_text("utf-8"))["jobs"]
-    return jobs
-
-
-def gitlab_jobs() -> dict[str, dict[str, Any]]:
-    recipe = yaml.safe_load(GITLAB.read_text("utf-8"))
-    return {name: job for name, job in recipe.items() if "script" in job}
-
-
-def tox_environments() -> dict[str, list[str]]:
-    recipe = configparser.ConfigParser(interpolation=None)
-    recipe.read(TOX, "utf-8")
-    return {
-        name.removeprefix("testenv:"): recipe[name]["commands"].replace("\\\n", " ").split("\n")
-        for name in recipe.sections()
-        if name.startswith("testenv:")
-    }
+SELECTED = {
+    "Session ids that have to be UUIDs": (
+        "mine::isolation.distinct_ids mine::isolation.uuid_spellings mine::reads.other_process"
+    ),
+    "Tables that have to be created first": (
+        "mine::durability.new_process mine::concurrency.first_use"
+    ),
+    "One engine for the process": "mine::ordering.across_calls mine::reads.other_process",
+    "asyncpg and event loops": "mine::parity.handle_per_loop mine::parity.tasks_on_each_loop",
+    "Secrets in the environment": "mine::ordering.within_batch",
+    "A service that a run cannot start": "mine::ordering.across_calls",
+    "A class with asynchronous methods only": (
+        "mine::parity.async_methods mine::clear.empties mine::clear.every_handle"
+    ),
+    "A class with further arguments": ("mine::ordering.across_calls mine::durability.new_process"),
+    "A repository with several packages": "first::clear.empties second::clear.empties",
+    "Django": "mine::ordering.across_calls mine::concurrency.threads_one_handle mine::parity",
+    "pytest -n auto": "mine::ordering.across_calls mine::clear.empties",
+    "Coverage of second processes": "mine::durability.new_process",
+}
+"""The contracts that the declaration of each recipe is about. The pages run all contracts."""
 
 
-def steps_of_jobs() -> dict[str, list[str]]:
-    """Return the texts of the steps of each job in order, including steps that keep files."""
-    jobs = {
-        f"GitHub {name}": [
-            f"{step.get('if', '')}\n{step.get('run', '')}\n{step.get('with', {}).get('path', '')}"
-            for step in job["steps"]
-        ]
-        for name, job in github_jobs().items()
-    }
-    for name, job in gitlab_jobs().items():
-        kept = job.get("artifacts", {})
-        jobs[f"GitLab {name}"] = [
-            *job["script"],
-            *job.get("after_script", []),
-            " ".join([*kept.get("paths", []), *kept.get("reports", {}).values()]),
-        ]
-    jobs.update((f"tox {name}", commands) for name, commands in tox_environments().items())
-    return jobs
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Start a PostgreSQL server, which runs as an unprivileged user."""
+    try:
+        server = launcher.start("postgresql", "auto", announce=print)
+    except ServerError as error:
+        pytest.skip(f"no PostgreSQL server: {error}")
+    with server:
+        yield server.address
 
 
-def commands(text: str) -> Iterator[Command]:
-    """Yield the commands of pytest and of this suite in a text, as lists of words."""
-    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
-        words = shlex.split(line) if re.match(r"\s*(pytest|history-conformance) ", line) else []
-        if words:
-            yield words
+def prepared(section: str, directory: Path) -> list[str]:
+    """Write the files of a recipe and the packages of its reader, and return its commands."""
+    shutil.copytree(PACKAGES, directory, dirs_exist_ok=True)
+    shutil.copy(ROOT / "examples" / "minimal_history.py", directory)
+    commands = []
+    for language, text in shown.blocks(SECTIONS[section]):
+        if language == "console":
+            commands += [line.removeprefix("$ ") for line in text.splitlines()]
+        else:
+            path = directory / text.splitlines()[0].removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+    assert commands
+    return commands
 
 
-def all_commands() -> list[Command]:
-    texts = [text for steps in steps_of_jobs().values() for text in steps]
-    blocks = re.findall(r"^```\w*\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    return [command for text in [*texts, *blocks] for command in commands(text)]
+def run_selected(section: str, directory: Path, **environment: str) -> tuple[int, str]:
+    """Run the command of a recipe on the contracts that are selected.
+
+    Returns:
+        The exit status, and the output.
+    """
+    [command, *_] = prepared(section, directory)
+    ended = shown.run(f"{command} {SELECTED[section]}", directory, **environment)
+    print(ended.stdout)
+    return ended.returncode, ended.stdout
 
 
-def offered_by(parser: argparse.ArgumentParser, words: Command) -> tuple[Command, set[str]]:
-    """Return the name of the command in `words`, and its options."""
-    name: Command = []
-    while found := [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]:
-        word = words[len(name)] if len(words) > len(name) else ""
-        if word not in found[0].choices:
-            raise AssertionError(f"{' '.join(words)}: there is no command {word!r}")
-        parser = found[0].choices[word]
-        name.append(word)
-    return name, set(parser._option_string_actions)
+def is_passed(status: int, output: str) -> bool:
+    """Return whether contracts were exercised, and none has failed."""
+    verdicts = re.findall(r"(?m)^\w+: INCOMPLETE.*?: ([1-9]\d*) of \d+ contracts exercised", output)
+    return status == 0 and bool(verdicts)
 
 
-def test_every_recipe_has_the_four_jobs() -> None:
-    jobs = {"conformance", "round-trips", "speed", "timeline"}
-    assert set(github_jobs()) == jobs
-    assert set(gitlab_jobs()) == jobs
-    assert set(tox_environments()) == {*jobs, "write-round-trips"}
-    for name, steps in steps_of_jobs().items():
-        assert [command for text in steps for command in commands(text)], name
+def test_every_recipe_is_tested() -> None:
+    assert list(SECTIONS) == list(SELECTED)
 
 
-def test_every_option_of_pytest_exists() -> None:
-    listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--help"],
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
-    offered = set(re.findall(r"(?<![\w-])--[\w-]+", listed))
-    everything = "".join(path.read_text("utf-8") for path in (GITHUB, GITLAB, TOX, PAGE))
-    used = set(re.findall(r"(?<![\w-])--(?:history|benchmark|junit)[\w-]*", everything))
-    used |= {
-        word.partition("=")[0]
-        for command in all_commands()
-        if command[0] == "pytest"
-        for word in command
-        if word.startswith("--")
-    }
-    assert "--history-max-round-trips" in used
-    assert used <= offered
+@pytest.mark.parametrize(
+    "section",
+    [
+        "Session ids that have to be UUIDs",
+        "Tables that have to be created first",
+        "A class with asynchronous methods only",
+        "A class with further arguments",
+    ],
+)
+def test_a_recipe_without_a_server(section: str, tmp_path: Path) -> None:
+    assert is_passed(*run_selected(section, tmp_path))
 
 
-def test_every_command_and_option_of_the_suite_exists() -> None:
-    seen = set()
-    for program, *words in all_commands():
-        if program == "history-conformance":
-            name, offered = offered_by(parser(), words)
-            seen.add(" ".join(name))
-            used = {word.partition("=")[0] for word in words if word.startswith("--")}
-            assert used <= offered, words
-    assert {"bench compare", "bench history"} <= seen
+@pytest.mark.parametrize("section", ["One engine for the process", "asyncpg and event loops"])
+def test_a_recipe_on_postgresql(section: str, tmp_path: Path, postgresql: str) -> None:
+    assert is_passed(*run_selected(section, tmp_path, HISTORY_POSTGRESQL=postgresql))
 
 
-def test_options_in_comments_exist() -> None:
-    _, offered = offered_by(parser(), ["bench", "compare"])
-    for path in (GITHUB, GITLAB, TOX):
-        advised = re.findall(r"(--\S+) kafka=", path.read_text("utf-8"))
-        assert advised, path.name
-        assert set(advised) <= offered
+def test_one_asyncpg_engine_for_the_process_fails(tmp_path: Path, postgresql: str) -> None:
+    section = "asyncpg and event loops"
+    prepared(section, tmp_path)
+    conftest = tmp_path / "conftest.py"
+    text = conftest.read_text("utf-8").replace(
+        "engine = create", "global ENGINE\n    engine = ENGINE = ENGINE or create"
+    )
+    conftest.write_text(
+        "ENGINE = None\n" + text.replace("    await engine.dispose()\n", ""), "utf-8"
+    )
+    ended = shown.run(
+        "pytest --history-backend=mine mine::parity.handle_per_loop",
+        tmp_path,
+        HISTORY_POSTGRESQL=postgresql,
+    )
+    assert ended.returncode == 1
+    assert "attached to a different loop" in ended.stdout
 
 
-@pytest.mark.parametrize("name", steps_of_jobs())
-def test_every_file_that_a_step_uses_was_written_by_an_earlier_step(name: str) -> None:
-    written: set[str] = set()
-    used: set[str] = set()
-    for text in steps_of_jobs()[name]:
-        written |= set(_WRITTEN.findall(text))
-        for file in _FILE.findall(text):
-            stem, _, ending = file.rpartition(".")
-            known = [one for one in written if one == file or ending == "*"]
-            assert any(one.startswith(f"{stem}.") for one in known), f"{file} in: {text}"
-            used.add(file)
-    assert used or name.endswith("round-trips"), "no file was recognized"
+def test_a_secret_of_the_environment_is_not_printed(tmp_path: Path) -> None:
+    section = "Secrets in the environment"
+    assert is_passed(*run_selected(section, tmp_path, CHAT_PASSWORD="correct-horse"))
+    _, output = run_selected(section, tmp_path)
+    assert (
+        "ERROR: --history-backend=mine: opening a history raised KeyError: 'CHAT_PASSWORD'"
+        in output
+    )
+    # A history that fails prints a script with the declaration.
+    broken = tmp_path / "minimal_history.py"
+    broken.write_text(broken.read_text("utf-8").replace("ORDER BY id", "ORDER BY id DESC"), "utf-8")
+    ended = shown.run(
+        "pytest --history-backend=mine mine::ordering.within_batch",
+        tmp_path,
+        CHAT_PASSWORD="correct-horse",
+    )
+    assert ended.returncode == 1
+    assert 'password=os.environ["CHAT_PASSWORD"]' in ended.stdout
+    assert "correct-horse" not in ended.stdout
 
 
-def test_commands_contain_no_values_that_an_outsider_can_choose() -> None:
-    for name, job in github_jobs().items():
-        for step in job["steps"]:
-            assert "${{" not in step.get("run", ""), f"{name}: a value belongs into env"
-            assert re.fullmatch(r"[\w./-]+@v\d+", step.get("uses", "none@v0"))
+def test_a_service_that_is_away_is_not_a_failure(tmp_path: Path, postgresql: str) -> None:
+    section = "A service that a run cannot start"
+    url = postgresql.replace("postgresql:", "postgresql+psycopg:")
+    assert is_passed(*run_selected(section, tmp_path, CHAT_DATABASE=url))
+    away = re.sub(r":\d+/", ":1/", url)
+    status, output = run_selected(section, tmp_path, CHAT_DATABASE=away)
+    assert status == 1
+    assert "mine: INCOMPLETE (without async): 0 of" in output
 
 
-def test_each_token_has_only_the_permissions_that_its_job_needs() -> None:
-    recipe = yaml.safe_load(GITHUB.read_text("utf-8"))
-    assert recipe["permissions"] == {"contents": "read"}
-    assert {
-        name: job["permissions"] for name, job in recipe["jobs"].items() if "permissions" in job
-    } == {
-        "speed": {"contents": "read", "pull-requests": "write"},
-        "timeline": {"contents": "write"},
-    }
-    # Only the job that pushes keeps the token in the checkout.
-    for name, job in recipe["jobs"].items():
-        [checkout] = [one for one in job["steps"] if "checkout@" in one.get("uses", "")]
-        assert checkout.get("with", {}).get("persist-credentials", True) == (name == "timeline")
+def test_a_repository_with_several_packages(tmp_path: Path) -> None:
+    section = "A repository with several packages"
+    status, output = run_selected(section, tmp_path)
+    assert is_passed(status, output)
+    assert "first: INCOMPLETE" in output
+    assert "second: INCOMPLETE (without sync)" in output
+
+
+def test_django(tmp_path: Path) -> None:
+    assert is_passed(*run_selected("Django", tmp_path))
+
+
+def test_xdist(tmp_path: Path, postgresql: str) -> None:
+    status, output = run_selected("pytest -n auto", tmp_path, HISTORY_POSTGRESQL=postgresql)
+    assert is_passed(status, output)
+    assert "workers" in output
+
+
+def test_coverage_has_the_lines_of_second_processes(tmp_path: Path) -> None:
+    section = "Coverage of second processes"
+    first, *others = prepared(section, tmp_path)
+    only = next(
+        number
+        for number, line in enumerate(
+            (tmp_path / "mypackage/histories.py").read_text().splitlines(), 1
+        )
+        if "is_elsewhere" in line
+    )
+    ended = shown.run(f"{first} {SELECTED[section]}", tmp_path)
+    assert ended.returncode == 0, ended.stdout
+    for command in others:
+        report = shown.run(command, tmp_path).stdout
+    line = re.search(r"mypackage/histories.py .*", report)
+    assert line, report
+    assert str(only) not in line[0], report

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
+from chat_app import Conversations
+
 from chat_history_backends.kafka import KafkaChatMessageHistory
 from chat_history_conformance import history_backend
 from chat_history_conformance.servers import address, launcher
-
-from chat_app import Conversations
 
 conversations = cache(Conversations)
 
@@ -20,7 +20,7 @@ def chat_app(session_id: str) -> KafkaChatMessageHistory:
 
 @pytest.fixture(scope="session")
 def bootstrap_servers() -> Iterator[str]:
-    """The broker that the contracts use; a broker of the tests if no contract runs."""
+    """Use the broker of the contracts, or start one if no contracts run."""
     with launcher.start("kafka", "auto", announce=print) as server:
         yield server.address
 

@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
-from chat_history_conformance.servers import launcher
+from chat_app import create_app
+from chat_app.app import UNCHANGED, UNKNOWN
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import BaseMessage
+from pydantic import Field
 
-from chat_app import create_app
-from chat_app.app import UNCHANGED, UNKNOWN
+from chat_history_conformance.servers import launcher
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.anyio
 class Recording(FakeListChatModel):
     """A fake model that remembers the texts of the conversation that it was asked about."""
 
-    asked: list[list[str]] = []
+    asked: list[list[str]] = Field(default_factory=list)
 
     def _call(self, messages: list[BaseMessage], *args: object, **kwargs: object) -> str:
         self.asked.append([message.text for message in messages])
@@ -74,8 +75,8 @@ async def test_conversations_are_separate(bootstrap_servers: str) -> None:
     async with running(create_app(bootstrap_servers)) as client:
         one, other = new_conversation(), new_conversation()
         await asyncio.gather(*(send(client, path, path) for path in (one, other)))
-        assert [text for _, text in await read(client, one)][0] == one
-        assert [text for _, text in await read(client, other)][0] == other
+        for path in (one, other):
+            assert (await read(client, path))[0] == ("human", path)
 
 
 @pytest.mark.parametrize("text", ["", "x" * 20_001, None])

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 from uuid import UUID
 
-from chat_history_backends.kafka import KafkaChatMessageHistory, KafkaHistoryError
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
@@ -15,6 +14,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from pydantic import BaseModel, Field
 
 from chat_app.conversations import Conversations
+from chat_history_backends.kafka import KafkaChatMessageHistory, KafkaHistoryError
 
 __all__ = ["create_app"]
 

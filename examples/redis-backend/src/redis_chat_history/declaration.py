@@ -2,7 +2,6 @@
 
 from chat_history_conformance import history_backend
 from chat_history_conformance.servers import address
-
 from redis_chat_history import RedisChatHistory
 
 

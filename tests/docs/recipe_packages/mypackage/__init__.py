@@ -1,0 +1,1 @@
+"""The package of the reader of `docs/recipes.md`: histories that need a declaration."""
