@@ -33,7 +33,7 @@ SELECTED = {
     ),
     "A class with further arguments": ("mine::ordering.across_calls mine::durability.new_process"),
     "A repository with several packages": "first::clear.empties second::clear.empties",
-    "Django": "mine::ordering.across_calls mine::concurrency.threads_one_handle mine::parity",
+    "Django": "mine::concurrency.threads_one_handle mine::parity mine::reads.other_process",
     "pytest -n auto": "mine::ordering.across_calls mine::clear.empties",
     "Coverage of second processes": "mine::durability.new_process",
 }
