@@ -43,7 +43,7 @@ class Message(BaseModel):
 def create_app(
     bootstrap_servers: str | None = None,
     model: BaseChatModel | None = None,
-    timeout_seconds: float = 5.0,
+    timeout_seconds: float = 10.0,
 ) -> FastAPI:
     """Create the app.
 

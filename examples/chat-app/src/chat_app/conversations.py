@@ -21,7 +21,7 @@ class Conversations:
         timeout_seconds: The time that a call may wait for the brokers.
     """
 
-    def __init__(self, bootstrap_servers: str, timeout_seconds: float = 5.0) -> None:
+    def __init__(self, bootstrap_servers: str, timeout_seconds: float = 10.0) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._timeout_seconds = timeout_seconds
         self._kept_open = self.open("kept-open")
@@ -39,7 +39,7 @@ class Conversations:
         )
 
     @classmethod
-    async def start(cls, bootstrap_servers: str, timeout_seconds: float = 5.0) -> Self:
+    async def start(cls, bootstrap_servers: str, timeout_seconds: float = 10.0) -> Self:
         """Create it without blocking the event loop."""
         return await asyncio.to_thread(cls, bootstrap_servers, timeout_seconds)
 
