@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import metadata
+
+from chat_history_conformance.project import url
 
 __all__ = ["linked", "outside", "repository"]
-
-_PROJECT = "chat-history-conformance"
 
 _URL = re.compile(r"(?<![<(\w])https?://[^\s<>]+?(?=[.,;:)]*(?:\s|$))")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)#\s]+)(#[^)\s]*)?\)")
@@ -38,6 +37,5 @@ def outside(text: str, repository: str | None) -> str:
 
 def repository() -> str | None:
     """Return the address of the files on the main branch, if the distribution names its source."""
-    urls = metadata(_PROJECT).get_all("Project-URL") or []
-    named = dict(url.split(", ", 1) for url in urls)
-    return f"{named['Source'].rstrip('/')}/blob/main" if "Source" in named else None
+    source = url("Source")
+    return f"{source}/blob/main" if source else None

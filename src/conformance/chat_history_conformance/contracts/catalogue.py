@@ -203,4 +203,12 @@ def rule_texts() -> Rules:
 
 def rule_text(item: Contract) -> RuleText:
     """Return the texts of a contract that reports show next to findings."""
-    return RuleText(item.title, item.rule, item.source, item.cause, item.remedy, item.needs)
+    return RuleText(
+        title=item.title,
+        rule=item.rule,
+        source=item.source,
+        cause=item.cause,
+        remedy=item.remedy,
+        needs=item.needs,
+        url=item.url,
+    )

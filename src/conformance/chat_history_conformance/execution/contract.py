@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from chat_history_conformance.results.model import Level, Mode
+from chat_history_conformance.project import page_of
+from chat_history_conformance.results.model import ContractResult, Level, Mode, Outcome
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -85,6 +86,15 @@ class Contract:
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def url(self) -> str:
+        """The address of the page about the contract. It may be empty."""
+        return page_of(self.id)
+
+    def blank(self, mode: Mode, outcome: Outcome) -> ContractResult:
+        """Return a result of the contract in which nothing was tried."""
+        return ContractResult(self.id, self.level, self.since, mode, outcome, url=self.url)
 
     @property
     def needs_quiet(self) -> bool:

@@ -66,7 +66,7 @@ def run(
         stories: A list for the steps of all examples until the first failure. If it is given, the
             failure is not shortened.
     """
-    blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
+    blank = contract.blank(mode, "passed")
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
@@ -130,7 +130,7 @@ def screen(
         seed: The seed of the examples.
     """
     started = time.monotonic()
-    blank = ContractResult(contract.id, contract.level, contract.since, mode, "passed")
+    blank = contract.blank(mode, "passed")
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)

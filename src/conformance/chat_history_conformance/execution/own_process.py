@@ -96,7 +96,7 @@ def run_in_own_process(
         options=subject.options,
         with_stories=with_stories,
     )
-    blank = ContractResult(contract.id, contract.level, contract.since, mode, "error")
+    blank = contract.blank(mode, "error")
     limit = _EXTRA_SECONDS + profile.shrink_seconds + _CALLS * profile.limit
     try:
         done = subprocess.run(

@@ -133,7 +133,7 @@ def _run(
         return engine.run(contract, subject, mode, profile, seed)
     except Exception as error:
         reason = f"the suite failed: {type(error).__name__}: {error}"
-        blank = ContractResult(contract.id, contract.level, contract.since, mode, "error")
+        blank = contract.blank(mode, "error")
         return replace(blank, reason=reason)
 
 

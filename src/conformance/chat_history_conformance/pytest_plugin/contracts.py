@@ -249,7 +249,7 @@ class ContractRun(HistoryRun):
     def _blanks(self) -> Mapping[str, Sequence[ContractResult]]:
         """Return the results of all contracts as they are before a contract has run."""
         blanks = [
-            ContractResult(contract.id, contract.level, contract.since, mode, "not_run")
+            contract.blank(mode, "not_run")
             for contract, mode in engine.each(self.contracts.values())
         ]
         return dict.fromkeys(self.backends, blanks)
@@ -392,10 +392,7 @@ class ContractItem(pytest.Item):
 
     def blank(self, outcome: Any, reason: str) -> ContractResult:
         """Return a result without examples."""
-        contract = self.contract
-        return ContractResult(
-            contract.id, contract.level, contract.since, self.mode, outcome, reason=reason
-        )
+        return replace(self.contract.blank(self.mode, outcome), reason=reason)
 
     def runtest(self) -> None:
         """Run the contract, and pass, skip, xfail or raise by its outcome."""

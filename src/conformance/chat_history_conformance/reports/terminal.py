@@ -63,7 +63,7 @@ def failure(
     Args:
         contract: The contract that failed.
         result: The result, which has a finding.
-        style: `short` leaves out the rule and the script.
+        style: `short` leaves out the rule, the address of its page, and the script.
         width: The width of the terminal in characters. Scripts keep their lines.
     """
     finding = result.finding
@@ -96,6 +96,7 @@ def failure(
                 _hanging("Rule  ", f"{head.removeprefix('Rule  ')}{contract.rule}", width),
                 _hanging("      ", f"from {contract.source}", width),
                 *advice,
+                *([f"See {contract.url}"] if contract.url else []),
             ]
         )
     )

@@ -142,6 +142,9 @@ class ContractResult:
     or the contract is newer than the catalogue that the run is pinned to."""
     cut: bool = field(default=False, metadata=_FLAG)
     """True if the contract used up its operations before it had tried all its examples."""
+    url: str = ""
+    """The address of the page about the contract. Empty if the suite that wrote the report does not
+    know one, as before 0.2."""
 
     @property
     def label(self) -> str:
@@ -245,6 +248,7 @@ class RuleText:
         cause: The usual cause of a failure.
         remedy: The usual fix.
         needs: The capabilities that the contract needs, in addition to those of its modes.
+        url: The address of the page about the contract.
     """
 
     title: str
@@ -253,6 +257,7 @@ class RuleText:
     cause: str = ""
     remedy: str = ""
     needs: tuple[str, ...] = ()
+    url: str = ""
 
 
 Rules = Mapping[str, RuleText]
