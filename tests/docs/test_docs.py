@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,25 @@ def test_the_readme_counts_contracts_and_broken_histories() -> None:
     for family in {contract.family for contract in contracts}:
         number = sum(contract.family == family for contract in contracts)
         assert f"| {family} | {number} |" in readme
+
+
+def test_the_readme_shows_a_failure_as_a_run_prints_it(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = readme.partition("## Read a failure")[2]
+    [history, shown] = re.findall(r"^```\w*\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[:2]
+    (tmp_path / "mine.py").write_text(history, "utf-8")
+    contract = "mine:SystemFirst::ordering.across_calls[sync]"
+    ignored = ("CI", "PYTEST_", "COV_", "HISTORY_")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(ignored)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--history-backend=mine:SystemFirst", contract],
+        cwd=tmp_path,
+        env={**environment, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown in done.stdout, done.stdout
 
 
 def test_every_capability_is_explained() -> None:
