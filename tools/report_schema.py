@@ -14,7 +14,7 @@ from types import ModuleType
 from chat_history_conformance import reports
 from chat_history_conformance.campaign import report
 from chat_history_conformance.campaign.report import result
-from chat_history_conformance.reports import document
+from chat_history_conformance.reports import document, listing
 
 
 def write(package: ModuleType, name: str, text: str) -> None:
@@ -26,4 +26,5 @@ def write(package: ModuleType, name: str, text: str) -> None:
 
 if __name__ == "__main__":
     write(reports, "report-1.schema.json", document.generated_schema())
+    write(reports, "contracts-1.schema.json", listing.generated_schema())
     write(report, "campaign-1.schema.json", result.generated_schema())

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
-from chat_history_conformance import __version__
+from chat_history_conformance import __version__, faulty, project
 from chat_history_conformance.cli.main import main, parser
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.faulty import selftest
+from chat_history_conformance.reports import listing
 
 ROOT = Path(__file__).parents[2]
 WRITTEN_BY_0_1_0 = ROOT / "tests" / "reports" / "report-0.1.0.json"
-COMMANDS = ["contracts", "explain", "report", "server", "selftest", "campaign"]
+COMMANDS = [
+    "init",
+    "contracts",
+    "explain",
+    "report",
+    "server",
+    "selftest",
+    "campaign",
+    "completion",
+]
 
 
 def test_the_package_can_be_run_as_a_module() -> None:
@@ -51,6 +65,47 @@ def test_contracts_lists_one_family(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["contracts", "clear"]) == 0
     listed = re.findall(r"^  (\S+)", capsys.readouterr().out, re.MULTILINE)
     assert listed == [name for name in catalogue.load() if name.startswith("clear.")]
+
+
+def test_contracts_and_explain_print_the_same_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["contracts", "clear", "--json"]) == 0
+    family = json.loads(capsys.readouterr().out)
+    assert main(["explain", "clear.empties[sync]", "--json"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert main(["contracts", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    for document in (family, one, whole):
+        jsonschema.Draft202012Validator(contracts_schema()).validate(document)
+    assert [item["id"] for item in whole["contracts"]] == list(catalogue.load())
+    assert family["contracts"] == [c for c in whole["contracts"] if c["family"] == "clear"]
+    assert one["contracts"] == [c for c in family["contracts"] if c["id"] == "clear.empties"]
+    contract = catalogue.load()["clear.empties"]
+    [printed] = one["contracts"]
+    for name in ("rule", "level", "since", "source", "cause", "remedy", "seen", "title"):
+        assert printed[name] == getattr(contract, name)
+    assert printed["url"].endswith("/contracts/clear.empties/")
+    assert {item["id"] for item in printed["broken_by"]} == {
+        item.id for item in faulty.load().values() if item.breaks == "clear.empties"
+    }
+
+
+def test_the_published_schema_of_contracts_follows_from_the_dataclasses() -> None:
+    assert contracts_schema() == json.loads(listing.generated_schema())
+    for part in contracts_schema()["$defs"].values():
+        assert part["required"] == list(part["properties"])
+
+
+def contracts_schema() -> dict[str, Any]:
+    """Return the published schema of `contracts --json`."""
+    file = resources.files("chat_history_conformance.reports") / "contracts-1.schema.json"
+    loaded: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return loaded
+
+
+def test_explain_names_the_page_of_a_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "clear.empties"]) == 0
+    page = project.page_of("clear.empties")
+    assert capsys.readouterr().out.endswith(f"\nPage:        {page}\n")
 
 
 def test_report_prints_a_verdict_for_each_backend(capsys: pytest.CaptureFixture[str]) -> None:

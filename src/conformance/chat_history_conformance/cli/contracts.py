@@ -30,8 +30,12 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     listing.add_argument(
         "family", nargs="?", help="list only the contracts of this family, such as ordering"
     )
-    listing.add_argument(
+    form = listing.add_mutually_exclusive_group()
+    form.add_argument(
         "--md", action="store_true", help="print all texts of the contracts as Markdown"
+    )
+    form.add_argument(
+        "--json", action="store_true", help="print all texts of the contracts as JSON"
     )
     listing.set_defaults(run=_contracts)
 
@@ -43,6 +47,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog="example: history-conformance explain ordering.across_calls",
     )
     explain.add_argument("contract", help="the id of the contract, such as ordering.across_calls")
+    explain.add_argument("--json", action="store_true", help="print the contract as JSON")
     explain.set_defaults(run=_explain)
 
 
@@ -59,8 +64,17 @@ def _contracts(options: argparse.Namespace) -> int:
         )
     if options.family:
         contracts = [contract for contract in contracts if contract.family == options.family]
-    print(_page(contracts) if options.md else _listing(contracts), end="")
+    if options.json:
+        print(_json(contracts), end="")
+    else:
+        print(_page(contracts) if options.md else _listing(contracts), end="")
     return 0
+
+
+def _json(contracts: Sequence[Contract]) -> str:
+    from chat_history_conformance.reports import listing
+
+    return listing.render(contracts)
 
 
 def _listing(contracts: Sequence[Contract]) -> str:
@@ -125,6 +139,9 @@ def _explain(options: argparse.Namespace) -> int:
             f"No contract named {options.contract!r}.{did_you_mean(options.contract, known)} "
             "`history-conformance contracts` lists them."
         )
+    if options.json:
+        print(_json([contract]), end="")
+        return 0
     made_for = [item for item in faulty.load().values() if item.breaks == contract.id]
     texts = [
         ("Rule", contract.rule),
@@ -135,9 +152,19 @@ def _explain(options: argparse.Namespace) -> int:
         ("Needs", ", ".join(contract.needs) or "only the interface"),
         ("Modes", ", ".join(contract.modes)),
         *(("Broken by", f"{item.defect} [{item.id}]") for item in made_for),
+        *([("Page", contract.url)] if contract.url else []),
     ]
     print(f"{contract.id}  ({contract.level}, since {contract.since})\n{contract.title}\n")
     for name, text in texts:
         first = f"{name + ':':<{_COLUMN}}"
-        print(textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=" " * _COLUMN))
+        print(
+            textwrap.fill(
+                text,
+                _WIDTH,
+                initial_indent=first,
+                subsequent_indent=" " * _COLUMN,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
     return 0

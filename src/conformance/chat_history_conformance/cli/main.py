@@ -11,7 +11,9 @@ from chat_history_conformance.cli import (
     bench_compare,
     bench_results,
     campaign,
+    completion,
     contracts,
+    init,
     report,
     selftest,
     server,
@@ -51,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=chat_history_conformance.__version__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    init.add_parser(commands)
     contracts.add_parsers(commands)
     report.add_parser(commands)
     campaign.add_parser(commands)
@@ -64,4 +67,5 @@ def parser() -> argparse.ArgumentParser:
     bench_compare.add_parser(benches)
     bench_results.add_parser(benches)
     selftest.add_parser(commands)
+    completion.add_parser(commands, parser)
     return whole
