@@ -20,7 +20,7 @@ import chat_history_conformance  # noqa: E402
 from tools.site import contract_pages, examples, links  # noqa: E402
 
 project = "chat-history-conformance"
-author = "the authors of chat-history-conformance"
+author = "The chat-history-conformance contributors"
 project_copyright = author
 version = release = chat_history_conformance.__version__
 

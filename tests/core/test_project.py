@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -53,9 +55,6 @@ def test_the_links_of_the_readme_work_on_an_index_page(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", *build], check=True)
     [wheel] = tmp_path.glob("*.whl")
     subprocess.run([sys.executable, "-m", "twine", "check", "--strict", str(wheel)], check=True)
-    import re
-    import zipfile
-
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         text = archive.read(name).decode("utf-8").partition("\n\n")[2]
