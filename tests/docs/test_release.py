@@ -86,14 +86,14 @@ def test_the_changelog_has_one_open_version_and_closes_the_others() -> None:
 
 def test_the_policy_names_the_bounds_of_the_dependencies() -> None:
     rows = dict(re.findall(r"^\| ([\w-]+) \| ([^|]+) \|", POLICY, re.MULTILINE))
-    wanted = {"pytest": "8.3 to 9", "hypothesis": "6.130 to 6", "langchain-core": "1.x"}
+    shown = {name.lower(): text.strip() for name, text in rows.items()}
+    checked = 0
     for requirement in PROJECT["dependencies"]:
         name, low, high = re.fullmatch(r"([\w-]+)>=([\d.]+),<(\d+)", requirement).groups()  # type: ignore[union-attr]
-        if name in wanted:
-            shown = f"{low}.x" if name == "langchain-core" else f"{low} to {int(high) - 1}"
-            assert shown == wanted[name]
-    named = {name.lower(): text.strip() for name, text in rows.items()}
-    assert {name: named[name] for name in wanted} == wanted
+        if name in shown:
+            assert shown[name] == (f"{low} to {int(high) - 1}" if "." in low else f"{low}.x")
+            checked += 1
+    assert checked == 4
     assert PROJECT["requires-python"] == ">=3.11"
 
 

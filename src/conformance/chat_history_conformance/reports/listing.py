@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import chat_history_conformance
 from chat_history_conformance import faulty
@@ -15,7 +15,7 @@ from chat_history_conformance.results.model import Level, Mode
 
 __all__ = ["SCHEMA", "generated_schema", "render"]
 
-SCHEMA = "chat-history-conformance/contracts/1"
+SCHEMA: Final = "chat-history-conformance/contracts/1"
 
 _CONFIG: Mapping[str, bool] = {"use_attribute_docstrings": True}
 _NAMES = {"_Broken": "broken", "_Listed": "contract"}
