@@ -97,6 +97,13 @@ def test_a_step_of_several_lines_keeps_them_on_a_page() -> None:
     assert "at the same time:<br>lane 1: a.messages" in source
 
 
+def test_a_page_links_a_finding_and_a_rule_to_the_page_of_the_contract() -> None:
+    address = "https://example.org/contracts/ordering.one_batch/"
+    rules = {name: replace(rule, url=address) for name, rule in RULES.items()}
+    assert Page(html.render(SMALL, rules)).all("href").count(address) == 2
+    assert address not in html.render(SMALL, RULES)
+
+
 def test_a_page_shows_the_rule_and_its_source_if_the_catalogue_is_given() -> None:
     rule = RULES["ordering.one_batch"]
     with_rules, without = (Page(html.render(SMALL, given)).text for given in (RULES, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from chat_history_conformance.reports import markdown
 from chat_history_conformance.results.model import MODES
@@ -167,3 +168,10 @@ def test_markdown_shows_every_text_of_the_run() -> None:
     shown = words(markdown.render(full_run(), limit=None))
     missing = [text for text in texts(full_run()) if words(text) not in shown]
     assert not missing
+
+
+def test_a_rule_links_to_the_page_of_its_contract() -> None:
+    address = "https://example.org/contracts/ordering.one_batch/"
+    rules = {name: replace(rule, url=address) for name, rule in RULES.items()}
+    assert f"> **Rule [`ordering.one_batch`]({address}):** " in markdown.render(SMALL, rules)
+    assert "> **Rule:** " in markdown.render(SMALL, RULES)

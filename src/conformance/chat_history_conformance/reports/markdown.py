@@ -183,7 +183,7 @@ def _rule(example: ContractResult, rules: Rules) -> Iterator[str]:
     if text is None:
         return
     source = f" ({_text(text.source)})" if text.source else ""
-    page = f" [{example.id}]({text.url})" if text.url else ""
+    page = f" [{_code(example.id)}]({text.url})" if text.url else ""
     yield f"> **Rule{page}:** {_prose(text.rule)}{source}"
     if text.cause:
         yield f"Usual cause: {_prose(text.cause)}"
