@@ -6,7 +6,7 @@ of the suite until a backend is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPTIONS",
     "Option",
+    "history_lifespan",
     "pytest_addoption",
     "pytest_configure",
     "pytest_load_initial_conftests",
@@ -266,6 +267,22 @@ def pytest_configure(config: pytest.Config) -> None:
         from chat_history_conformance.pytest_plugin.contracts import ContractRun
 
         config.pluginmanager.register(ContractRun(config, list(backends)), "history-contracts")
+
+
+@pytest.fixture(scope="session")
+def history_lifespan(pytestconfig: pytest.Config) -> Mapping[str, Mapping[str, Any]]:
+    """Return the objects that lifespan= of the backends of this run has yielded, by backend."""
+    plugins = map(
+        pytestconfig.pluginmanager.get_plugin, ("history-contracts", "history-benchmarks")
+    )
+    run = next((plugin for plugin in plugins if plugin is not None), None)
+    if run is None:
+        pytest.fail(
+            "history_lifespan has something to give only in a run with --history-backend=NAME.",
+            pytrace=False,
+        )
+    found: Mapping[str, Mapping[str, Any]] = run.provider.lifespans.objects
+    return found
 
 
 def _check_use(option: Option, named: bool, measuring: bool) -> None:

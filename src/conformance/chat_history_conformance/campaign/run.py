@@ -27,6 +27,7 @@ from chat_history_conformance.campaign.plan import (
 )
 from chat_history_conformance.campaign.recording import Fault, Meta, Recording, Writer
 from chat_history_conformance.campaign.server.faults import FAULTS, Ability
+from chat_history_conformance.campaign.server.providing import provided
 from chat_history_conformance.campaign.server.serving import Refused, serving
 from chat_history_conformance.campaign.server.stage import Stage
 from chat_history_conformance.declaration.backend import Backend
@@ -113,6 +114,7 @@ def run(options: Options, say: Callable[[str], None]) -> Outcome:
     """
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(serving(options, say))
+        stack.enter_context(provided(options.backend, say))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="campaign-")))
         writer = stack.enter_context(Writer(directory / "campaign.jsonl"))
         stopping = stack.enter_context(_interruptible(say))

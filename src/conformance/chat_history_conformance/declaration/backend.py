@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from chat_history_conformance.declaration import capabilities
@@ -18,8 +18,10 @@ from chat_history_conformance.declaration.hooks import (
     Refuse,
     wrong_eventual,
     wrong_hooks,
+    wrong_lifespan,
 )
 from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.declaration.parameters import VARIABLE, bound, wanted
 from chat_history_conformance.servers import kinds
 
 __all__ = ["MODES", "Backend", "Granularity", "Interference"]
@@ -33,6 +35,23 @@ Interference = Callable[[str], AbstractContextManager[None]]
 MODES: tuple[Literal["sync", "async"], ...] = ("sync", "async")
 """The ways to call a history. A backend may lack one of them."""
 
+_FUNCTIONS = {
+    "factory": 1,
+    "with_ttl": 2,
+    "corrupt": 1,
+    "remove": 1,
+    "floor": 1,
+    "round_trips": 0,
+    "fresh": 1,
+    "refuse": 1,
+    "stop": 0,
+    "start": 0,
+}
+"""The functions of a declaration, with the number of arguments that the suite gives."""
+
+_FUNCTIONS_BY_NAME = ("peers", "interference")
+"""The dicts of functions of a session id."""
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -43,6 +62,8 @@ class Backend:
         factory: Opens a history for a session id.
         origin: The place of the factory. None if it has no name in a module.
         declared_in: The module that declares the backend when it is imported.
+        unsendable: Why the values of its functions cannot be sent to another process; empty if
+            they can.
 
     The other attributes are the arguments of `history_backend`, which documents them.
     """
@@ -69,7 +90,9 @@ class Backend:
     stop: Callable[[], Any] | None = None
     start: Callable[[], Any] | None = None
     eventual: float | None = None
+    lifespan: Callable[[], Any] | None = None
     declared_in: Origin | None = None
+    unsendable: str = ""
 
     def __post_init__(self) -> None:
         if self.eventual is not None and "immediate_reads" not in self.lacks:
@@ -84,7 +107,91 @@ class Backend:
     @property
     def importable(self) -> Origin | None:
         """The module or attribute that a second process imports, or None if it cannot."""
-        return self.declared_in or self.origin
+        return None if self.unsendable else self.declared_in or self.origin
+
+    @property
+    def why_not_importable(self) -> str:
+        """The reason why a second process cannot open the same histories."""
+        return self.unsendable or (
+            f"Backend {self.name!r} is a function inside a function, which a second process "
+            "cannot import. Move it to module level."
+        )
+
+    @property
+    def wanted(self) -> Mapping[str, str]:
+        """The further parameters of its functions, each with the function that has it."""
+        found = {
+            parameter: name if name == "factory" else f"{name}="
+            for name, count in reversed(_FUNCTIONS.items())
+            if callable(function := getattr(self, name))
+            for parameter in wanted(function, count)
+        }
+        for name in _FUNCTIONS_BY_NAME:
+            if isinstance(functions := getattr(self, name), Mapping):
+                for key, function in functions.items():
+                    if callable(function):
+                        found |= dict.fromkeys(wanted(function, 1), f"{name}= {key!r}")
+        return found
+
+    def bind(self, values: Mapping[str, Any], unsendable: str = "") -> Backend:
+        """Return the backend with a value for each further parameter of its functions.
+
+        Args:
+            values: The values by the names of parameters.
+            unsendable: Why they cannot be sent to another process; empty if they can.
+
+        Raises:
+            DeclarationError: A parameter has no value.
+        """
+        for name, place in self.wanted.items():
+            if name not in values:
+                self._refuse(
+                    f"nothing gives {name!r}, a parameter of the {_words(place)}, a value here. "
+                    f"Runs of pytest take it from lifespan= or from a fixture. Anything else takes "
+                    f"""it from {VARIABLE}='{{"{self.name}": {{"{name}": ...}}}}'."""
+                )
+        if not self.wanted:
+            return self
+        changes: dict[str, Any] = {
+            name: bound(function, count, values)
+            for name, count in _FUNCTIONS.items()
+            if (function := getattr(self, name)) is not None
+        }
+        for name in _FUNCTIONS_BY_NAME:
+            functions = getattr(self, name)
+            changes[name] = {key: bound(one, 1, values) for key, one in functions.items()}
+        return replace(self, **changes, unsendable=unsendable)
+
+    def refuse_parameter(self, name: str, keys: Iterable[str], known: Iterable[str]) -> None:
+        """Raise the error about a parameter that has no value.
+
+        Args:
+            name: The parameter.
+            keys: The keys of the object of `lifespan=`.
+            known: The names of all fixtures.
+
+        Raises:
+            DeclarationError: Always.
+        """
+        keys = tuple(keys)
+        place = self.wanted[name]
+        count = _FUNCTIONS.get(place.rstrip("="), 1)
+        called = {0: "without arguments", 1: "with one argument"}.get(count, f"with {count}")
+        other = ""
+        if self.lifespan is not None:
+            listed = ", ".join(keys) or "none"
+            other = f" and not a key of lifespan=, whose keys are: {listed}"
+        wrap = ""
+        if self.declared_in is None and self.origin is not None and place == "factory":
+            wrap = (
+                f", or wrap it: def open_history(session_id): return {self.origin.attribute}(...)"
+            )
+        self._refuse(
+            f"the parameter {name!r} of the {_words(place)} is not a pytest fixture{other}."
+            f"{did_you_mean(name, (*keys, *known))} The run calls the {_words(place)} {called}, "
+            "and gives further parameters by their names. Write a session-scoped fixture with "
+            f"this name, yield it in lifespan=, give the parameter a default{wrap}."
+        )
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -159,7 +266,8 @@ class Backend:
 
     def _check_hooks(self) -> None:
         hooks = {name: getattr(self, name) for name in HOOKS}
-        for text in (*wrong_hooks(hooks), *wrong_eventual(self.eventual)):
+        mistakes = (*wrong_hooks(hooks), *wrong_eventual(self.eventual))
+        for text in (*mistakes, *wrong_lifespan(self.lifespan)):
             self._refuse(text)
 
     def _check_deviations(self, ids: tuple[str, ...]) -> None:
@@ -188,3 +296,8 @@ class Backend:
 
     def _refuse(self, text: str) -> None:
         raise DeclarationError(f"Backend {self.name!r}: {text}")
+
+
+def _words(place: str) -> str:
+    """Return the words for a function of a declaration, after `the`."""
+    return place if place == "factory" else f"function of {place}"

@@ -8,8 +8,17 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from chat_history_conformance.declaration.errors import clip_repr
+from chat_history_conformance.declaration.parameters import wanted
 
-__all__ = ["HOOKS", "MOST_EVENTUAL_SECONDS", "Fresh", "Refuse", "wrong_eventual", "wrong_hooks"]
+__all__ = [
+    "HOOKS",
+    "MOST_EVENTUAL_SECONDS",
+    "Fresh",
+    "Refuse",
+    "wrong_eventual",
+    "wrong_hooks",
+    "wrong_lifespan",
+]
 
 Fresh = Callable[[str], Any]
 """A function of an unused name. It returns a factory that opens histories in a store of that name,
@@ -51,21 +60,21 @@ def wrong_hooks(hooks: dict[str, Any]) -> Iterator[str]:
     Args:
         hooks: The functions by the names of their arguments, None if they are not declared.
     """
-    for name, (arguments, wanted) in _FORMS.items():
+    for name, (arguments, form) in _FORMS.items():
         function = hooks[name]
         if function is None:
             continue
         if not callable(function):
-            yield f"{name}={clip_repr(function)} cannot be called. {wanted}"
+            yield f"{name}={clip_repr(function)} cannot be called. {form}"
             continue
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            yield f"{name}= is an async function, and is called without await. {wanted}"
+            yield f"{name}= is an async function, and is called without await. {form}"
         if inspect.isgeneratorfunction(function):
-            fix = "Decorate it with @contextlib.contextmanager." if arguments else wanted
+            fix = "Decorate it with @contextlib.contextmanager." if arguments else form
             yield f"{name}= is a generator function, which does nothing when it is called. {fix}"
         if (problem := _wrong_signature(function, arguments)) is not None:
             number = f"with {len(arguments)} argument" if arguments else "without arguments"
-            yield f"{name}= cannot be called {number} ({problem}). {wanted}"
+            yield f"{name}= cannot be called {number} ({problem}). {form}"
     if (hooks["stop"] is None) != (hooks["start"] is None):
         given, missing = ("stop", "start") if hooks["start"] is None else ("start", "stop")
         yield (
@@ -87,9 +96,31 @@ def wrong_eventual(seconds: Any) -> Iterator[str]:
         )
 
 
+def wrong_lifespan(function: Any) -> Iterator[str]:
+    """Yield the mistakes in `lifespan=`, and what to write."""
+    form = (
+        "Write a generator function without arguments that yields a JSON object: "
+        'def store(): ...; yield {"url": url}; ....'
+    )
+    if function is None:
+        return
+    if not callable(function):
+        yield f"lifespan={clip_repr(function)} cannot be called. {form}"
+        return
+    if type(function).__module__.startswith("_pytest."):
+        yield f"lifespan= is a pytest fixture, which only a test can call. Remove the decorator. {form}"
+    inner = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        yield f"lifespan= is an async function, and no event loop runs it. {form}"
+    if (problem := _wrong_signature(function, ())) is not None or wanted(function, 0):
+        problem_text = problem or f"it has the parameter {wanted(function, 0)[0]!r}"
+        yield f"lifespan= cannot be called without arguments ({problem_text}). {form}"
+
+
 def _wrong_signature(function: Callable[..., Any], arguments: tuple[str, ...]) -> TypeError | None:
     try:
-        inspect.signature(function).bind(*arguments)
+        further = dict.fromkeys(wanted(function, len(arguments)))
+        inspect.signature(function).bind(*arguments, **further)
     except TypeError as error:
         return error
     except ValueError:  # a callable without a signature is called without this check

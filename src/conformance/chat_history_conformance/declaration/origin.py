@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from chat_history_conformance.declaration.errors import DeclarationError
+from chat_history_conformance.declaration.parameters import unbound
 
 __all__ = ["Origin", "module_origin", "origin_of"]
 
@@ -63,6 +64,7 @@ class Origin:
 
 def origin_of(factory: Callable[..., Any]) -> Origin | None:
     """Return the place of `factory`, or None if it has no name in its module."""
+    factory = unbound(factory)
     name = getattr(factory, "__qualname__", "")
     if not name or "<" in name:
         return None

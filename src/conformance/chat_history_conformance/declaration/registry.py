@@ -16,13 +16,14 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Concatenate, TypeAlias, TypeVar
 
 from chat_history_conformance.declaration.backend import Backend, Granularity, Interference
 from chat_history_conformance.declaration.capabilities import AssumedCapability
 from chat_history_conformance.declaration.errors import DeclarationError, clip_repr, did_you_mean
 from chat_history_conformance.declaration.hooks import Fresh, Refuse
 from chat_history_conformance.declaration.origin import Origin, module_origin, origin_of
+from chat_history_conformance.declaration.parameters import published, wanted
 from chat_history_conformance.protocols import AsyncChatHistory, ChatHistory, Floor
 
 __all__ = [
@@ -43,7 +44,7 @@ History: TypeAlias = ChatHistory | AsyncChatHistory
 """An open history with synchronous methods, asynchronous methods, or both."""
 
 Factory: TypeAlias = Callable[
-    [str],
+    Concatenate[str, ...],
     History
     | Iterator[History]
     | Generator[History, None, None]
@@ -53,7 +54,7 @@ Factory: TypeAlias = Callable[
     | AsyncGenerator[History, None]
     | AbstractAsyncContextManager[History],
 ]
-"""A callable that takes a session id and opens a history, in one of the supported shapes."""
+"""A callable that takes a session id first and opens a history, in one of the supported shapes."""
 
 F = TypeVar("F", bound=Factory)
 
@@ -64,11 +65,11 @@ def history_backend(
     lacks: Mapping[AssumedCapability, str] | None = None,
     deviations: Mapping[str, str] | None = None,
     methods: Mapping[str, str] | None = None,
-    with_ttl: Callable[[str, int | None], Any] | None = None,
+    with_ttl: Callable[Concatenate[str, int | None, ...], Any] | None = None,
     ttl_granularity: Granularity = "message",
-    corrupt: Callable[[str], None] | None = None,
+    corrupt: Callable[Concatenate[str, ...], None] | None = None,
     disposable: bool = False,
-    remove: Callable[[str], None] | None = None,
+    remove: Callable[Concatenate[str, ...], None] | None = None,
     server: str | None = None,
     server_errors: tuple[type[BaseException], ...] = (),
     floor: Callable[[str], Floor | AsyncChatHistory] | None = None,
@@ -80,16 +81,21 @@ def history_backend(
     stop: Callable[[], Any] | None = None,
     start: Callable[[], Any] | None = None,
     eventual: float | None = None,
+    lifespan: Callable[[], Any] | None = None,
 ) -> Callable[[F], F]:
     """Declare the decorated callable as the backend `name`. The callable itself is not changed.
 
-    The callable takes one positional argument, the session id, and opens a history. It may be:
+    The callable takes the session id as its first argument, and opens a history. It may be:
 
     - a class;
     - a function that returns a history;
     - a generator function that yields a history and then cleans up;
     - a function that returns a context manager;
     - an asynchronous form of any of these.
+
+    Each further parameter without a default gets a value by its name: from the object of
+    `lifespan=`, or else from a session-scoped pytest fixture. The same is true for the other
+    functions of a declaration.
 
     Example:
         Declare an in-memory history in a `conftest.py`:
@@ -153,6 +159,11 @@ def history_backend(
             when it is ready.
         eventual: Seconds after a write from which every read shows it, if reads do not show it at
             once. Contracts wait for that time; messages that are missing then are lost.
+        lifespan: A generator function without arguments that starts what the histories need, such
+            as a container, yields a JSON object once, such as `{"url": "redis://127.0.0.1:6379"}`,
+            and then cleans up; or a function that returns a context manager. It runs once for a
+            run, before the first contract, whatever the number of processes. The values of the
+            object go to all processes.
 
     Returns:
         A decorator that returns the callable unchanged.
@@ -192,6 +203,7 @@ def history_backend(
             stop=stop,
             start=start,
             eventual=eventual,
+            lifespan=lifespan,
             declared_in=module_origin(caller.f_globals.get("__name__", "")) if at_import else None,
         )
         known = _declared.get(name)
@@ -280,15 +292,20 @@ def _other_spelling(spec: str, known: list[str]) -> str:
 
 
 def load_again(name: str, origin: Origin) -> Backend:
-    """Return a backend in another process than the one that found it.
+    """Return a backend in another process than the one that found it, with its values.
 
     Args:
         name: The name of the backend.
         origin: The place that declares it, or that is it.
 
     Raises:
+        DeclarationError: Its functions have a parameter for which the other process gave no value.
         ImportError: Importing `origin` declares no backend with this name.
     """
+    return _found_again(name, origin).bind(published(name))
+
+
+def _found_again(name: str, origin: Origin) -> Backend:
     found = origin.load()
     for backend in _declared.values():
         if backend.name == name:
@@ -315,7 +332,7 @@ def _adopt(name: str, found: Any, origin: Origin) -> Backend:
             "chat history."
         )
     try:
-        inspect.signature(found).bind("session")
+        inspect.signature(found).bind("session", **dict.fromkeys(wanted(found, 1)))
     except TypeError as error:
         raise DeclarationError(
             f"--history-backend={name} cannot be called with one session id ({error}). Wrap it: "

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin, origin_of
+from chat_history_conformance.declaration.parameters import VARIABLE, Bound, unbound
 from chat_history_conformance.diagnosis.code import (
     Code,
     Need,
@@ -49,6 +50,7 @@ from chat_history_conformance.diagnosis.steps import Step
 __all__ = ["id_source", "is_entered", "noted", "opener", "script"]
 
 _ATTEMPTS = 200
+_VALUES = "history_values"
 _FUNCTIONS = {
     "corrupt": ("corrupt", "damage the last stored record of a session"),
     "fresh_store": ("fresh", "return a factory for a store with this name"),
@@ -118,7 +120,7 @@ def opener(
         factory, arguments = given("open_with_ttl"), fill("{}, {}", session_id, repr(ttl[0]))
     if how == "async" and ttl is None and _is_history_class(backend.factory):
         return lazily(under_a_loop, fill("{}({})", factory, arguments)), True
-    if how != "async" and inspect.isgeneratorfunction(inspect.unwrap(backend.factory)):
+    if how != "async" and inspect.isgeneratorfunction(inspect.unwrap(unbound(backend.factory))):
         return call(opened_now, factory, arguments), False  # an event loop has one thread
     if is_entered(backend.factory, how):
         return call(opened, factory, arguments), True
@@ -156,12 +158,14 @@ def noted(session_id: Code) -> Code:
 
 def _is_history_class(factory: Any) -> bool:
     """Return whether instances of the factory are histories that need no further opening."""
+    factory = unbound(factory)
     adds = hasattr(factory, "add_messages") or hasattr(factory, "aadd_messages")
     return inspect.isclass(factory) and adds and not hasattr(factory, "__await__")
 
 
 def _is_plain(factory: Any) -> bool:
     """Return whether calling the factory gives the history itself, as far as can be seen."""
+    factory = unbound(factory)
     shapes = (inspect.isgeneratorfunction, inspect.isasyncgenfunction, inspect.iscoroutinefunction)
     if any(shape(factory) for shape in shapes):
         return False
@@ -230,11 +234,13 @@ class _Bound:
         name: The name.
         origin: The place of the function, None if it cannot be imported.
         purpose: What the function does, in words.
+        parameters: Its further parameters, which get values from outside of the script.
     """
 
     name: str
     origin: Origin | None
     purpose: str
+    parameters: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:
@@ -252,6 +258,9 @@ def _openings(backend: Backend, needs: frozenset[Need]) -> tuple[Code, bool]:
     parts = _parts(bound, needs)
     pieces = [Code(f"{_without_imports(part.text, needs)}\n") for part in parts.values()]
     loaders: dict[str, None] = {}
+    parameters = dict.fromkeys(name for one in bound for name in one.parameters)
+    if parameters:
+        pieces.append(_values(backend, parameters))
     for one in bound:
         file = _declaring_file(one.origin)
         if one.origin is None:
@@ -262,9 +271,31 @@ def _openings(backend: Backend, needs: frozenset[Need]) -> tuple[Code, bool]:
                 pieces.append(Code(f"{one.name} = {one.origin.attribute}"))
         else:
             pieces += _loaded_from(one.origin, one.name, loaders)
+        if one.parameters:
+            pieces.append(_with_values(one))
     if Need("", "open_with_ttl") in needs and getattr(backend.factory, "with_ttl", None):
         pieces.append(Code("open_with_ttl = open_history.with_ttl"))
     return join("\n", pieces), any(part.has_future for part in parts.values())
+
+
+def _values(backend: Backend, names: Iterable[str]) -> Code:
+    """Write the statement that takes the values of further parameters from outside."""
+    shown = ", ".join(f'"{name}": ...' for name in names)
+    if backend.unsendable:
+        return Code(f"{_VALUES} = ...  # {{{shown}}}, which a fixture gives to the run")
+    table = f'{{"{backend.name}": {{{shown}}}}}'
+    return Code(
+        f"# set {VARIABLE}='{table}'\n"
+        f'{_VALUES} = json.loads(os.environ["{VARIABLE}"])[{backend.name!r}]',
+        frozenset({Need("json"), Need("os")}),
+    )
+
+
+def _with_values(one: _Bound) -> Code:
+    """Write the statement that gives values to the further parameters of a function."""
+    pairs = ", ".join(f'{name}={_VALUES}["{name}"]' for name in one.parameters)
+    text = f"{one.name} = functools.partial({one.name}, {pairs})"
+    return Code(text, frozenset({Need("functools")}))
 
 
 def _parts(bound: Sequence[_Bound], needs: frozenset[Need]) -> dict[str, Part]:
@@ -283,17 +314,25 @@ def _bound(backend: Backend, needs: frozenset[Need]) -> Iterator[_Bound]:
     has_own_ttl = getattr(backend.factory, "with_ttl", None) is not None
     with_ttl = Need("", "open_with_ttl") in needs
     if Need("", "open_history") in needs or (with_ttl and has_own_ttl):
-        yield _Bound("open_history", backend.origin, f"open {backend.name}")
+        names = _parameters(backend.factory)
+        yield _Bound("open_history", backend.origin, f"open {backend.name}", names)
     if with_ttl and not has_own_ttl:
         origin = origin_of(backend.with_ttl) if backend.with_ttl else None
-        yield _Bound("open_with_ttl", origin, f"open {backend.name} with a time to live")
+        purpose = f"open {backend.name} with a time to live"
+        yield _Bound("open_with_ttl", origin, purpose, _parameters(backend.with_ttl))
     for name, (argument, purpose) in _FUNCTIONS.items():
         if Need("", name) in needs:
             function = getattr(backend, argument)
-            yield _Bound(name, origin_of(function) if function else None, purpose)
+            origin = origin_of(function) if function else None
+            yield _Bound(name, origin, purpose, _parameters(function))
     for number, (name, function) in enumerate(backend.interference.items(), 1):
         if Need("", f"interference_{number}") in needs:
-            yield _Bound(f"interference_{number}", origin_of(function), name)
+            names = _parameters(function)
+            yield _Bound(f"interference_{number}", origin_of(function), name, names)
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    return tuple(function.keywords) if isinstance(function, Bound) else ()
 
 
 def _declaring_file(origin: Origin | None) -> str | None:
@@ -332,7 +371,15 @@ def _loaded_from(origin: Origin, name: str, loaders: dict[str, None]) -> Iterato
 def _collides(part: Part, bound: Sequence[_Bound], needs: frozenset[Need]) -> bool:
     """Return whether the script uses a name of a part of a module for something else."""
     used = resolved(needs)
-    own = {"story", "elsewhere", "nonce", "spec", "declaring", *carried_names(used.carried)}
+    own = {
+        "story",
+        "elsewhere",
+        "nonce",
+        "spec",
+        "declaring",
+        _VALUES,
+        *carried_names(used.carried),
+    }
     own |= {one.name for one in bound if one.name != getattr(one.origin, "attribute", "")}
     imported = imported_names(used)
     mine = {*part.names, *part.imports}

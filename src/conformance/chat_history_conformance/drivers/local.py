@@ -17,6 +17,7 @@ from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.declaration.parameters import bound, published
 from chat_history_conformance.drivers.calls import (
     Call,
     Done,
@@ -263,7 +264,9 @@ class Local:
             name: The name of the store.
             origin: The place of `fresh=`, for a process that knows only the factory.
         """
-        fresh = self.backend.fresh or (None if origin is None else origin.load())
+        fresh = self.backend.fresh
+        if fresh is None and origin is not None:
+            fresh = bound(origin.load(), 1, published(self.backend.name))
         if fresh is None:
             raise RuntimeError(
                 "a second process cannot import fresh=. Write a function at module level."

@@ -68,10 +68,7 @@ class SecondProcess:
         self, backend: Backend, limit: float, environment: Mapping[str, str] | None = None
     ) -> None:
         if backend.importable is None:
-            raise SecondProcessLost(
-                f"Backend {backend.name!r} is a function inside a function, which a second process "
-                "cannot import. Move it to module level."
-            )
+            raise SecondProcessLost(backend.why_not_importable)
         self.backend = backend
         self.limit = limit
         self._process = subprocess.Popen(

@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from chat_history_conformance.declaration.parameters import unbound
 from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, given, lazily
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
@@ -162,7 +163,7 @@ class Session(Declared):
             handle.was_opened()
             handle.unreachable = self.server.is_unreachable
 
-        name = getattr(self.opening.factory, "__name__", "the factory")
+        name = getattr(unbound(self.opening.factory), "__name__", "the factory")
         return f"{name}(session_id)", action
 
     def offered(self, names: Sequence[str]) -> list[str]:

@@ -32,6 +32,7 @@ from chat_history_conformance.pytest_plugin.options import (
     is_worker,
     setting,
 )
+from chat_history_conformance.pytest_plugin.providing import Unavailable
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 
 __all__ = ["BenchmarkItem", "BenchmarkRun"]
@@ -78,7 +79,6 @@ class BenchmarkRun(HistoryRun):
         self.operations = [
             one for one in OPERATIONS.values() if not one.is_optional or one.name in arguments
         ]
-        config.add_cleanup(self._stop_contenders)
 
     def _load_budget(self) -> budget.Budget:
         given = setting(self.config, "max-round-trips")
@@ -109,8 +109,13 @@ class BenchmarkRun(HistoryRun):
         """Return the contenders of a backend in a mode, which serve the whole run."""
         key = backend.name, mode
         if key not in self._contenders:
-            self._contenders[key] = Contenders(backend, mode, self.payload)
+            self._contenders[key] = Contenders(self.bound(backend), mode, self.payload)
         return self._contenders[key]
+
+    def release(self) -> None:
+        """End everything that uses the values of backends."""
+        self._stop_contenders()
+        super().release()
 
     def _stop_contenders(self) -> None:
         while self._contenders:
@@ -129,6 +134,10 @@ class BenchmarkRun(HistoryRun):
         benchmark.group = operation.title
         if len(self.backends) > 1:
             benchmark.name = benchmark.fullname
+        try:
+            self.bound(backend)
+        except Unavailable as unavailable:
+            pytest.fail(str(unavailable), pytrace=False)
         with self.workspace.inside():
             contenders = self.contenders(backend, mode)
             with ExitStack() as stack, collector_off():
@@ -221,9 +230,13 @@ class BenchmarkRun(HistoryRun):
             )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self) -> Generator[None, None, None]:
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """Clean up, and let pytest-benchmark save the run if no option says that it should."""
         self.not_removed = list(self._remove_sessions())
+        self.provider.tear_down(self.backends.values())
+        self.not_removed += [f"{name}: {why}" for name, why in self.provider.troubles.items()]
+        if self.provider.troubles and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         benchmarks: Any = self.config.pluginmanager.get_plugin("pytest-benchmark")
         is_saved = benchmarks.save or benchmarks.autosave or benchmarks.json
         if benchmarks.benchmarks and not is_saved:

@@ -19,7 +19,7 @@ from chat_history_conformance.diagnosis.compare import ConformanceFailure
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises, untried
-from chat_history_conformance.execution.replay import replay
+from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.judging.proof import prove
 from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.pytest_plugin.options import (
@@ -31,11 +31,12 @@ from chat_history_conformance.pytest_plugin.options import (
 )
 from chat_history_conformance.pytest_plugin.progress import Progress, all_places, upcoming
 from chat_history_conformance.pytest_plugin.provenance import environment, origin_text
+from chat_history_conformance.pytest_plugin.providing import Unavailable
+from chat_history_conformance.pytest_plugin.replaying import Replaying
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 from chat_history_conformance.pytest_plugin.screen import FailureText, location_of
 from chat_history_conformance.reports import (
     check_path,
-    load_report,
     terminal,
     wording,
     write_report,
@@ -90,7 +91,7 @@ class ContractRun(HistoryRun):
         self.since = self._since()
         self.seed = seed_of(config)
         self.reports = self._report_paths()
-        self.recorded = self._recorded()
+        config.pluginmanager.register(Replaying(self), "history-replay")
         self._failed: dict[tuple[str, str], pytest.TestReport] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
         self.backend_reports: list[BackendReport] = []
@@ -100,8 +101,8 @@ class ContractRun(HistoryRun):
             self.profile,
             self.seed,
             all_places(self.backends, self.contracts.values()),
-            lambda name: self.subject(self.backends[name]),
-            self._announce,
+            self._ready_subject,
+            self.announce,
             lambda: self.workspace.inside(stay=self.progress.runs_ahead),
         )
         config.pluginmanager.register(self.progress, "history-progress")
@@ -133,36 +134,7 @@ class ContractRun(HistoryRun):
                 raise pytest.UsageError(f"--history-report: {error}") from error
         return paths
 
-    def _recorded(self) -> RunReport | None:
-        """Return the earlier run whose findings are replayed."""
-        given = setting(self.config, "replay")
-        if not given:
-            return None
-        try:
-            found = load_report(invocation_directory(self.config) / str(given))
-        except ValueError as error:
-            raise pytest.UsageError(f"--history-replay: {error}") from error
-        if not any(report.name in self.backends for report in found.backends):
-            names = ", ".join(report.name for report in found.backends) or "none"
-            raise pytest.UsageError(
-                f"--history-replay: {given} has no backend of this run, only: {names}. "
-                "Name one of them with --history-backend."
-            )
-        return found
-
     # -- running -----------------------------------------------------------------------------
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection(self) -> None:
-        """Replay the recorded findings before anything else runs."""
-        if self.recorded is None or is_worker(self.config) or self.config.option.collectonly:
-            return
-        for report in self.recorded.backends:
-            if report.name in self.backends:
-                with self.workspace.inside():
-                    done = replay(report, [invocation_directory(self.config)])
-                for line in terminal.replayed(report.name, done):
-                    self._announce(line)
 
     def items(self, collector: BackendCollector) -> Iterable[pytest.Item]:
         """Yield an item for each contract in each of its modes."""
@@ -177,8 +149,17 @@ class ContractRun(HistoryRun):
                 mode=mode,
             )
 
+    def _ready_subject(self, name: str) -> Subject | None:
+        """Return the subject of a backend, or None if its values are not known yet."""
+        backend = self.backends[name]
+        return self.subject(backend) if self.provider.is_ready(backend) else None
+
     def run_item(self, item: ContractItem) -> ContractResult:
         """Run one contract in the workspace, and compare its outcome with the declaration."""
+        try:
+            self.bound(item.backend)
+        except Unavailable as unavailable:
+            return item.blank("error", str(unavailable))
         # Contracts that run ahead use the working directory too, also between two items.
         with self.workspace.inside(stay=self.progress.runs_ahead):
             self.progress.before(item.nodeid, upcoming(item))
@@ -291,8 +272,12 @@ class ContractRun(HistoryRun):
         return result
 
     def _finish(self, session: pytest.Session) -> None:
-        for backend in self.backends.values():
-            self.backend_reports.append(self._report_on(backend, session))
+        found = {name: self._proven(one, session) for name, one in self.backends.items()}
+        self.provider.tear_down(self.backends.values())
+        for name, (results, notes) in found.items():
+            self.backend_reports.append(self._report_on(self.backends[name], results, notes))
+        if self.provider.troubles and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         for path in self.reports:
             try:
                 write_report(self.run_report(), path, catalogue.rule_texts())
@@ -306,18 +291,36 @@ class ContractRun(HistoryRun):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self.verdict_required = True
 
-    def _report_on(self, backend: Backend, session: pytest.Session) -> BackendReport:
+    def _proven(
+        self, backend: Backend, session: pytest.Session
+    ) -> tuple[list[ContractResult], list[str]]:
+        """Return the results of a backend after the proof of its findings, and notes about it."""
         results = self.results[backend.name]
         all_results = [results.get(blank.label) or blank for blank in self._blanks()[backend.name]]
-        if self.lifetime.signal is None and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+        interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
+        interrupted = interrupted or self.lifetime.signal is not None
+        failed = any(result.outcome == "failed" for result in all_results)
+        tried = results and (failed or backend.lacks) and not interrupted
+        if not (tried or self.provider.is_ready(backend)):  # its fixtures are in the workers
+            return all_results, untried(all_results)
+        try:
+            subject = self.subject(backend)
+        except Unavailable:
+            return all_results, untried(all_results)
+        if not interrupted:
             with self.workspace.inside():
-                subject = self.subject(backend)
                 all_results = prove(all_results, self.contracts, subject, self.profile, self.seed)
-        notes = [*self.subject(backend).notes, *untried(all_results)]
+        notes = [*subject.notes, *untried(all_results)]
         if results:
             with self.workspace.inside():
-                notes += surprises(self.subject(backend))
+                notes += surprises(subject)
+        return all_results, notes
+
+    def _report_on(
+        self, backend: Backend, all_results: list[ContractResult], notes: list[str]
+    ) -> BackendReport:
         unsettled = self.servers.why_no_verdict(backend.server)
+        unsettled = self.provider.troubles.get(backend.name) or unsettled
         return BackendReport(
             name=backend.name,
             verdict=judge(all_results, unsettled=unsettled),

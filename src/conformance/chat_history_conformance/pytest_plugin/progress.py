@@ -41,7 +41,7 @@ class Progress:
         profile: The effort of the run.
         seed: The seed of the examples.
         places: All contracts of the run by node id.
-        subject_of: Returns the subject of a backend by its name.
+        subject_of: Returns the subject of a backend by its name, or None if it has none yet.
         announce: Writes a line on the terminal.
         inside: Makes the working directory that of the run, inside a `with` block.
     """
@@ -51,7 +51,7 @@ class Progress:
         profile: Profile,
         seed: int,
         places: Mapping[str, Place],
-        subject_of: Callable[[str], Subject],
+        subject_of: Callable[[str], Subject | None],
         announce: Callable[[str], None],
         inside: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
@@ -112,6 +112,7 @@ class Progress:
         """
         name = self.places[nodeid][0]
         subject = self._subject_of(name)
+        assert subject is not None
         ahead = self._ahead.get(name)
         if name not in self._probed:  # the lines of progress are written in another directory
             self._probed.add(name)
@@ -175,7 +176,8 @@ class Progress:
     def _weight(self, nodeid: str) -> float:
         """Return the time of a contract in comparison with others: its operations, in lanes."""
         name, contract, mode = self.places[nodeid]
-        if engine.why_not_applicable(contract, self._subject_of(name), mode) is not None:
+        subject = self._subject_of(name)
+        if subject is None or engine.why_not_applicable(contract, subject, mode) is not None:
             return 0.1
         examples = contract.planned(self.profile.examples)
         cost = min(float(self.profile.operations), examples * _COST_OF_AN_EXAMPLE)

@@ -18,6 +18,7 @@ from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.baseline import load_baseline, with_baseline
 from chat_history_conformance.declaration.errors import DeclarationError, did_you_mean
+from chat_history_conformance.declaration.parameters import unbound
 from chat_history_conformance.drivers.errors import (
     EscapedError,
     RemoteError,
@@ -35,6 +36,7 @@ from chat_history_conformance.pytest_plugin.options import (
     is_worker,
     setting,
 )
+from chat_history_conformance.pytest_plugin.providing import Provider, Unavailable
 from chat_history_conformance.servers import ServerError
 from chat_history_conformance.servers.run import Servers
 
@@ -70,6 +72,9 @@ class HistoryRun:
         self.profile = engine.PROFILES[chosen(config, "profile", usual, list(engine.PROFILES))]
         self.selectors = self._take_selectors()
         self.servers = self._servers()
+        self.provider = Provider(self.release)
+        if is_worker(config):
+            self.provider.lifespans.take_over(vars(config)["workerinput"]["history_lifespans"])
         self._subjects: dict[str, Subject] = {}
         self._workspace: Workspace | None = None
         # Not in pytest_sessionfinish, which pytest does not call if the start of a session fails.
@@ -196,11 +201,26 @@ class HistoryRun:
                 ) from error
         return self._workspace
 
+    def bound(self, backend: Backend) -> Backend:
+        """Return a backend whose functions have values for all their parameters.
+
+        Raises:
+            Unavailable: A value cannot be had.
+        """
+        try:
+            return self.provider.bound(backend)
+        except DeclarationError as error:  # found at the start, except in a worker
+            raise Unavailable(str(error)) from error
+
     def subject(self, backend: Backend) -> Subject:
-        """Return the subject of a backend. All its contracts share it."""
+        """Return the subject of a backend. All its contracts share it.
+
+        Raises:
+            Unavailable: The functions of the backend need a value that cannot be had.
+        """
         if backend.name not in self._subjects:
             self._subjects[backend.name] = Subject(
-                backend,
+                self.bound(backend),
                 limit=self.profile.limit,
                 destructive=bool(setting(self.config, "allow-destructive")),
                 server=self.servers.running.get(backend.server or ""),
@@ -208,6 +228,7 @@ class HistoryRun:
                 faults=bool(setting(self.config, "faults")),
                 apart=True,
             )
+            self._subjects[backend.name].notes += self.provider.notes.get(backend.name, [])
         return self._subjects[backend.name]
 
     def notes_of(self, name: str) -> list[str]:
@@ -215,16 +236,22 @@ class HistoryRun:
         subject = self._subjects.get(name)
         return [] if subject is None else list(subject.notes)
 
+    def release(self) -> None:
+        """End everything that uses the values of backends."""
+        while self._subjects:
+            self._subjects.popitem()[1].stop()
+
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
-        """Start the servers, and open each backend once to find mistakes early.
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Start the servers and the lifespans, and open each backend once to find mistakes early.
 
         This comes before the header, which names the servers, and before pytest-xdist starts its
-        workers, which inherit the addresses.
+        workers, which inherit the addresses. Backends that need a fixture are opened later.
 
         Raises:
             pytest.UsageError: A server cannot be started, or a backend cannot be opened.
         """
+        self.provider.begin(session)
         if self.config.option.collectonly:
             return
         self.lifetime.begin()
@@ -238,14 +265,54 @@ class HistoryRun:
         needed = [backend.server for backend in self.backends.values() if backend.server]
         self.began()
         try:
-            self.servers.start(needed, self._announce)
+            self.servers.start(needed, self.announce)
         except ServerError as error:
             raise pytest.UsageError(str(error)) from error
-        with self.workspace.inside():
-            for backend in self.backends.values():
-                self.lifetime.send(phase=f"the first history of {backend.name} was opened")
+        self.lifetime.send(phase="a lifespan was started")
+        self.provider.lifespans.start(self.backends.values(), self.announce)
+        for backend in self.backends.values():
+            if self.provider.is_ready(backend):
                 self._try_to_open(backend)
         self.began()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Make the fixtures of backends, and keep them until the verdicts are known.
+
+        This comes after the collection, in which pytest reads the fixtures of a conftest.py.
+
+        Raises:
+            pytest.UsageError: A fixture is missing or cannot be used, or a backend cannot be
+                opened.
+        """
+        failed = session.testsfailed and not self.config.option.continue_on_collection_errors
+        waiting = [one for one in self.backends.values() if self.provider.fixtures_of(one)]
+        if self.config.option.collectonly or is_worker(self.config) or failed or not waiting:
+            return (yield)
+        parents = [item.parent for item in session.items]
+        chosen = {one.backend.name for one in parents if isinstance(one, BackendCollector)}
+        for backend in waiting:
+            try:
+                self.provider.check(backend)
+                if backend.name in chosen:
+                    self.lifetime.send(phase=f"the fixtures of {backend.name} were made")
+                    self.provider.bound(backend)
+                    self._try_to_open(backend)
+            except DeclarationError as error:
+                raise pytest.UsageError(str(error)) from error
+            except Unavailable:
+                pass  # the contracts report it as errors, and the verdict stays INCOMPLETE
+        # pytest tears fixtures down after the last item, and findings are proven after that.
+        session.items.append(_Last.from_parent(session, name="the end of the contracts"))
+        try:
+            return (yield)
+        finally:
+            session.items.pop()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Run nothing for the item that keeps fixtures."""
+        return True if isinstance(item, _Last) else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -253,11 +320,13 @@ class HistoryRun:
         root = self.lifetime.root
         node.workerinput["history_root"] = None if root is None else str(root)
         node.workerinput["history_servers"] = self.servers.handed_on
+        node.workerinput["history_lifespans"] = self.provider.lifespans.handed_on
 
     def began(self) -> None:
         """Send what a report needs to the supervisor; the run of the contracts has a report."""
 
-    def _announce(self, line: str) -> None:
+    def announce(self, line: str) -> None:
+        """Write a line on the terminal."""
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminalreporter is None:
             return
@@ -270,6 +339,11 @@ class HistoryRun:
             terminalreporter.flush()
 
     def _try_to_open(self, backend: Backend) -> None:
+        self.lifetime.send(phase=f"the first history of {backend.name} was opened")
+        with self.workspace.inside():
+            self._open_first(backend)
+
+    def _open_first(self, backend: Backend) -> None:
         subject = self.subject(backend)
         named = f"--history-backend={backend.name}"
         try:
@@ -281,7 +355,7 @@ class HistoryRun:
         except Exception as error:
             if is_server_error(error, backend):
                 return  # the contracts report it as errors, and the verdict stays INCOMPLETE
-            if isinstance(backend.factory, type):
+            if isinstance(unbound(backend.factory), type):
                 return  # a constructor that raises is a finding about the class
             name = error.type_name if isinstance(error, RemoteError) else type(error).__name__
             outcome = isinstance(error, EscapedError) and name in ("Skipped", "Failed")
@@ -303,13 +377,18 @@ class HistoryRun:
             for backend in self.backends.values()
             if backend.functions
         ]
-        return [self.headline(), *self.servers.header(), *declared]
+        given = [
+            f"{name}: lifespan= gives {', '.join(values)}"
+            for name, values in self.provider.lifespans.objects.items()
+            if values
+        ]
+        return [self.headline(), *self.servers.header(), *declared, *given]
 
     def _end(self) -> None:
         """Stop everything that the run started, even if its start failed."""
         try:
-            for subject in self._subjects.values():
-                subject.stop()
+            self.release()
+            self.provider.end()
             if self._workspace is not None:
                 self._workspace.remove()
         finally:
@@ -328,6 +407,13 @@ class BackendCollector(pytest.Collector):
     def collect(self) -> Iterable[pytest.Item]:
         """Return the items of the backend."""
         return self.run.items(self)
+
+
+class _Last(pytest.Item):
+    """An item behind all others that is never run, so that no other item is the last one."""
+
+    def runtest(self) -> None:
+        """Do nothing."""
 
 
 def _nearest(selector: str, nodeids: Sequence[str]) -> str:

@@ -117,6 +117,7 @@ def _import_this_suite() -> None:
 def _backend(name: str, directory: Path | None) -> Backend:
     """Return the version's backend, from its packages, its conftest.py or its directory."""
     from chat_history_conformance.declaration.origin import Origin
+    from chat_history_conformance.declaration.parameters import published
     from chat_history_conformance.declaration.registry import names, resolve
 
     if directory is not None:
@@ -125,7 +126,8 @@ def _backend(name: str, directory: Path | None) -> Backend:
         conftest = directory.resolve() / "conftest.py"
         if ":" not in name and name not in names() and conftest.exists():
             Origin("conftest", "", str(conftest)).load()
-    return resolve(name)
+    found = resolve(name)
+    return found.bind(published(found.name))
 
 
 def _description(backend: Backend) -> dict[str, Any]:

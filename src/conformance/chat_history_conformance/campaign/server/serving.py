@@ -50,10 +50,7 @@ def serving(options: ServerOptions, say: Callable[[str], None]) -> Iterator[Serv
         Refused: There is no such server, or this run did not start it.
     """
     if options.backend.importable is None:
-        raise Refused(
-            f"Backend {options.backend.name!r} is a function inside a function, which a client "
-            "process cannot import. Move it to module level."
-        )
+        raise Refused(options.backend.why_not_importable)
     for capability in ("durable", "shared"):
         if capability in options.backend.lacks:
             raise Refused(
