@@ -183,14 +183,12 @@ class Backend:
             other = f" and not a key of lifespan=, whose keys are: {listed}"
         wrap = ""
         if self.declared_in is None and self.origin is not None and place == "factory":
-            wrap = (
-                f", or wrap it: def open_history(session_id): return {self.origin.attribute}(...)"
-            )
+            wrap = f", or write def open_history(session_id): return {self.origin.attribute}(...)"
         self._refuse(
             f"the parameter {name!r} of the {_words(place)} is not a pytest fixture{other}."
             f"{did_you_mean(name, (*keys, *known))} The run calls the {_words(place)} {called}, "
             "and gives further parameters by their names. Write a session-scoped fixture with "
-            f"this name, yield it in lifespan=, give the parameter a default{wrap}."
+            f"this name, yield it in lifespan=, or give the parameter a default{wrap}."
         )
 
     @property

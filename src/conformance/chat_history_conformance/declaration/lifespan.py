@@ -14,7 +14,7 @@ from chat_history_conformance.declaration.parameters import not_json
 
 __all__ = ["Lifespans"]
 
-_WANTED = 'Yield a JSON object once: yield {"url": "redis://127.0.0.1:6379/0"}.'
+_WANTED = 'yield a JSON object once, such as {"url": "redis://127.0.0.1:6379/0"}'
 
 
 class _Broken(Exception):
@@ -109,21 +109,22 @@ def _started(function: Callable[[], Any]) -> _Open:
         try:
             given = next(value)
         except StopIteration:
-            raise _Broken(f"ended without a yield. {_WANTED}") from None
+            raise _Broken(f"ended without a yield: {_WANTED}") from None
     elif hasattr(type(value), "__enter__"):
         given = value.__enter__()
     else:
         raise _Broken(
-            f"returned {clip_repr(value)}, which is not a context manager. Write a generator "
-            f"function. {_WANTED}"
+            f"returned {clip_repr(value)}, which is not a context manager: write a generator "
+            f"function, and {_WANTED}"
         )
-    problem = "it is not a dict" if not isinstance(given, dict) else not_json(given, "it")
-    if problem is not None:
+    if not isinstance(given, dict):
+        _end(value)
+        raise _Broken(f"yielded {clip_repr(given)}: {_WANTED}")
+    if (problem := not_json(given, "it")) is not None:
         _end(value)
         raise _Broken(
-            f"yielded {type(given).__name__}, and {problem}, so it cannot be sent to other "
-            "processes. Yield what is needed to connect, such as a URL, and connect in the "
-            f"function of a session id. {_WANTED}"
+            f"yielded an object that cannot be sent to other processes, because {problem}: yield "
+            "what is needed to connect, such as a URL, and connect in the factory"
         )
     return _Open(function, value, [], json.loads(json.dumps(given)))
 
@@ -137,7 +138,7 @@ def _end(value: Any) -> None:
     except StopIteration:
         return
     value.close()
-    raise _Broken("yielded a second time. Yield once; what comes after it cleans up.")
+    raise _Broken("yielded a second time: yield once, and clean up after it")
 
 
 def _told(function: Callable[[], Any], error: BaseException) -> str:

@@ -130,12 +130,15 @@ class Provider:
         state: Any = self._session._setupstate
         if self._session not in state.stack:
             state.setup(self._session)
+        state.stack[item] = ([], None)  # pytest makes fixtures only for an item that is set up
         try:
             value = item._request.getfixturevalue(name)
         except (KeyboardInterrupt, pytest.exit.Exception):
             raise
         except BaseException as error:  # also the outcome of a test, such as that of pytest.skip
             raise Unavailable(_failed(name, error)) from error
+        finally:
+            del state.stack[item]
         # Finalizers run in reverse, so this comes before the fixture is torn down.
         self._session.addfinalizer(self._forget)
         return value
