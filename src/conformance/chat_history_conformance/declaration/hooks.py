@@ -108,7 +108,7 @@ def wrong_lifespan(function: Any) -> Iterator[str]:
         yield f"lifespan={clip_repr(function)} cannot be called. {form}"
         return
     if type(function).__module__.startswith("_pytest."):
-        yield f"lifespan= is a fixture of pytest, which only tests use. Remove the decorator. {form}"
+        yield f"lifespan= is a pytest fixture, which only tests use. Remove the decorator. {form}"
     inner = inspect.unwrap(function)
     if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
         yield f"lifespan= is an async function, and no event loop runs it. {form}"

@@ -44,9 +44,11 @@ class Fixtures:
         self._session = session
         self._manager: Any = session._fixturemanager
         self._root = session.config.rootpath
-        collected = (node for item in session.items for node in item.iter_parents())
+        # From pytest 9.1 on, a fixture of a conftest.py belongs to a collected directory.
+        self._by_node: dict[str, Any] | None = getattr(self._manager, "_arg2node2fixturedefs", None)
+        nodes = {node for table in (self._by_node or {}).values() for node in table}
         self._places: dict[Path, pytest.Collector] = {
-            node.path: node for node in collected if isinstance(node, pytest.Directory)
+            node.path: node for node in nodes if isinstance(node, pytest.Directory)
         }
 
     def request(self, name: str, backend: Backend) -> pytest.Function | None:
@@ -79,8 +81,7 @@ class Fixtures:
         """Return the names of all fixtures that do not begin with an underscore."""
         for directory in self._conftests():
             self._place(directory)
-        tables = ("_arg2node2fixturedefs", "_arg2fixturedefs")  # from pytest 9.1 on, and before
-        table = next(one for name in tables if (one := getattr(self._manager, name, None)))
+        table = self._manager._arg2fixturedefs if self._by_node is None else self._by_node
         return sorted(name for name in table if not name.startswith("_"))
 
     def _checked(self, item: pytest.Function, name: str, backend: Backend) -> pytest.Function:
@@ -142,11 +143,11 @@ class Fixtures:
     def _directories(self, backend: Backend) -> list[Path]:
         return list(dict.fromkeys([self._home(backend), *self._conftests()]))
 
-    def _conftests(self) -> list[Path]:
-        """Return the directories in the project whose conftest.py was loaded."""
+    def _conftests(self) -> dict[Path, object]:
+        """Return the loaded conftest.py files of the project by their directories."""
         plugins = self._session.config.pluginmanager.list_name_plugin()
-        paths = (Path(name) for name, plugin in plugins if plugin and name.endswith(_CONFTEST))
-        return [path.parent for path in paths if path.parent.is_relative_to(self._root)]
+        found = {Path(name).parent: one for name, one in plugins if name.endswith(_CONFTEST)}
+        return {path: one for path, one in found.items() if path.is_relative_to(self._root)}
 
     def _place(self, directory: Path) -> pytest.Collector:
         """Return the node of a directory, at which its fixtures are visible."""
@@ -161,9 +162,8 @@ class Fixtures:
                 nodeid=directory.relative_to(self._root).as_posix(),
             )
             self._places[directory] = place
-            # From pytest 9.1 on, a conftest.py is read when its directory is collected.
-            waiting = getattr(self._manager, "_pending_conftests", {})
-            if (conftest := waiting.pop(directory, None)) is not None:
+            conftest = self._conftests().get(directory)
+            if self._by_node is not None and conftest is not None:
                 self._manager.parsefactories(holder=conftest, node=place)
         return self._places[directory]
 
