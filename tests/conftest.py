@@ -125,7 +125,7 @@ def run(
 
     def run_pytest(*arguments: str, **keywords: object) -> pytest.RunResult:
         monkeypatch.setattr(registry, "_declared", dict(before))
-        return pytester.runpytest_inprocess(*arguments, **keywords)
+        return pytester.runpytest_inprocess("-p", "no:asyncio", *arguments, **keywords)
 
     return run_pytest
 
@@ -135,6 +135,7 @@ def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histor
     """Return a function that runs pytest in a new process, on the small catalogue.
 
     With `module=True` it runs `python -m pytest`, which puts the working directory on `sys.path`.
+    Of the plugins that take long to load, it loads those in `plugins`.
     """
     monkeypatch.delenv("CI", raising=False)
     plugins = pytester.mkdir("plugins_of_the_test")
@@ -150,9 +151,12 @@ def run_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, histor
     )
     monkeypatch.setenv("PYTHONPATH", str(plugins))
 
-    def run_pytest(*arguments: str, module: bool = False) -> pytest.RunResult:
+    def run_pytest(
+        *arguments: str, module: bool = False, plugins: tuple[str, ...] = ()
+    ) -> pytest.RunResult:
         command = [sys.executable, "-m", "pytest"] if module else [the_command()]
-        slow_to_load = ("-p", "no:langsmith_plugin", "-p", "no:anyio")
-        return start(*command, *slow_to_load, "-p", "small_catalogue", *arguments)
+        slow_to_load = {"langsmith_plugin", "anyio", "asyncio"} - {*plugins}
+        left_out = [part for name in sorted(slow_to_load) for part in ("-p", f"no:{name}")]
+        return start(*command, *left_out, "-p", "small_catalogue", *arguments)
 
     return run_pytest

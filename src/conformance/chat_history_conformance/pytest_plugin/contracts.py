@@ -26,6 +26,7 @@ from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
     is_worker,
+    only_lists,
     seed_of,
     setting,
 )
@@ -261,7 +262,7 @@ class ContractRun(HistoryRun):
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """Compute the verdicts and write the reports; print the verdicts after everything else."""
-        if not is_worker(self.config) and not self.config.option.collectonly:
+        if not is_worker(self.config) and not only_lists(self.config):
             self._finish(session)
         result = yield
         terminalreporter = self.config.pluginmanager.get_plugin("terminalreporter")

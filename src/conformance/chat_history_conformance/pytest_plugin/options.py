@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["chosen", "invocation_directory", "is_worker", "seed_of", "setting"]
+__all__ = ["chosen", "invocation_directory", "is_worker", "only_lists", "seed_of", "setting"]
 
 
 def setting(config: pytest.Config, name: str) -> Any:
@@ -46,6 +46,12 @@ def chosen(config: pytest.Config, name: str, default: str, among: Sequence[str])
 def invocation_directory(config: pytest.Config) -> Path:
     """Return the directory in which pytest was started."""
     return Path(config.invocation_params.dir)
+
+
+def only_lists(config: pytest.Config) -> bool:
+    """Return whether pytest lists items or fixtures, and runs nothing."""
+    names = ("collectonly", "showfixtures", "show_fixtures_per_test")
+    return any(getattr(config.option, name, False) for name in names)
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -105,7 +105,7 @@ class Provider:
             )
             if any(map(is_async, _definitions(item, name))):
                 self.notes.setdefault(backend.name, []).append(
-                    f"the fixture {name!r} is async, and its event loop stands still while "
+                    f"the fixture {name!r} is async, and its event loop does not run while "
                     "contracts run on another one: if its value is bound to that loop, let the "
                     "fixture give a URL, and connect in the factory"
                 )

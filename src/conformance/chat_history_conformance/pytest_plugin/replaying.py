@@ -10,6 +10,7 @@ from chat_history_conformance.execution.replay import replay
 from chat_history_conformance.pytest_plugin.options import (
     invocation_directory,
     is_worker,
+    only_lists,
     setting,
 )
 from chat_history_conformance.pytest_plugin.providing import Unavailable
@@ -50,7 +51,7 @@ class Replaying:
                 f"--history-replay: {given} has no backend of this run, only: {names}. "
                 "Name one of them with --history-backend."
             )
-        if is_worker(config) or config.option.collectonly:
+        if is_worker(config) or only_lists(config):
             return []
         return ours
 

@@ -34,6 +34,7 @@ from chat_history_conformance.pytest_plugin.options import (
     chosen,
     invocation_directory,
     is_worker,
+    only_lists,
     setting,
 )
 from chat_history_conformance.pytest_plugin.providing import Provider, Unavailable
@@ -252,7 +253,7 @@ class HistoryRun:
             pytest.UsageError: A server cannot be started, or a backend cannot be opened.
         """
         self.provider.begin(session)
-        if self.config.option.collectonly:
+        if only_lists(self.config):
             return
         self.lifetime.begin()
         if is_worker(self.config):
@@ -287,7 +288,7 @@ class HistoryRun:
         """
         failed = session.testsfailed and not self.config.option.continue_on_collection_errors
         waiting = [one for one in self.backends.values() if self.provider.fixtures_of(one)]
-        if self.config.option.collectonly or is_worker(self.config) or failed or not waiting:
+        if only_lists(self.config) or is_worker(self.config) or failed or not waiting:
             return (yield)
         parents = [item.parent for item in session.items]
         chosen = {one.backend.name for one in parents if isinstance(one, BackendCollector)}
