@@ -23,7 +23,8 @@ from chat_history_conformance.declaration.capabilities import (
 )
 from chat_history_conformance.declaration.errors import DeclarationError
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.declaration.registry import history_backend, resolve
+from chat_history_conformance.declaration.parameters import VARIABLE, publish
+from chat_history_conformance.declaration.registry import history_backend, load_again, resolve
 
 IDS = ("ordering.within_batch", "ordering.across_calls")
 
@@ -157,7 +158,7 @@ def yields(name: str) -> Iterator[None]:
         ({"stop": no_arguments}, "stop= is declared without start=", "Declare both"),
         ({"start": no_arguments}, "start= is declared without stop=", "Declare both"),
         (
-            {"stop": factory, "start": no_arguments},
+            {"stop": lambda session_id, /: None, "start": no_arguments},
             "stop= cannot be called without arguments",
             "Write a function without arguments that ends the server",
         ),
@@ -259,13 +260,39 @@ def test_an_object_that_is_not_callable_is_refused(here: Path) -> None:
         resolve("some_value:value")
 
 
-@pytest.mark.parametrize("signature", ["", "a, b", "*, session_id"])
+@pytest.mark.parametrize("signature", ["", "a, b, /", "*, session_id"])
 def test_a_wrong_signature_suggests_a_wrapper(here: Path, signature: str) -> None:
     here.joinpath("wrong_signature.py").write_text(f"def make({signature}): ...")
     with pytest.raises(DeclarationError) as refused:
         resolve("wrong_signature:make")
     assert "cannot be called with one session id" in str(refused.value)
     assert "def open_history(session_id): return make(...)" in str(refused.value)
+
+
+def test_further_parameters_without_a_default_are_wanted_by_name(here: Path) -> None:
+    here.joinpath("further.py").write_text(
+        "def make(session_id, url, limit=3, *rest, token, trace=None, **more): ..."
+    )
+    found = resolve("further:make")
+    assert found.wanted == {"url": "factory", "token": "factory"}
+    with pytest.raises(DeclarationError, match="nothing gives 'token', a parameter of the factory"):
+        found.bind({"url": "x"})
+    bound = found.bind({"url": "x", "token": 1, "unused": 2})
+    assert bound.factory.keywords == {"url": "x", "token": 1}
+    assert bound.origin == found.origin
+
+
+def test_another_process_takes_the_values_from_the_environment(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.joinpath("taking.py").write_text("def make(session_id, url): return (session_id, url)")
+    monkeypatch.setenv(VARIABLE, "{}")
+    publish("mine", {"url": "x"})
+    assert load_again("mine", Origin("taking", "make")).factory("s") == ("s", "x")
+    for wrong in ("[]", "no", '{"mine": 3}'):
+        monkeypatch.setenv(VARIABLE, wrong)
+        with pytest.raises(DeclarationError, match="is not a JSON object with an object for each"):
+            load_again("mine", Origin("taking", "make"))
 
 
 def test_a_dotted_attribute_is_found(here: Path) -> None:

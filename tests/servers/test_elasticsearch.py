@@ -340,7 +340,7 @@ def test_offline_downloads_nothing_and_names_the_missing_files(
 
 
 def test_there_is_no_mock() -> None:
-    with pytest.raises(ServerError, match="there is a mock of Kafka only"):
+    with pytest.raises(ServerError, match="Elasticsearch has no way mock"):
         launcher.start("elasticsearch", "mock", announce=print)
 
 
