@@ -7,9 +7,9 @@ import pwd
 import select
 import shutil
 import socket
-import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -192,35 +192,41 @@ def test_another_server_at_its_address_is_recognised(server: ProcessServer) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_left_of_it(kind: str) -> None:
-    before = shared_memory()
     server = started(kind)
     store(server, "removed")
     directory = directory_of(server)
+    segment = shared_memory(directory / "data" / "postmaster.pid")
+    assert bool(segment) == (kind == "postgresql" and SEGMENTS.exists())
     server.stop()
     assert not directory.exists()
     assert not answers(server, 1)
-    assert shared_memory() <= before
+    assert not segment or segment not in SEGMENTS.read_text().split()
     listed = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True)
     assert str(directory) not in listed.stdout
     server.stop()
 
 
-def shared_memory() -> set[str]:
-    """Return the small segments of shared memory of the unprivileged user. PostgreSQL has one."""
-    table = Path("/proc/sysvipc/shm")
-    if not table.exists():
-        return set()
-    rows = [line.split() for line in table.read_text().splitlines()[1:]]
-    return {row[1] for row in rows if row[7] == "65534" and int(row[3]) < 100}
+SEGMENTS = Path("/proc/sysvipc/shm")
+
+
+def shared_memory(lock: Path) -> str:
+    """Return the id of the segment of shared memory in the lock file of PostgreSQL, if any."""
+    if not (lock.exists() and SEGMENTS.exists()):
+        return ""
+    return lock.read_text().splitlines()[6].split()[1]
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """Return a temporary directory that the unprivileged user may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_does_not_outlive_a_parent_that_is_killed(kind: str, tmp_path: Path) -> None:
+def test_it_does_not_outlive_a_parent_that_is_killed(kind: str, open_to_all: Path) -> None:
     started(kind).stop()  # skips the test if it is not installed
-    tmp_path.chmod(0o755)
-    closed = [one for one in tmp_path.parents if not one.stat().st_mode & stat.S_IXOTH]
-    if closed:
-        pytest.skip(f"another user may not enter {closed[0]}")
     script = (
         "import sys, time\nfrom chat_history_conformance.servers import launcher\n"
         "server = launcher.start(sys.argv[1], 'local', announce=lambda _: None)\n"
@@ -230,14 +236,14 @@ def test_it_does_not_outlive_a_parent_that_is_killed(kind: str, tmp_path: Path) 
         [sys.executable, "-c", script, kind],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(open_to_all)},
     )
     with parent:
         assert parent.stdout is not None
         address = parent.stdout.readline().strip()
         load(kind).ask(address, {}, "", 5)
         parent.kill()
-    until(lambda: list(tmp_path.iterdir()) == [], "its directory is still there")
+    until(lambda: list(open_to_all.iterdir()) == [], "its directory is still there")
     with pytest.raises(NotReady):
         load(kind).ask(address, {}, "", 1)
 
