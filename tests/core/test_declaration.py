@@ -278,6 +278,7 @@ def test_further_parameters_without_a_default_are_wanted_by_name(here: Path) -> 
     with pytest.raises(DeclarationError, match="nothing gives 'token', a parameter of the factory"):
         found.bind({"url": "x"})
     bound = found.bind({"url": "x", "token": 1, "unused": 2})
+    assert isinstance(bound.factory, functools.partial)
     assert bound.factory.keywords == {"url": "x", "token": 1}
     assert bound.origin == found.origin
 

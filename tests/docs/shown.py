@@ -51,7 +51,8 @@ def run(command: str, directory: Path, **environment: str) -> subprocess.Complet
     return subprocess.run(
         [sys.executable, *_PROGRAMS[program], *arguments.split()],
         cwd=directory,
-        env={**kept, "COLUMNS": "80", **environment},
+        # Their plugins print a line, and not all readers have them.
+        env={**kept, "PYTEST_ADDOPTS": "-p no:asyncio", "COLUMNS": "80", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

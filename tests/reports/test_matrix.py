@@ -10,6 +10,7 @@ import pytest
 
 from chat_history_conformance import reports
 from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.project import page_of
 from chat_history_conformance.reports import RuleText, document, html, matrix
 from tests.reports.samples import (
     SMALL,
@@ -86,7 +87,7 @@ def test_the_catalogue_returns_the_texts_for_a_report() -> None:
     assert texts_by_id.keys() == catalogue.load().keys()
     some = catalogue.load()["ordering.across_calls"]
     assert texts_by_id[some.id] == RuleText(
-        some.title, some.rule, some.source, some.cause, some.remedy
+        some.title, some.rule, some.source, some.cause, some.remedy, url=page_of(some.id)
     )
 
 

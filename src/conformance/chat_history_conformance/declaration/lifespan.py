@@ -124,7 +124,7 @@ def _started(function: Callable[[], Any]) -> _Open:
         _end(value)
         raise _Broken(
             f"yielded an object that cannot be sent to other processes, because {problem}: yield "
-            "what is needed to connect, such as a URL, and connect in the factory"
+            "the values to connect with, such as a URL, and connect in the factory"
         )
     return _Open(function, value, [], json.loads(json.dumps(given)))
 
