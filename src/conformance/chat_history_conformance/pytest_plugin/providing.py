@@ -100,8 +100,8 @@ class Provider:
                 continue
             unsendable = unsendable or (
                 f"the value of the fixture {name!r} cannot be sent to a second process: {problem}, "
-                "which is not JSON. Let the fixture give the values to connect with, such as a URL, "
-                "or use lifespan="
+                "which is not JSON. Let the fixture give the values to connect with, such as a "
+                "URL, or use lifespan="
             )
             if any(map(is_async, _definitions(item, name))):
                 self.notes.setdefault(backend.name, []).append(

@@ -85,7 +85,7 @@ class Entry:
         pairs: The expected lines next to the returned lines.
         notes: The notes.
         rule: The text of the rule of the contract that the finding is from, if it is known.
-        hint: How to declare that the history lacks what is needed, or an empty text.
+        hint: How to declare that the history lacks the capability, or an empty text.
         others: The other contracts with the same cause.
         raised_at: The line of the history that raised, or an empty text.
         script: The script that shows the finding, or an empty text.
