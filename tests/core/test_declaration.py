@@ -22,7 +22,7 @@ from chat_history_conformance.declaration.capabilities import (
     catalogue,
 )
 from chat_history_conformance.declaration.errors import DeclarationError
-from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.declaration.origin import Origin, origin_of
 from chat_history_conformance.declaration.parameters import VARIABLE, publish
 from chat_history_conformance.declaration.registry import history_backend, load_again, resolve
 
@@ -280,7 +280,7 @@ def test_further_parameters_without_a_default_are_wanted_by_name(here: Path) -> 
     bound = found.bind({"url": "x", "token": 1, "unused": 2})
     assert isinstance(bound.factory, functools.partial)
     assert bound.factory.keywords == {"url": "x", "token": 1}
-    assert bound.origin == found.origin
+    assert bound.origin == found.origin == origin_of(bound.factory)
 
 
 def test_another_process_takes_the_values_from_the_environment(
