@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from langchain_core.messages import BaseMessage
@@ -21,7 +21,7 @@ from langchain_core.messages import BaseMessage
 from chat_history_conformance import history_backend, servers
 from chat_history_conformance.faulty.served import SERVED, ServedChatMessageHistory, ServedError
 
-F = TypeVar("F", bound=Callable[[str], Any])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def on_the_control(name: str, **declared: Any) -> Callable[[F], F]:
@@ -55,6 +55,39 @@ class SyncOnly(Served):
 
     async def aclear(self) -> None:
         raise NotImplementedError
+
+
+STARTS: list[str] = []
+
+
+def _store() -> Iterator[dict[str, float]]:
+    STARTS.append("start")
+    yield {"seconds": 0.7}
+    STARTS.append("end")
+
+
+def _no_store() -> Iterator[dict[str, float]]:
+    raise RuntimeError("no docker")
+    yield {}
+
+
+@on_the_control("control-lifespan", lifespan=_store)
+def with_lifespan(session_id: str, seconds: float) -> Served:
+    """Open the control with a value of a lifespan."""
+    assert seconds == 0.7
+    return Control(session_id)
+
+
+@on_the_control("control-broken-lifespan", lifespan=_no_store)
+def with_broken_lifespan(session_id: str, seconds: float) -> Served:
+    """Open the control with a value that nothing gives."""
+    return Control(session_id)
+
+
+@on_the_control("control-fixture")
+def with_fixture(session_id: str, redis_url: str) -> Served:
+    """Open the control with a value that only pytest could give."""
+    return Control(session_id)
 
 
 class AsyncOnly:

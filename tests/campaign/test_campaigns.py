@@ -6,6 +6,8 @@ Each one starts a server and client processes, and disturbs the server for a mom
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,10 @@ from chat_history_conformance.campaign import run
 from chat_history_conformance.campaign.checking.checker import Verdict, check
 from chat_history_conformance.campaign.plan import Event, Traffic
 from chat_history_conformance.campaign.recording import Recording
+from chat_history_conformance.declaration import registry
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.declaration.parameters import VARIABLE
 from chat_history_conformance.declaration.registry import load_again
 from tests.campaign import broken
 
@@ -29,9 +35,13 @@ LONG_PAUSE = Event("pause-over-limit", {"more_seconds": 3.0}, 0.8)
 
 def campaign(name: str, events: Sequence[Event], **options: Any) -> tuple[Recording, Verdict]:
     """Run a campaign with one of the histories in `broken`, and check its recording."""
-    from chat_history_conformance.declaration.origin import Origin
+    return campaign_of(load_again(name, Origin(broken.__name__, "")), events, **options)
 
-    backend = load_again(name, Origin(broken.__name__, ""))
+
+def campaign_of(
+    backend: Backend, events: Sequence[Event], **options: Any
+) -> tuple[Recording, Verdict]:
+    """Run a campaign with a backend, and check its recording."""
     settings = {"limit_seconds": 10.0, "sample_seconds": 1.0, **options}
     lines: list[str] = []
     outcome = run.run(
@@ -62,6 +72,30 @@ def test_history_without_a_defect_is_clean(name: str, modes: set[str]) -> None:
     ]
     assert all(end.status == 0 for end in recording.exits)
     assert len(recording.final) == 5  # 2 sessions that grow, the mixed one, 2 with clears
+
+
+def test_a_lifespan_runs_once_and_gives_its_values_to_all_clients() -> None:
+    broken.STARTS.clear()
+    backend = registry._found_again("control-lifespan", Origin(broken.__name__, ""))
+    recording, verdict = campaign_of(backend, [KILL])
+    assert broken.STARTS == ["start", "end"]
+    assert verdict.clean, verdict.defects
+    assert verdict.figures.acknowledged_messages > 50
+    assert all(end.status == 0 for end in recording.exits)
+    assert VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("control-broken-lifespan", "lifespan=_no_store raised RuntimeError: no docker"),
+        ("control-fixture", "nothing gives 'redis_url', a parameter of the factory, a value here"),
+    ],
+)
+def test_a_campaign_without_a_value_is_refused(name: str, text: str) -> None:
+    backend = registry._found_again(name, Origin(broken.__name__, ""))
+    with pytest.raises(run.Refused, match=re.escape(text)):
+        run.run(run.Options(backend), print)
 
 
 @pytest.mark.parametrize(
