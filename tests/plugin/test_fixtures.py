@@ -416,7 +416,7 @@ def test_findings_are_proven_while_the_values_live_and_scripts_take_them(
         ("sys.exit(3)\n    yield", "raised SystemExit: 3"),
         ("return\n    yield", "ended without a yield: yield a JSON object once"),
         ("yield ['x']", "yielded ['x']: yield a JSON object once"),
-        ("yield {'path': EVENTS}", "because its 'path' is a PosixPath: yield what is needed"),
+        ("yield {'path': EVENTS}", "because its 'path' is a PosixPath: yield the values"),
         ("yield {'path': {'a': [float('nan')]}}", "because its 'path'['a'][0] is nan"),
         ("yield {1: 'x'}", "because it has the key 1, which is not a text"),
         ("return {'path': 'x'}", "returned {'path': 'x'}, which is not a context manager"),
