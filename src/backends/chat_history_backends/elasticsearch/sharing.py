@@ -20,11 +20,13 @@ class Shared(Generic[C]):
         client: The client.
 
     Attributes:
+        key: The key under which histories share it; None if they do not.
         handles: The histories that use it and are not closed.
     """
 
     def __init__(self, client: C) -> None:
         self.client: C = client
+        self.key: Hashable = None
         self.handles: WeakSet[Any] = WeakSet()
 
 
@@ -47,6 +49,7 @@ def share(
         shared = _SHARED.get(key)
         if shared is None:
             shared = _SHARED[key] = free or Shared(make())
+            shared.key = key
         shared.handles.add(handle)
         return shared
 
@@ -57,8 +60,8 @@ def leave(handle: Any, shared: Shared[Any]) -> bool:
         shared.handles.discard(handle)
         if shared.handles:
             return False
-        for key in [key for key, value in _SHARED.items() if value is shared]:
-            del _SHARED[key]
+        if _SHARED.get(shared.key) is shared:
+            del _SHARED[shared.key]
         return True
 
 

@@ -33,8 +33,8 @@ class _Place(pytest.Collector):
 class Fixtures:
     """The fixtures that a run can use.
 
-    A fixture is found as by a test next to the declaration. If there is none, the only conftest.py
-    that defines it is used.
+    It finds a fixture as a test next to the declaration does. Otherwise it uses the only
+    conftest.py that defines a fixture of that name.
 
     Args:
         session: The session of pytest.

@@ -176,7 +176,7 @@ def _messages(connection: Wire) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _value(connection: Wire, query: str) -> str:
-    """Return the first value that a query finds; empty if there is none."""
+    """Return the first value that a query finds, or an empty text."""
     text = query.encode() + b"\0"
     connection.send(b"Q" + struct.pack("!i", len(text) + 4) + text)
     rows = [content for mark, content in _messages(connection) if mark == b"D"]
