@@ -61,6 +61,8 @@ MEMBER = {
     "unclean.leader.election.enable": "false",
     # A follower that no longer fetches leaves the replicas in sync after this time.
     "replica.lag.time.max.ms": "4000",
+    # A broker asks the controller for producer ids, and waits this long if that one is frozen.
+    "controller.socket.timeout.ms": "3000",
 }
 """Further settings of a member of a cluster, in which faults show after seconds."""
 
