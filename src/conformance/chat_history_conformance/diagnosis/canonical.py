@@ -10,7 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from operator import itemgetter
+from types import NoneType
 from typing import Any
 
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
@@ -26,42 +29,55 @@ Canonical = tuple[Any, ...]
 
 def dump(value: Any) -> Canonical:
     """Return `value` as nested tuples that differ for different types, signs and NaNs."""
-    scalar = _scalar(value)
-    if scalar is not None:
-        return scalar
+    # A run dumps millions of values. Nearly all have one of these types, and no subclass of it.
+    known = _KNOWN.get(type(value))
+    return _other(value) if known is None else known(value)
+
+
+def _other(value: Any) -> Canonical:
+    """Return the form of a value of any other type, such as a subclass of a known one."""
+    for kind, form in _KNOWN.items():
+        if isinstance(value, kind):
+            return form(value)
     match value:
         case BaseMessage():
-            return ("message", value.type, dump(_fields(value)))
+            return ("message", value.type, _object(_fields(value)))
         case BaseModel():
-            return dump(_fields(value))
+            return _object(_fields(value))
         case Mapping():
-            entries = sorted(((_key(key), dump(item)) for key, item in value.items()), key=repr)
-            return ("object", tuple(entries))
-        case list() | tuple():
-            return ("array", tuple(dump(item) for item in value))
+            return _object(value)
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return dump({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+            return _object({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
         case set() | frozenset():
             return (type(value).__name__, tuple(sorted((dump(item) for item in value), key=repr)))
         case _:
             return (f"{type(value).__module__}.{type(value).__qualname__}", _opaque(value))
 
 
-def _scalar(value: Any) -> Canonical | None:
-    """Return the form of a value that JSON has a scalar for, None for any other value."""
-    match value:
-        case None:
-            return ("null",)
-        case bool():
-            return ("bool", bool(value))
-        case int():
-            return ("int", hex(value))  # decimal digits are bounded, and slow
-        case float():
-            return ("float", float.__repr__(value))
-        case str():
-            return ("str", _joined(value))
-        case _:
-            return None
+def _object(fields: Mapping[Any, Any]) -> Canonical:
+    entries = [(_key(key), dump(item)) for key, item in fields.items()]
+    entries.sort(key=_FIRST)
+    if any(one[0] == other[0] for one, other in pairwise(entries)):
+        entries.sort(key=repr)  # two keys have the same text, such as 1 and "1"
+    return ("object", tuple(entries))
+
+
+def _array(items: Iterable[Any]) -> Canonical:
+    return ("array", tuple([dump(item) for item in items]))
+
+
+_FIRST = itemgetter(0)
+_KNOWN: Mapping[type, Callable[[Any], Canonical]] = {
+    str: lambda value: ("str", _joined(value)),
+    dict: _object,
+    list: _array,
+    NoneType: lambda value: ("null",),
+    bool: lambda value: ("bool", value),  # before int, because a bool is an int
+    int: lambda value: ("int", hex(value)),  # decimal digits are bounded, and slow
+    float: lambda value: ("float", float.__repr__(value)),
+    tuple: _array,
+}
+"""The form of a value of a type, for the types that JSON has a form for."""
 
 
 def alternatives(message: BaseMessage) -> frozenset[Canonical]:
