@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import pytest
 from chat_history_conformance import __version__, faulty, project
 from chat_history_conformance.cli.main import main, parser
 from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.faulty import proof as proofs
 from chat_history_conformance.faulty import selftest
+from chat_history_conformance.faulty.proof import Row
 from chat_history_conformance.reports import listing
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +156,19 @@ def test_selftest_refuses_a_damaged_kill_matrix_before_it_measures(
     (tmp_path / "kill-matrix.jsonl").write_text('{"history": 3}\n', encoding="utf-8")
     assert main(["selftest", "--only", "clear.", "--output", str(tmp_path)]) == 2
     assert "kill-matrix.jsonl, line 1: history: " in capsys.readouterr().err
+
+
+def test_an_interrupted_selftest_keeps_the_rows_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Iterator[Row]:
+        yield Row("memory", ())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(selftest, "kill_matrix", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["selftest", "--no-power", "--output", str(tmp_path)])
+    assert set(proofs.load(tmp_path / "kill-matrix.jsonl").rows) == {"memory"}
 
 
 def test_selftest_fails_if_the_proof_has_a_fault(

@@ -73,12 +73,14 @@ def _selftest(options: argparse.Namespace) -> int:
     def chosen(name: str) -> bool:
         return name.startswith(wanted)
 
-    proof = selftest.kill_matrix(_progress, jobs=options.jobs, only=chosen)
+    proof = before or proofs.Proof({})
+    for row in selftest.kill_matrix(_progress, jobs=options.jobs, only=chosen):
+        proof = proof.updated(proofs.Proof({row.history: row}), broken)
+        _keep(proof, options.output)
     if not options.no_power:
-        found = selftest.discovery(_progress, jobs=options.jobs, only=chosen)
-        proof = proof.with_power(dict(found))
-    if before is not None:
-        proof = before.updated(proof, broken)
+        for name, found in selftest.discovery(_progress, jobs=options.jobs, only=chosen):
+            proof = proof.with_power({**proof.power, name: found})
+            _keep(proof, options.output)
     if options.output:
         _write(proof, options.output)
     wrong = proof.faults(contracts, broken)
@@ -93,13 +95,21 @@ def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _keep(proof: Proof, directory: Path | None) -> None:
+    """Write what is measured so far. The rest may take hours, and may be interrupted."""
+    from chat_history_conformance.faulty import proof as proofs
+    from chat_history_conformance.reports import write_text
+
+    if directory is not None:
+        write_text(directory / _LINES, proofs.dump(proof))
+
+
 def _write(proof: Proof, directory: Path) -> None:
     from chat_history_conformance import faulty
     from chat_history_conformance.contracts import catalogue
-    from chat_history_conformance.faulty import proof as proofs
     from chat_history_conformance.reports import kills, write_text
 
     broken, contracts = faulty.load(), catalogue.load()
-    write_text(directory / _LINES, proofs.dump(proof))
+    _keep(proof, directory)
     write_text(directory / _PAGE, kills.markdown(proof, contracts, broken))
     write_text(directory / _PICTURE, kills.picture(proof, contracts, broken))

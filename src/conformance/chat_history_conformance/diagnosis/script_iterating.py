@@ -14,11 +14,11 @@ __all__ = ["live_messages", "most_alive", "taken"]
 
 
 async def taken(
-    iterator: AsyncIterator[Any], count: int | None, came: list[Any] | None = None
+    iterator: AsyncIterator[Any], count: int, came: list[Any] | None = None
 ) -> list[Any]:
-    """Append the next messages to a list, all of them for a count of None, and return it."""
+    """Append the next messages to a list, as many as there are, and return it."""
     came = [] if came is None else came
-    while count is None or len(came) < count:
+    while len(came) < count:
         try:
             came.append(await anext(iterator))
         except StopAsyncIteration:
@@ -32,9 +32,11 @@ def live_messages() -> int:
     return sum(number for kind, number in kinds.items() if BaseMessage in kind.__mro__)
 
 
-def most_alive(take: Callable[[int], list[Any]], step: int) -> int:
-    """Take all messages, some at a time. Return how many more than before were alive at most."""
+def most_alive(take: Callable[[int], list[Any]], step: int, count: int) -> int:
+    """Take messages, some at a time. Return how many more than before were alive at most."""
     before, most = live_messages(), 0
-    while len(take(step)) == step:
+    for _ in range(0, count, step):
+        if len(take(step)) < step:
+            break
         most = max(most, live_messages() - before)
     return most

@@ -20,8 +20,8 @@ class SyncIteration:
     def __init__(self, iterator: Any) -> None:
         self._iterator = iter(iterator)
 
-    def take(self, count: int | None, came: list[Any]) -> list[Any]:
-        """Append the next messages to a list, all of them for a count of None, and return it."""
+    def take(self, count: int, came: list[Any]) -> list[Any]:
+        """Append the next messages to a list, as many as there are, and return it."""
         came.extend(islice(self._iterator, count))  # keeps what came before an error
         return came
 
@@ -47,9 +47,9 @@ class AsyncIteration:
     def __init__(self, iterator: Any) -> None:
         self._iterator: Any = aiter(iterator)
 
-    async def atake(self, count: int | None, came: list[Any]) -> list[Any]:
-        """Append the next messages to a list, all of them for a count of None, and return it."""
-        while count is None or len(came) < count:
+    async def atake(self, count: int, came: list[Any]) -> list[Any]:
+        """Append the next messages to a list, as many as there are, and return it."""
+        while len(came) < count:
             message = await anext(self._iterator, _END)
             if message is _END:
                 break

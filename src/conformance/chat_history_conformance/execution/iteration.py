@@ -21,9 +21,14 @@ from chat_history_conformance.execution.story import Story
 __all__ = ["Iteration", "joined", "release_all"]
 
 _ISLICE = Code("itertools.islice", frozenset({Need("itertools")}))
-_ALL = Code("None")
+_ALL = 5_000
+"""More messages than any contract stores. An iteration that never ends is left after them."""
 _STEP = 100
 """Messages to take before the live ones are counted."""
+
+
+def _digits(count: int | str) -> str:
+    return f"{count:_}" if isinstance(count, int) else count
 
 
 def joined(parts: list[Ref]) -> Ref:
@@ -79,7 +84,7 @@ class Iteration:
             self._begin()
             self._take(1, [])
 
-        code = self._taking(Code("1"), self._phrase.bare())
+        code = self._taking(1, self._phrase.bare())
         story.settle()
         refusing = fill("error = {}", lazily(refused, self._waited(code)))
         story.steps.append(Step(self._shown(code), refusing))
@@ -89,17 +94,17 @@ class Iteration:
             self._show_end(error)
         return error
 
-    def take(self, count: int | None = None) -> Ref:
+    def take(self, count: int = _ALL) -> Ref:
         """Take the next messages.
 
         Args:
-            count: How many; None for all that are left.
+            count: How many. Without it, all that are left.
 
         Returns:
             The messages under their name in the steps. There are fewer if no more are left.
         """
         story, variable = self._story, self._story.variable("got")
-        code = self._taking(_ALL if count is None else Code(f"{count}"))
+        code = self._taking(count)
         story.settle()
         self._add_step(self._waited(code), self._shown(code), variable)
         came = story.carry_out(self._operation, lambda: self._take(count, []), effect="none")
@@ -112,13 +117,13 @@ class Iteration:
             The messages that came, and the exception that ended the iteration, or None.
         """
         story, variable, came = self._story, self._story.variable("got"), list[Any]()
-        into = Code(f"{variable}.extend({self.name})")
+        into = fill("{}.extend({})", variable, self._sliced(_ALL))
         if self._is_awaited:
-            into = call(wait, call(taken, Code(self.name), _ALL, Code(variable)))
+            into = call(wait, call(taken, Code(self.name), Code(_digits(_ALL)), Code(variable)))
         code = fill("{} = []\nerror = {}", variable, lazily(refused, into))
         story.settle()
         story.steps.append(Step(self._shown(self._taking(_ALL)), code, name=variable))
-        error = story.attempt(self._operation, lambda: self._take(None, came), effect="none")
+        error = story.attempt(self._operation, lambda: self._take(_ALL, came), effect="none")
         story.error = Ref("error", error)
         got = self._listed(variable, came)
         if error is not None:
@@ -127,12 +132,12 @@ class Iteration:
 
     def most_alive(self) -> Ref:
         """Take all messages, and return how many more than before were in memory at most."""
-        take = fill("lambda count: {}", self._waited(self._taking(Code("count"))))
-        code = fill("most = {}", call(most_alive, take, Code(f"{_STEP}")))
+        take = fill("lambda count: {}", self._waited(self._taking("count")))
+        code = fill("most = {}", call(most_alive, take, Code(_digits(_STEP)), Code(_digits(_ALL))))
         self._story.steps.append(Step(code.text, code))
         most = self._story.carry_out(
             self._operation,
-            lambda: most_alive(lambda count: self._take(count, []), _STEP),
+            lambda: most_alive(lambda count: self._take(count, []), _STEP, _ALL),
             effect="none",
         )
         self._story.steps[-1] = self._story.steps[-1].with_result(str(most))
@@ -168,7 +173,7 @@ class Iteration:
             self._operation, lambda: self._handle.host.call(ending), effect="none"
         )
 
-    def _take(self, count: int | None, came: list[Any]) -> list[Any]:
+    def _take(self, count: int, came: list[Any]) -> list[Any]:
         taking = Call(self._key, "take", (count, came), self._how)
         return self._handle.host.call(taking)  # type: ignore[no-any-return]
 
@@ -179,14 +184,19 @@ class Iteration:
             self._story.odd_read = got
         return got
 
-    def _taking(self, count: Code, iterator: Code | None = None) -> Code:
-        """Write the expression that takes messages, without `await`."""
-        iterator = iterator or Code(self.name)
+    def _taking(self, count: int | str, iterator: Code | None = None) -> Code:
+        """Write the expression that takes messages, without `await`.
+
+        Args:
+            count: How many, or the name of a variable that has the number.
+            iterator: The iterator; this iteration by default.
+        """
         if self._is_awaited:
-            return call(taken, iterator, count)
-        if count is _ALL:
-            return fill("list({})", iterator)
-        return fill("list({}({}, {}))", _ISLICE, iterator, count)
+            return call(taken, iterator or Code(self.name), Code(_digits(count)))
+        return fill("list({})", self._sliced(count, iterator))
+
+    def _sliced(self, count: int | str, iterator: Code | None = None) -> Code:
+        return fill("{}({}, {})", _ISLICE, iterator or Code(self.name), _digits(count))
 
     def _waited(self, code: Code) -> Code:
         return call(wait, code) if self._is_awaited else code

@@ -60,6 +60,25 @@ class LastPageFilled(MemoryChatMessageHistory):
 
 
 @faulty(
+    "iteration.begins_again",
+    breaks="iteration.every_batch_size",
+    kind="duplicated",
+    seen="apache/seatunnel#10929 HTTP cursor pagination polls forever if the cursor stays the "
+    "same, https://github.com/apache/seatunnel/pull/11098",
+)
+class BeginsAgain(MemoryChatMessageHistory):
+    """Goes back to the first page after a last page that is full, and so never ends."""
+
+    def _pages(self, batch_size: int) -> PageGenerator:
+        is_full = True
+        while is_full:
+            is_full = False
+            for page in super()._pages(batch_size):
+                yield page
+                is_full = len(page) == batch_size or (is_full and not page)
+
+
+@faulty(
     "iteration.needs_a_record",
     breaks="iteration.unused_session",
     kind="other",

@@ -26,7 +26,7 @@ from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
 from chat_history_conformance.faulty import served, slowness, stoppable
-from chat_history_conformance.faulty.proof import CONTROLS, SEEDS, Kill, Proof, Row
+from chat_history_conformance.faulty.proof import CONTROLS, SEEDS, Kill, Row
 from chat_history_conformance.results.model import ContractResult, Kind, Mode
 
 __all__ = ["control", "discovery", "kill_matrix", "results_on"]
@@ -37,8 +37,10 @@ def kill_matrix(
     *,
     jobs: int | None = None,
     only: Callable[[str], bool] = lambda name: True,
-) -> Proof:
+) -> Iterator[Row]:
     """Run every contract in profile `quick` on the controls and on every broken history.
+
+    The rows come as they end.
 
     The controls, and the contract that a history was made to break, run in all modes. Every other
     contract runs only in its first applicable mode, because the number of pairs is large.
@@ -49,8 +51,7 @@ def kill_matrix(
         only: Chooses histories by id.
     """
     names = [name for name in (*CONTROLS, *faulty.load()) if only(name)]
-    rows = dict(_spread(_row, [(name,) for name in names], report, jobs))
-    return Proof({name: rows[name] for name in names})
+    return (row for _, row in _spread(_row, [(name,) for name in names], report, jobs))
 
 
 def discovery(
