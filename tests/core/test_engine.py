@@ -547,13 +547,40 @@ def test_equal_messages_with_nan_pass(subject: Any) -> None:
     assert judged(subject(), contract(body, program=None)).outcome == "passed"
 
 
-def test_a_defect_of_closing_is_a_finding(subject: Any) -> None:
-    class Closing(Mine):
+@pytest.mark.parametrize("racy", [False, True])
+def test_a_defect_of_closing_is_a_finding(subject: Any, racy: bool) -> None:
+    class Unclosable(Mine):
         def close(self) -> None:
-            raise ValueError("already closed")
+            raise ValueError("cannot be closed")
 
-    finding = found(judged(subject(Closing), contract()))
-    assert finding.summary == "`close` raises ValueError: already closed"
+    finding = found(judged(subject(Unclosable), contract(racy=racy)))
+    assert finding.summary == "`close` raises ValueError: cannot be closed"
+    assert "a.close()" in finding.reproducer
+
+
+@pytest.mark.parametrize("racy", [False, True])
+def test_only_a_contract_that_closes_twice_judges_the_second_close(
+    subject: Any, racy: bool
+) -> None:
+    class ClosesOnce(Mine):
+        is_open = True
+
+        def close(self) -> None:
+            if not self.is_open:
+                raise ValueError("already closed")
+            self.is_open = False
+
+    def closes(times: int) -> ContractResult:
+        def body(s: Session, _: None) -> None:
+            a = s.open()
+            for _time in range(times):
+                a.close()
+
+        return judged(subject(ClosesOnce), contract(body, program=None, racy=racy))
+
+    once, twice = closes(1), closes(2)
+    assert (once.outcome, once.reason) == ("passed", None)
+    assert found(twice).summary == "`close` raises ValueError: already closed"
 
 
 class Closing(Mine):

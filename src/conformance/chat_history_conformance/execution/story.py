@@ -289,7 +289,7 @@ class Story:
         if not is_search and (missing := shortage()) is not None:
             raise Shortage(f"{missing}; then {summary}") from error
         backend, label = self.subject.backend, self.label
-        closing = self.closing_steps() if self.racy else ()
+        closing = self.closing_steps()
         steps = [step.with_source() for step in (*self.steps, *closing)]
         make = partial(script, backend, label, summary, steps, racy=self.racy)
         finding = Finding(
