@@ -583,6 +583,23 @@ def test_only_a_contract_that_closes_twice_judges_the_second_close(
     assert found(twice).summary == "`close` raises ValueError: already closed"
 
 
+def test_a_server_error_of_a_closed_handle_is_not_one_of_the_server(subject: Any) -> None:
+    class Disconnected(Mine):
+        is_open = True
+
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("messages", "add_messages", "clear") and not self.is_open:
+                raise ConnectionError("not connected")
+            return super().__getattribute__(name)
+
+        def close(self) -> None:
+            self.is_open = False
+
+    tested = catalogue.load()["durability.use_after_close"]
+    result = judged(subject(Disconnected, server_errors=(ConnectionError,)), tested)
+    assert (result.outcome, result.reason) == ("passed", None)
+
+
 class Closing(Mine):
     """Refuses everything once it is closed."""
 

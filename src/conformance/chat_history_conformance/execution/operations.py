@@ -199,6 +199,7 @@ class Operations:
             phrase.invocation.name,
             lambda: take(self._timed(operation, args, how)),
             effect=_EFFECTS.get(operation, "unknown"),
+            on_closed=self.is_closed,
         )
 
     def _carry_out_settled(

@@ -331,18 +331,30 @@ class Story:
         return value
 
     def attempt(
-        self, operation: str, action: Callable[[], Any], *, effect: Effect = "unknown"
+        self,
+        operation: str,
+        action: Callable[[], Any],
+        *,
+        effect: Effect = "unknown",
+        on_closed: bool = False,
     ) -> Exception | None:
         """Run `action`, and return the exception with which a history refuses it, or None.
 
         Other exceptions, such as a call that hangs, become a finding as in `carry_out`.
+
+        Args:
+            operation: Its name in the finding.
+            action: The call.
+            effect: Its effect on the stored messages.
+            on_closed: Whether the handle is closed. Its connection is, too, so an exception that
+                names the server says nothing about the server.
         """
         self._start(operation)
         try:
             self._in_its_time(action)
         except Exception as error:
             self.settling.wrote("none" if effect == "none" else "unknown")
-            if not self._is_refusal(error):
+            if not self._is_refusal(error, on_closed):
                 self.explain(operation, error)
             self._guard_exit(f"`{operation}` raises {type_name(error)}", error)
             return error
@@ -364,10 +376,10 @@ class Story:
             self.subject.pace.record(time.monotonic() - started)
             return value
 
-    def _is_refusal(self, error: Exception) -> bool:
+    def _is_refusal(self, error: Exception, on_closed: bool) -> bool:
         if isinstance(error, _NO_REFUSALS):
             return False
-        return self.disturbed or not is_server_error(error, self.subject.backend)
+        return on_closed or self.disturbed or not is_server_error(error, self.subject.backend)
 
     def settle(self) -> None:
         """Wait until reads show all writes, by the declared `eventual`."""
