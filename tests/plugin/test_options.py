@@ -620,8 +620,12 @@ def test_a_node_id_selects_in_a_backend_of_the_ini_file(
     run(f"memory::{ONE}", "test_mine.py").assert_outcomes(passed=2, deselected=5)
 
 
-def test_an_unknown_node_id_is_a_usage_error_with_the_nearest_one(run: Run) -> None:
-    text = usage_error(run("--history-backend=memory", "memory::ordering.within_bach[sync]"))
+@pytest.mark.parametrize("workers", [(), ("-n2",), ("--co",)])
+def test_an_unknown_node_id_is_a_usage_error_with_the_nearest_one(
+    run: Run, workers: tuple[str, ...]
+) -> None:
+    found = run("--history-backend=memory", "memory::ordering.within_bach[sync]", *workers)
+    text = usage_error(found)
     assert "No contract has the node id 'memory::ordering.within_bach[sync]'" in text
     assert "Did you mean 'memory::ordering.within_batch[sync]'?" in text
 

@@ -105,6 +105,12 @@ class BenchmarkRun(HistoryRun):
             for mode in collector.backend.modes:
                 yield BenchmarkItem.from_parent(collector, run=self, operation=operation, mode=mode)
 
+    def labels(self, backend: Backend) -> Iterable[str]:
+        """Yield the name of each operation in each mode of the backend."""
+        for operation in self.operations:
+            for mode in backend.modes:
+                yield f"{_PREFIX}{operation.label(mode)}"
+
     def contenders(self, backend: Backend, mode: How) -> Contenders:
         """Return the contenders of a backend in a mode, which serve the whole run."""
         key = backend.name, mode

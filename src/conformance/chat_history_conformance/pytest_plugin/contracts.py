@@ -150,6 +150,11 @@ class ContractRun(HistoryRun):
                 mode=mode,
             )
 
+    def labels(self, backend: Backend) -> Iterable[str]:
+        """Yield the name of each contract in each of its modes."""
+        for contract, mode in engine.each(self.contracts.values()):
+            yield f"{contract.id}[{mode}]"
+
     def _ready_subject(self, name: str) -> Subject | None:
         """Return the subject of a backend, or None if its values are not known yet."""
         backend = self.backends[name]

@@ -30,6 +30,9 @@ _FIRST_SECONDS = 10.0
 _EVERY_SECONDS = 30.0
 _COST_OF_AN_EXAMPLE = 8.0
 
+_ENOUGH = 10
+"""The contracts after which the time that is left can be estimated, or a tenth if these are few."""
+
 Place = tuple[str, Contract, Mode]
 """A contract in a mode, after the name of its backend."""
 
@@ -65,8 +68,11 @@ class Progress:
         self._done: set[str] = set()
         self._ahead: dict[str, RunningAhead] = {}
         self._probed: set[str] = set()
-        self._started = time.monotonic()
-        self._next_line = self._started + _FIRST_SECONDS
+        # The time of a contract is measured from the end of the first one on, which includes what
+        # happens once: imports, connections and the creation of tables.
+        self._since: float | None = None
+        self._before: frozenset[str] = frozenset()
+        self._next_line = time.monotonic() + _FIRST_SECONDS
 
     # -- the items of the run ----------------------------------------------------------------
 
@@ -92,13 +98,15 @@ class Progress:
 
     def _begin(self, nodeids: Iterable[str]) -> None:
         self._chosen = [nodeid for nodeid in nodeids if nodeid in self.places]
-        self._started = time.monotonic()
-        self._next_line = self._started + _FIRST_SECONDS
+        self._since = None
+        self._next_line = time.monotonic() + _FIRST_SECONDS
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a contract that has ended, and write a line from time to time."""
         if report.when == "call" and report.nodeid in self.places:
             self._done.add(report.nodeid)
+            if self._since is None:
+                self._measure_from_here()
             self.tick()
 
     # -- running ahead -----------------------------------------------------------------------
@@ -130,6 +138,7 @@ class Progress:
                 f"{LANES} contracts run at the same time; {self._forecast(subject, name)}"
             )
             self._next_line = time.monotonic() + _EVERY_SECONDS
+            self._measure_from_here()  # the contracts before took longer than those from now on
         ahead.offer(
             (contract, mode)
             for one, contract, mode in (self.places[one] for one in upcoming if one in self.places)
@@ -145,6 +154,10 @@ class Progress:
 
     # -- time --------------------------------------------------------------------------------
 
+    def _measure_from_here(self) -> None:
+        self._since = time.monotonic()
+        self._before = frozenset(self._all_done())
+
     def tick(self) -> None:
         """Write a line about the progress, if it is time for one."""
         now = time.monotonic()
@@ -152,14 +165,16 @@ class Progress:
             return
         self._next_line = now + _EVERY_SECONDS
         done = self._all_done()
+        line = f"{len(done)} of {len(self._chosen)} contracts done"
+        measured = done - self._before
+        if self._since is None or len(measured) < min(_ENOUGH, len(self._chosen) / 10):
+            self._announce(line)
+            return
         with self._inside():  # the capabilities of the next backend are found on a history
-            finished = sum(self._weight(nodeid) for nodeid in done)
+            finished = sum(self._weight(nodeid) for nodeid in measured)
             left = sum(self._weight(nodeid) for nodeid in self._chosen if nodeid not in done)
         if left and finished:
-            seconds = (now - self._started) * left / finished
-            self._announce(
-                f"{len(done)} of {len(self._chosen)} contracts done, {minutes(seconds)} left"
-            )
+            self._announce(f"{line}, {minutes((now - self._since) * left / finished)} left")
 
     def _all_done(self) -> set[str]:
         ended = {

@@ -87,6 +87,10 @@ class HistoryRun:
         """Return the items of one backend."""
         raise NotImplementedError
 
+    def labels(self, backend: Backend) -> Iterable[str]:
+        """Return the names of the items of one backend, which are in their node ids."""
+        raise NotImplementedError
+
     def headline(self) -> str:
         """Return the line about this run in the header."""
         raise NotImplementedError
@@ -165,27 +169,35 @@ class HistoryRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Deselect the items that no node id on the command line selects.
+        """Deselect the items that no node id on the command line selects."""
+        if not self.selectors:
+            return
+        dropped = [
+            item
+            for item in items
+            if isinstance(item.parent, BackendCollector)
+            and not any(_selects(selector, item.nodeid) for selector in self.selectors)
+        ]
+        items[:] = [item for item in items if item not in dropped]
+        config.hook.pytest_deselected(items=dropped)
+
+    def _check_selectors(self) -> None:
+        """Check the node ids on the command line, before a server or a worker starts.
 
         Raises:
             pytest.UsageError: A node id selects no item.
         """
-        if not self.selectors:
-            return
-        ours = [item for item in items if isinstance(item.parent, BackendCollector)]
-        selected: set[str] = set()
+        known = [
+            f"{backend.name}::{label}"
+            for backend in self.backends.values()
+            for label in self.labels(backend)
+        ]
         for selector in self.selectors:
-            found = {item.nodeid for item in ours if _selects(selector, item.nodeid)}
-            if not found:
-                nearest = _nearest(selector, [item.nodeid for item in ours])
+            if not any(_selects(selector, nodeid) for nodeid in known):
                 raise pytest.UsageError(
-                    f"No {self.noun} has the node id {selector!r}.{nearest} Run with --co to "
-                    "list the node ids."
+                    f"No {self.noun} has the node id {selector!r}.{_nearest(selector, known)} Run "
+                    "with --co to list the node ids."
                 )
-            selected |= found
-        dropped = [item for item in ours if item.nodeid not in selected]
-        items[:] = [item for item in items if item not in dropped]
-        config.hook.pytest_deselected(items=dropped)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -250,9 +262,12 @@ class HistoryRun:
         workers, which inherit the addresses. Backends that need a fixture are opened later.
 
         Raises:
-            pytest.UsageError: A server cannot be started, or a backend cannot be opened.
+            pytest.UsageError: A node id selects nothing, a server cannot be started, or a backend
+                cannot be opened.
         """
         self.provider.begin(session)
+        if not is_worker(self.config):  # an error in a worker is an internal one of pytest-xdist
+            self._check_selectors()
         if only_lists(self.config):
             return
         self.lifetime.begin()
