@@ -39,7 +39,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 
-# External links are not checked by a build; `sphinx-build -b linkcheck` does it.
+# A build checks the links inside the site. `tox -e links` checks those to other sites.
 linkcheck_anchors = False
 
 

@@ -372,6 +372,33 @@ def test_conftest_is_found_in_the_directories_of_pytest(tmp_path: Path) -> None:
     assert each.describe("tiny") == {"directory": str(tmp_path)}
 
 
+def test_values_of_a_declaration_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "from chat_history_backends.sqlite import SQLiteChatMessageHistory\n"
+        "from chat_history_conformance import history_backend\n"
+        "def store():\n"
+        "    raise RuntimeError('a comparison runs no lifespan')\n"
+        "    yield {}\n"
+        "@history_backend('tiny', lifespan=store)\n"
+        "def tiny(session_id, path):\n"
+        "    return SQLiteChatMessageHistory(session_id, path)\n"
+    )
+    head = Worker("head", Path(sys.executable), tmp_path)
+    monkeypatch.delenv("HISTORY_VALUES", raising=False)
+    with pytest.raises(WorkerError) as caught:
+        head.describe("tiny")
+    text = " ".join(str(caught.value).split())
+    assert "nothing gives 'path', a parameter of the factory, a value here" in text
+    assert """it from HISTORY_VALUES='{"tiny": {"path": ...}}'""" in text
+    path = tmp_path / "given.db"
+    monkeypatch.setenv("HISTORY_VALUES", json.dumps({"tiny": {"path": str(path)}}))
+    assert "add_1[sync]" in head.describe("tiny")["operations"]
+    assert list(head.measure("tiny", ["add_1[sync]"], 0.001, 0)) == ["add_1[sync]"]
+    assert path.exists()
+
+
 @dataclass
 class Clock:
     now: float = 0.0

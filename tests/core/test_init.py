@@ -140,6 +140,30 @@ def test_what_init_writes_gets_a_verdict(
     assert verdict.partition(":")[0].lower() in (pytester.path / init.BADGE).read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("from redis import Redis", "redis"),
+        ("import asyncpg", "postgresql"),
+        ("import json", "kafka"),
+    ],
+)
+def test_the_declaration_names_the_server_whose_client_the_module_imports(
+    project: Path, monkeypatch: pytest.MonkeyPatch, line: str, kind: str
+) -> None:
+    for name in ("redis", "asyncpg"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        (project / f"{name}.py").write_text("class Redis: ...\n", "utf-8")
+    (project / "my_chat" / "served.py").write_text(f"{line}\n{HISTORY}", "utf-8")
+    assert main(["init", "my_chat.served:Mine"]) == 0
+    for name in ("redis", "asyncpg"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    text = (project / init.CONFTEST).read_text("utf-8")
+    assert f'server="{kind}",' in text
+    assert f'address("{kind}")' in text
+    assert "or starts: elasticsearch, kafka, mongodb, postgresql, redis." in text
+
+
 def test_the_written_job_runs_the_declared_history(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,9 @@ SELECTED = {
     ),
     "One engine for the process": "mine::ordering.across_calls mine::reads.other_process",
     "asyncpg and event loops": "mine::parity.handle_per_loop mine::parity.tasks_on_each_loop",
+    "A pool of asyncpg, and a table that is created once": (
+        "mine::parity.handle_per_loop mine::ordering.across_calls mine::reads.other_process"
+    ),
     "Secrets in the environment": "mine::ordering.within_batch",
     "A service that a run cannot start": "mine::ordering.across_calls",
     "A class with asynchronous methods only": (
@@ -102,7 +105,14 @@ def test_a_recipe_without_a_server(section: str, tmp_path: Path) -> None:
     assert is_passed(*run_selected(section, tmp_path))
 
 
-@pytest.mark.parametrize("section", ["One engine for the process", "asyncpg and event loops"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        "One engine for the process",
+        "asyncpg and event loops",
+        "A pool of asyncpg, and a table that is created once",
+    ],
+)
 def test_a_recipe_on_postgresql(section: str, tmp_path: Path, postgresql: str) -> None:
     assert is_passed(*run_selected(section, tmp_path, HISTORY_POSTGRESQL=postgresql))
 

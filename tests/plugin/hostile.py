@@ -7,7 +7,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,15 @@ def exit_in_text() -> None:
             os._exit(0)
 
     raise Quiet
+
+
+def end_slowly() -> None:
+    class Slow:
+        def __del__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+            sleep(100)  # while Python ends, when no other thread runs
+
+    if "slow" not in sys.modules:
+        sys.modules["slow"] = Slow()  # type: ignore[assignment]
 
 
 def exit_later() -> None:

@@ -130,6 +130,35 @@ def test_a_fixture_starts_once_in_each_worker(
     assert sorted(events()) == ["end"] * 2 + ["start"] * 2
 
 
+def test_contracts_about_faults_run_with_the_values_of_a_lifespan(
+    run: Run,
+    small_catalogue: dict[str, Contract],
+    declare: Callable[[str], Path],
+    events: Callable[[], list[str]],
+) -> None:
+    only(small_catalogue, "faults.killed_server_keeps_acknowledged")
+    declare("""
+        from chat_history_conformance.faulty import stoppable
+
+        def stop(path):
+            event(f"stop-{Path(path).name}")
+            stoppable.stop()
+
+        def start(path):
+            event(f"start-{Path(path).name}")
+            stoppable.start()
+
+        @history_backend("mine", lifespan=store, stop=stop, start=start)
+        def mine(session_id, path):
+            return stoppable.StoppableChatMessageHistory(session_id, path)
+        """)
+    result = run(MINE, "--history-faults", "-k", "sync and not async")
+    result.assert_outcomes(passed=1, deselected=1)
+    first, *between, last = events()
+    assert (first, last) == ("start", "end")
+    assert between[:2] == ["stop-store.db", "start-store.db"]
+
+
 def test_backends_share_a_lifespan(
     run: Run, declare: Callable[[str], Path], events: Callable[[], list[str]]
 ) -> None:

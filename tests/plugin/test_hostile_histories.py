@@ -188,6 +188,15 @@ def test_an_exit_after_the_last_contract_does_not_hide_the_failures(start: Start
     assert "NOT CONFORMANT" in output
 
 
+def test_a_slow_end_of_python_after_the_verdict_does_not_change_the_status(start: Start) -> None:
+    run = start("end_slowly", "add", "-k", "within_batch and sync and not async")
+    status, output = run.ended()
+    assert status == 0
+    assert "hostile:open_history: INCOMPLETE: 1 of " in output
+    assert "Fatal Python error" not in output
+    assert run.left == []
+
+
 @pytest.mark.parametrize("ending", ["os_exit", "segfault", "sys_exit", "pytest_skip"])
 def test_the_second_process_may_end_too(start: Start, ending: str) -> None:
     run = start(ending, "second", "-m", "history(mode='process')", "-k", "ordering.across_handles")

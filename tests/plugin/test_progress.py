@@ -130,8 +130,9 @@ def test_the_capabilities_of_the_next_backend_are_found_in_the_working_directory
     workspace = Workspace(tmp_path)
     shown = Progress(PROFILES["quick"], 0, places, subjects.__getitem__, print, workspace.inside)
     shown.pytest_xdist_node_collection_finished(list(places))
-    clock.seconds = 60.0
     shown.pytest_runtest_logreport(report("mine::errors.undecodable_record[sync]"))
+    clock.seconds = 60.0
+    shown.pytest_runtest_logreport(report("mine::errors.undecodable_record[async]"))
     for subject in subjects.values():
         subject.stop()
     assert set(opened) == {workspace.directory}
@@ -164,6 +165,47 @@ def test_lines_come_every_thirty_seconds_and_not_at_the_end(
     clock.seconds = 200.0
     shown.pytest_runtest_logreport(report(nodeids[2]))
     assert len(lines) == 2
+
+
+@pytest.fixture
+def four(clock: Clock, lines: list[str]) -> Progress:
+    """Return the progress of a run of all contracts on four backends that nothing runs."""
+    subjects = {
+        name: Subject(Backend(name, Mine, lacks={"durable": "in memory"}), limit=1.0)
+        for name in ("first", "second", "third", "fourth")
+    }
+    for one in subjects.values():
+        one.__dict__["capabilities"] = SimpleNamespace(names=frozenset({"sync", "async"}))
+    places = {
+        nodeid: place
+        for nodeid, place in all_places(subjects, catalogue.load().values()).items()
+        if place[1].family == "ordering"
+    }
+    return Progress(PROFILES["quick"], 0, places, subjects.__getitem__, lines.append)
+
+
+def test_the_first_contract_says_nothing_about_the_length_of_a_run(
+    four: Progress, clock: Clock, lines: list[str]
+) -> None:
+    nodeids = list(four.places)
+    four.pytest_xdist_node_collection_finished(nodeids)
+    clock.seconds = 14.0
+    four.pytest_runtest_logreport(report(nodeids[0]))
+    assert lines == [f"1 of {len(nodeids)} contracts done"]
+
+
+def test_what_happens_once_does_not_count_for_each_contract(
+    four: Progress, clock: Clock, lines: list[str]
+) -> None:
+    nodeids = [one for one in four.places if "[process]" not in one]
+    four.pytest_xdist_node_collection_finished(nodeids)
+    for number, nodeid in enumerate(nodeids[: len(nodeids) // 2]):
+        clock.seconds = 600.0 + number
+        four.pytest_runtest_logreport(report(nodeid))
+    done = int(lines[-1].partition(" ")[0])
+    assert 10 < done < len(nodeids)
+    assert lines[0] == f"1 of {len(nodeids)} contracts done"
+    assert lines[-1].endswith(f" contracts done, {minutes(len(nodeids) - done)} left")
 
 
 def test_contracts_that_need_quiet_come_last(shown: Progress) -> None:

@@ -19,6 +19,7 @@ from chat_history_conformance.faulty import served
 from chat_history_conformance.servers import ServerError, launcher
 from chat_history_conformance.servers.choice import Choice
 from chat_history_conformance.servers.server import Server
+from tests.plugin.test_options import usage_error
 
 Run = Callable[..., pytest.RunResult]
 
@@ -455,6 +456,31 @@ def test_a_history_that_loses_acknowledged_messages_is_found(
     ):
         assert line in output
     assert "os.environ[variable]" in output
+
+
+@pytest.mark.parametrize("value", ["address('kafka')", "{'at': [f'x@{address(\"kafka\")}/0']}"])
+def test_a_fixture_with_the_address_of_the_server_is_refused(
+    run: Run, recorder: RecordingLauncher, pytester: pytest.Pytester, value: str
+) -> None:
+    pytester.makeconftest(
+        f"""
+        import pytest
+        from chat_history_conformance import history_backend
+        from chat_history_conformance.servers import address
+        from histories import Mine
+
+        @pytest.fixture(scope="session")
+        def where():
+            return {value}
+
+        @history_backend("mine", server="kafka")
+        def mine(session_id, where):
+            return Mine(session_id)
+        """
+    )
+    text = usage_error(run(MINE))
+    assert "the value of 'where' contains the address of the server, and contracts" in text
+    assert "Call address('kafka') in the function" in text
 
 
 def test_a_server_that_disappears_makes_the_verdict_incomplete(

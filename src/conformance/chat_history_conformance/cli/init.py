@@ -15,6 +15,7 @@ from typing import Any
 
 from chat_history_conformance import __version__, project
 from chat_history_conformance.cli.refusal import Refusal
+from chat_history_conformance.servers import kinds
 
 __all__ = ["BADGE", "CONFTEST", "WORKFLOW", "add_parser"]
 
@@ -24,6 +25,18 @@ BADGE = "chat-history.svg"
 """The file of the badge, which a run writes."""
 
 _TEMPLATES = {CONFTEST: "conftest.py.jinja", WORKFLOW: "workflow.yml.jinja"}
+_CLIENTS = {
+    "redis": "redis",
+    "asyncpg": "postgresql",
+    "psycopg": "postgresql",
+    "psycopg2": "postgresql",
+    "pymongo": "mongodb",
+    "motor": "mongodb",
+    "elasticsearch": "elasticsearch",
+    "confluent_kafka": "kafka",
+}
+"""The kinds of servers by the packages of their clients."""
+
 _METAVAR = "PACKAGE.MODULE:CLASS"
 _NOTHING = "Nothing was written."
 
@@ -100,6 +113,8 @@ def _init(options: argparse.Namespace) -> int:
             "lacks": lacks,
             "with_ttl": f"{target.attribute}.with_ttl" if _has(target, "with_ttl") else "",
             "arguments": _arguments(),
+            "kinds": kinds(),
+            "kind": _kind(target),
             "documentation": project.url("Documentation"),
             "install": _install(options.output),
             "version": _pinned(__version__),
@@ -238,6 +253,17 @@ def _session(parameters: list[inspect.Parameter]) -> inspect.Parameter:
                 return parameter
     required = [one for one in parameters if one.default is one.empty]
     return (required or parameters)[0]
+
+
+def _kind(target: _Target) -> str:
+    """Return the kind of server whose client the module of the history imports; Kafka if none."""
+    imported = {
+        getattr(value, "__module__", None) or getattr(value, "__name__", "")
+        for value in vars(importlib.import_module(target.module)).values()
+    }
+    packages = {name.partition(".")[0] for name in imported if isinstance(name, str)}
+    found = [kind for package, kind in _CLIENTS.items() if package in packages]
+    return found[0] if found else "kafka"
 
 
 def _arguments() -> tuple[str, ...]:

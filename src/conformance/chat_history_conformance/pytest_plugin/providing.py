@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
 
 from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.declaration.errors import DeclarationError
 from chat_history_conformance.declaration.lifespan import Lifespans
 from chat_history_conformance.declaration.parameters import VARIABLE, not_json, publish
 from chat_history_conformance.drivers.places import raised_at
 from chat_history_conformance.pytest_plugin.fixtures import Fixtures, is_async, needed
+from chat_history_conformance.servers import separate, variable
 
 __all__ = ["Provider", "Unavailable"]
 
@@ -109,6 +113,8 @@ class Provider:
                     "contracts run on another one: if its value is bound to that loop, let the "
                     "fixture give a URL, and connect in the factory"
                 )
+        for name in backend.wanted:
+            _refuse_address(backend, name, values[name])
         if backend.wanted and not unsendable:
             publish(backend.name, {name: values[name] for name in backend.wanted})
         return backend.bind(values, unsendable)
@@ -180,6 +186,25 @@ class Provider:
 def _definitions(item: pytest.Function, name: str) -> list[Any]:
     definitions = vars(item)["_fixtureinfo"].name2fixturedefs
     return [definitions[one] for one in needed(name, definitions)]
+
+
+def _refuse_address(backend: Backend, name: str, value: Any) -> None:
+    """Refuse a value with the address of the declared server, which contracts change.
+
+    Raises:
+        DeclarationError: The value contains the address.
+    """
+    address = os.environ.get(variable(backend.server)) if backend.server else None
+    if address is None or not_json(value, "it") is not None:
+        return
+    text = json.dumps(value)
+    for one in separate(address):
+        if re.sub(r"^\w+://|/.*$", "", one).rpartition("@")[2] in text:
+            raise DeclarationError(
+                f"Backend {backend.name!r}: the value of {name!r} contains the address of the "
+                f"server, and contracts change that address. Call address({backend.server!r}) in "
+                f"the function that opens a history, or leave server={backend.server!r} out."
+            )
 
 
 def _failed(name: str, error: BaseException) -> str:
