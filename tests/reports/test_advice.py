@@ -110,6 +110,16 @@ def test_the_hint_names_two_capabilities_if_each_failure_needs_one_of_them() -> 
     assert 'lacks={"shared": "REASON", "durable": "REASON"}' in hint
 
 
+def test_there_is_no_hint_for_openings_that_raise() -> None:
+    def raised(call: str) -> list[ContractResult]:
+        text = f"`{call}` raises TooMany: sorry, too many clients already"
+        names = [name for name in RULES if name.startswith(("clear.", "ordering.", "fidelity."))]
+        return [failed(name, "other", text, text, mode="async") for name in names]
+
+    assert 'lacks={"async": "REASON"}' in capability_hint(raised("aadd_messages"), RULES)
+    assert capability_hint(raised("mine(session_id)"), RULES) == ""
+
+
 def test_the_hint_for_failures_of_second_processes_only_is_durable() -> None:
     results = [
         failed("ordering.across_handles", "lost", "lost 1 of 2 messages", mode="process"),

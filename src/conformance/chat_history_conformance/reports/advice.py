@@ -180,6 +180,8 @@ def _needs(result: ContractResult, rules: Rules, together: int) -> frozenset[str
     if finding is None:
         return frozenset()
     if sort_of(finding) == "raises":
+        if "(session_id)` raises " in finding.cause:
+            return frozenset()  # opening a history is not a call of a mode
         # One call that raises does not mean that all calls of its mode are unsupported.
         whole = "NotImplementedError" in finding.cause or together >= _MANY
         return frozenset({raising_mode(finding)} if whole else ())
