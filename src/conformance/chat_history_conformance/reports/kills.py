@@ -21,11 +21,12 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
         contracts: The catalogue.
         broken: The broken histories by id.
     """
+    measured = [identifier for identifier in broken if identifier in proof.rows]
     return "\n".join(
         [
             "# Kill matrix",
             "",
-            f"{len(contracts)} contracts were run on {len(broken)} broken histories in profile "
+            f"{len(contracts)} contracts were run on {len(measured)} broken histories in profile "
             "`quick` with seed 0. Each broken history is one of the controls with one defect. The "
             "controls themselves pass: `memory`, `sqlite` and `served` (a small server of this "
             "suite, which is paused and killed). A broken history counts as caught if the contract "
@@ -35,6 +36,7 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
             "",
             "![Broken histories by contracts](kill-matrix.svg)",
             "",
+            *_missing(proof, broken),
             *_power(proof),
             "## Broken histories",
             "",
@@ -44,6 +46,13 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
             *_contracts(proof, contracts),
         ]
     )
+
+
+def _missing(proof: Proof, broken: Mapping[str, Faulty]) -> Iterable[str]:
+    missing = [f"`{identifier}`" for identifier in broken if identifier not in proof.rows]
+    if missing:
+        yield f"Not measured yet: {', '.join(missing)}."
+        yield ""
 
 
 def _power(proof: Proof) -> Iterable[str]:
