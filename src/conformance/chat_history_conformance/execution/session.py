@@ -400,8 +400,7 @@ class Session(Declared):
         return self._steps_that_close() if self.racy else []
 
     def _steps_that_close(self) -> list[Step]:
-        opened = [handle for handle in self.handles if handle.is_open and not handle.is_closed]
-        return [Step("", handle.closing_code()) for handle in opened]
+        return [Step("", handle.closing_code()) for handle in self.handles if handle.needs_closing]
 
     def _release_all(self) -> Exception | None:
         """Close all handles, and return the first exception."""
