@@ -96,7 +96,7 @@ def _progress(line: str) -> None:
 
 
 def _keep(proof: Proof, directory: Path | None) -> None:
-    """Write what is measured so far. The rest may take hours, and may be interrupted."""
+    """Write the rows so far. The rest may take hours, and may be interrupted."""
     from chat_history_conformance.faulty import proof as proofs
     from chat_history_conformance.reports import write_text
 

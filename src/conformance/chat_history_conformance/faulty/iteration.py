@@ -60,7 +60,7 @@ class LastPageFilled(MemoryChatMessageHistory):
 
 
 @faulty(
-    "iteration.begins_again",
+    "iteration.never_ends",
     breaks="iteration.every_batch_size",
     kind="duplicated",
     seen="apache/seatunnel#10929 HTTP cursor pagination polls forever if the cursor stays the "
