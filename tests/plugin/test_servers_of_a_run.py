@@ -153,7 +153,7 @@ def test_the_run_stops_the_server_and_restores_the_environment(
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
-        (["mine::no.such_contract"], pytest.ExitCode.USAGE_ERROR),
+        (["no_such_directory"], pytest.ExitCode.USAGE_ERROR),
         (["test_broken.py"], pytest.ExitCode.INTERRUPTED),
         (["test_interrupting.py"], pytest.ExitCode.INTERRUPTED),
         (["test_failing.py", "-x"], pytest.ExitCode.TESTS_FAILED),
@@ -195,6 +195,11 @@ def raising(session_id):
 def test_collect_only_starts_no_server(run: Run, recorder: RecordingLauncher) -> None:
     result = run(MINE, "--co", "-q")
     assert result.ret == pytest.ExitCode.OK
+    assert recorder.asked == []
+
+
+def test_an_unknown_node_id_starts_no_server(run: Run, recorder: RecordingLauncher) -> None:
+    assert "has the node id 'mine::no.such'" in usage_error(run(MINE, "mine::no.such"))
     assert recorder.asked == []
 
 
