@@ -559,6 +559,19 @@ def test_a_defect_of_closing_is_a_finding(subject: Any, racy: bool) -> None:
 
 
 @pytest.mark.parametrize("racy", [False, True])
+def test_sessions_that_are_written_and_closed_at_once_need_no_closing(
+    subject: Any, racy: bool
+) -> None:
+    def body(s: Session, _: None) -> None:
+        for _group in range(2):  # the handles of both groups have the same keys
+            s.write_sessions(8, 2, [HumanMessage("0")])
+        assert [handle for handle in s.handles if handle.is_open] == []
+
+    result = judged(subject(Closing), contract(body, program=None, racy=racy))
+    assert (result.outcome, result.reason) == ("passed", None)
+
+
+@pytest.mark.parametrize("racy", [False, True])
 def test_only_a_contract_that_closes_twice_judges_the_second_close(
     subject: Any, racy: bool
 ) -> None:

@@ -88,10 +88,6 @@ class Local:
             self._loop = LoopThread()
         return self._loop
 
-    def holds(self, key: str) -> bool:
-        """Return whether an open history has this key."""
-        return key in self._opened
-
     def history(self, key: str) -> Any:
         """Return the open history that has this key."""
         return self._opened[key].history

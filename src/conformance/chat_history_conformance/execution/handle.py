@@ -346,13 +346,6 @@ class Handle(Operations):
         self.is_closed = True
         return self._attempt("close", ())
 
-    @property
-    def needs_closing(self) -> bool:
-        """True if it is open. Some contracts open and close hundreds of histories by themselves."""
-        if self.is_closed or not self.is_open:
-            return False
-        return self.in_second_process or self._story.subject.local.holds(self.key)
-
     def closing_code(self) -> Code:
         """Return the line of a script that closes this handle."""
         local, apart = self._story.subject.local, self.in_second_process

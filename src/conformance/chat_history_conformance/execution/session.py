@@ -281,7 +281,7 @@ class Session(Declared):
         done: list[list[Done]] = self.carry_out(
             "concurrent calls", lambda: run_lanes(self.subject, lanes)
         )
-        self._mark_opened(done)
+        self._mark_opened(lanes, done)
         self._drop_interleaving()
         note = interleaving(lanes, done)
         self.notes += [note] if note else []
@@ -329,16 +329,11 @@ class Session(Declared):
     def _drop_interleaving(self) -> None:
         self.notes = [note for note in self.notes if not note.startswith(INTERLEAVING)]
 
-    def _mark_opened(self, done: Sequence[Sequence[Done]]) -> None:
-        opened = {
-            item.call.key
-            for lane in done
-            for item in lane
-            if item.call.operation == "open" and item.error is None
-        }
-        for handle in self.handles:
-            if handle.key in opened and not handle.is_open:
-                handle.was_opened()
+    def _mark_opened(self, lanes: Sequence[Lane], done: Sequence[Sequence[Done]]) -> None:
+        for lane, outcome in zip(lanes, done, strict=True):
+            for (handle, name, _), item in zip(lane, outcome, strict=False):
+                if name == "open" and item.error is None and not handle.is_open:
+                    handle.was_opened()
 
     def _settle_for(self, lanes: Sequence[Lane]) -> None:
         if any(is_read(name) for lane in lanes for _, name, _ in lane):
@@ -368,7 +363,8 @@ class Session(Declared):
             failed: Whether the example has failed. A second failure would hide the first.
         """
         self.server.end(failed=failed)
-        self._closing = self._steps_that_close()  # they cannot be written for closed handles
+        if not failed:
+            self._closing = self._steps_that_close()  # they cannot be written for closed handles
         with self.subject.quiet.call(self):
             trouble = self._clean_up(failed=failed)
         self.subject.end_hung_process()
@@ -400,7 +396,8 @@ class Session(Declared):
         return self._steps_that_close() if self.racy else []
 
     def _steps_that_close(self) -> list[Step]:
-        return [Step("", handle.closing_code()) for handle in self.handles if handle.needs_closing]
+        opened = [handle for handle in self.handles if handle.is_open and not handle.is_closed]
+        return [Step("", handle.closing_code()) for handle in opened]
 
     def _release_all(self) -> Exception | None:
         """Close all handles, and return the first exception."""
