@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -135,6 +136,7 @@ def test_a_read_that_may_be_refused_and_returns_no_list_is_a_finding() -> None:
 
 
 _written: dict[str, None] = {}
+_guard = threading.Lock()
 
 
 class FullStore(MemoryChatMessageHistory):
@@ -142,11 +144,12 @@ class FullStore(MemoryChatMessageHistory):
 
     def _append(self, texts: Sequence[str]) -> None:
         super()._append(texts)
-        _written[self.session_id] = None
-        if len(_written) > 500:
-            oldest = next(iter(_written))
-            del _written[oldest]
-            type(self)(oldest).clear()
+        with _guard:  # several sessions are written at the same time
+            _written[self.session_id] = None
+            if len(_written) > 500:
+                oldest = next(iter(_written))
+                del _written[oldest]
+                type(self)(oldest).clear()
 
 
 def test_profile_ci_writes_to_more_sessions_and_the_story_has_one_step_for_them() -> None:
