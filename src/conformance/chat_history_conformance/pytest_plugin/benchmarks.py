@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -105,11 +105,14 @@ class BenchmarkRun(HistoryRun):
             for mode in collector.backend.modes:
                 yield BenchmarkItem.from_parent(collector, run=self, operation=operation, mode=mode)
 
-    def labels(self, backend: Backend) -> Iterable[str]:
-        """Yield the name of each operation in each mode of the backend."""
-        for operation in self.operations:
-            for mode in backend.modes:
-                yield f"{_PREFIX}{operation.label(mode)}"
+    def nodeids(self) -> Collection[str]:
+        """Return the node id of each operation in each mode, for each backend."""
+        return [
+            f"{backend.name}::{_item_name(operation, mode)}"
+            for backend in self.backends.values()
+            for operation in self.operations
+            for mode in backend.modes
+        ]
 
     def contenders(self, backend: Backend, mode: How) -> Contenders:
         """Return the contenders of a backend in a mode, which serve the whole run."""
@@ -333,6 +336,10 @@ def _time(measurement: Measurement, benchmark: Any) -> None:
     benchmark.pedantic(act, setup=setup, teardown=teardown, rounds=measurement.rounds)
 
 
+def _item_name(operation: Operation, mode: How) -> str:
+    return f"{_PREFIX}{operation.label(mode)}"
+
+
 class BenchmarkItem(pytest.Function):
     """One operation in one mode on one backend."""
 
@@ -344,7 +351,7 @@ class BenchmarkItem(pytest.Function):
         def measure(benchmark: Any) -> None:
             run.measure(backend, operation, mode, benchmark)
 
-        name = f"{_PREFIX}{operation.label(mode)}"
+        name = _item_name(operation, mode)
         super().__init__(parent=parent, name=name, callobj=measure, **kwargs)
         self._headline = f"{backend.name} {name}: {operation.title}"
         self.add_marker(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,10 +150,9 @@ class ContractRun(HistoryRun):
                 mode=mode,
             )
 
-    def labels(self, backend: Backend) -> Iterable[str]:
-        """Yield the name of each contract in each of its modes."""
-        for contract, mode in engine.each(self.contracts.values()):
-            yield f"{contract.id}[{mode}]"
+    def nodeids(self) -> Collection[str]:
+        """Return the node id of each contract in each of its modes, for each backend."""
+        return self.progress.places
 
     def _ready_subject(self, name: str) -> Subject | None:
         """Return the subject of a backend, or None if its values are not known yet."""

@@ -195,7 +195,7 @@ def _refuse_address(backend: Backend, name: str, value: Any) -> None:
         DeclarationError: The value contains the address.
     """
     address = os.environ.get(variable(backend.server)) if backend.server else None
-    if address is None or not_json(value, "it") is not None:
+    if address is None or not_json(value, name) is not None:
         return
     text = json.dumps(value)
     for one in separate(address):

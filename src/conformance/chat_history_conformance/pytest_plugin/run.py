@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -87,8 +87,8 @@ class HistoryRun:
         """Return the items of one backend."""
         raise NotImplementedError
 
-    def labels(self, backend: Backend) -> Iterable[str]:
-        """Return the names of the items of one backend, which are in their node ids."""
+    def nodeids(self) -> Collection[str]:
+        """Return the node ids of all items, without making the items."""
         raise NotImplementedError
 
     def headline(self) -> str:
@@ -172,13 +172,13 @@ class HistoryRun:
         """Deselect the items that no node id on the command line selects."""
         if not self.selectors:
             return
-        dropped = [
-            item
-            for item in items
-            if isinstance(item.parent, BackendCollector)
-            and not any(_selects(selector, item.nodeid) for selector in self.selectors)
-        ]
-        items[:] = [item for item in items if item not in dropped]
+        kept: list[pytest.Item] = []
+        dropped: list[pytest.Item] = []
+        for item in items:
+            is_ours = isinstance(item.parent, BackendCollector)
+            chosen = any(_selects(selector, item.nodeid) for selector in self.selectors)
+            (kept if chosen or not is_ours else dropped).append(item)
+        items[:] = kept
         config.hook.pytest_deselected(items=dropped)
 
     def _check_selectors(self) -> None:
@@ -187,11 +187,7 @@ class HistoryRun:
         Raises:
             pytest.UsageError: A node id selects no item.
         """
-        known = [
-            f"{backend.name}::{label}"
-            for backend in self.backends.values()
-            for label in self.labels(backend)
-        ]
+        known = self.nodeids() if self.selectors else ()
         for selector in self.selectors:
             if not any(_selects(selector, nodeid) for nodeid in known):
                 raise pytest.UsageError(
@@ -432,7 +428,7 @@ class _Last(pytest.Item):
         """Do nothing."""
 
 
-def _nearest(selector: str, nodeids: Sequence[str]) -> str:
+def _nearest(selector: str, nodeids: Iterable[str]) -> str:
     """Suggest the nearest node id, contract or family of the same backend."""
     name, _, _ = selector.partition("::")
     known = [nodeid for nodeid in nodeids if nodeid.startswith(f"{name}::")]
