@@ -171,6 +171,15 @@ def test_an_interrupted_selftest_keeps_the_rows_that_it_has(
     assert set(proofs.load(tmp_path / "kill-matrix.jsonl").rows) == {"memory"}
 
 
+def test_selftest_drops_histories_that_are_gone_even_if_nothing_is_measured(
+    tmp_path: Path,
+) -> None:
+    proof = proofs.Proof({name: Row(name, ()) for name in ("memory", "clear.no_longer_there")})
+    (tmp_path / "kill-matrix.jsonl").write_text(proofs.dump(proof), encoding="utf-8")
+    main(["selftest", "--only", "no-such-history", "--no-power", "--output", str(tmp_path)])
+    assert set(proofs.load(tmp_path / "kill-matrix.jsonl").rows) == {"memory"}
+
+
 def test_selftest_fails_if_the_proof_has_a_fault(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

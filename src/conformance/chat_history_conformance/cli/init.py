@@ -15,7 +15,6 @@ from typing import Any
 
 from chat_history_conformance import __version__, project
 from chat_history_conformance.cli.refusal import Refusal
-from chat_history_conformance.servers import kinds
 
 __all__ = ["BADGE", "CONFTEST", "WORKFLOW", "add_parser"]
 
@@ -97,6 +96,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _init(options: argparse.Namespace) -> int:
+    from chat_history_conformance.servers import kinds
+
     target = _find(options.history)
     lacks = _lacks(target)
     call = _call(target)

@@ -73,7 +73,8 @@ def _selftest(options: argparse.Namespace) -> int:
     def chosen(name: str) -> bool:
         return name.startswith(wanted)
 
-    proof = before or proofs.Proof({})
+    nothing = proofs.Proof({})
+    proof = (before or nothing).updated(nothing, broken)  # without histories that are gone
     for row in selftest.kill_matrix(_progress, jobs=options.jobs, only=chosen):
         proof = proof.updated(proofs.Proof({row.history: row}), broken)
         _keep(proof, options.output)
