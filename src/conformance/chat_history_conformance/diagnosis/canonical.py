@@ -72,7 +72,7 @@ _KNOWN: Mapping[type, Callable[[Any], Canonical]] = {
     dict: _object,
     list: _array,
     NoneType: lambda value: ("null",),
-    bool: lambda value: ("bool", value),  # before int, because a bool is an int
+    bool: lambda value: ("bool", value),
     int: lambda value: ("int", hex(value)),  # decimal digits are bounded, and slow
     float: lambda value: ("float", float.__repr__(value)),
     tuple: _array,
