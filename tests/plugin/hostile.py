@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 ENDING, PLACE = os.environ["HOSTILE"].split()
 STORE: dict[str, list[BaseMessage]] = {}
 HERE = "HOSTILE_PID" not in os.environ
+LOST: list[int] = []
 os.environ.setdefault("HOSTILE_PID", str(os.getpid()))
 
 
@@ -135,6 +137,26 @@ def exit_in_text() -> None:
             os._exit(0)
 
     raise Quiet
+
+
+def lose_the_signal(number: int) -> None:
+    def once(phase: str, details: dict[str, int]) -> None:
+        if threading.current_thread() is threading.main_thread() and once in gc.callbacks:
+            gc.callbacks.remove(once)
+            os.kill(os.getppid(), number)
+            time.sleep(3)  # Python drops the exception that the signal raises here
+
+    if HERE and not LOST:
+        LOST.append(number)
+        gc.callbacks.append(once)
+
+
+def lose_sigterm() -> None:
+    lose_the_signal(signal.SIGTERM)
+
+
+def lose_sigint() -> None:
+    lose_the_signal(signal.SIGINT)
 
 
 def end_slowly() -> None:

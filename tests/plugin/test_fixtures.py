@@ -758,7 +758,7 @@ def test_values_end_if_the_run_is_interrupted(
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert "mine: INCOMPLETE" in output
-    assert events() == ["start", "end"]
+    assert events() == ["start", "end"], output
 
 
 @pytest.mark.parametrize("declaration", [LIFESPAN, FIXTURE])

@@ -188,6 +188,20 @@ def test_an_exit_after_the_last_contract_does_not_hide_the_failures(start: Start
     assert "NOT CONFORMANT" in output
 
 
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [("lose_sigterm", 128 + signal.SIGTERM), ("lose_sigint", pytest.ExitCode.INTERRUPTED)],
+)
+def test_a_signal_is_sent_again_if_python_drops_its_exception(
+    start: Start, ending: str, expected: int
+) -> None:
+    run = start(ending, "add", "--history-profile=ci")
+    status, output = run.ended()
+    assert status == expected
+    assert "!! KeyboardInterrupt" in output
+    assert run.left == []
+
+
 def test_a_slow_end_of_python_after_the_verdict_does_not_change_the_status(start: Start) -> None:
     run = start("end_slowly", "add", "-k", "within_batch and sync and not async")
     status, output = run.ended()

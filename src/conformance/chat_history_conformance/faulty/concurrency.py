@@ -312,9 +312,10 @@ class LooksThenCreates(SQLiteChatMessageHistory):
 
 
 class _Writer:
-    """A thread that stores what adds put into its queue."""
+    """A thread that stores what adds put into its queue, each after a pause in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = _PAUSE_SECONDS) -> None:
+        self._pause = pause
         self.waiting: queue.SimpleQueue[tuple[Any, Sequence[str], Future[None]] | None] = (
             queue.SimpleQueue()
         )
@@ -323,7 +324,7 @@ class _Writer:
     def _run(self) -> None:
         while (one := self.waiting.get()) is not None:
             write, texts, done = one
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(self._pause)
             try:
                 write(texts)
             except Exception as error:
@@ -348,7 +349,7 @@ class CloseDropsItsQueue(SQLiteChatMessageHistory):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
-        self._writer = _Writer()
+        self._writer = _Writer(20 * _PAUSE_SECONDS)
         self._guard, self._is_closed = threading.Lock(), False
 
     def _append(self, texts: Sequence[str]) -> None:

@@ -64,7 +64,9 @@ class Lifetime:
             self._line.send(**record)
 
     def pytest_keyboard_interrupt(self) -> None:
-        """Let the supervisor know that this process received the signal of Ctrl-C."""
+        """Let the supervisor know that the run is ending, and let no further signal disturb it."""
+        for number in self._handlers:
+            signal.signal(number, signal.SIG_IGN)  # the supervisor kills this process if it must
         self.send(interrupted=True)
 
     @pytest.hookimpl(trylast=True)
@@ -88,7 +90,6 @@ class Lifetime:
     def _interrupt(self, number: int, frame: object) -> None:
         """End the run as Ctrl-C does. Contracts would judge pytest's own `Exit`, an Exception."""
         self.signal = number
-        signal.signal(number, signal.SIG_IGN)  # the supervisor kills this process if it must
         raise KeyboardInterrupt(f"the run received {signal.Signals(number).name}")
 
 

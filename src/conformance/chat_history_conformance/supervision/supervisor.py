@@ -30,6 +30,9 @@ __all__ = ["Ended", "can_supervise", "supervise"]
 
 _SILENT_SECONDS = 30.0
 _GRACE_SECONDS = 20.0
+_AGAIN_SECONDS = 5.0
+"""The time to wait before a signal is sent again. Python drops the exception of a signal that
+arrives in a callback of the garbage collector or of a weak reference."""
 _TICK_SECONDS = 1.0
 _SUBREAPER = 36
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -135,7 +138,7 @@ class _Watch:
         self._signals: list[int] = []
         self._asked: int | None = None
         self._kill_at: float | None = None
-        self._interrupted_at: float | None = None
+        self._again_at: float | None = None
         self._next_look = 0.0
         self._silence: dict[int, tuple[float, int]] = {}
 
@@ -187,16 +190,18 @@ class _Watch:
             number = self._signals.pop(0)
             if number == signal.SIGINT:
                 # Ctrl-C reaches the child too. Only `kill -INT` may not.
-                self._interrupted_at = time.monotonic() + _TICK_SECONDS
+                self._again_at = time.monotonic() + _TICK_SECONDS
             elif number in (signal.SIGTERM, signal.SIGHUP):
                 self._send(self.child, number)
                 self._asked = number
                 self._kill_at = self._kill_at or time.monotonic() + _GRACE_SECONDS
+                self._again_at = time.monotonic() + _AGAIN_SECONDS
         now = time.monotonic()
-        if self._interrupted_at is not None and now > self._interrupted_at:
-            self._interrupted_at = None
+        if self._again_at is not None and now > self._again_at:
+            self._again_at = None
             if b'"interrupted"' not in self._data:
-                self._send(self.child, signal.SIGINT)
+                self._send(self.child, self._asked or signal.SIGINT)
+                self._again_at = now + _AGAIN_SECONDS
         if self._kill_at is not None and now > self._kill_at:
             self._kill_at = None
             self._send(self.child, signal.SIGKILL)
