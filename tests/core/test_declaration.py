@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def factory(session_id: str) -> Any:
 def refusal(**stated: Any) -> str:
     """Return the error about a declaration."""
     with pytest.raises(DeclarationError) as refused:
-        Backend("mine", factory, **stated).check(IDS)
+        Backend("mine", **{"factory": factory, **stated}).check(IDS)
     return str(refused.value)
 
 
@@ -64,6 +65,21 @@ def test_declaring_returns_the_callable_and_registers_its_name() -> None:
 
 def test_a_declaration_with_a_name_alone_is_accepted() -> None:
     Backend("mine", factory).check(IDS)
+
+
+def test_a_value_that_was_left_open_is_refused() -> None:
+    text = refusal(factory=lambda session_id: print(...))
+    assert re.search(r"factory has `\.\.\.` as a value in line \d+ of test_declaration\.py", text)
+    text = refusal(with_ttl=lambda session_id, ttl_ms: print(..., ttl_ms))
+    assert "the function of with_ttl= has `...` as a value" in text
+
+
+def test_an_ellipsis_in_a_type_is_accepted() -> None:
+    def open_history(session_id: str) -> object:
+        pairs: tuple[int, ...] = (1,)
+        return pairs
+
+    Backend("mine", open_history).check(IDS)
 
 
 def test_lacks_accepts_every_assumed_capability() -> None:

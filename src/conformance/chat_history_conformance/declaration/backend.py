@@ -21,7 +21,7 @@ from chat_history_conformance.declaration.hooks import (
     wrong_lifespan,
 )
 from chat_history_conformance.declaration.origin import Origin
-from chat_history_conformance.declaration.parameters import VARIABLE, bound, wanted
+from chat_history_conformance.declaration.parameters import VARIABLE, bound, placeholder, wanted
 from chat_history_conformance.servers import kinds
 
 __all__ = ["MODES", "Backend", "Granularity", "Interference"]
@@ -205,8 +205,10 @@ class Backend:
 
         Raises:
             DeclarationError: The declaration names an unknown capability, contract, read or kind
-                of server, leaves out a reason, or has a function that cannot be called as needed.
+                of server, leaves out a reason, or has a function that cannot be called as needed
+                or has `...` as a value.
         """
+        self._check_values()
         self._check_lacks()
         self._check_interference()
         self._check_hooks()
@@ -223,6 +225,12 @@ class Backend:
                 "message expires by its own age, or 'session' if all messages of a session expire "
                 "together, counted from its last write."
             )
+
+    def _check_values(self) -> None:
+        for name in ("factory", "with_ttl"):
+            if (where := placeholder(getattr(self, name))) is not None:
+                place = _words(name if name == "factory" else f"{name}=")
+                self._refuse(f"the {place} has `...` as a value in {where}. Replace it.")
 
     def _check_lacks(self) -> None:
         known = capabilities.assumed()

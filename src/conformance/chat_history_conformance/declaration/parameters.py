@@ -6,12 +6,14 @@ without a default gets a value by its name: from `lifespan=`, or from a pytest f
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.declaration.errors import DeclarationError, clip_repr
@@ -21,6 +23,7 @@ __all__ = [
     "Bound",
     "bound",
     "not_json",
+    "placeholder",
     "publish",
     "published",
     "unbound",
@@ -55,6 +58,21 @@ def wanted(function: Callable[..., Any], count: int) -> tuple[str, ...]:
         for one in parameters
         if one not in first and one.kind in _BY_NAME and one.default is one.empty
     )
+
+
+def placeholder(function: Any) -> str | None:
+    """Return the place of the first `...` that a function uses as a value, or None.
+
+    Returns:
+        A text such as `line 40 of conftest.py`.
+    """
+    code = getattr(inspect.unwrap(unbound(function)), "__code__", None)
+    if code is None:  # a class, or a callable object
+        return None
+    for step in dis.get_instructions(code):
+        if step.argval is ... and step.positions is not None:
+            return f"line {step.positions.lineno} of {Path(code.co_filename).name}"
+    return None
 
 
 def bound(function: Callable[..., Any], count: int, values: Mapping[str, Any]) -> Any:
