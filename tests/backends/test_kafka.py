@@ -298,6 +298,21 @@ def test_a_topic_that_upstream_cleared_is_created_again(
     _add_after_topic_was_deleted(history, _numbered(2))
 
 
+def test_a_topic_that_another_client_creates_again_is_read_from_its_beginning(
+    opened: Open, kafka: Server, admin: AdminClient, session_id: str
+) -> None:
+    history = opened(reads="replay")
+    history.add_messages(_numbered(6))
+    history.clear()
+    history.add_messages(_numbered(1))
+    assert len(history.messages) == 1
+    _delete_topic(admin, session_id)
+    _create_topic(admin, session_id, 3)  # as many partitions as before
+    _write(kafka, session_id, *(encode(message).encode() for message in _numbered(9)))
+    assert _contents(history.messages) == _digits(9)
+    assert _contents(history.last_messages(9)) == _digits(9)
+
+
 # The topic.
 
 

@@ -74,7 +74,9 @@ def _clear(call: Call, sent: list[Adding], topic: Topic) -> None:
         raise _unmarked(call, error) from error
     for p, marker in markers.items():
         topic.log.saw_marker(p, marker.end - 1)
-    _delete(call, {p: marker.end - 1 for p, marker in markers.items()})
+    firsts = {p: marker.end - 1 for p, marker in markers.items()}
+    _delete(call, firsts)
+    topic.log.firsts.update(firsts)
 
 
 def _may_delete(call: Call, partitions: Sequence[int]) -> bool:

@@ -11,19 +11,22 @@ class LogState:
     Attributes:
         ends: For each partition, the highest end that this process has seen. A broker that reports
             a lower one has not caught up, or records were lost.
+        firsts: For each partition, the beginning that was seen last. If a broker reports an earlier
+            one, it has forgotten deletions in a crash, or the topic was created again.
         cleared: For each partition, the offset after the newest clear marker that was seen.
         deletable: Whether the brokers have let this user delete records.
     """
 
     def __init__(self) -> None:
         self.ends: dict[int, int] = {}
+        self.firsts: dict[int, int] = {}
         self.cleared: dict[int, int] = {}
         self.deletable = False
         self._scanned: dict[int, tuple[int, int]] = {}
 
     def forget(self) -> None:
         """Forget everything about offsets, because records that were seen are lost."""
-        for known in (self.ends, self.cleared, self._scanned):
+        for known in (self.ends, self.firsts, self.cleared, self._scanned):
             known.clear()
 
     def saw_end(self, partition: int, end: int) -> None:

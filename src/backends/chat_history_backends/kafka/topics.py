@@ -50,6 +50,9 @@ _LOOK_UP = "look up the topic"
 _ENDS_EARLIER = KafkaError(
     KafkaError.OFFSET_NOT_AVAILABLE, "the log ends before a record that was seen in it"
 )
+_BEGINS_EARLIER = KafkaError(
+    KafkaError.OFFSET_OUT_OF_RANGE, "the log begins before records that were deleted from it"
+)
 _CACHED_SECONDS = 30.0
 """The age at which the settings of a topic are asked for again."""
 _COUNTED_SECONDS = 0.25
@@ -353,10 +356,14 @@ def bounds(call: Call, topic: Topic) -> Bounds:
     """
     with call.clients.asker() as asker:
         firsts = _offsets(call, asker, topic.partitions, OFFSET_BEGINNING)
+        known = topic.log.firsts
+        if any(firsts[p] < known.get(p, 0) for p in firsts) and _identity_changed(call, topic):
+            raise TopicChanged(_BEGINS_EARLIER)
+        known.update(firsts)
         ends = _offsets(call, asker, topic.partitions, OFFSET_END)
         try:
             while any(ends[p] < max(firsts[p], topic.log.ends.get(p, 0)) for p in ends):
-                if read_identity(call) != topic.identity:
+                if _identity_changed(call, topic):
                     raise TopicChanged(_ENDS_EARLIER)
                 check_unchanged(call, topic, asker, _ENDS_EARLIER)
                 call.retry_or_raise("find the ends", _ENDS_EARLIER)
@@ -368,6 +375,10 @@ def bounds(call: Call, topic: Topic) -> Bounds:
         topic.log.saw_end(p, end)
     cleared = topic.log.cleared
     return {p: (min(max(firsts[p], cleared.get(p, 0)), end), end) for p, end in ends.items()}
+
+
+def _identity_changed(call: Call, topic: Topic) -> bool:
+    return read_identity(call) != topic.identity
 
 
 def _offsets(call: Call, asker: Consumer, partitions: int, which: int) -> dict[int, int]:
