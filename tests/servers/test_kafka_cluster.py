@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    NewTopic,
+    PartitionMetadata,
+)
 
 from chat_history_conformance.servers import ServerError, kafka_requests, launcher, process
 from chat_history_conformance.servers.cluster import Cluster
@@ -47,6 +51,18 @@ def topic(cluster: Server) -> str:
     client.create_topics([NewTopic(name, 1, 3)])[name].result(30)
     cluster.wait_until_healthy(HEALTHY_SECONDS)
     return name
+
+
+def partition_of(client: AdminClient, topic: str) -> PartitionMetadata:
+    """Return the only partition of a topic, as soon as the broker that is asked knows it."""
+    found: dict[int, PartitionMetadata] = {}
+
+    def is_known() -> bool:
+        found.update(client.list_topics(topic, timeout=10).topics[topic].partitions)
+        return bool(found)
+
+    until(is_known, "the topic is not known")
+    return found[0]
 
 
 def error_of_write(address: str, topic: str, seconds: float) -> KafkaError | None:
@@ -92,8 +108,7 @@ def test_replication_is_the_default_of_new_topics(cluster: Server, topic: str) -
     client = AdminClient({"bootstrap.servers": cluster.address, "log_level": 0})
     name = f"default-{topic}"
     client.create_topics([NewTopic(name, 1)])[name].result(30)
-    partition = client.list_topics(name, timeout=10).topics[name].partitions[0]
-    assert len(partition.replicas) == 3
+    assert len(partition_of(client, name).replicas) == 3
 
 
 @pytest.mark.parametrize("end", ["kill", "shut_down"])
@@ -169,8 +184,7 @@ def test_reassigned_data_has_another_leader_and_all_its_replicas(
     cluster.wait_until_healthy(HEALTHY_SECONDS)
     assert cluster.holder("leader", topic).name != leader.name
     client = AdminClient({"bootstrap.servers": cluster.address, "log_level": 0})
-    partition = client.list_topics(topic, timeout=10).topics[topic].partitions[0]
-    assert sorted(partition.replicas) == [1, 2, 3]
+    assert sorted(partition_of(client, topic).replicas) == [1, 2, 3]
     with pytest.raises(ServerError, match="no topic of the session nowhere exists yet"):
         cluster.reassign("nowhere")
 

@@ -93,7 +93,12 @@ def add_partitions(session_id: str) -> Iterator[None]:
     from .kafka.names import topic_name
 
     topic, admin = topic_name(session_id), AdminClient(_kafka_client())
-    number = len(admin.list_topics(topic, timeout=_SECONDS).topics[topic].partitions)
+    deadline = time.monotonic() + _SECONDS
+    # A broker of a cluster may not know a new topic yet, and then reports no partitions.
+    while not (number := len(admin.list_topics(topic, timeout=_SECONDS).topics[topic].partitions)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no broker knows the topic {topic} after {_SECONDS:g} s")
+        time.sleep(_EFFECT_SECONDS)
     (added,) = admin.create_partitions([NewPartitions(topic, number + 2)]).values()
     added.result(_SECONDS)
     time.sleep(_EFFECT_SECONDS)

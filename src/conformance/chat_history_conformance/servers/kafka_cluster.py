@@ -145,11 +145,13 @@ class KafkaControl(Control):
         kafka_requests.move_replicas(self._inside[up[0] - 1], {topic: target}, _SECONDS)
         deadline = time.monotonic() + _MOVE_SECONDS
         while True:
-            partition = self._metadata(up).topics[topic].partitions[0]
-            if sorted(partition.replicas) == sorted(partition.isrs) == sorted(target) and (
-                partition.leader in target
-            ):
-                return
+            metadata = self._metadata(up)
+            if topic in _topics_of(topic, metadata):
+                partition = metadata.topics[topic].partitions[0]
+                if sorted(partition.replicas) == sorted(partition.isrs) == sorted(target) and (
+                    partition.leader in target
+                ):
+                    return
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"the topic {topic} was not moved to the members {target} within "
@@ -174,11 +176,16 @@ def group_partition(group: str, partitions: int) -> int:
 
 
 def _topics_of(session: str, metadata: ClusterMetadata) -> list[str]:
-    """Return the topics of a session: with its name, or with its name in theirs."""
-    return sorted(
-        (name for name in metadata.topics if session in name and not name.startswith("__")),
-        key=lambda name: (len(name), name),
+    """Return the topics of a session: with its name, or with its name in theirs.
+
+    A topic without partitions is new, and the member that answered does not know it yet.
+    """
+    names = (
+        name
+        for name, topic in metadata.topics.items()
+        if session in name and not name.startswith("__") and topic.partitions
     )
+    return sorted(names, key=lambda name: (len(name), name))
 
 
 def _leader(partition: PartitionMetadata, of: str) -> int:
