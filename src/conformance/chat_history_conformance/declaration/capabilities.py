@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, Literal
 
 __all__ = [
@@ -200,6 +201,7 @@ class Capabilities:
         """
 
 
+@cache
 def catalogue() -> Mapping[str, _Capability]:
     """Return all capabilities by name, in the order of this module."""
     properties = (item for item in vars(Capabilities).values() if isinstance(item, _Capability))
