@@ -623,21 +623,34 @@ def threads_used_by(call: Callable[[MemoryChatMessageHistory], Awaitable[Any]], 
     return asyncio.run(run())
 
 
-SHORT_AND_LONG: list[Any] = [
-    lambda history: history.aget_messages(),
+ALWAYS_SHORT: list[Any] = [
     lambda history: history.aadd_messages([HumanMessage("new")]),
     lambda history: history.aclear(),
     lambda history: history.alast_messages(2),
     lambda history: history.amessages_from_beginning(2),
     lambda history: history.amessages_from_last_consumed(2),
+]
+AS_LONG_AS_THE_CONVERSATION: list[Any] = [
+    lambda history: history.aget_messages(),
+    lambda history: history.alast_messages(200),
+    lambda history: history.amessages_from_beginning(None),
     lambda history: history.amessages_from_latest(1, 0.05),
     lambda history: anext(history.aiter_messages(1)),
 ]
 
 
-@pytest.mark.parametrize("call", SHORT_AND_LONG)
-def test_only_long_work_uses_a_thread(call: Any) -> None:
+@pytest.mark.parametrize("call", ALWAYS_SHORT + AS_LONG_AS_THE_CONVERSATION)
+def test_short_work_uses_no_thread(call: Any) -> None:
     assert threads_used_by(call, 5) == 0
+
+
+@pytest.mark.parametrize("call", ALWAYS_SHORT)
+def test_work_on_few_messages_of_a_long_conversation_uses_no_thread(call: Any) -> None:
+    assert threads_used_by(call, 500) == 0
+
+
+@pytest.mark.parametrize("call", AS_LONG_AS_THE_CONVERSATION)
+def test_long_work_uses_a_thread(call: Any) -> None:
     assert threads_used_by(call, 500) > 0
 
 

@@ -196,10 +196,20 @@ class MemoryChatMessageHistory(ReferenceHistory):
             return await super()._in_thread(function, *arguments)
         stored = len(self._session().records)
         lock.release()
-        batch: object = arguments[0] if function == self.add_messages else ()
-        if not isinstance(batch, Sized) or stored + len(batch) > _SHORT:
+        if self._work(function, arguments, stored) > _SHORT:
             return await super()._in_thread(function, *arguments)
         return function(*arguments)
+
+    def _work(
+        self, function: Callable[..., Any], arguments: Sequence[object], stored: int
+    ) -> float:
+        """Return how many messages a call may encode or decode."""
+        first = arguments[0] if arguments else None
+        if function == self.add_messages:
+            return len(first) if isinstance(first, Sized) else float("inf")
+        if function == self.clear:
+            return 0
+        return min(stored, first) if isinstance(first, int) else stored
 
     def _session(self) -> _Session:
         # Reading a session that was never written must not create it.
