@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     NewPartitions,
@@ -702,6 +710,119 @@ def test_a_read_loses_no_record_while_it_asks_a_troubled_broker(
     assert _contents(consuming.messages_from_last_consumed(3)) == _digits(3, 1)
     assert _contents(consuming.messages_from_last_consumed()) == _digits(2, 4)
     assert _contents(consuming.messages_from_beginning(4)) == _digits(4)
+
+
+# Reads that begin before the brokers have reported the ends.
+
+
+def _produce(broker: Server, topic: str, messages: list[BaseMessage], partition: int = 0) -> None:
+    """Add messages as another process would."""
+    producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 0})
+    for message in messages:
+        producer.produce(topic, encode(message).encode(), partition=partition)
+    assert producer.flush(30) == 0
+
+
+def test_a_later_read_of_a_log_that_was_not_cleared_asks_for_the_end_only(
+    opened: Open, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, consuming = opened(reads="replay"), opened()
+    history.add_messages(_numbered(20), 30.0)
+    assert len(history.messages) == 20
+    asked: list[int] = []
+    ask = topics._offsets
+
+    def offsets(call: Any, asker: Any, partitions: int, which: int) -> dict[int, int]:
+        asked.append(which)
+        return ask(call, asker, partitions, which)
+
+    monkeypatch.setattr(topics, "_offsets", offsets)
+    assert _contents(history.messages) == _digits(20)
+    assert _contents(history.last_messages(3)) == _digits(3, 17)
+    assert _contents(consuming.messages_from_beginning(2)) == _digits(2)
+    assert _contents(consuming.messages) == _digits(18, 2)
+    assert set(asked) == {OFFSET_END}
+    history.clear()  # from now on, the topic may have been created again since
+    history.add_messages(_numbered(2, 100), 30.0)
+    asked.clear()
+    assert _contents(history.messages) == _digits(2, 100)
+    assert _contents(history.last_messages(1)) == ["101"]
+    assert asked == 2 * [OFFSET_BEGINNING, OFFSET_END]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_read_ends_at_the_ends_that_the_brokers_report_and_not_where_its_fetch_ended(
+    broker: Server,
+    opened: Open,
+    session_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """The fetch meets the end of the log while the ends change, as with a leader that is behind."""
+    history, consuming = opened(reads="replay"), opened()
+    history.add_messages(_numbered(3), 30.0)
+    assert len(history.messages) == len(history.last_messages(3)) == 3
+    ask, added = topics.bounds, 3
+
+    def bounds(call: Any, topic: Any) -> Any:
+        nonlocal added
+        found = ask(call, topic) if moment == "after" else None
+        time.sleep(0.3)  # the records and the end of the log arrive
+        _produce(broker, session_id, _numbered(2, added))
+        added += 2
+        time.sleep(0.3)
+        return found or ask(call, topic)
+
+    monkeypatch.setattr(reading, "bounds", bounds)
+    reads: list[tuple[Callable[[], list[BaseMessage]], bool]] = [
+        (lambda: history.messages, True),
+        (lambda: history.last_messages(4), False),
+        (lambda: consuming.messages, True),
+    ]
+    for read, from_start in reads:
+        seen = added + 2 * (moment == "before")
+        expected = _digits(seen) if from_start else _digits(4, seen - 4)
+        assert _contents(read()) == expected
+
+
+def test_a_read_begins_where_it_must_if_another_process_has_changed_the_log(
+    broker: Server, opened: Open, admin: AdminClient, session_id: str
+) -> None:
+    _create(admin, session_id, 3)
+    history = opened(reads="replay")
+    history.add_messages(_numbered(5), 30.0)
+    assert _contents(history.messages) == _digits(5)
+    assert _contents(history.last_messages(2)) == _digits(2, 3)
+    _produce(broker, session_id, _numbered(1, 5))  # a few more than the process knows of
+    assert _contents(history.last_messages(2)) == _digits(2, 4)
+    _produce(broker, session_id, _numbered(2500, 6))  # many more
+    assert _contents(history.last_messages(2)) == _digits(2, 2504)
+    _produce(broker, session_id, _numbered(1, 2506), partition=2)  # in a partition that was empty
+    assert _contents(history.last_messages(2)) == _digits(2, 2505)
+    assert _contents(history.messages) == _digits(2507)
+    place = TopicPartition(session_id, 0, 2504)
+    admin.delete_records([place])[place].result(20)
+    assert _contents(history.messages) == _digits(3, 2504)
+    assert _contents(history.last_messages(2)) == _digits(2, 2505)
+    assert _contents(history.last_messages(9)) == _digits(3, 2504)
+
+
+def test_a_topic_that_was_created_again_is_read_from_its_first_record(
+    broker: Server, opened: Open, admin: AdminClient, session_id: str
+) -> None:
+    """Its predecessor began at a later offset, for its records were deleted without a clear."""
+    history = opened(reads="replay", timeout_sec=30)
+    history.add_messages(_numbered(6), 30.0)
+    place = TopicPartition(session_id, 0, 4)
+    admin.delete_records([place])[place].result(20)
+    assert _contents(history.messages) == _digits(2, 4)
+    assert _contents(history.last_messages(5)) == _digits(2, 4)
+    admin.delete_topics([session_id])[session_id].result(20)
+    time.sleep(0.3)
+    _create(admin, session_id)
+    _produce(broker, session_id, _numbered(9, 100))
+    assert _contents(history.messages) == _digits(9, 100)
+    assert _contents(history.last_messages(8)) == _digits(8, 101)
 
 
 # What a process knows about a log.

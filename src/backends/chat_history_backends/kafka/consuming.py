@@ -50,7 +50,7 @@ def consume(
         starts = {} if rewind else dict(committed)
         for partition, end in after.items():
             starts[partition] = max(end, starts.get(partition, 0))
-        found = Read([], {})
+        found = Read([], {}, {})
 
         def unread(skipped: Collection[str]) -> list[Message]:
             nonlocal found

@@ -29,6 +29,32 @@ class LogState:
         for known in (self.ends, self.firsts, self.cleared, self._scanned):
             known.clear()
 
+    def beginnings(self, partitions: int) -> dict[int, int] | None:
+        """Return the offset at which each partition begins; None if the brokers have to be asked.
+
+        A log that began at 0 and was not cleared is read from 0, whatever becomes of it. It cannot
+        begin earlier. If it begins later now, the brokers refuse to read from 0.
+
+        Args:
+            partitions: The number of partitions.
+        """
+        if all(self.firsts.get(p) == 0 and not self.cleared.get(p) for p in range(partitions)):
+            return dict.fromkeys(range(partitions), 0)
+        return None
+
+    def likely_bounds(self, partitions: int) -> dict[int, tuple[int, int]]:
+        """Return where each partition probably begins and ends; nothing if that is not known.
+
+        Args:
+            partitions: The number of partitions.
+        """
+        if any(p not in self.firsts for p in range(partitions)):
+            return {}
+        return {
+            p: (max(self.firsts[p], self.cleared.get(p, 0)), self.ends.get(p, 0))
+            for p in range(partitions)
+        }
+
     def saw_end(self, partition: int, end: int) -> None:
         """Note that the log reaches up to `end`."""
         self.ends[partition] = max(end, self.ends.get(partition, 0))

@@ -47,10 +47,12 @@ class Read:
     Attributes:
         records: The records, in order.
         reached: The offset at which the read ended, for each partition.
+        bounds: Where each partition began and ended.
     """
 
     records: list[Message]
     reached: Offsets
+    bounds: Bounds
 
 
 def read(
@@ -58,6 +60,7 @@ def read(
     topic: Topic,
     starts: Offsets | None = None,
     *,
+    reach: int | None = None,
     known_bounds: Bounds | None = None,
     limit: int | None = None,
     bounded: bool = False,
@@ -65,13 +68,14 @@ def read(
     marks: bool = False,
     waits: bool = True,
 ) -> Read:
-    """Read from `starts` to the current ends.
+    """Read to the current ends.
 
     Args:
         call: The call.
         topic: The topic, as `find` returned it.
         starts: The offset to start at, for each partition. A partition without a start, or with
             a start outside of it, is read from its first record.
+        reach: How many offsets before its end to start in each partition, instead of `starts`.
         known_bounds: The result of `bounds`, if it was asked for already.
         limit: The most messages that the caller needs.
         bounded: Whether to return the messages read so far at the deadline of the call.
@@ -87,13 +91,47 @@ def read(
         TopicChanged: The topic is gone, or records that were to be read are.
     """
     is_wanted = filter_of(topic, skipped, marks)
-    current = bounds(call, topic) if known_bounds is None else known_bounds
-    scan = _Scan(topic, current, starts or {}, limit, is_wanted)
-    if scan.found:
-        with call.clients.consumer() as consumer:
-            consumer.assign([TopicPartition(call.topic, p, scan.reached[p]) for p in scan.ends])
-            _fill(call, topic, scan, consumer, bounded=bounded, waits=waits)
-    return Read(merge(scan.found.values()), scan.reached)
+    with call.clients.consumer() as consumer:
+        # The consumer asks for records in the background. So if it is likely where the read starts,
+        # they arrive while this thread asks for the ends. Only a read that ends nowhere but at the
+        # ends may do so: for another, the answer of a broker that has not caught up counts.
+        guess: Offsets = {}
+        if known_bounds is None and limit is None and waits:
+            likely = topic.log.likely_bounds(topic.partitions)
+            guess = _unread(likely, _places(likely, starts, reach))
+            _assign(call, consumer, guess)
+        current = bounds(call, topic) if known_bounds is None else known_bounds
+        scan = _Scan(topic, current, _places(current, starts, reach), limit, is_wanted)
+        places = {p: scan.reached[p] for p in scan.ends}
+        if not _leads_to(guess, places):
+            _assign(call, consumer, places)
+        _fill(call, topic, scan, consumer, bounded=bounded, waits=waits)
+    return Read(merge(scan.found.values()), scan.reached, current)
+
+
+def _places(current: Bounds, starts: Offsets | None, reach: int | None) -> dict[int, int]:
+    """Return the offset to start at, for each partition."""
+    places = {}
+    for p, (first, end) in current.items():
+        start = (starts or {}).get(p, first) if reach is None else end - reach
+        places[p] = start if first <= start <= end else first
+    return places
+
+
+def _unread(current: Bounds, places: Offsets) -> Offsets:
+    """Return the places that have something behind them."""
+    return {p: place for p, place in places.items() if place < current[p][1]}
+
+
+def _leads_to(guess: Offsets, places: Offsets) -> bool:
+    """Return whether a consumer at `guess` soon comes to `places`."""
+    return guess.keys() == places.keys() and all(
+        0 <= place - guess[p] <= _CHUNK for p, place in places.items()
+    )
+
+
+def _assign(call: Call, consumer: Consumer, places: Offsets) -> None:
+    consumer.assign([TopicPartition(call.topic, p, place) for p, place in places.items()])
 
 
 def filter_of(
@@ -134,7 +172,7 @@ class _Scan:
         self,
         topic: Topic,
         current: Bounds,
-        starts: Offsets,
+        places: Offsets,
         limit: int | None,
         is_wanted: Callable[[Message], bool],
     ) -> None:
@@ -142,18 +180,13 @@ class _Scan:
         self._limit = limit
         self._is_wanted = is_wanted
         self._full: set[int] = set()
-        self._unread_from: dict[int, int] = {}
-        self.reached: dict[int, int] = {}
-        self.ends: dict[int, int] = {}
+        unread = _unread(current, places) if limit != 0 else {}
+        self.reached: dict[int, int] = dict(places)
+        self.ends: dict[int, int] = {p: current[p][1] for p in unread}
+        self._unread_from: dict[int, int] = dict(unread)
         self.stalled: set[int] = set()
         self.hidden = False
         self.skips: dict[int, int] = {}
-        for p, (first, end) in current.items():
-            start = starts.get(p, first)
-            self.reached[p] = start if first <= start <= end else first
-            if self.reached[p] < end and limit != 0:
-                self.ends[p] = end
-                self._unread_from[p] = self.reached[p]
         self.found: dict[int, list[Message]] = {p: [] for p in self.ends}
 
     def take(self, record: Message) -> bool:
@@ -241,6 +274,7 @@ class _Scan:
             pass  # about the group that the client has to name, and never uses
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             # A clear or the retention removed records that were not read yet, or the log was cut.
+            self._log.firsts.pop(p, None)
             raise TopicChanged(error)
         else:
             raise KafkaException(error)
@@ -322,16 +356,16 @@ def last(call: Call, topic: Topic, count: int, skipped: Collection[str] = ()) ->
     """
     if count == 0:
         return []
-    current, reach = bounds(call, topic), count
+    current, reach = None, count
     while True:
-        starts = {p: max(first, end - reach) for p, (first, end) in current.items()}
-        found = read(call, topic, starts, known_bounds=current, skipped=skipped).records
-        counts = Counter(record.partition() for record in found)
+        found = read(call, topic, reach=reach, known_bounds=current, skipped=skipped)
+        current = found.bounds
+        counts = Counter(map(partition_of, found.records))
         if all(
-            starts[p] == first or counts[p] >= count or topic.log.cleared.get(p, 0) > starts[p]
-            for p, (first, _) in current.items()
+            counts[p] >= count or end - reach <= max(first, topic.log.cleared.get(p, 0))
+            for p, (first, end) in current.items()
         ):
-            return found[-count:]
+            return found.records[-count:]
         reach = max(4 * reach, 100)
 
 

@@ -345,6 +345,7 @@ def check_unchanged(call: Call, topic: Topic, client: Consumer, error: KafkaErro
 def bounds(call: Call, topic: Topic) -> Bounds:
     """Return where each partition begins and ends now.
 
+    The ends are always asked for, the beginnings only if `LogState.beginnings` does not know them.
     The ends include the records of open transactions, because messages of others may follow them.
 
     A consumer must not decide this itself. It uses the beginning that it saw last, which is too
@@ -355,11 +356,13 @@ def bounds(call: Call, topic: Topic) -> Bounds:
         UnreachableError: A broker reports an end before one that this process has seen.
     """
     with call.clients.asker() as asker:
-        firsts = _offsets(call, asker, topic.partitions, OFFSET_BEGINNING)
-        known = topic.log.firsts
-        if any(firsts[p] < known.get(p, 0) for p in firsts) and _identity_changed(call, topic):
-            raise TopicChanged(_BEGINS_EARLIER)
-        known.update(firsts)
+        firsts = topic.log.beginnings(topic.partitions)
+        if firsts is None:
+            firsts = _offsets(call, asker, topic.partitions, OFFSET_BEGINNING)
+            known = topic.log.firsts
+            if any(firsts[p] < known.get(p, 0) for p in firsts) and _identity_changed(call, topic):
+                raise TopicChanged(_BEGINS_EARLIER)
+            known.update(firsts)
         ends = _offsets(call, asker, topic.partitions, OFFSET_END)
         try:
             while any(ends[p] < max(firsts[p], topic.log.ends.get(p, 0)) for p in ends):
