@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tools import campaign_reports, power_reports
+from tools import campaign_reports, power_reports, suite_speed
 from tools.site import examples
 
 __all__ = ["PARTS", "compact", "main", "shorter"]
@@ -192,6 +192,11 @@ def campaigns() -> None:
     campaign_reports.build()
 
 
+def speed() -> None:
+    """Measure how long the suite itself takes."""
+    suite_speed.build()
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "contracts": contracts,
     "examples": failures,
@@ -202,6 +207,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "kill-matrix": kill_matrix,
     "power": power,
     "benchmarks": benchmarks,
+    "speed": speed,
     "campaigns": campaigns,
 }
 """The parts in the order in which they are built."""

@@ -1,0 +1,223 @@
+"""Measure how long the suite itself takes, and write `docs/speed.md`.
+
+py-spy samples a quick run of each embedded backend 100 times a second, in all its processes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import BaseMessage, HumanMessage
+
+import chat_history_conformance
+from chat_history_conformance.declaration.backend import Backend
+from chat_history_conformance.execution.session import Session
+from chat_history_conformance.execution.subject import Subject
+from chat_history_conformance.results.model import Mode
+
+__all__ = ["OTHER", "build", "overhead", "sampled", "share"]
+
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+BACKENDS = ("memory", "sqlite")
+RATE = 100
+"""Samples in a second."""
+
+OTHER = "other"
+_PARTS = (
+    ("drawing examples, with Hypothesis", ("/hypothesis/", "chat_history_conformance/strategies")),
+    ("the history", ("/chat_history_backends/", "/sqlite3/")),
+    (
+        "comparing messages, and writing steps and scripts",
+        ("chat_history_conformance/diagnosis/",),
+    ),
+    ("calling the history", ("chat_history_conformance/drivers/",)),
+    (
+        "the functions of contracts, and what they use",
+        ("chat_history_conformance/execution/", "chat_history_conformance/contracts/"),
+    ),
+    ("the rest of the suite", ("/chat_history_conformance/",)),
+    ("pytest", ("/_pytest/", "/pluggy/", "/pytest/")),
+)
+_IMPORTS = "imports, in this process and in those that contracts start"
+
+
+def share(stack: str) -> str:
+    """Return what a sample counts for.
+
+    Args:
+        stack: The frames from the outermost to the innermost, with their files, and `;` between
+            them. The innermost frame of a known file decides, so that a library counts for its
+            caller. Imports count as imports for every caller.
+    """
+    if "<frozen importlib" in stack:
+        return _IMPORTS
+    for frame in reversed(stack.split(";")):
+        for part, files in _PARTS:
+            if any(file in frame for file in files):
+                return part
+    return OTHER
+
+
+def sampled(backend: str) -> tuple[float, Counter[str]]:
+    """Sample a quick run.
+
+    Args:
+        backend: The name of an embedded backend.
+
+    Returns:
+        The seconds from start to end, and the seconds of work of each part in all processes.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        output = Path(directory, "stacks")
+        environment = {name: value for name, value in os.environ.items() if name != "CI"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        command = [sys.executable, "-m", "pytest", "-q", f"--history-backend={backend}"]
+        started = time.monotonic()
+        subprocess.run(command, cwd=directory, env=environment, check=True)
+        seconds = time.monotonic() - started
+        py_spy = ["py-spy", "record", "--subprocesses", "--full-filenames", "--rate", str(RATE)]
+        subprocess.run(
+            [*py_spy, "--format", "raw", "--output", str(output), "--", *command],
+            cwd=directory,
+            env=environment,
+            check=True,
+        )
+        parts: Counter[str] = Counter()
+        for line in output.read_text("utf-8").splitlines():
+            stack, _, samples = line.rpartition(" ")
+            parts[share(stack)] += int(samples)
+    return seconds, Counter({part: number / RATE for part, number in parts.items()})
+
+
+class _Free(BaseChatMessageHistory):
+    """A history whose calls cost next to nothing."""
+
+    def __init__(self, session_id: str) -> None:
+        self.messages: list[BaseMessage] = []
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self.messages.extend(messages)
+
+    def clear(self) -> None:
+        self.messages.clear()
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        return self.messages
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        self.add_messages(messages)
+
+    async def aclear(self) -> None:
+        self.clear()
+
+
+def overhead(mode: Mode, stories: int = 25, operations: int = 200) -> float:
+    """Return the microseconds that the suite adds to an operation: the median of stories.
+
+    Args:
+        mode: `sync`, `async` or `mixed`.
+        stories: How many stories to measure.
+        operations: The operations of a story: add a message, read, clear, read, ...
+    """
+    subject = Subject(Backend("free", _Free))
+
+    def story() -> float:
+        session = Session(subject, mode)
+        handle = session.open()
+        batches = [[HumanMessage(f"m{number}")] for number in range(operations // 4)]
+        started = time.perf_counter()
+        for batch in batches:
+            handle.add(batch)
+            handle.reads_back()
+            handle.clear()
+            handle.reads_back()
+        return (time.perf_counter() - started) / operations * 1e6
+
+    return statistics.median(story() for _ in range(stories))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    rule = ["---", *["--:"] * (len(head) - 1)]
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
+
+
+def page(
+    runs: dict[str, tuple[float, Counter[str]]], costs: dict[Mode, float], today: datetime.date
+) -> str:
+    """Return the page.
+
+    Args:
+        runs: The results of `sampled`, by backend.
+        costs: The results of `overhead`, by mode.
+        today: The day of the measurement.
+    """
+    backends = list(runs)
+    work = {backend: sum(parts.values()) for backend, (_, parts) in runs.items()}
+    total: Counter[str] = sum((parts for _, parts in runs.values()), Counter())
+    rows = [
+        [
+            part,
+            *(
+                f"{runs[backend][1][part]:.1f} ({runs[backend][1][part] / work[backend]:.0%})"
+                for backend in backends
+            ),
+        ]
+        for part, _ in total.most_common()
+    ]
+    lines = [
+        "# The speed of the suite",
+        "",
+        f"Measured on {today}, with version {chat_history_conformance.__version__} on",
+        f"Python {platform.python_version()}, on {os.cpu_count()} cores of a shared virtual",
+        "machine that was otherwise idle. `tox -e reports -- speed` measures again and writes this",
+        "page.",
+        "",
+        "## Where the time of a quick run goes",
+        "",
+        "[py-spy](https://github.com/benfred/py-spy) looked at all processes of the run",
+        f"{RATE} times a second. A sample counts for the innermost frame of the suite, of",
+        "Hypothesis, of pytest or of the history; other libraries count for their caller. The",
+        "numbers are seconds of work. The time from start to end is that of a run without py-spy.",
+        "A run also waits, for example until a time to live has passed.",
+        "",
+        *_table(
+            ["part", *(f"`{backend}`" for backend in backends)],
+            [
+                *rows,
+                ["all work", *(f"{work[backend]:.1f}" for backend in backends)],
+                ["from start to end", *(f"{runs[backend][0]:.1f}" for backend in backends)],
+            ],
+        ),
+        "",
+        "## What an operation costs",
+        "",
+        "The time that the suite adds to each operation, in microseconds. A history whose calls",
+        "cost next to nothing gets 200 operations in a row: add a message, read and compare,",
+        "clear, read and compare. The number is the median of 25 such stories.",
+        "",
+        *_table(["mode", "µs"], [[f"`{mode}`", f"{cost:.0f}"] for mode, cost in costs.items()]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def build(report: Callable[[str], None] = print) -> None:
+    """Measure, and write the page."""
+    modes: tuple[Mode, ...] = ("sync", "async", "mixed")
+    costs = {mode: overhead(mode) for mode in modes}
+    report(f"microseconds of an operation: {costs}")
+    runs = {}
+    for backend in BACKENDS:
+        runs[backend] = sampled(backend)
+        report(f"{backend}: {runs[backend]}")
+    PAGE.write_text(page(runs, costs, datetime.date.today()), encoding="utf-8")
