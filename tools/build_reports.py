@@ -168,22 +168,38 @@ def shorter(svg: str) -> str:
     return re.sub(r"\n<(path|circle|rect)\b", r"<\1", svg)
 
 
+LARGE = (
+    *("stream_100000", "last_10_of_100000", "add_1_by_200_handles"),
+    *("open_among_1000_sessions", "read_10_among_1000_sessions"),
+)
+"""The operations that are measured only if they are named."""
+
+
 def benchmarks() -> None:
     """Measure the reference histories and draw their tables."""
-    directory, names = REPORTS / "benchmarks", []
+    directory = REPORTS / "benchmarks"
+    names: list[str] = []
+    large: list[str] = []
     for group in (("memory", "sqlite"), ("kafka",), ("elasticsearch",)):
-        names.append(f"{group[-1]}.json")
         named = [f"--history-backend={backend}" for backend in group]
-        _command(
-            *("pytest", "-q", "-p", "no:cacheprovider", *named, "--history-benchmark"),
-            *("--history-server=jvm", "--benchmark-max-time=0.4", f"--benchmark-json={names[-1]}"),
-            directory=directory,
-        )
-    pages = ["--md", "tables.md", "--svg", "tables.svg"]
-    _command("chat_history_conformance", "bench", "report", *names, *pages, directory=directory)
-    picture = directory / pages[-1]
+        operations = [f"{backend}::benchmark.{name}" for backend in group for name in LARGE]
+        for kept, output, chosen in (
+            (names, f"{group[-1]}.json", []),
+            (large, f"{group[-1]}-large.json", operations),
+        ):
+            kept.append(output)
+            _command(
+                *("pytest", "-q", "-p", "no:cacheprovider", *named, *chosen),
+                *("--history-benchmark", "--history-server=jvm", "--benchmark-max-time=0.4"),
+                f"--benchmark-json={output}",
+                directory=directory,
+            )
+    report = ("chat_history_conformance", "bench", "report")
+    _command(*report, *names, "--md", "tables.md", "--svg", "tables.svg", directory=directory)
+    _command(*report, *large, "--md", "large.md", directory=directory)
+    picture = directory / "tables.svg"
     picture.write_text(shorter(picture.read_text("utf-8")), encoding="utf-8")
-    for name in names:
+    for name in (*names, *large):
         (directory / name).unlink()
 
 

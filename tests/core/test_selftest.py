@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -281,3 +283,39 @@ def test_a_history_that_empties_its_input_is_a_finding_of_any_contract() -> None
     ):
         assert result.outcome == "failed", result.reason
         assert result.reason == "the history emptied a batch that was added"
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the child processes of the main thread of a process."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+    return [int(child) for child in text.split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_and_its_processes(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    words = ["selftest", "--no-power", "--jobs", "1", "--only", "ordering.", "--output", tmp_path]
+    with subprocess.Popen(
+        [sys.executable, "-m", "chat_history_conformance", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell in the background, which may run these tests, ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:
+        try:
+            until = time.monotonic() + 60
+            while len(children_of(running.pid)) < 2:  # one works, another tracks resources
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            children = children_of(running.pid)
+            running.send_signal(number)
+            _, text = running.communicate(timeout=60)  # the rows would take many minutes
+        finally:
+            running.kill()
+    assert running.returncode == 130
+    assert text.endswith(f"stopped; the rows so far are in {tmp_path}/kill-matrix.jsonl\n")
+    until = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < until
+        time.sleep(0.1)

@@ -188,10 +188,12 @@ def _frozen(value: Any) -> Hashable:
     """Return a value that is equal for equal settings, and has no secret as text."""
     if isinstance(value, (str, bytes)):
         return hashlib.sha256(repr(value).encode()).digest()
-    if isinstance(value, Mapping):
-        return frozenset((name, _frozen(one)) for name, one in value.items())
     if isinstance(value, (list, tuple)):
         return tuple(map(_frozen, value))
+    if isinstance(value, (int, float, type)):
+        return (type(value), value)  # as below, without the slow checks
+    if isinstance(value, Mapping):
+        return frozenset((name, _frozen(one)) for name, one in value.items())
     # The type keeps True and 1 apart. Most other objects are equal only to themselves.
     return (type(value), value if isinstance(value, Hashable) else _Only(value))
 

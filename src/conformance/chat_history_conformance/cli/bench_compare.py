@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from chat_history_conformance.cli.ending import terminated_as_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +136,6 @@ def _run(options: argparse.Namespace) -> int:
     from chat_history_conformance.bench.report import html, markdown, terminal
     from chat_history_conformance.reports import check_place, write_text
 
-    before = signal.signal(signal.SIGTERM, _interrupt)
     progress = Progress()
     try:
         settings = Settings(
@@ -166,7 +166,8 @@ def _run(options: argparse.Namespace) -> int:
         ]
         for path, _ in outputs:
             check_place(path)
-        compared = run(request, progress)
+        with terminated_as_interrupted():
+            compared = run(request, progress)
         for path, render in outputs:
             write_text(path, render(compared))
     except (ComparisonError, ValueError, OSError) as error:
@@ -179,7 +180,6 @@ def _run(options: argparse.Namespace) -> int:
         return 130
     finally:
         progress.clear()
-        signal.signal(signal.SIGTERM, before)
     # The encoding of a terminal on Windows may lack the arrow.
     encoding = sys.stdout.encoding or "utf-8"
     print(terminal.comparison(compared).encode(encoding, "replace").decode(encoding), end="")
@@ -192,7 +192,3 @@ def _document(compared: Comparison) -> str:
     from chat_history_conformance.bench.report import comparison
 
     return document.render(compared, comparison.headline(compared))
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

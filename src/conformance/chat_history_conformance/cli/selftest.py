@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chat_history_conformance.cli.ending import terminated_as_interrupted
 from chat_history_conformance.cli.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -75,13 +76,19 @@ def _selftest(options: argparse.Namespace) -> int:
 
     nothing = proofs.Proof({})
     proof = (before or nothing).updated(nothing, broken)  # without histories that are gone
-    for row in selftest.kill_matrix(_progress, jobs=options.jobs, only=chosen):
-        proof = proof.updated(proofs.Proof({row.history: row}), broken)
-        _keep(proof, options.output)
-    if not options.no_power:
-        for name, found in selftest.discovery(_progress, jobs=options.jobs, only=chosen):
-            proof = proof.with_power({**proof.power, name: found})
-            _keep(proof, options.output)
+    try:
+        with terminated_as_interrupted():
+            for row in selftest.kill_matrix(_progress, jobs=options.jobs, only=chosen):
+                proof = proof.updated(proofs.Proof({row.history: row}), broken)
+                _keep(proof, options.output)
+            if not options.no_power:
+                for name, found in selftest.discovery(_progress, jobs=options.jobs, only=chosen):
+                    proof = proof.with_power({**proof.power, name: found})
+                    _keep(proof, options.output)
+    except KeyboardInterrupt:
+        kept_in = f"; the rows so far are in {options.output / _LINES}" if options.output else ""
+        print(f"history-conformance: stopped{kept_in}", file=sys.stderr)
+        return 130
     if options.output:
         _write(proof, options.output)
     wrong = proof.faults(contracts, broken)

@@ -198,9 +198,16 @@ def _spread(
     jobs = jobs or os.cpu_count() or 1
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
         running = {pool.submit(work, *task): task[0] for task in tasks}
-        for number, future in enumerate(as_completed(running), 1):
-            name = running[future]
-            elapsed = time.monotonic() - started
-            left = elapsed / number * (len(tasks) - number)
-            report(f"{number:>4} of {len(tasks)}  {name}  ({left:.0f} s left)")
-            yield name, future.result()
+        try:
+            for number, future in enumerate(as_completed(running), 1):
+                name = running[future]
+                elapsed = time.monotonic() - started
+                left = elapsed / number * (len(tasks) - number)
+                report(f"{number:>4} of {len(tasks)}  {name}  ({left:.0f} s left)")
+                yield name, future.result()
+        except BaseException:
+            # Otherwise the pool would carry out all tasks before it lets the exception through.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
