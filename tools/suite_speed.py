@@ -86,9 +86,12 @@ def sampled(backend: str) -> tuple[float, Counter[str]]:
         started = time.monotonic()
         subprocess.run(command, cwd=directory, env=environment, check=True)
         seconds = time.monotonic() - started
-        py_spy = ["py-spy", "record", "--subprocesses", "--full-filenames", "--rate", str(RATE)]
+        py_spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--subprocesses"]
         subprocess.run(
-            [*py_spy, "--format", "raw", "--output", str(output), "--", *command],
+            [
+                *(*py_spy, "--full-filenames", "--rate", str(RATE)),
+                *("--format", "raw", "--output", str(output), "--", *command),
+            ],
             cwd=directory,
             env=environment,
             check=True,

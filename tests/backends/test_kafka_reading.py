@@ -825,6 +825,27 @@ def test_a_topic_that_was_created_again_is_read_from_its_first_record(
     assert _contents(history.last_messages(8)) == _digits(8, 101)
 
 
+def test_the_first_read_of_a_topic_by_a_client_does_not_wait(
+    opened: Open, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that has not seen a topic looks for its leaders only once a second."""
+    opened(f"{session_id}-0", reads="replay").add_messages(_numbered(2), 30.0)
+    assert _contents(opened(f"{session_id}-0", reads="replay").messages) == _digits(2)
+    waits: list[str] = []
+    check = reading.check_unchanged
+
+    def waited(call: Any, *arguments: Any) -> None:
+        waits.append(call.topic)
+        check(call, *arguments)
+
+    monkeypatch.setattr(reading, "check_unchanged", waited)
+    for number in range(1, 11):
+        history = opened(f"{session_id}-{number}", reads="replay", timeout_sec=30)
+        history.add_messages(_numbered(2), 30.0)
+        assert _contents(history.messages) == _digits(2)
+    assert waits == []
+
+
 # What a process knows about a log.
 
 

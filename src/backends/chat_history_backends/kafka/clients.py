@@ -12,6 +12,7 @@ import ctypes
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,11 @@ __all__ = ["Clients", "CursorConsumer", "Pool", "check_config", "lease", "leave"
 logger = logging.getLogger(__name__)
 
 _IDLE_CONSUMERS = 4
+_MET_SECONDS = 60.0
+"""The time for which a consumer certainly remembers a topic. It forgets topics that are not used
+after `metadata.max.age.ms`, 15 minutes by default."""
+_MET_TOPICS = 5000
+"""The most topics of a consumer to remember."""
 _BATCH_BYTES = (65_536, 8_192)
 """The sizes of the batches of producers. librdkafka does not split a batch for a topic whose limit
 is lower than the batch."""
@@ -149,6 +155,7 @@ class Clients:
         self._idle: dict[str, list[Consumer]] = {}
         self._cursors: dict[str, CursorConsumer] = {}
         self._consumers: set[Consumer] = set()
+        self._met: dict[Consumer, dict[str, float]] = {}  # the time, by topic
         self._cursor_locks: weakref.WeakValueDictionary[str, threading.Lock] = (
             weakref.WeakValueDictionary()
         )
@@ -213,6 +220,20 @@ class Clients:
         with self._lent("read_committed") as consumer:
             yield consumer
             consumer.unassign()
+
+    def has_met(self, consumer: Consumer, topic: str) -> bool:
+        """Return whether a consumer was told of a topic in the last minute."""
+        met_at = self._met.get(consumer, {}).get(topic)
+        return met_at is not None and time.monotonic() - met_at < _MET_SECONDS
+
+    def note_met(self, consumer: Consumer, topic: str) -> None:
+        """Note that a consumer was told of a topic and its leaders."""
+        with self._lock:
+            if consumer in self._consumers:
+                topics = self._met.setdefault(consumer, {})
+                if len(topics) >= _MET_TOPICS:
+                    topics.clear()
+                topics[topic] = time.monotonic()
 
     def asker(self) -> contextlib.AbstractContextManager[Consumer]:
         """Lend a consumer that a call asks for topics and offsets. It does not assign it.
@@ -299,6 +320,7 @@ class Clients:
             if consumer not in self._consumers:
                 return
             self._consumers.discard(consumer)
+            self._met.pop(consumer, None)
         consumer.close()
 
     def cursor_lock(self, topic: str) -> threading.Lock:
