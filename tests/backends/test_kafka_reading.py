@@ -832,7 +832,7 @@ def test_the_first_read_of_a_topic_by_a_client_does_not_wait(
     opened(f"{session_id}-0", reads="replay").add_messages(_numbered(2), 30.0)
     assert _contents(opened(f"{session_id}-0", reads="replay").messages) == _digits(2)
     waits: list[str] = []
-    check = reading.check_unchanged
+    check = topics.check_unchanged
 
     def waited(call: Any, *arguments: Any) -> None:
         waits.append(call.topic)

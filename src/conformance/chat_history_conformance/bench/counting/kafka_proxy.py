@@ -167,7 +167,7 @@ class Proxy:
         self._users = 0
         self._lock = threading.Lock()
         self._address_before = ""
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -200,6 +200,7 @@ class Proxy:
 
     def close(self) -> None:
         """Close the connections of the clients, and end the thread."""
+        atexit.unregister(self.close)
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_SECONDS)
@@ -216,23 +217,26 @@ class Proxy:
                 f"round trips to Kafka are counted at {self._front}, and that address is in use, "
                 f"perhaps by another process that counts: {error}"
             ) from error
-        self._accepting = asyncio.create_task(self._accept(listener))
-        await asyncio.sleep(0)  # only a task that has begun closes the listener when cancelled
+        listener.setblocking(False)
+        self._listener = listener
+        self._loop.add_reader(listener, self._accept, listener)
 
     async def _stop_listening(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait([self._accepting])
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
-    async def _accept(self, listener: socket.socket) -> None:
-        # asyncio's own server, when closed, leaks a connection that it is just accepting.
-        with listener:
-            listener.setblocking(False)
-            while True:
-                accepted, _ = await self._loop.sock_accept(listener)
-                serving = self._loop.create_task(self._serve(accepted))
-                self._serving.add(serving)
-                serving.add_done_callback(self._serving.discard)
+    def _accept(self, listener: socket.socket) -> None:
+        # A task that waits for `sock_accept`, like asyncio's own server, leaks a connection if it
+        # is cancelled between the acceptance and its next step.
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the client is gone again
+        serving = self._loop.create_task(self._serve(accepted))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     async def _end(self) -> None:
         await self._stop_listening()
