@@ -189,7 +189,9 @@ def benchmarks() -> None:
         ):
             kept.append(output)
             _command(
-                *("pytest", "-q", "-p", "no:cacheprovider", *named, *chosen),
+                # The settings of the project's own tests, which this directory is part of, make
+                # errors of warnings.
+                *("pytest", "-q", "-p", "no:cacheprovider", "-W", "default", *named, *chosen),
                 *("--history-benchmark", "--history-server=jvm", "--benchmark-max-time=0.4"),
                 f"--benchmark-json={output}",
                 directory=directory,

@@ -147,6 +147,36 @@ def test_concurrent_adds_have_a_99th_percentile(measure: Measure) -> None:
     result.stdout.fnmatch_lines(["*add_1_by_8_handles[[]sync[]]: half of the adds took at most*"])
 
 
+WAITING = """
+import time
+
+from histories import Mine
+
+
+class Waiting(Mine):
+    reads = 0
+
+    @property
+    def messages(self):
+        Waiting.reads += 1
+        time.sleep(0.2 if Waiting.reads % 5 == 0 else 0)
+        return super().messages
+"""
+
+
+def test_rounds_that_a_median_hides_are_reported(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(waiting=WAITING)
+    read = "read_10[sync]"
+    result = measure("waiting:Waiting", read, "--benchmark-min-rounds=40")
+    result.stdout.fnmatch_lines(
+        ["waiting:Waiting read_10[[]sync[]]: * of * rounds took more than ten times the median, *"]
+    )
+    result = measure(MINE, read, "--benchmark-min-rounds=40")
+    result.stdout.no_fnmatch_line("*ten times the median*")
+
+
 def test_unsupported_operation_is_skipped_with_the_reason(
     measure: Measure,
 ) -> None:

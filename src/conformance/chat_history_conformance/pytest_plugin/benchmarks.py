@@ -171,6 +171,12 @@ class BenchmarkRun(HistoryRun):
                     f"{wording.duration(latency['median_s'])}, 99 % at most "
                     f"{wording.duration(latency['p99_s'])}"
                 )
+            if stalls := measurement.stalls():
+                self.latencies.append(
+                    f"{backend.name} {label}: {len(stalls)} of {len(measurement.times)} rounds "
+                    "took more than ten times the median, up to "
+                    f"{wording.duration(max(stalls))}: something waits now and then"
+                )
         self._check_budget(backend, label, counted, problem)
 
     def _extent(self, benchmark: Any) -> dict[str, Any]:

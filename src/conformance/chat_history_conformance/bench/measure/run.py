@@ -40,6 +40,7 @@ _WARM_UP = 3
 _MIN_ROUNDS = 5
 _MIN_ROUNDS_OF_A_PEER = 3
 _MAX_ROUNDS = 200
+_STALL_SECONDS = 0.05
 _TIMES_COUNTED = 3
 
 
@@ -234,6 +235,16 @@ class Measurement:
         if not latencies:
             return None
         return {"median_s": median(latencies), "p99_s": _percentile(latencies, 0.99)}
+
+    def stalls(self) -> list[float]:
+        """Return the times of rounds that waited, which a median hides; nothing if they are few.
+
+        Such a round takes ten times the median, and 50 ms more than it. A busy machine makes a
+        single round that slow, so there have to be three of them, and one in fifty.
+        """
+        usual = median(self.times)
+        waited = [one for one in self.times if one > max(10 * usual, usual + _STALL_SECONDS)]
+        return waited if len(waited) >= max(3, len(self.times) / 50) else []
 
     def growth(self) -> Mapping[str, Any] | None:
         """Return the growth of the time with the length, or None if it is not measured."""
