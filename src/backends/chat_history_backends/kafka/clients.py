@@ -222,12 +222,12 @@ class Clients:
             consumer.unassign()
 
     def has_met(self, consumer: Consumer, topic: str) -> bool:
-        """Return whether a consumer was told of a topic in the last minute."""
+        """Return whether a consumer has got the leaders of a topic in the last minute."""
         met_at = self._met.get(consumer, {}).get(topic)
         return met_at is not None and time.monotonic() - met_at < _MET_SECONDS
 
     def note_met(self, consumer: Consumer, topic: str) -> None:
-        """Note that a consumer was told of a topic and its leaders."""
+        """Note that a consumer has got the leaders of a topic."""
         with self._lock:
             if consumer in self._consumers:
                 topics = self._met.setdefault(consumer, {})
