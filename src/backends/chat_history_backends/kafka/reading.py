@@ -100,7 +100,8 @@ def read(
         if known_bounds is None and limit is None and waits:
             likely = topic.log.likely_bounds(topic.partitions)
             guess = _unread(likely, _places(likely, starts, reach))
-            _assign(call, consumer, guess)
+            if guess:
+                _assign(call, consumer, guess)
         current = bounds(call, topic) if known_bounds is None else known_bounds
         scan = _Scan(topic, current, _places(current, starts, reach), limit, is_wanted)
         places = {p: scan.reached[p] for p in scan.ends}
