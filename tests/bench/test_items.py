@@ -147,6 +147,32 @@ def test_concurrent_adds_have_a_99th_percentile(measure: Measure) -> None:
     result.stdout.fnmatch_lines(["*add_1_by_8_handles[[]sync[]]: half of the adds took at most*"])
 
 
+SLOW_AT_FIRST = """
+import time
+
+from histories import Mine
+
+SEEN = set()
+
+
+class Slow(Mine):
+    def add_messages(self, messages):
+        if self.session_id not in SEEN:
+            SEEN.add(self.session_id)
+            time.sleep(0.2)
+        super().add_messages(messages)
+"""
+
+
+def test_the_99th_percentile_leaves_out_the_warm_up(
+    measure: Measure, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(slow=SLOW_AT_FIRST)
+    measure("slow:Slow", "add_1_by_8_handles[sync]")
+    (one,) = saved().values()
+    assert one["extra_info"]["latency"]["p99_s"] < 0.1
+
+
 WAITING = """
 import time
 

@@ -154,6 +154,7 @@ class Measurement:
         self.rounds = 1
         if seconds is not None:
             self._plan(seconds, min_rounds)
+            self.trial.latencies.clear()  # those of the warm-up, as for all other times
 
     def _prepare(self, contender: Contender, length: int) -> Trial:
         return self._stack.enter_context(self.operation.prepared(contender, length))
