@@ -89,7 +89,7 @@ def sampled(backend: str) -> tuple[float, Counter[str]]:
         py_spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--subprocesses"]
         subprocess.run(
             [
-                *(*py_spy, "--full-filenames", "--rate", str(RATE)),
+                *(*py_spy, "--gil", "--full-filenames", "--rate", str(RATE)),
                 *("--format", "raw", "--output", str(output), "--", *command),
             ],
             cwd=directory,
