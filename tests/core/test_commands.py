@@ -140,7 +140,7 @@ def test_report_refuses_a_wrong_file_and_names_the_field(
     assert "Fix this field" in error
 
 
-@pytest.mark.xfail(reason="45 rows of the kill matrix are not from 0.2 yet", strict=True)
+@pytest.mark.xfail(reason="31 rows of the kill matrix are not from 0.2 yet", strict=True)
 def test_selftest_writes_the_files_again_if_nothing_is_measured(tmp_path: Path) -> None:
     shutil.copy(ROOT / "reports" / "kill-matrix.jsonl", tmp_path)
     arguments = ["selftest", "--only", "no-such-history", "--no-power", "--output", str(tmp_path)]
