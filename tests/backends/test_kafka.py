@@ -764,7 +764,9 @@ def test_no_thread_is_left_after_the_last_close(kafka: Server) -> None:
     assert _run(code) == "1 1"
 
 
-def test_an_admin_client_that_gets_no_answer_is_replaced(opened: Open) -> None:
+def test_an_admin_client_that_gets_no_answer_is_replaced(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     history = opened()
     assert history.messages == []
     with socket.create_server(("127.0.0.1", 0)) as deaf, history._clients() as clients:
@@ -778,6 +780,9 @@ def test_an_admin_client_that_gets_no_answer_is_replaced(opened: Open) -> None:
                 clients.replace_admin(silent)
             assert clients.admin is not silent
         assert len(clients._silent) == 3
+        monkeypatch.setattr("chat_history_backends.kafka.clients._SILENT_SECONDS", 0.0)
+        clients.replace_admin(clients.admin)
+        assert clients._silent == []  # no answer comes any more
     history.clear()
     assert history.messages == []
 

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from .met_topics import MetTopics
 from .sender import Sender
 
 __all__ = ["Clients", "CursorConsumer", "Pool", "check_config", "lease", "leave", "sharing_key"]
@@ -30,11 +31,6 @@ __all__ = ["Clients", "CursorConsumer", "Pool", "check_config", "lease", "leave"
 logger = logging.getLogger(__name__)
 
 _IDLE_CONSUMERS = 4
-_MET_SECONDS = 60.0
-"""The time for which a consumer certainly remembers a topic. It forgets topics that are not used
-after `metadata.max.age.ms`, 15 minutes by default."""
-_MET_TOPICS = 5000
-"""The most topics of a consumer to remember."""
 _BATCH_BYTES = (65_536, 8_192)
 """The sizes of the batches of producers. librdkafka does not split a batch for a topic whose limit
 is lower than the batch."""
@@ -44,6 +40,8 @@ _WORKERS: Mapping[Pool, int] = {"read": 8, "add": 8, "clear": 4, "encode": 2}
 """The most threads of each kind."""
 _SILENT_ADMINS = 3
 """The most admin clients without an answer that are kept. An answer may still come."""
+_SILENT_SECONDS = 60.0
+"""The time after which one of them is not kept."""
 _ENDING_SENDERS = 3
 """The most producers with an expired call that wait for the end of their other calls."""
 
@@ -137,6 +135,7 @@ class Clients:
         descriptions: Further facts about topics, by name; kept by `settings`.
         settings: The settings that topics had last, by name; kept by `describing`.
         logs: The known facts about the logs of topics, by name; kept by `topics`.
+        met: The topics whose leaders each consumer has got; kept by `reading`.
     """
 
     def __init__(self, bootstrap_servers: str, config: Mapping[str, Any]) -> None:
@@ -149,20 +148,20 @@ class Clients:
         self.descriptions: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
         self.logs: dict[str, Any] = {}
+        self.met = MetTopics()
         self._config = {**_COMMON, **config, "bootstrap.servers": bootstrap_servers}
         self._config["error_cb"] = self._note_trouble
         self._lock = threading.RLock()
         self._idle: dict[str, list[Consumer]] = {}
         self._cursors: dict[str, CursorConsumer] = {}
         self._consumers: set[Consumer] = set()
-        self._met: dict[Consumer, dict[str, float]] = {}  # the time, by topic
         self._cursor_locks: weakref.WeakValueDictionary[str, threading.Lock] = (
             weakref.WeakValueDictionary()
         )
         self._senders: dict[int, Sender] = {}
         self._ending: set[Sender] = set()
         self._pools: dict[Pool, ThreadPoolExecutor] = {}
-        self._silent: list[AdminClient] = []
+        self._silent: list[tuple[float, AdminClient]] = []  # with the time, the oldest first
         self.admin = AdminClient(self._config, logger=logger)
 
     @property
@@ -197,9 +196,13 @@ class Clients:
         with self._lock:
             if self.admin is not silent:
                 return
-            self._silent.append(silent)
+            now = time.monotonic()
+            self._silent.append((now, silent))
             self.admin = AdminClient(self._config, logger=logger)
-            surplus = [self._silent.pop(0) for _ in self._silent[_SILENT_ADMINS:]]
+            kept = [one for one in self._silent if now - one[0] < _SILENT_SECONDS]
+            kept = kept[-_SILENT_ADMINS:]
+            surplus = self._silent[: len(self._silent) - len(kept)]
+            self._silent = kept
         if surplus:
             # The last reference ends a client, which waits for its connections.
             threading.Thread(target=surplus.clear, daemon=True).start()
@@ -220,20 +223,6 @@ class Clients:
         with self._lent("read_committed") as consumer:
             yield consumer
             consumer.unassign()
-
-    def has_met(self, consumer: Consumer, topic: str) -> bool:
-        """Return whether a consumer has got the leaders of a topic in the last minute."""
-        met_at = self._met.get(consumer, {}).get(topic)
-        return met_at is not None and time.monotonic() - met_at < _MET_SECONDS
-
-    def note_met(self, consumer: Consumer, topic: str) -> None:
-        """Note that a consumer has got the leaders of a topic."""
-        with self._lock:
-            if consumer in self._consumers:
-                topics = self._met.setdefault(consumer, {})
-                if len(topics) >= _MET_TOPICS:
-                    topics.clear()
-                topics[topic] = time.monotonic()
 
     def asker(self) -> contextlib.AbstractContextManager[Consumer]:
         """Lend a consumer that a call asks for topics and offsets. It does not assign it.
@@ -320,7 +309,7 @@ class Clients:
             if consumer not in self._consumers:
                 return
             self._consumers.discard(consumer)
-            self._met.pop(consumer, None)
+        self.met.forget(consumer)
         consumer.close()
 
     def cursor_lock(self, topic: str) -> threading.Lock:
@@ -353,7 +342,8 @@ class Clients:
         """
         senders = (*self._senders.values(), *self._ending)
         producers = [getattr(sender, "producer", None) for sender in senders]
-        clients = (self.admin, *self._silent, *producers, *self._consumers)
+        silent = [admin for _, admin in self._silent]
+        clients = (self.admin, *silent, *producers, *self._consumers)
         for client in filter(None.__ne__, clients):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 

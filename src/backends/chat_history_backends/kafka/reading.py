@@ -134,12 +134,12 @@ def _leads_to(guess: Offsets, places: Offsets) -> bool:
 
 def _assign(call: Call, consumer: Consumer, places: Offsets) -> None:
     consumer.assign([TopicPartition(call.topic, p, place) for p, place in places.items()])
-    if places and not call.clients.has_met(consumer, call.topic):
+    if places and not call.clients.met.has(consumer, call.topic):
         # librdkafka looks once a second for the leaders of partitions whose topic the client has
         # not seen before. It takes them from this answer too.
-        with contextlib.suppress(KafkaException):  # the read finds out what is wrong
+        with contextlib.suppress(KafkaException):  # the read itself finds and raises the reason
             consumer.list_topics(call.topic, timeout=call.poll_seconds)
-            call.clients.note_met(consumer, call.topic)
+            call.clients.met.add(consumer, call.topic)
 
 
 def filter_of(

@@ -34,7 +34,7 @@ def live_messages() -> int:
 
 def most_alive(take: Callable[[int], list[Any]], step: int, count: int) -> int:
     """Take messages, some at a time. Return how many more than before were alive at most."""
-    gc.freeze()  # leaves out what is there already: to look at every object takes long
+    gc.freeze()  # leaves out all objects of before, because looking at them takes long
     try:
         before, most = live_messages(), 0
         for _ in range(0, count, step):
