@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from chat_history_conformance.bench.measure.operations import OPERATIONS
 from tools import campaign_reports, power_reports, suite_speed
 from tools.site import examples
 
@@ -168,10 +169,7 @@ def shorter(svg: str) -> str:
     return re.sub(r"\n<(path|circle|rect)\b", r"<\1", svg)
 
 
-LARGE = (
-    *("stream_100000", "last_10_of_100000", "add_1_by_200_handles"),
-    *("open_among_1000_sessions", "read_10_among_1000_sessions"),
-)
+LARGE = [name for name, operation in OPERATIONS.items() if operation.is_optional]
 """The operations that are measured only if they are named."""
 
 

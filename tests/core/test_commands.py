@@ -159,7 +159,7 @@ def test_selftest_refuses_a_damaged_kill_matrix_before_it_measures(
 
 
 def test_an_interrupted_selftest_keeps_the_rows_that_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> Iterator[Row]:
         yield Row("memory", ())
@@ -167,6 +167,9 @@ def test_an_interrupted_selftest_keeps_the_rows_that_it_has(
 
     monkeypatch.setattr(selftest, "kill_matrix", interrupted)
     assert main(["selftest", "--no-power", "--output", str(tmp_path)]) == 130
+    assert (
+        f"stopped; the rows so far are in {tmp_path}/kill-matrix.jsonl" in capsys.readouterr().err
+    )
     assert set(proofs.load(tmp_path / "kill-matrix.jsonl").rows) == {"memory"}
 
 

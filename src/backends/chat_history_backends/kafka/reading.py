@@ -93,9 +93,9 @@ def read(
     """
     is_wanted = filter_of(topic, skipped, marks)
     with call.clients.consumer() as consumer:
-        # The consumer asks for records in the background. So if it is likely where the read starts,
-        # they arrive while this thread asks for the ends. Only a read that ends nowhere but at the
-        # ends may do so: for another, the answer of a broker that has not caught up counts.
+        # The consumer fetches in the background, from the offset at which the read probably starts,
+        # while this thread asks for the ends. Such a fetch may meet an earlier end of the log. A
+        # read that has a limit, or does not wait, would stop there, so it fetches afterwards.
         guess: Offsets = {}
         if known_bounds is None and limit is None and waits:
             likely = topic.log.likely_bounds(topic.partitions)

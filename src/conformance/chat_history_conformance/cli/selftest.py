@@ -86,8 +86,10 @@ def _selftest(options: argparse.Namespace) -> int:
                     proof = proof.with_power({**proof.power, name: found})
                     _keep(proof, options.output)
     except KeyboardInterrupt:
-        kept_in = f"; the rows so far are in {options.output / _LINES}" if options.output else ""
-        print(f"history-conformance: stopped{kept_in}", file=sys.stderr)
+        kept_in = options.output / _LINES if options.output else None
+        has_rows = kept_in is not None and kept_in.exists()
+        rows = f"; the rows so far are in {kept_in}" if has_rows else ""
+        print(f"history-conformance: stopped{rows}", file=sys.stderr)
         return 130
     if options.output:
         _write(proof, options.output)

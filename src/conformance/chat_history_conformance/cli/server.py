@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from chat_history_conformance.cli.ending import terminated_as_interrupted
 from chat_history_conformance.cli.refusal import Refusal
 from chat_history_conformance.servers import kinds
 
@@ -43,13 +44,14 @@ def _server(options: argparse.Namespace) -> int:
     from chat_history_conformance.servers import ServerError, foreground
 
     try:
-        return foreground.run(
-            options.kind,
-            options.way,
-            port=options.port,
-            image=options.image,
-            offline=options.offline,
-            nodes=options.nodes,
-        )
+        with terminated_as_interrupted():
+            return foreground.run(
+                options.kind,
+                options.way,
+                port=options.port,
+                image=options.image,
+                offline=options.offline,
+                nodes=options.nodes,
+            )
     except ServerError as error:
         raise Refusal(str(error)) from None

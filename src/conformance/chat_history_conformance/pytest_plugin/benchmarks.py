@@ -71,7 +71,7 @@ class BenchmarkRun(HistoryRun):
         self.measured: dict[str, list[Measured]] = {}
         self.counted: dict[str, dict[str, int | None]] = {}
         self.not_removed: list[str] = []
-        self.latencies: list[str] = []
+        self.remarks: list[str] = []
         self._contenders: dict[tuple[str, How], Contenders] = {}
         self.payload = PAYLOADS[chosen(config, "payload", DEFAULT.name, list(PAYLOADS))]
         self.budget = self._load_budget()
@@ -166,13 +166,13 @@ class BenchmarkRun(HistoryRun):
             found = benchmark_file.measured(info, measurement.times)
             self.measured.setdefault(backend.name, []).append(found)
             if latency := info["latency"]:
-                self.latencies.append(
+                self.remarks.append(
                     f"{backend.name} {label}: half of the adds took at most "
                     f"{wording.duration(latency['median_s'])}, 99 % at most "
                     f"{wording.duration(latency['p99_s'])}"
                 )
             if stalls := measurement.stalls():
-                self.latencies.append(
+                self.remarks.append(
                     f"{backend.name} {label}: {len(stalls)} of {len(measurement.times)} rounds "
                     "took more than ten times the median, up to "
                     f"{wording.duration(max(stalls))}: something waits now and then"
@@ -281,7 +281,7 @@ class BenchmarkRun(HistoryRun):
                 terminalreporter.write_line(f"not measured: {line}")
             terminalreporter.write_line("")
         terminalreporter.write_line(terminal.LEGEND)
-        for line in self.latencies:
+        for line in self.remarks:
             terminalreporter.write_line(line)
         for backend, found in self.measured.items():
             for line in wording.callouts(found):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from typing import NoReturn
 
 from chat_history_conformance.servers import ServerError, choice, launcher, variable
 from chat_history_conformance.servers.kind import load
@@ -26,7 +24,7 @@ def run(
     offline: bool = False,
     nodes: int = 1,
 ) -> int:
-    """Start a server, print its address on stdout, and stop it on Ctrl-C or SIGTERM.
+    """Start a server, print its address on stdout, and stop it on `KeyboardInterrupt`.
 
     Args:
         kind: The kind of server.
@@ -44,7 +42,6 @@ def run(
     """
     if nodes != 1:
         way = f"{'jvm' if way == 'auto' else way}:{nodes}"
-    before = signal.signal(signal.SIGTERM, _interrupt)
     ready = False
     try:
         with launcher.start(
@@ -70,13 +67,7 @@ def run(
     except KeyboardInterrupt:
         _say("stopped")
         return 0 if ready else 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
