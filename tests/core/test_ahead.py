@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from langchain_core.messages import BaseMessage
 
 from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.ahead import RunningAhead, can_run_ahead
@@ -136,6 +138,72 @@ def test_contracts_that_need_quiet_do_not_run_ahead(ahead: Start) -> None:
     subject.ahead.offer([(quiet, "sync")])
     assert subject.ahead.take(quiet.id, "sync") is None
     assert subject.ahead.left == 0, "everything else has ended"
+
+
+def test_contracts_that_mostly_wait_run_at_the_same_time() -> None:
+    waiting = [one for one in catalogue.load().values() if one.mostly_waits]
+    assert {one.family for one in waiting} == {"ttl", "parity"}
+    assert not any(one.needs_quiet for one in waiting if one.family == "ttl")
+    subject = Subject(registry.resolve("memory"), limit=15.0)
+    changes: list[tuple[str, Mode, bool]] = []
+    subject.ahead = ahead = RunningAhead(
+        subject,
+        lambda contract, one, mode: engine.screen(contract, one, mode, QUICK, 0),
+        on_change=lambda *change: changes.append(change),
+    )
+    expiring = catalogue.load()["ttl.expires"]
+    others = [catalogue.load()[name] for name in ("ttl.reads_agree", "ttl.usable_after_expiry")]
+    ahead.offer([(contract, "sync") for contract in (expiring, *others)], 2)
+    assert engine.run(expiring, subject, "sync", QUICK, 0).outcome == "passed"
+    assert ahead.take(others[1].id, "sync") is not None
+    subject.stop()
+    assert [begins for _, _, begins in changes[:2]] == [True, True], "two began, and none had ended"
+    assert len(changes) == 6
+
+
+def apart() -> Contract:
+    return next(one for one in catalogue.load().values() if one.company == "apart")
+
+
+def test_a_contract_that_is_apart_runs_ahead_in_a_separate_process() -> None:
+    subject = Subject(registry.resolve("memory"), limit=15.0, apart=True)
+    changes: list[object] = []
+    ahead = RunningAhead(
+        subject,
+        lambda contract, one, mode: engine.screen(contract, one, mode, QUICK, 0),
+        on_change=lambda *change: changes.append(change),
+    )
+    ahead.offer([(apart(), "async")])
+    result = ahead.take(apart().id, "async")
+    subject.stop()
+    ahead.stop()
+    assert result is not None
+    assert result.outcome == "passed"
+    assert changes == [], "it does not run in this process"
+
+
+def test_a_contract_that_is_apart_waits_for_its_turn_if_it_has_no_process() -> None:
+    subject = subject_of(Slow)
+    ahead = RunningAhead(subject, lambda contract, one, mode: contract.blank(mode, "passed"))
+    ahead.offer([(apart(), "async")])
+    assert ahead.take(apart().id, "async") is None
+    ahead.stop()
+    subject.stop()
+
+
+def test_the_end_of_a_run_ends_the_process_of_a_contract() -> None:
+    subject = Subject(registry.resolve("memory"), limit=15.0, apart=True)
+    ahead = RunningAhead(
+        subject, lambda contract, one, mode: engine.screen(contract, one, mode, QUICK, 0)
+    )
+    ahead.offer([(apart(), "async")])
+    until = time.monotonic() + 30.0
+    while not (running := [one.own_process for one in ahead.lanes if one.own_process]):
+        assert time.monotonic() < until, "no process began"
+    running[0].send_signal(signal.SIGSTOP)  # so that it does not end by itself
+    ahead.stop()
+    assert running[0].wait(30.0) == -signal.SIGKILL
+    subject.stop()
 
 
 def test_a_history_that_lacks_threads_does_not_run_ahead_unless_it_is_async_only() -> None:

@@ -19,6 +19,7 @@ ENDING, PLACE = os.environ["HOSTILE"].split()
 STORE: dict[str, list[BaseMessage]] = {}
 HERE = "HOSTILE_PID" not in os.environ
 LOST: list[int] = []
+CALLS: list[int] = []
 os.environ.setdefault("HOSTILE_PID", str(os.getpid()))
 
 
@@ -28,6 +29,13 @@ def os_exit() -> None:
 
 def os_exit_seven() -> None:
     os._exit(7)
+
+
+def os_exit_in_company() -> None:
+    time.sleep(0.05)  # so slow that contracts run at the same time
+    CALLS.append(1)
+    if len(CALLS) == 200:
+        os._exit(0)
 
 
 def c_exit() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,22 @@ def test_the_operation_that_ended_the_process_is_named(
     status, output = start(ending, place, "-k", "within_batch and sync and not async").ended()
     assert status == 1
     assert "the process ended with status 0 during `messages`" in output
+
+
+def test_an_end_while_contracts_run_at_the_same_time_blames_none_of_them(start: Start) -> None:
+    run = start("os_exit_in_company", "add", "-k", "sync and (ordering or clear)")
+    status, output = run.ended()
+    assert status == 1
+    assert "up to 16 contracts run at the same time" in output
+    place = re.search(r"status 0 in one of (\d+) contracts that ran at the same time\.", output)
+    assert place is not None
+    others = int(place[1]) - 1
+    reason = f"during this contract and {others} more that ran at the same time"
+    assert output.count(reason) == others + 1
+    assert "hostile:open_history: INCOMPLETE (" in output
+    results = load_report(run.directory / "report.json").backends[0].contracts
+    assert [result.outcome for result in results].count("error") == others + 1
+    assert "failed" not in {result.outcome for result in results}
 
 
 RAISES = [

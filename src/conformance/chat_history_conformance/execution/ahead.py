@@ -1,4 +1,4 @@
-"""Contracts of a slow history that run at the same time, each with separate sessions."""
+"""Contracts that run at the same time, each with separate sessions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import ContractResult, Mode
 
-__all__ = ["LANES", "RunningAhead", "can_run_ahead"]
+__all__ = ["FEW", "LANES", "RunningAhead", "can_run_ahead"]
 
 LANES = 16
-"""The contracts that run at the same time."""
+"""The contracts of a slow history that run at the same time."""
+
+FEW = 4
+"""The contracts of another history that run at the same time, because they mostly wait."""
 
 _PROCESSES = 3
-"""The number of them that may use a second process."""
+"""The number of them that may use a second process, or another process."""
 
 Pair = tuple[Contract, Mode]
 
@@ -34,13 +37,17 @@ def can_run_ahead(subject: Subject) -> bool:
 class RunningAhead:
     """Threads that run contracts before their turn comes.
 
-    A contract that fails here runs again alone when its turn comes. So do contracts that must be
-    alone or apart.
+    A contract that fails here runs again alone when its turn comes.
 
     Args:
         subject: The backend under test.
         screen: Runs one contract up to the first failure.
         on_wait: Called about once a second while a result is waited for.
+        on_change: Called when a contract begins or ends on a thread of this process, with its id,
+            its mode, and True if it begins. Several threads call it.
+
+    Attributes:
+        lanes: The subjects of the contracts that run at the same time, one for each thread.
     """
 
     def __init__(
@@ -48,36 +55,58 @@ class RunningAhead:
         subject: Subject,
         screen: Callable[[Contract, Subject, Mode], ContractResult],
         on_wait: Callable[[], None] = lambda: None,
+        on_change: Callable[[str, Mode, bool], None] = lambda identifier, mode, begins: None,
     ) -> None:
+        self._subject = subject
         self._screen = screen
         self._on_wait = on_wait
+        self._on_change = on_change
         self._waiting: deque[Pair] = deque()
         self._offered: set[tuple[str, Mode]] = set()
         self._results: dict[tuple[str, Mode], ContractResult | None] = {}
         self._running = 0
         self._ended = False
         self._changed = threading.Condition()
-        self._subjects = [subject.sibling() for _ in range(LANES)]
-        subject.local.loop.renew_pool(2 * LANES)
-        for number, one in enumerate(self._subjects):
-            name = f"history-ahead-{number}"
-            arguments = (one, number < _PROCESSES)
-            threading.Thread(target=self._work, args=arguments, name=name, daemon=True).start()
+        self.lanes: list[Subject] = []
 
     @property
     def left(self) -> int:
         """The number of contracts that have not ended."""
         return len(self._waiting) + self._running
 
-    def offer(self, pairs: Iterable[Pair]) -> None:
-        """Let contracts run that will have their turn in this process."""
+    def offer(self, pairs: Iterable[Pair], lanes: int = LANES) -> None:
+        """Let contracts run that will have their turn in this process.
+
+        Args:
+            pairs: The contracts with their modes. Those that need quiet are left out.
+            lanes: The number of contracts that run at the same time from now on.
+        """
         with self._changed:
             for contract, mode in pairs:
                 key = contract.id, mode
-                if not contract.needs_quiet and key not in self._offered:
+                if self._has_company(contract) and key not in self._offered:
                     self._offered.add(key)
                     self._waiting.append((contract, mode))
+            if self._waiting:
+                self._widen(lanes)
             self._changed.notify_all()
+
+    def _has_company(self, contract: Contract) -> bool:
+        """Return whether a contract may run next to others, perhaps in a separate process."""
+        if contract.company == "apart":
+            return self._subject.apart
+        return not contract.needs_quiet
+
+    def _widen(self, lanes: int) -> None:
+        """Start further threads."""
+        if lanes > len(self.lanes):
+            self._subject.local.loop.renew_pool(2 * lanes)
+        for number in range(len(self.lanes), lanes):
+            one = self._subject.sibling()
+            self.lanes.append(one)
+            name = f"history-ahead-{number}"
+            arguments = (one, number < _PROCESSES)
+            threading.Thread(target=self._work, args=arguments, name=name, daemon=True).start()
 
     def take(self, identifier: str, mode: Mode) -> ContractResult | None:
         """Return the result of a contract, or None when everything has ended and it must run."""
@@ -112,7 +141,7 @@ class RunningAhead:
             self._ended = True
             self._waiting.clear()
             self._changed.notify_all()
-        for one in self._subjects:
+        for one in self.lanes:
             one.hurry()
             one.stop()
 
@@ -120,11 +149,16 @@ class RunningAhead:
         while (pair := self._next(has_process)) is not None:
             contract, mode = pair
             result: ContractResult | None = None
+            is_here = contract.company != "apart"
+            if is_here:
+                self._on_change(contract.id, mode, True)
             try:
                 result = self._screen(contract, subject, mode)
             except BaseException:  # the contract runs again alone, and raises there
                 result = None
             finally:
+                if is_here:
+                    self._on_change(contract.id, mode, False)
                 with self._changed:
                     self._results[contract.id, mode] = result
                     self._running -= 1
@@ -134,8 +168,8 @@ class RunningAhead:
         """Wait for a contract and return it, or None at the end."""
         with self._changed:
             while not self._ended:
-                for place, (_, mode) in enumerate(self._waiting):
-                    if has_process or mode != "process":
+                for place, (contract, mode) in enumerate(self._waiting):
+                    if has_process or (mode != "process" and contract.company != "apart"):
                         pair = self._waiting[place]
                         del self._waiting[place]
                         self._running += 1

@@ -102,6 +102,11 @@ class Contract:
         return self.company != "any" or self.disturbs_a_server
 
     @property
+    def mostly_waits(self) -> bool:
+        """True if most of its time passes until messages expire, or in a separate process."""
+        return self.company == "apart" or (self.company == "any" and "with_ttl" in self.needs)
+
+    @property
     def disturbs_a_server(self) -> bool:
         """True if the contract needs a server that it may end, or other users of its store."""
         return not _ALONE.isdisjoint(self.needs)

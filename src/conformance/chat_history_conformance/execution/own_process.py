@@ -98,23 +98,26 @@ def run_in_own_process(
     )
     blank = contract.blank(mode, "error")
     limit = _EXTRA_SECONDS + profile.shrink_seconds + _CALLS * profile.limit
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", _WORKER],
-            input=pickle.dumps(task),
-            stdout=subprocess.PIPE,
-            env=environment(),
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        text = f"the process of this contract did not end within {limit:g} s"
-        return Answer(ContractResult(**{**asdict(blank), "reason": text}))
-    if done.returncode == 0 and done.stdout:  # a history may end the process with status 0
-        answer = pickle.loads(done.stdout)
+    with subprocess.Popen(
+        [sys.executable, "-m", _WORKER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        subject.own_process = process
+        try:
+            output, _ = process.communicate(pickle.dumps(task), timeout=limit)
+        except subprocess.TimeoutExpired:
+            text = f"the process of this contract did not end within {limit:g} s"
+            return Answer(ContractResult(**{**asdict(blank), "reason": text}))
+        finally:
+            process.kill()
+            subject.own_process = None
+    if process.returncode == 0 and output:  # a history may end the process with status 0
+        answer = pickle.loads(output)
         assert isinstance(answer, Answer)
         return answer
-    return Answer(_of_crash(blank, done.returncode))
+    return Answer(_of_crash(blank, process.returncode))
 
 
 def environment() -> dict[str, str]:

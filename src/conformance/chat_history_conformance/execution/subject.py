@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 import uuid
 from collections.abc import Mapping
@@ -62,6 +63,7 @@ class Subject:
         ahead: The contracts that run at the same time, before their turn comes.
         quiet: Keeps an example that disturbs the clock or the store away from the others.
         options: The arguments with which another process makes the same subject.
+        own_process: The process of the contract that now runs apart, which `stop` ends.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Subject:
         self.pace = Pace()
         self.quiet = Quiet()
         self.ahead: Ahead | None = None
+        self.own_process: subprocess.Popen[bytes] | None = None
         self._second_process: SecondProcess | None = None
         self._environment: dict[str, str] = {}
         self._run = uuid.uuid4().hex[:8]
@@ -265,9 +268,11 @@ class Subject:
         self.local.limit = min(self.local.limit, _HURRY_SECONDS)
 
     def stop(self) -> None:
-        """Stop the threads and the second process."""
+        """Stop the threads and the other processes."""
         if self.ahead is not None:
             self.ahead.stop()
+        if (process := self.own_process) is not None:
+            process.kill()
         self.local.stop()
         if self._declared is not None:
             self._declared.stop()

@@ -105,6 +105,7 @@ class ContractRun(HistoryRun):
             self._ready_subject,
             self.announce,
             lambda: self.workspace.inside(stay=self.progress.runs_ahead),
+            lambda nodeid, begins: self.lifetime.send(ahead=nodeid, begins=begins),
         )
         config.pluginmanager.register(self.progress, "history-progress")
 

@@ -94,7 +94,7 @@ def _report(header: dict[str, Any], ended: Ended) -> RunReport:
             if (name, result.label) in found:
                 result = found[name, result.label]
             elif f"{name}::{result.label}" in unfinished:
-                result = _interrupted(result, ended)
+                result = _interrupted(result, ended, len(unfinished) - 1)
             results.append(result)
         unsettled = f"the process of the run {ended.how}"
         backends.append(
@@ -113,19 +113,37 @@ def _report(header: dict[str, Any], ended: Ended) -> RunReport:
 
 
 def _unfinished(ended: Ended) -> list[str]:
-    """Return the node ids of contracts that began and have no result."""
+    """Return the node ids of contracts that ran when the process ended.
+
+    A contract whose turn has come waits for those that run ahead.
+    """
     begun: dict[str, None] = {}
+    ahead: dict[str, None] = {}
     for record in ended.records:
         if "begin" in record:
             begun[record["begin"]] = None
         elif "end" in record:
             begun.pop(record["end"], None)
-    return list(begun)
+        elif record.get("begins"):
+            ahead[record["ahead"]] = None
+        elif "ahead" in record:
+            ahead.pop(record["ahead"], None)
+    return list(ahead or begun)
 
 
-def _interrupted(result: ContractResult, ended: Ended) -> ContractResult:
-    if ended.from_outside:
+def _interrupted(result: ContractResult, ended: Ended, others: int) -> ContractResult:
+    """Return the result of a contract that ran when the process ended.
+
+    Args:
+        result: The result before the contract ran.
+        ended: The end of the process.
+        others: The number of contracts that ran at the same time. It is not known which of them
+            the history ended.
+    """
+    if ended.from_outside or others:
         reason = f"the process of the run {ended.how} during this contract"
+        if others:
+            reason += f" and {others} more that ran at the same time: run each of them alone"
         return replace(result, outcome="error", reason=reason)
     finding = _crashed(ended.how, ended.operation)
     return replace(result, outcome="failed", reason=finding.summary, finding=finding)
@@ -133,8 +151,10 @@ def _interrupted(result: ContractResult, ended: Ended) -> ContractResult:
 
 def _place(ended: Ended) -> str:
     unfinished = _unfinished(ended)
+    if len(unfinished) > 1:
+        return f"in one of {len(unfinished)} contracts that ran at the same time"
     if unfinished:
-        return f"in {', '.join(unfinished)}"
+        return f"in {unfinished[0]}"
     return f"while {(ended.all('phase') or ['the run started'])[-1]}"
 
 

@@ -1,8 +1,9 @@
-"""The progress of a run on the terminal, and the contracts of slow histories that run ahead."""
+"""The progress of a run on the terminal, and the contracts that run ahead of their turn."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from chat_history_conformance.execution import engine
-from chat_history_conformance.execution.ahead import LANES, RunningAhead, can_run_ahead
+from chat_history_conformance.execution.ahead import FEW, LANES, RunningAhead, can_run_ahead
 from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.profiles import Profile
 from chat_history_conformance.execution.subject import Subject
@@ -47,6 +48,8 @@ class Progress:
         subject_of: Returns the subject of a backend by its name, or None if it has none yet.
         announce: Writes a line on the terminal.
         inside: Makes the working directory that of the run, inside a `with` block.
+        on_ahead: Called when a contract begins or ends ahead of its turn, with its node id, and
+            True if it begins. Several threads call it.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Progress:
         subject_of: Callable[[str], Subject | None],
         announce: Callable[[str], None],
         inside: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+        on_ahead: Callable[[str, bool], None] = lambda nodeid, begins: None,
     ) -> None:
         self.profile = profile
         self.seed = seed
@@ -64,9 +68,11 @@ class Progress:
         self._subject_of = subject_of
         self._announce = announce
         self._inside = inside
+        self._on_ahead = on_ahead
         self._chosen: list[str] = []
         self._done: set[str] = set()
         self._ahead: dict[str, RunningAhead] = {}
+        self._slow: set[str] = set()
         self._probed: set[str] = set()
         # The time of a contract is measured from the end of the first one on, which includes what
         # happens once: imports, connections and the creation of tables.
@@ -112,7 +118,7 @@ class Progress:
     # -- running ahead -----------------------------------------------------------------------
 
     def before(self, nodeid: str, upcoming: Iterable[str]) -> None:
-        """Let contracts run ahead if the history is slow.
+        """Let contracts run ahead if the history is slow, or if they mostly wait.
 
         Args:
             nodeid: The item that runs now.
@@ -121,29 +127,45 @@ class Progress:
         name = self.places[nodeid][0]
         subject = self._subject_of(name)
         assert subject is not None
-        ahead = self._ahead.get(name)
         if name not in self._probed:  # the lines of progress are written in another directory
             self._probed.add(name)
             with contextlib.suppress(Exception):  # contracts judge opening
                 assert subject.capabilities
-        if ahead is None:
-            pace = subject.pace
-            known = pace.number >= _FIRST_OPERATIONS
-            if not known or pace.mean_seconds < _SLOW_SECONDS or not can_run_ahead(subject):
-                return
-            ahead = self._ahead[name] = RunningAhead(subject, self._screen, self.tick)
-            subject.ahead = ahead
-            self._announce(
-                f"{name}: an operation takes about {pace.mean_seconds * 1000:.0f} ms, so up to "
-                f"{LANES} contracts run at the same time; {self._forecast(subject, name)}"
-            )
-            self._next_line = time.monotonic() + _EVERY_SECONDS
-            self._measure_from_here()  # the contracts before took longer than those from now on
-        ahead.offer(
-            (contract, mode)
-            for one, contract, mode in (self.places[one] for one in upcoming if one in self.places)
-            if one == name
+        places = (self.places[one] for one in upcoming if one in self.places)
+        pairs = ((contract, mode) for one, contract, mode in places if one == name)
+        if self._is_slow(name, subject):
+            self._ahead_of(name, subject).offer(pairs, LANES)
+        elif self.places[nodeid][1].mostly_waits and can_run_ahead(subject):
+            waiting = itertools.takewhile(lambda pair: pair[0].mostly_waits, pairs)
+            self._ahead_of(name, subject).offer(waiting, FEW)
+
+    def _is_slow(self, name: str, subject: Subject) -> bool:
+        """Return whether all contracts of a backend may run ahead, and announce that once."""
+        pace = subject.pace
+        if name in self._slow:
+            return True
+        known = pace.number >= _FIRST_OPERATIONS
+        if not known or pace.mean_seconds < _SLOW_SECONDS or not can_run_ahead(subject):
+            return False
+        self._slow.add(name)
+        self._announce(
+            f"{name}: an operation takes about {pace.mean_seconds * 1000:.0f} ms, so up to "
+            f"{LANES} contracts run at the same time; {self._forecast(subject, name)}"
         )
+        self._next_line = time.monotonic() + _EVERY_SECONDS
+        self._measure_from_here()  # the contracts before took longer than those from now on
+        return True
+
+    def _ahead_of(self, name: str, subject: Subject) -> RunningAhead:
+        """Return the contracts of a backend that run ahead; none do when it is made."""
+        if name not in self._ahead:
+
+            def tell(identifier: str, mode: Mode, begins: bool) -> None:
+                self._on_ahead(f"{name}::{identifier}[{mode}]", begins)
+
+            ahead = RunningAhead(subject, self._screen, self.tick, tell)
+            subject.ahead = self._ahead[name] = ahead
+        return self._ahead[name]
 
     def runs_ahead(self) -> bool:
         """Return whether contracts are running before their turn."""
@@ -196,7 +218,7 @@ class Progress:
             return 0.1
         examples = contract.planned(self.profile.examples)
         cost = min(float(self.profile.operations), examples * _COST_OF_AN_EXAMPLE)
-        return cost / LANES if name in self._ahead and not contract.needs_quiet else cost
+        return cost / LANES if name in self._slow and not contract.needs_quiet else cost
 
     def _forecast(self, subject: Subject, name: str) -> str:
         chosen = [nodeid for nodeid in self._chosen if nodeid not in self._done]

@@ -60,13 +60,17 @@ class Line:
         self.supervisor = supervisor
         self._pipe = pipe
         self._pid = os.getpid()
+        self._lock = threading.Lock()
 
     def send(self, **record: Any) -> None:
-        """Send one record. A history may have closed the pipe, or forked this process."""
+        """Send one record. A history may have closed the pipe, or forked this process.
+
+        Several threads may send. A long record is written in parts.
+        """
         if os.getpid() != self._pid:
             return
         data = json.dumps(record).encode() + b"\n"
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):
             while data:
                 data = data[os.write(self._pipe, data) :]
 
