@@ -155,12 +155,12 @@ def matrix() -> None:
 
 
 def kill_matrix() -> None:
-    """Judge every broken history by every contract, and measure the discovery power."""
+    """Judge every broken history by every contract."""
     _command("chat_history_conformance", "selftest", "--output", str(REPORTS))
 
 
 def power() -> None:
-    """Measure how reliably slower broken histories are found."""
+    """Measure how reliably broken histories are found at three speeds."""
     power_reports.build()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chat_history_conformance import faulty
 from chat_history_conformance.faulty import selftest
-from chat_history_conformance.faulty.proof import SEEDS
+from chat_history_conformance.faulty.selftest import SEEDS
 
 __all__ = ["DELAYS_MS", "build", "load", "measured", "page"]
 
@@ -95,7 +95,7 @@ def build() -> None:
         missing = {name for name in names if delay not in found[name]}
         print(f"{delay} ms: {len(missing)} of {len(names)} histories", flush=True)
         measurement = selftest.discovery(
-            print, profile="quick", delay_ms=delay, jobs=_JOBS[delay], only=missing.__contains__
+            print, delay_ms=delay, jobs=_JOBS[delay], only=missing.__contains__
         )
         for name, number in measurement:
             found[name][delay] = number

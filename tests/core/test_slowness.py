@@ -88,6 +88,13 @@ def test_the_page_of_power_lists_what_is_hard_to_find() -> None:
     assert "a.b" not in page
 
 
+def test_every_broken_history_was_searched_for_at_three_speeds() -> None:
+    found = power_reports.load()
+    assert set(found) == {name for name in faulty.load() if power_reports.measured(name)}
+    assert {tuple(row) for row in found.values()} == {power_reports.DELAYS_MS}
+    assert power_reports.PAGE.read_text("utf-8") == power_reports.page(found)
+
+
 def test_numbers_that_are_there_are_not_measured_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ from chat_history_conformance.diagnosis.script_claims import (
 from chat_history_conformance.diagnosis.script_outcomes import any_raised
 from chat_history_conformance.diagnosis.script_traffic import wrong_conversation, wrong_reads
 from chat_history_conformance.drivers.calls import Done
+from chat_history_conformance.drivers.forks import WHY_NO_FORKS
 from chat_history_conformance.execution.session import Handle, Lane, Session
 from chat_history_conformance.execution.traffic import adds, reads, settled, traffic
 
@@ -181,6 +182,37 @@ def processes_writing_at_once_lose_no_messages(s: Session, sizes: Sizes) -> None
     lanes, written = _writers(handles, sizes)
     s.together(lanes)
     _expect_all(s, handles[0], written)
+
+
+@contract(
+    "concurrency.forks",
+    since="0.2",
+    level="should",
+    rule="Two processes that were forked from one process can both add to a session, if that "
+    "process had imported the history and had not opened one. Each message is stored exactly once "
+    "and unchanged.",
+    source="convention: servers such as Gunicorn and Celery import an application, fork their "
+    "workers, and open connections in each worker",
+    cause="A generator of ids, a counter or a process id is made when the module is imported. "
+    "Each fork continues it with the same state, so both use the same keys. Or the module connects "
+    "when it is imported, and the forks share that connection.",
+    remedy="Use `uuid.uuid4` or the store for keys, read `os.getpid` when it is needed, and "
+    "connect when a history is opened.",
+    seen="JudgmentLabs/judgeval#773 and bleargh45/Data-UUID#27: a random generator that a fork "
+    "copies gives the same ids in both processes",
+    needs=("shared",),
+    modes=(PROCESS,),
+    examples=1,
+)
+def forked_processes_lose_no_messages(s: Session, _: None) -> None:
+    if WHY_NO_FORKS:
+        s.not_applicable(WHY_NO_FORKS)
+    handles = [s.prepare(in_this_process=True) for _ in range(2)]
+    lanes, written = _writers(handles, [[2], [2]])
+    s.in_forks([[(handle, "open", ()), *lane] for handle, lane in zip(handles, lanes, strict=True)])
+    reader = s.open(in_this_process=True)
+    reader.model.add([message for lane in written for message in lane])
+    reader.reads_back()
 
 
 @contract(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
@@ -41,6 +42,7 @@ __all__ = [
     "event_loop",
     "expect",
     "expect_kept",
+    "in_forks",
     "kept",
     "leave_loop",
     "more_than",
@@ -305,6 +307,21 @@ def together(*lanes: Callable[[], Any]) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def in_forks(*lanes: Callable[[], Any]) -> None:
+    """Run several functions one after another, each in a fork of this process."""
+    for lane in lanes:
+        child = os.fork()
+        if not child:
+            try:
+                lane()
+                os._exit(0)
+            except Exception:
+                traceback.print_exc()
+            os._exit(1)
+        if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            raise RuntimeError(f"a fork {ending(status)}")
 
 
 class Adding:

@@ -18,6 +18,7 @@ from chat_history_conformance.drivers.errors import (
     is_server_error,
     text_of,
 )
+from chat_history_conformance.drivers.forks import in_forks
 from chat_history_conformance.drivers.frames import Unsendable, frame_of, read_frame
 from chat_history_conformance.drivers.local import Local
 from chat_history_conformance.drivers.places import raised_at
@@ -84,6 +85,8 @@ def _start(name: str, origin: Origin, path: list[str], limit: float) -> Local:
 
 
 def _serve(local: Local, what: str, args: tuple[Any, ...]) -> Any:
+    if what == "in_forks":
+        return in_forks(local.backend, local.limit, args[0], _portable)
     if what == "together":
         lanes = local.together(args[0])
         for lane in lanes:

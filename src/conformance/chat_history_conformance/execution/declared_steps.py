@@ -1,14 +1,16 @@
-"""Steps that use the functions of a declaration: interference, refused writes, new stores."""
+"""Steps around the history: the working directory, and the functions of a declaration."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from chat_history_conformance.declaration.backend import Backend
-from chat_history_conformance.diagnosis.code import Code, call, fill, given
+from chat_history_conformance.diagnosis.code import Code, Need, call, fill, given
 from chat_history_conformance.diagnosis.compare import HookFailure
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
@@ -23,7 +25,7 @@ __all__ = ["Declared"]
 
 
 class Declared(Story):
-    """The record of an example that calls functions of the declaration.
+    """The record of an example that changes things around the history.
 
     Attributes:
         untried: What the contract could not try, in words, if it passes.
@@ -33,6 +35,22 @@ class Declared(Story):
         super().__init__(*args, **kwargs)
         self.untried: dict[str, None] = {}
         self._stores: list[Hook] = []
+
+    @contextlib.contextmanager
+    def another_directory(self) -> Iterator[None]:
+        """Use another working directory inside the `with` block."""
+        before = os.getcwd()
+        needs = frozenset({Need("os"), Need("tempfile")})
+        code = Code("before = os.getcwd()\nos.chdir(tempfile.mkdtemp())", needs)
+        self.steps.append(Step("the working directory is another one:", code))
+        with tempfile.TemporaryDirectory() as directory:
+            os.chdir(directory)
+            try:
+                yield
+            finally:
+                os.chdir(before)
+        code = Code("os.chdir(before)")
+        self.steps.append(Step("the working directory is the first one again", code))
 
     @contextlib.contextmanager
     def interfering(self, name: str, session: str) -> Iterator[None]:

@@ -13,10 +13,11 @@ from chat_history_conformance.declaration.capabilities import READS
 from chat_history_conformance.diagnosis.code import Code, Need, call, fill, join
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show
-from chat_history_conformance.diagnosis.script_helpers import all_at_once, together, wait
+from chat_history_conformance.diagnosis.script_helpers import all_at_once, in_forks, together, wait
 from chat_history_conformance.diagnosis.script_needs import SESSIONS
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, Done, How
+from chat_history_conformance.drivers.forks import run_in_forks
 from chat_history_conformance.execution.handle import Handle
 from chat_history_conformance.execution.phrase import SLEEP, Phrase, elsewhere, opening_code
 from chat_history_conformance.execution.subject import Subject
@@ -25,6 +26,8 @@ from chat_history_conformance.results.model import Mode
 __all__ = [
     "INTERLEAVING",
     "Lane",
+    "fork_lanes",
+    "forks_step",
     "interleaving",
     "is_read",
     "lanes_step",
@@ -96,13 +99,7 @@ class _Item:
 
 def run_lanes(subject: Subject, lanes: Sequence[Lane]) -> list[list[Done]]:
     """Run several lanes at once, and return the results of each."""
-    calls = [
-        [
-            Call(handle.key, name, (handle.id, None) if name == "open" else args, handle.how)
-            for handle, name, args in lane
-        ]
-        for lane in lanes
-    ]
+    calls = _calls(lanes)
     second = [index for index, lane in enumerate(lanes) if lane[0][0].in_second_process]
     local = [index for index in range(len(lanes)) if index not in second]
     done: dict[int, list[Done]] = {}
@@ -116,11 +113,38 @@ def run_lanes(subject: Subject, lanes: Sequence[Lane]) -> list[list[Done]]:
     return [done[index] for index in range(len(lanes))]
 
 
+def fork_lanes(subject: Subject, lanes: Sequence[Lane]) -> list[list[Done]]:
+    """Run each lane in a fork of a process, one after another, and return the results of each."""
+    return run_in_forks(subject.backend, subject.limit, _calls(lanes))
+
+
+def _calls(lanes: Sequence[Lane]) -> list[list[Call]]:
+    return [
+        [
+            Call(handle.key, name, (handle.id, None) if name == "open" else args, handle.how)
+            for handle, name, args in lane
+        ]
+        for lane in lanes
+    ]
+
+
 def lanes_step(backend: Backend, lanes: Sequence[Lane], mode: Mode) -> Step:
     """Return the step that runs several lanes at once."""
     how: How = "async" if mode == "async" else "sync"
     items = _items(lanes)
-    return Step(lambda: _lanes_text(items), lambda: _lanes_code(backend, items, how))
+    text = "at the same time:"
+    return Step(
+        lambda: _lanes_text(text, items), lambda: _lanes_code(backend, items, how, together)
+    )
+
+
+def forks_step(backend: Backend, lanes: Sequence[Lane]) -> Step:
+    """Return the step that runs each lane in a fork, one after another."""
+    items = _items(lanes)
+    text = "in forks of a process that has imported the history, one after another:"
+    return Step(
+        lambda: _lanes_text(text, items), lambda: _lanes_code(backend, items, "sync", in_forks)
+    )
 
 
 def sessions_step(
@@ -186,10 +210,10 @@ def interleaving(lanes: Sequence[Lane], done: Sequence[Sequence[Done]]) -> str |
     return "\n".join(texts)
 
 
-def _lanes_text(lanes: Sequence[Sequence[_Item]]) -> str:
+def _lanes_text(text: str, lanes: Sequence[Sequence[_Item]]) -> str:
     return "\n".join(
         [
-            "at the same time:",
+            text,
             *(
                 f"      lane {number}: {item.text()}"
                 for number, lane in enumerate(lanes, 1)
@@ -199,13 +223,15 @@ def _lanes_text(lanes: Sequence[Sequence[_Item]]) -> str:
     )
 
 
-def _lanes_code(backend: Backend, lanes: Sequence[Sequence[_Item]], how: How) -> Code:
+def _lanes_code(
+    backend: Backend, lanes: Sequence[Sequence[_Item]], how: How, run: Callable[..., None]
+) -> Code:
     parts = [_lane_code(backend, number, lane, how) for number, lane in enumerate(lanes, 1)]
     names = [f"lane{number}" for number in range(1, len(lanes) + 1)]
     if how == "async":
         parts += [call(wait, call(all_at_once, *(Code(f"{name}()") for name in names)))]
     else:
-        parts += [call(together, *map(Code, names))]
+        parts += [call(run, *map(Code, names))]
     return join("\n", parts)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import string
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
 from chat_history_conformance.declaration.parameters import unbound
-from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill, given, lazily
+from chat_history_conformance.diagnosis.code import Code, Ref, call, fill, given, lazily
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
@@ -33,6 +31,8 @@ from chat_history_conformance.execution.iteration import release_all
 from chat_history_conformance.execution.lanes import (
     INTERLEAVING,
     Lane,
+    fork_lanes,
+    forks_step,
     interleaving,
     is_read,
     lanes_step,
@@ -115,9 +115,9 @@ class Session(Declared):
         self.carry_out(name, action)
         return handle
 
-    def prepare(self, session: str = "{nonce}-1") -> Handle:
-        """Return a handle that the operation `open` of a lane of `together` will open."""
-        return self._new_handle(session, in_this_process=False)
+    def prepare(self, session: str = "{nonce}-1", *, in_this_process: bool = False) -> Handle:
+        """Return a handle that the operation `open` of a lane will open."""
+        return self._new_handle(session, in_this_process)
 
     def try_open(
         self,
@@ -245,22 +245,6 @@ class Session(Declared):
             if handle.in_second_process and handle.is_open:
                 handle.was_dropped()
 
-    @contextlib.contextmanager
-    def another_directory(self) -> Iterator[None]:
-        """Use another working directory inside the `with` block."""
-        before = os.getcwd()
-        needs = frozenset({Need("os"), Need("tempfile")})
-        code = Code("before = os.getcwd()\nos.chdir(tempfile.mkdtemp())", needs)
-        self.steps.append(Step("the working directory is another one:", code))
-        with tempfile.TemporaryDirectory() as directory:
-            os.chdir(directory)
-            try:
-                yield
-            finally:
-                os.chdir(before)
-        code = Code("os.chdir(before)")
-        self.steps.append(Step("the working directory is the first one again", code))
-
     # -- concurrent operations ---------------------------------------------------------------
 
     def together(self, lanes: Sequence[Lane], *, may_raise: bool = False) -> list[list[Done]]:
@@ -291,6 +275,19 @@ class Session(Declared):
         ]
         self._check_lanes(lanes, done, may_raise)
         return done
+
+    def in_forks(self, lanes: Sequence[Lane]) -> None:
+        """Run lists of operations one after another, each in a fork of a new process.
+
+        That process has imported the backend, and has not opened a history.
+
+        Args:
+            lanes: For each fork the operations, as for `together`. The first is `("open", ())`.
+        """
+        self.steps.append(forks_step(self.opening, lanes))
+        self.cost += sum(map(len, lanes)) - 1
+        done = self.carry_out("calls in forks", lambda: fork_lanes(self.subject, lanes))
+        self._check_lanes(lanes, done, may_raise=False)
 
     def write_sessions(self, number: int, lanes: int, messages: Sequence[BaseMessage]) -> None:
         """Write messages to more sessions with the ids `{nonce}-0`, `{nonce}-1` and so on.

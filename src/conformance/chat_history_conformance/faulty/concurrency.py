@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 import queue
 import random
 import sqlite3
@@ -309,6 +311,59 @@ class LooksThenCreates(SQLiteChatMessageHistory):
             if found.fetchone() is None:
                 time.sleep(random.uniform(0, 20 * _PAUSE_SECONDS))
                 connection.execute("CREATE TABLE mine (message TEXT)")
+
+
+class _WithIds(SQLiteChatMessageHistory):
+    """A base class that does not store a message whose id is in use."""
+
+    def _append(self, texts: Sequence[str]) -> None:
+        super()._append([text for text in texts if self._is_new(self._next_id())])
+
+    def _next_id(self) -> str:
+        raise NotImplementedError
+
+    def _is_new(self, identifier: str) -> bool:
+        with contextlib.closing(sqlite3.connect("ids.sqlite3", timeout=30)) as ids, ids:
+            ids.execute("CREATE TABLE IF NOT EXISTS used (id TEXT PRIMARY KEY)")
+            added = ids.execute("INSERT OR IGNORE INTO used VALUES (?)", (identifier,))
+            return added.rowcount == 1
+
+
+_GENERATOR = random.Random(os.urandom(16))
+
+
+@faulty(
+    "concurrency.random_ids_of_the_module",
+    breaks="concurrency.forks",
+    kind="lost",
+    seen="pydantic/logfire#644: fork copies the state of the generator, so both processes make "
+    "the same ids",
+    control="sqlite",
+)
+class RandomIdsOfTheModule(_WithIds):
+    """Makes the ids of messages with a random generator that the module has when it is imported."""
+
+    def _next_id(self) -> str:
+        return f"{_GENERATOR.getrandbits(62)}"
+
+
+_PROCESS = f"{os.getpid()}-{time.time_ns()}"
+_COUNTER = itertools.count()
+
+
+@faulty(
+    "concurrency.process_id_of_the_module",
+    breaks="concurrency.forks",
+    kind="lost",
+    seen="kazk/xid-rs#14: the process id and the first count are read once, so forks make the same "
+    "ids; IBM/mcp-context-forge#6687: a process id that was read when the module was imported",
+    control="sqlite",
+)
+class ProcessIdOfTheModule(_WithIds):
+    """Makes the ids of messages from a count and the process id when the module was imported."""
+
+    def _next_id(self) -> str:
+        return f"{_PROCESS}-{next(_COUNTER)}"
 
 
 class _Writer:

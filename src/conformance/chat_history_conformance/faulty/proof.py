@@ -1,4 +1,4 @@
-"""The kill matrix as values: which contract found which broken history, and how reliably.
+"""The kill matrix as values: which contract found which broken history.
 
 `kill-matrix.jsonl` holds one line for each history, the controls first.
 """
@@ -6,25 +6,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from chat_history_conformance.faulty import Faulty
 from chat_history_conformance.results.model import Kind
 from chat_history_conformance.results.validation import validator
 
-__all__ = ["CONTROLS", "NEEDED", "SEEDS", "Kill", "Proof", "Row", "dump", "load"]
-
-SEEDS = 20
-NEEDED = 19
-"""The number of `SEEDS` seeds in which profile `ci` has to find each broken history."""
+__all__ = ["CONTROLS", "Kill", "Proof", "Row", "dump", "load"]
 
 CONTROLS = ("memory", "sqlite", "stoppable", "served", "served-cluster")
 """The histories without a defect, which no contract may find broken."""
-
-_COUNT: Mapping[str, Any] = {"strict": True, "ge": 0}
 
 
 @dataclass(frozen=True)
@@ -43,14 +36,11 @@ class Row:
         history: The id of the history, a control or a broken one.
         kills: The contracts that failed.
         errors: The contracts that ended in an error, each with its text.
-        found: The number of seeds, out of `SEEDS`, in which the expected contract found the defect.
-            None if this was not measured.
     """
 
     history: str
     kills: tuple[Kill, ...]
     errors: tuple[str, ...] = ()
-    found: int | None = field(default=None, metadata=_COUNT)
 
     def kill_of(self, contract: str) -> Kill | None:
         """Return the kill by `contract`, or None if the contract did not fail."""
@@ -63,27 +53,15 @@ class Proof:
 
     rows: Mapping[str, Row]
 
-    @property
-    def power(self) -> Mapping[str, int]:
-        """The number of seeds in which each broken history was found, if it was measured."""
-        return {name: row.found for name, row in self.rows.items() if row.found is not None}
-
-    def with_power(self, power: Mapping[str, int]) -> Proof:
-        """Return this proof with the number of seeds in which each broken history was found."""
-        return Proof({name: replace(row, found=power.get(name)) for name, row in self.rows.items()})
-
     def updated(self, other: Proof, broken: Iterable[str]) -> Proof:
         """Return this proof with the rows of `other`, without histories that no longer exist.
-
-        If `other` did not measure the discovery power of a history, the earlier number is kept.
 
         Args:
             other: The newer measurement.
             broken: The ids of all broken histories.
         """
         rows = {**self.rows, **other.rows}
-        kept = {name: rows[name] for name in (*CONTROLS, *broken) if name in rows}
-        return Proof(kept).with_power({**self.power, **other.power})
+        return Proof({name: rows[name] for name in (*CONTROLS, *broken) if name in rows})
 
     def killers(self, contract: str) -> list[str]:
         """Return the broken histories on which a contract failed."""
@@ -93,7 +71,12 @@ class Proof:
             if name not in CONTROLS and row.kill_of(contract) is not None
         ]
 
-    def faults(self, contracts: Iterable[str], broken: Mapping[str, Faulty]) -> list[str]:
+    def faults(
+        self,
+        contracts: Iterable[str],
+        broken: Mapping[str, Faulty],
+        only: Callable[[str], bool] = lambda name: True,
+    ) -> list[str]:
         """Return a sentence for each thing that is wrong with the proof.
 
         A broken history counts as caught only if the controls pass and the contract made for it
@@ -101,12 +84,24 @@ class Proof:
         count.
 
         Args:
-            contracts: The ids of all contracts.
+            contracts: The ids of all contracts. Each has to fail on a history.
             broken: The broken histories by id.
+            only: Chooses the controls and the histories to look at, by id.
         """
         return [
-            *self._wrong_rows(),
-            *(text for history in broken.values() for text in self._wrong_with(history)),
+            *(text for name in CONTROLS if only(name) for text in self._wrong_control(name)),
+            *(
+                f"{name}: an error instead of a finding: {error}"
+                for name, row in self.rows.items()
+                if only(name)
+                for error in row.errors
+            ),
+            *(
+                text
+                for history in broken.values()
+                if only(history.id)
+                for text in self._wrong_with(history)
+            ),
             *(
                 f"no broken history made {contract} fail"
                 for contract in contracts
@@ -114,17 +109,13 @@ class Proof:
             ),
         ]
 
-    def _wrong_rows(self) -> Iterator[str]:
-        for name in CONTROLS:
-            row = self.rows.get(name)
-            if row is None:
-                yield f"the control {name} was not run"
-            elif row.kills:
-                failed = ", ".join(kill.contract for kill in row.kills)
-                yield f"the control {name} failed: {failed}"
-        for name, row in self.rows.items():
-            for error in row.errors:
-                yield f"{name}: an error instead of a finding: {error}"
+    def _wrong_control(self, name: str) -> Iterator[str]:
+        row = self.rows.get(name)
+        if row is None:
+            yield f"the control {name} was not run"
+        elif row.kills:
+            failed = ", ".join(kill.contract for kill in row.kills)
+            yield f"the control {name} failed: {failed}"
 
     def _wrong_with(self, history: Faulty) -> Iterator[str]:
         row = self.rows.get(history.id)
@@ -139,8 +130,6 @@ class Proof:
                 f"{history.id} is not caught: {history.breaks} reports {', '.join(kill.kinds)} "
                 f"instead of {history.kind}"
             )
-        if self.power and (row.found or 0) < NEEDED:
-            yield f"{history.id} is found with {row.found or 0} of {SEEDS} seeds"
 
 
 def dump(proof: Proof) -> str:

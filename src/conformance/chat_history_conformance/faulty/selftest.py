@@ -26,10 +26,13 @@ from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
 from chat_history_conformance.faulty import served, slowness, stoppable
-from chat_history_conformance.faulty.proof import CONTROLS, SEEDS, Kill, Row
+from chat_history_conformance.faulty.proof import CONTROLS, Kill, Row
 from chat_history_conformance.results.model import ContractResult, Kind, Mode
 
-__all__ = ["control", "discovery", "kill_matrix", "results_on"]
+__all__ = ["SEEDS", "control", "discovery", "kill_matrix", "results_on"]
+
+SEEDS = 20
+"""The seeds with which the discovery power is measured."""
 
 
 def kill_matrix(
@@ -58,7 +61,7 @@ def discovery(
     report: Callable[[str], None] = lambda line: None,
     *,
     seeds: Sequence[int] = range(1, SEEDS + 1),
-    profile: str = "ci",
+    profile: str = "quick",
     delay_ms: int = 0,
     jobs: int | None = None,
     only: Callable[[str], bool] = lambda name: True,

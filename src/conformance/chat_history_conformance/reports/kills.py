@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.faulty import Faulty
-from chat_history_conformance.faulty.proof import SEEDS, Proof
+from chat_history_conformance.faulty.proof import Proof
 from chat_history_conformance.reports.templating import render
 
 __all__ = ["markdown", "picture"]
@@ -37,7 +37,6 @@ def markdown(proof: Proof, contracts: Mapping[str, Contract], broken: Mapping[st
             "![Broken histories by contracts](kill-matrix.svg)",
             "",
             *_missing(proof, broken),
-            *_power(proof),
             "## Broken histories",
             "",
             *_broken(proof, broken),
@@ -55,25 +54,9 @@ def _missing(proof: Proof, broken: Mapping[str, Faulty]) -> Iterable[str]:
         yield ""
 
 
-def _power(proof: Proof) -> Iterable[str]:
-    power = proof.power
-    if not power:
-        return
-    yield (
-        f"Discovery power: the expected contract alone found the defect in {sum(power.values())} "
-        f"of {SEEDS * len(power)} searches, with {SEEDS} seeds for each history in profile `ci`. "
-        f"The history that is hardest to find was found with {min(power.values())} of {SEEDS} "
-        "seeds."
-    )
-    yield ""
-
-
 def _broken(proof: Proof, broken: Mapping[str, Faulty]) -> Iterable[str]:
-    yield (
-        f"| history | defect | caught by | kind | found with, of {SEEDS} seeds "
-        "| contracts that fail | seen in |"
-    )
-    yield "|---|---|---|---|---|---|---|"
+    yield "| history | defect | caught by | kind | contracts that fail | seen in |"
+    yield "|---|---|---|---|---|---|"
     for identifier, history in broken.items():
         row = proof.rows.get(identifier)
         if row is None:
@@ -83,7 +66,6 @@ def _broken(proof: Proof, broken: Mapping[str, Faulty]) -> Iterable[str]:
             history.defect,
             f"`{history.breaks}`",
             history.kind,
-            "" if row.found is None else str(row.found),
             str(len(row.kills)),
             history.seen,
         ]
