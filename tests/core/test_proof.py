@@ -51,6 +51,25 @@ class DropsSystem(MemoryChatMessageHistory):
         super().add_messages([message for message in messages if message.type != "system"])
 
 
+class TossesACoin(MemoryChatMessageHistory):
+    """Loses system messages in about half of the sessions."""
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        drops = sum(self.session_id.encode()) % 2
+        super().add_messages([one for one in messages if one.type != "system" or not drops])
+
+
+class LosesTheFirst(MemoryChatMessageHistory):
+    """Loses the first batch of a process."""
+
+    added: ClassVar[list[int]] = []
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:  # type: ignore[override]
+        self.added.append(1)
+        if len(self.added) > 1:
+            super().add_messages(messages)
+
+
 class NotesProcesses(MemoryChatMessageHistory):
     """Notes the processes in which it was opened."""
 
@@ -140,6 +159,28 @@ def test_a_script_gets_the_earlier_conversations_that_it_needs(subject: Make) ->
     assert better.finding.steps[0].startswith("earlier, in other sessions: a = open(")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     assert run_script(better.finding.reproducer, environment, 60.0).state == "shown"
+
+
+def test_a_script_repeats_steps_that_do_not_fail_every_time(subject: Make) -> None:
+    mine = subject(TossesACoin)
+    result = judged(mine, "ordering.within_batch")
+    assert result.finding is not None
+    better = proven(mine, result)
+    assert better.finding is not None
+    assert (
+        "for _ in range(200):  # the defect does not show every time" in better.finding.reproducer
+    )
+    assert "the same steps do not fail every time" in better.finding.notes[-1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    for _ in range(3):
+        assert run_script(better.finding.reproducer, environment, 60.0).state == "shown"
+
+
+def test_a_script_of_what_fails_once_in_each_process_does_not_repeat_it(subject: Make) -> None:
+    mine = subject(LosesTheFirst)
+    result = judged(mine, "ordering.within_batch")
+    assert result.finding is not None
+    assert proven(mine, result) == result
 
 
 @pytest.mark.parametrize("script", ["print('nothing is wrong')", "a_mistake_in_the_script()"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,9 +48,12 @@ from chat_history_conformance.diagnosis.script_opening import (
 )
 from chat_history_conformance.diagnosis.steps import Step
 
-__all__ = ["id_source", "is_entered", "noted", "opener", "script"]
+__all__ = ["counting", "id_source", "is_entered", "noted", "opener", "repeated", "script"]
 
 _ATTEMPTS = 200
+_NEW_NONCE = 'nonce = f"repro{uuid.uuid4().hex[:10]}"  # each run uses new session ids'
+"""The first line of the end of a script, which calls the story once."""
+
 _VALUES = "history_values"
 _FUNCTIONS = {
     "corrupt": ("corrupt", "damage the last stored record of a session"),
@@ -101,6 +105,44 @@ def script(
     story = body.indented().text or "    pass"
     blocks += ["", "", "def story():", story, "", "", frame.text]
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join(blocks)) + "\n"
+
+
+def repeated(text: str) -> str:
+    """Return a script that calls its story many times, because it does not fail every time."""
+    head, end = _split(text)
+    loop = f"for _ in range({_ATTEMPTS}):  # the defect does not show every time"
+    return f"{head}{loop}\n{textwrap.indent(end, '    ')}"
+
+
+def counting(text: str, attempts: int) -> str:
+    """Return a script that calls its story some times, and ends with the first error.
+
+    The last line that it prints has a 1 for each attempt that failed and a 0 for the others. It is
+    empty if the story cannot be called again, because a script with earlier conversations or with
+    many attempts is as it must be.
+    """
+    if text.count(_NEW_NONCE) != 1 or f"\n{_NEW_NONCE}" not in text:
+        return ""
+    head, end = _split(text)
+    return (
+        f"{head}attempts, errors = [], []\n"
+        f"for _ in range({attempts}):\n"
+        "    try:\n"
+        f"{textwrap.indent(end, '        ')}"
+        "        attempts.append('0')\n"
+        "    except (Exception, SystemExit) as error:\n"
+        "        attempts.append('1')\n"
+        "        errors.append(error)\n"
+        "print(*attempts, sep='', flush=True)\n"
+        "if errors:\n"
+        "    raise errors[0]\n"
+    )
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return what defines the story of a script, and what calls it."""
+    place = text.rindex(f"\n{_NEW_NONCE}") + 1
+    return text[:place], text[place:]
 
 
 def _body(steps: Sequence[Step]) -> Code:
@@ -215,11 +257,10 @@ def _frame(needs: frozenset[Need], racy: bool, earlier: int, cleaning: Code) -> 
             Code("    sys.exit()\n"),
             fill("elsewhere = {}", call(Elsewhere, Code("__file__"))),
         ]
-    new_nonce = 'nonce = f"repro{uuid.uuid4().hex[:10]}"  # each run uses new session ids'
     for number in range(1, earlier + 1):
-        lines += [Code(new_nonce, frozenset({Need("uuid")})), Code(f"earlier_{number}()")]
+        lines += [Code(_NEW_NONCE, frozenset({Need("uuid")})), Code(f"earlier_{number}()")]
     shown = [cleaning, Code("story()").indented()] if cleaning.text else [Code("story()")]
-    shown = [Code(new_nonce, frozenset({Need("uuid")})), *shown]
+    shown = [Code(_NEW_NONCE, frozenset({Need("uuid")})), *shown]
     if racy:
         lines += [Code(f"for _ in range({_ATTEMPTS}):  # a race does not show every time")]
         shown = [line.indented() for line in shown]

@@ -28,11 +28,13 @@ class Ran:
     Attributes:
         state: `shown` if it found an error, `nothing` if it ended without one, `late` if it did not
             end in time, `unknown` if it could not be carried out.
-        text: The last line that it wrote.
+        text: The last line of its errors.
+        output: The last line of its output.
     """
 
     state: Literal["shown", "nothing", "late", "unknown"]
     text: str = ""
+    output: str = ""
 
 
 def run_script(text: str, environment: Mapping[str, str], limit: float) -> Ran:
@@ -59,7 +61,8 @@ def run_script(text: str, environment: Mapping[str, str], limit: float) -> Ran:
             )
         except subprocess.TimeoutExpired:
             return Ran("late", f"the script did not end in {limit:g} s")
+    output = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode == 0:
-        return Ran("nothing")
+        return Ran("nothing", output=output)
     lines = done.stderr.strip().splitlines() or [f"the script ended with {done.returncode}"]
-    return Ran("unknown" if lines[-1].startswith(_NOT_RUN) else "shown", lines[-1])
+    return Ran("unknown" if lines[-1].startswith(_NOT_RUN) else "shown", lines[-1], output)

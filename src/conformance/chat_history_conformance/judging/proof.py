@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from chat_history_conformance.diagnosis.script import counting, repeated
 from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.own_process import (
     Answer,
@@ -24,7 +25,7 @@ from chat_history_conformance.execution.own_process import (
     run_in_own_process,
 )
 from chat_history_conformance.execution.profiles import Profile
-from chat_history_conformance.execution.scripts import run_script
+from chat_history_conformance.execution.scripts import Ran, run_script
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.causes import causes
 from chat_history_conformance.results.model import ContractResult, Finding
@@ -51,6 +52,12 @@ _NOT_ALONE = ("= ...  #", "ask_for(", "please(", "stop_server(")
 _DISTURBING = (*_NOT_ALONE, "refuse_writes(")
 """Parts of scripts that disturb other scripts that run at the same time."""
 
+_ATTEMPTS = ((0.005, 20), (0.02, 5), (float("inf"), 2))
+"""The stories that a script calls in one process, to see whether each fails: their number up to a
+mean time of an operation, in seconds."""
+
+_NOT_EVERY_TIME = "the same steps do not fail every time, so the script repeats them"
+
 _FAILED_AGAIN = "the script could not be run here, but the contract failed again in a fresh process"
 
 
@@ -71,8 +78,35 @@ class _Proof:
         """
         if _has_any(finding, _NOT_ALONE):
             return "unknown"
-        limit = _SCRIPT_LIMITS * self.profile.limit
-        ran = run_script(finding.reproducer, self.environment, limit)
+        return self._judged(finding, self._ran(finding.reproducer), racy=racy)
+
+    def attempts(self, finding: Finding) -> tuple[str, Sequence[bool]]:
+        """Return how the script of a finding ends, and whether each of some attempts failed.
+
+        There are none if the script cannot call its story again.
+        """
+        mean = self.subject.pace.mean_seconds
+        number = next(number for most, number in _ATTEMPTS if mean <= most)
+        text = counting(finding.reproducer, number) if self.can_repeat(finding) else ""
+        if not text:
+            return self.shows(finding, racy=False), ()
+        ran = self._ran(text)
+        failed = [one == "1" for one in ran.output]
+        # A crash, or a call that hung, ends the process.
+        if len(failed) != number or not set(ran.output) <= {"0", "1"}:
+            return self.shows(finding, racy=False), ()
+        return self._judged(finding, ran, racy=False), failed
+
+    @staticmethod
+    def can_repeat(finding: Finding) -> bool:
+        """Return whether the script of a finding can call its story several times."""
+        return not _has_any(finding, _DISTURBING) and bool(counting(finding.reproducer, 1))
+
+    def _ran(self, text: str) -> Ran:
+        return run_script(text, self.environment, _SCRIPT_LIMITS * self.profile.limit)
+
+    @staticmethod
+    def _judged(finding: Finding, ran: Ran, *, racy: bool) -> str:
         text = ran.text.removeprefix("RuntimeError: in the second process: ")
         match = _EXCEPTION.match(text) if ran.state == "shown" else None
         if match is None or match[1] in f"{finding.cause} {finding.summary}":
@@ -133,9 +167,9 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
     assert finding is not None
     if time.monotonic() > proof.deadline:
         return _with(result, _noted(replace(finding, reproducer=""), UNTRIED))
-    state = proof.shows(finding, racy=contract.racy)
+    state, shown = _shown(finding, contract, proof)
     if state not in ("nothing", "unknown"):
-        return result
+        return _with(result, shown)
     # Without the search for a shorter story: its attempts would leave a state behind too.
     answer = run_in_own_process(
         contract, proof.subject, result.mode, proof.profile, proof.seed, with_stories=True
@@ -144,10 +178,14 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
         again = answer.result.outcome == "failed"
         return _with(result, _noted(finding, _FAILED_AGAIN)) if again else result
     for other in _stories(answer):
-        if time.monotonic() < proof.deadline and proof.shows(other, racy=contract.racy) == "shown":
-            return _with(result, other)
+        if time.monotonic() < proof.deadline:
+            state, shown = _shown(other, contract, proof)
+            if state == "shown":
+                return _with(result, shown)
     if answer.result.finding is not None and time.monotonic() > proof.deadline:
         return _with(result, _noted(replace(answer.result.finding, reproducer=""), UNTRIED))
+    if proof.can_repeat(finding) and (repeating := _repeated(finding, proof)):
+        return _with(result, repeating)
     if contract.racy:
         text = "the script did not show this race, so it is left out: run the contract again"
         return _with(result, _noted(replace(finding, reproducer=""), text))
@@ -161,6 +199,30 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
         reason=f"this failed once, and not again in a fresh process, neither the script nor the "
         f"contract: {finding.summary}",
     )
+
+
+def _shown(finding: Finding, contract: Contract, proof: _Proof) -> tuple[str, Finding]:
+    """Return how the script of a finding ends, and the finding with a script that shows it.
+
+    If the story does not fail every time, the script repeats it.
+    """
+    if contract.racy:  # its script repeats the story anyway
+        return proof.shows(finding, racy=True), finding
+    state, failed = proof.attempts(finding)
+    if state != "shown" or all(failed):
+        return state, finding
+    if not failed[0]:
+        return "nothing", finding  # a script has the first story of a process
+    if not any(failed[1:]) and all(proof.shows(finding, racy=False) == "shown" for _ in range(2)):
+        return state, finding  # the first story of a process fails each time
+    return state, _repeated(finding, proof) or finding
+
+
+def _repeated(finding: Finding, proof: _Proof) -> Finding | None:
+    """Return the finding with a script that repeats the story until it fails, if it ever does."""
+    other = replace(finding, reproducer=repeated(finding.reproducer))
+    shows = proof.shows(other, racy=False) == "shown"
+    return _noted(other, _NOT_EVERY_TIME) if shows else None
 
 
 def _stories(answer: Answer) -> list[Finding]:
