@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -23,6 +20,7 @@ from chat_history_conformance import faulty
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.faulty import selftest
+from chat_history_conformance.faulty.processes import spread
 from chat_history_conformance.reports import terminal
 
 __all__ = ["PATH", "WIDTH", "Example", "build", "history_of", "load", "make", "write"]
@@ -93,14 +91,7 @@ def build(
     contracts: Iterable[str], report: Callable[[str], None] = lambda line: None
 ) -> list[Example]:
     """Make the example of each contract, each in its own process."""
-    context = multiprocessing.get_context("spawn")
-    workers = os.cpu_count() or 1
-    made = []
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-        for example in pool.map(make, contracts):
-            made.append(example)
-            report(f"{len(made):>4}  {example.contract}")
-    return made
+    return [example for _, example in spread(make, [(one,) for one in contracts], report)]
 
 
 @cache

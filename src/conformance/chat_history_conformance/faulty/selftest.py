@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import multiprocessing
 import os
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing.context import BaseContext
-from typing import Any
 
-from chat_history_conformance import contracts, faulty
+from chat_history_conformance import faulty
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration import registry
@@ -28,6 +23,7 @@ from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.execution.workspace import Workspace
 from chat_history_conformance.faulty import served, slowness, stoppable
+from chat_history_conformance.faulty.processes import spread
 from chat_history_conformance.faulty.proof import CONTROLS, Kill, Row
 from chat_history_conformance.results.model import ContractResult, Kind, Mode
 
@@ -56,7 +52,7 @@ def kill_matrix(
         only: Chooses histories by id.
     """
     names = [name for name in (*CONTROLS, *faulty.load()) if only(name)]
-    return (row for _, row in _spread(_row, [(name,) for name in names], report, jobs))
+    return (row for _, row in spread(_row, [(name,) for name in names], report, jobs))
 
 
 def discovery(
@@ -79,7 +75,7 @@ def discovery(
         only: Chooses histories by id.
     """
     tasks = [(name, tuple(seeds), profile, delay_ms) for name in faulty.load() if only(name)]
-    return _spread(_power, tasks, report, jobs)
+    return spread(_power, tasks, report, jobs)
 
 
 def control(name: str) -> Backend:
@@ -191,42 +187,3 @@ def _is_clustered(name: str) -> bool:
     """Return whether a history needs a server with several members."""
     control = name if name in CONTROLS else faulty.load()[name].control
     return control == served.CLUSTERED
-
-
-def _spread(
-    work: Callable[..., Any],
-    tasks: Sequence[tuple[Any, ...]],
-    report: Callable[[str], None],
-    jobs: int | None,
-) -> Iterator[tuple[str, Any]]:
-    started = time.monotonic()
-    context = _context()
-    jobs = jobs or os.cpu_count() or 1
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        running = {pool.submit(work, *task): task[0] for task in tasks}
-        try:
-            for number, future in enumerate(as_completed(running), 1):
-                name = running[future]
-                elapsed = time.monotonic() - started
-                left = elapsed / number * (len(tasks) - number)
-                report(f"{number:>4} of {len(tasks)}  {name}  ({left:.0f} s left)")
-                yield name, future.result()
-        except BaseException:
-            # Otherwise the pool would carry out all tasks before it lets the exception through.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-
-
-def _context() -> BaseContext:
-    """Return a way to start processes, each without the objects of the others.
-
-    A fork of a process that has only imported the suite starts faster than a new process.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    families = [f"{contracts.__name__}.{family}" for family in catalogue.FAMILIES]
-    context.set_forkserver_preload([__name__, *families])
-    return context
