@@ -206,6 +206,15 @@ def test_the_end_of_a_run_ends_the_process_of_a_contract() -> None:
     subject.stop()
 
 
+def test_a_process_that_begins_after_the_end_of_a_run_is_ended() -> None:
+    subject = Subject(registry.resolve("memory"), limit=15.0, apart=True)
+    subject.stop()
+    result = engine.run(apart(), subject, "async", QUICK, 0)
+    assert result.outcome == "error"
+    assert result.reason is not None
+    assert "SIGKILL" in result.reason
+
+
 def test_a_history_that_lacks_threads_does_not_run_ahead_unless_it_is_async_only() -> None:
     lacks = {"threads": "one thread", "durable": "in memory"}
     assert not can_run_ahead(subject_of(Slow, lacks=lacks))

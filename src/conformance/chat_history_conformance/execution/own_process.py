@@ -104,7 +104,7 @@ def run_in_own_process(
         stdout=subprocess.PIPE,
         env=environment(),
     ) as process:
-        subject.own_process = process
+        subject.end_with_this(process)
         try:
             output, _ = process.communicate(pickle.dumps(task), timeout=limit)
         except subprocess.TimeoutExpired:

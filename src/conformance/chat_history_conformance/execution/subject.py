@@ -63,7 +63,7 @@ class Subject:
         ahead: The contracts that run at the same time, before their turn comes.
         quiet: Keeps an example that disturbs the clock or the store away from the others.
         options: The arguments with which another process makes the same subject.
-        own_process: The process of the contract that now runs apart, which `stop` ends.
+        own_process: The process of the contract that now runs apart.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Subject:
         self.quiet = Quiet()
         self.ahead: Ahead | None = None
         self.own_process: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
         self._second_process: SecondProcess | None = None
         self._environment: dict[str, str] = {}
         self._run = uuid.uuid4().hex[:8]
@@ -267,10 +268,17 @@ class Subject:
         """Let each call from now on end within two seconds, because the user ends the run."""
         self.local.limit = min(self.local.limit, _HURRY_SECONDS)
 
+    def end_with_this(self, process: subprocess.Popen[bytes]) -> None:
+        """Let `stop` end the process of a contract, also if it was called already."""
+        self.own_process = process
+        if self._is_stopped:
+            process.kill()
+
     def stop(self) -> None:
         """Stop the threads and the other processes."""
         if self.ahead is not None:
             self.ahead.stop()
+        self._is_stopped = True
         if (process := self.own_process) is not None:
             process.kill()
         self.local.stop()
