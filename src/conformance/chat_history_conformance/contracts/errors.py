@@ -61,16 +61,16 @@ _REFUSABLE: list[Any] = [
     "errors.refused_batch_stores_nothing",
     level="should",
     rule="If `add_messages` raises because of one message of its batch, or because the store "
-    "refuses the write, it stores no message of the batch, and the history is unchanged. If the "
-    "store has refused a part of the batch only, an error whose `unconfirmed` has the positions "
-    "of this part is accepted too.",
+    "refuses the write, it stores no message of the batch, and the history is unchanged. Later "
+    "adds do not store one either. If the store has refused a part of the batch only, an error "
+    "whose `unconfirmed` has the positions of this part is accepted too.",
     source=f"convention: after an error the caller cannot know which messages are stored; "
     f"{_ADD_MESSAGES}, the inherited implementation, stores one message after the other, so "
     "this is a recommendation",
     cause="Messages are encoded and stored one by one. Or the file is opened for writing before "
-    "the messages are encoded.",
+    "the messages are encoded. Or a buffer still has the first messages when the next batch comes.",
     remedy="Encode the whole batch before sending any of it. Write it in one request or one "
-    "transaction, or to a new file that then replaces the old one.",
+    "transaction, or to a new file that then replaces the old one. Empty buffers if it fails.",
     seen="langchain-community 0.4.2, chat_message_histories/file.py: a message that cannot be "
     "encoded leaves an empty file (reproduced); langchain-elasticsearch 1.0.0 add_messages: one "
     "request for each message",
@@ -89,8 +89,7 @@ def a_refused_batch_stores_no_messages(
 ) -> None:
     earlier, refusables, before, after, sizes = program
     a = s.open()
-    if earlier:
-        a.add(_numbered("m", earlier))
+    stored = _begin(a, earlier)
     batches = [
         [*_numbered("good", before), refusable, *_numbered("late", after)]
         for refusable in refusables
@@ -98,15 +97,14 @@ def a_refused_batch_stores_no_messages(
     # A batch that is sent in parts may have sent the first ones when it is refused.
     long = [*_numbered("good", _MANY), copy.deepcopy(refusables[0])]
     for batch in [*batches, *([long] if _MANY in sizes else [])]:
-        if a.try_add(batch) is not None:
-            reader = _expect_none_of(s, a, batch, earlier)
-            if reader is None:
-                break
-            a = reader
-        else:
+        if a.try_add(batch) is None:
             a.clear()
-            if earlier:
-                a.add(_numbered("m", earlier))
+            stored = _begin(a, earlier)
+            continue
+        reader = _expect_none_of(s, a, batch, stored)
+        if reader is None or not _adds_nothing_else(s, a, batch, stored):
+            break
+        a, stored = reader, stored + 1
     _refused_by_the_store(s, earlier, before, after)
 
 
@@ -116,17 +114,52 @@ def _refused_by_the_store(s: Session, earlier: int, before: int, after: int) -> 
         s.not_tried(_NOT_REFUSED)
         return
     a = s.open(_REFUSING)
-    if earlier:
-        a.add(_numbered("m", earlier))
+    stored = _begin(a, earlier)
     batch = [*_numbered("good", before + 1), HumanMessage(REFUSED), *_numbered("late", after)]
     with s.refusing(a.session):
         error = a.try_add(batch)
     if error is not None and not getattr(error, "unconfirmed", None):
-        _expect_none_of(s, a, batch, earlier)
+        reader = _expect_none_of(s, a, batch, stored)
+        if reader is not None:
+            _adds_nothing_else(s, a, batch, stored)
 
 
-def _expect_none_of(s: Session, a: Handle, batch: list[Any], earlier: int) -> Handle | None:
-    """Fail unless the conversation is the one before a batch that was refused.
+_LATER = "the add after a refused batch stored {} of the {} messages of that batch"
+
+
+def _begin(a: Handle, earlier: int) -> int:
+    """Add messages to a session that has none, and return their number."""
+    if earlier:
+        a.add(_numbered("m", earlier))
+    return earlier
+
+
+def _adds_nothing_else(s: Session, a: Handle, batch: list[Any], stored: int) -> bool:
+    """Add a message after a batch that was refused. Fail if it brings a part of the batch.
+
+    Returns:
+        Whether it was added, and could be read: `errors.usable_after_refusal` judges that.
+    """
+    if a.try_add(_numbered("next", 1)) is not None:
+        return False
+    return _expect_none_of(s, a, batch, stored + 1, _LATER) is not None
+
+
+def _expect_none_of(
+    s: Session,
+    a: Handle,
+    batch: list[Any],
+    stored: int,
+    summary: str = "a refused batch left {} of its {} messages stored",
+) -> Handle | None:
+    """Fail unless the conversation has nothing of a batch that was refused.
+
+    Args:
+        s: The session of the contract.
+        a: The handle that was refused.
+        batch: The batch.
+        stored: The number of messages of the conversation.
+        summary: The summary of the finding, with places for two numbers of messages.
 
     Returns:
         The handle that could read it, for further use. None if there is none: reads that raise
@@ -144,9 +177,9 @@ def _expect_none_of(s: Session, a: Handle, batch: list[Any], earlier: int) -> Ha
         s.fail_claim(
             at_most,
             a.result,
-            earlier,
+            stored,
             kind="foreign",
-            summary=f"a refused batch left {len(part)} of its {len(batch)} messages stored",
+            summary=summary.format(len(part), len(batch)),
             returned=[show(item) for item in got],
         )
     a.expect(got)
