@@ -31,6 +31,7 @@ from chat_history_conformance.results.model import LEVELS, ContractResult, Level
 
 __all__ = [
     "MIN_EXAMPLES",
+    "NOT_EVERY_TIME",
     "PROFILES",
     "Profile",
     "each",
@@ -41,6 +42,9 @@ __all__ = [
     "why_not_applicable",
 ]
 
+
+NOT_EVERY_TIME = "the same steps did not fail every time"
+"""The note of a finding whose steps passed once while a shorter story was searched."""
 
 _SERVER = "server: "
 """The beginning of the reason of a contract that ended in an error of the server."""
@@ -106,7 +110,7 @@ def _searched(examples: Examples, seed: int, blank: ContractResult) -> ContractR
     except Decided as decision:
         decided = decision.cause
     except Flaky:
-        notes.append("the same steps did not fail every time")
+        notes.append(NOT_EVERY_TIME)
     if (found := examples.finding()) is not None:
         gc.collect()  # nothing of a failed story may hold a lock or a connection
         contract = examples.contract

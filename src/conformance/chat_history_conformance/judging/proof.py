@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from chat_history_conformance.diagnosis.script import counting, repeated
 from chat_history_conformance.execution.contract import Contract
+from chat_history_conformance.execution.engine import NOT_EVERY_TIME
 from chat_history_conformance.execution.own_process import (
     Answer,
     environment,
@@ -56,7 +57,7 @@ _ATTEMPTS = ((0.005, 20), (0.02, 5), (float("inf"), 2))
 """The stories that a script calls in one process, to see whether each fails: their number up to a
 mean time of an operation, in seconds."""
 
-_NOT_EVERY_TIME = "the same steps do not fail every time, so the script repeats them"
+_REPEATS = "the same steps do not fail every time, so the script repeats them"
 
 _FAILED_AGAIN = "the script could not be run here, but the contract failed again in a fresh process"
 
@@ -180,7 +181,10 @@ def _prove(result: ContractResult, contract: Contract, proof: _Proof) -> Contrac
     for other in _stories(answer):
         if time.monotonic() < proof.deadline:
             state, shown = _shown(other, contract, proof)
-            if state == "shown":
+            # One that does not fail every time may have failed by chance with these before it.
+            if state == "shown" and (
+                shown is not other or proof.shows(other, racy=contract.racy) == state
+            ):
                 return _with(result, shown)
     if answer.result.finding is not None and time.monotonic() > proof.deadline:
         return _with(result, _noted(replace(answer.result.finding, reproducer=""), UNTRIED))
@@ -211,8 +215,8 @@ def _shown(finding: Finding, contract: Contract, proof: _Proof) -> tuple[str, Fi
     state, failed = proof.attempts(finding)
     if state != "shown" or all(failed):
         return state, finding
-    if not failed[0]:
-        return "nothing", finding  # a script has the first story of a process
+    if not failed[0] and all(failed[1:]):
+        return "nothing", finding  # it needs a conversation before, which its script does not have
     if not any(failed[1:]) and all(proof.shows(finding, racy=False) == "shown" for _ in range(2)):
         return state, finding  # the first story of a process fails each time
     return state, _repeated(finding, proof) or finding
@@ -222,7 +226,8 @@ def _repeated(finding: Finding, proof: _Proof) -> Finding | None:
     """Return the finding with a script that repeats the story until it fails, if it ever does."""
     other = replace(finding, reproducer=repeated(finding.reproducer))
     shows = proof.shows(other, racy=False) == "shown"
-    return _noted(other, _NOT_EVERY_TIME) if shows else None
+    others = tuple(note for note in finding.notes if note != NOT_EVERY_TIME)
+    return _noted(replace(other, notes=others), _REPEATS) if shows else None
 
 
 def _stories(answer: Answer) -> list[Finding]:
