@@ -146,7 +146,7 @@ def _nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest, "kill_matrix", lambda *_, **__: iter(()))
 
 
-@pytest.mark.xfail(reason="31 rows of the kill matrix are not from 0.2 yet", strict=True)
+@pytest.mark.xfail(reason="25 rows of the kill matrix are missing", strict=True)
 @pytest.mark.usefixtures("_nothing_measured")
 def test_selftest_writes_the_files_again_if_nothing_is_measured(tmp_path: Path) -> None:
     shutil.copy(ROOT / "reports" / "kill-matrix.jsonl", tmp_path)
