@@ -89,7 +89,7 @@ class CountedThenRead(MemoryChatMessageHistory):
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
         count = len(self._fetch())
-        time.sleep(0.001)
+        time.sleep(0.003)
         return self.last_messages(count)
 
 
