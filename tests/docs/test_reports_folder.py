@@ -13,7 +13,6 @@ from chat_history_conformance.contracts import catalogue
 from tools import build_reports, campaign_reports
 
 ROOT = Path(__file__).parents[2]
-OLDER = ("kafka",)
 RESULTS = sorted((ROOT / "reports").glob("*/results*.json"))
 
 
@@ -26,12 +25,7 @@ def test_reports_have_at_most_15000_lines() -> None:
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=[path.parent.name for path in RESULTS])
-def test_results_are_from_the_current_catalogue_and_version(
-    path: Path, request: pytest.FixtureRequest
-) -> None:
-    if path.parent.name in OLDER:
-        reason = "the results are from 0.2.0.dev1, which had fewer contracts"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_results_are_from_the_current_catalogue_and_version(path: Path) -> None:
     report = json.loads(path.read_text("utf-8"))
     modes = sum(len(contract.modes) for contract in catalogue.load().values())
     assert {backend["counts"]["declared"] for backend in report["backends"]} == {modes}
