@@ -48,6 +48,8 @@ def load() -> dict[str, dict[int, int]]:
 
 def page(found: Found) -> str:
     """Return the page with the total for each speed, and the histories that are hard to find."""
+    missing = [f"`{name}`" for name, row in found.items() if set(row) != set(DELAYS_MS)]
+    found = {name: row for name, row in found.items() if set(row) == set(DELAYS_MS)}
     searches = len(found) * SEEDS
     hard = {name: row for name, row in found.items() if min(row.values()) < SEEDS}
     lines = [
@@ -64,6 +66,8 @@ def page(found: Found) -> str:
         *(_total(found, delay, searches) for delay in DELAYS_MS),
         "",
     ]
+    if missing:
+        lines += [f"Not measured at each speed yet: {', '.join(missing)}.", ""]
     if hard:
         lines += [
             f"These were not found with every seed. Each cell has the number of {SEEDS} seeds:",
