@@ -142,6 +142,12 @@ def proven(subject: Subject, result: ContractResult, seconds: float = 60.0) -> C
     return one
 
 
+def state_of(script: str) -> str:
+    """Run a script in a fresh process, and return how it ended."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return run_script(script, environment, 60.0).state
+
+
 def test_a_finding_whose_script_shows_it_stays_as_it_is(subject: Make) -> None:
     mine = subject(DropsSystem)
     result = judged(mine, "ordering.within_batch")
@@ -157,8 +163,7 @@ def test_a_script_gets_the_earlier_conversations_that_it_needs(subject: Make) ->
     assert better.finding is not None
     assert any("earlier conversation" in note for note in better.finding.notes)
     assert better.finding.steps[0].startswith("earlier, in other sessions: a = open(")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    assert run_script(better.finding.reproducer, environment, 60.0).state == "shown"
+    assert state_of(better.finding.reproducer) == "shown"
 
 
 def test_a_script_repeats_steps_that_do_not_fail_every_time(subject: Make) -> None:
@@ -171,9 +176,8 @@ def test_a_script_repeats_steps_that_do_not_fail_every_time(subject: Make) -> No
         "for _ in range(200):  # the defect does not show every time" in better.finding.reproducer
     )
     assert "the same steps do not fail every time" in better.finding.notes[-1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for _ in range(3):
-        assert run_script(better.finding.reproducer, environment, 60.0).state == "shown"
+        assert state_of(better.finding.reproducer) == "shown"
 
 
 def test_a_script_of_what_fails_once_in_each_process_does_not_repeat_it(subject: Make) -> None:

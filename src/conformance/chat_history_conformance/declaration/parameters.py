@@ -67,7 +67,7 @@ def placeholder(function: Any) -> str | None:
         A text such as `line 40 of conftest.py`.
     """
     code = getattr(inspect.unwrap(unbound(function)), "__code__", None)
-    if code is None:  # a class, or another object that can be called
+    if code is None:  # a class, or another callable
         return None
     for step in dis.get_instructions(code):
         if step.argval is ... and step.positions is not None:

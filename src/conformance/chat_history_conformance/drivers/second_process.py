@@ -33,7 +33,7 @@ from chat_history_conformance.drivers.frames import read_frame, write_frame
 from chat_history_conformance.drivers.local import FIRST_OPENING
 from chat_history_conformance.drivers.repeating import Seen
 
-__all__ = ["SecondProcess", "how_ended", "signal_name"]
+__all__ = ["SecondProcess", "how_ended"]
 
 _EXTRA_SECONDS = 20.0
 """Added to a time limit here, because the second process enforces the limit itself."""
@@ -170,7 +170,7 @@ class SecondProcess:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # closing flushes requests that nothing reads any more
             self._process.stdin.close()
-        name = signal_name(status)
+        name = _signal_name(status)
         was_ended, self._was_ended = self._was_ended, True  # a crash is reported once
         if was_ended or name in _ENDED_BY_OTHERS:
             return SecondProcessLost(f"the second process was ended ({name or status})")
@@ -244,11 +244,11 @@ class SecondProcess:
 
 def how_ended(status: int) -> str:
     """Return how a process ended, such as `died of SIGSEGV`."""
-    name = signal_name(status)
+    name = _signal_name(status)
     return f"died of {name}" if name else f"ended with status {status}"
 
 
-def signal_name(status: int) -> str:
+def _signal_name(status: int) -> str:
     """Return the name of the signal that ended a process with this status, if one did."""
     try:
         return signal.Signals(-status).name

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chat_history_conformance.declaration.origin import Origin
+from chat_history_conformance.drivers.second_process import how_ended
 from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.profiles import Profile
 from chat_history_conformance.execution.subject import Subject
@@ -127,9 +128,7 @@ def environment() -> dict[str, str]:
 
 
 def _of_crash(blank: ContractResult, status: int) -> ContractResult:
-    how = f"ended with status {status}"
-    if status < 0:
-        how = f"died of {signal.Signals(-status).name}"
+    how = how_ended(status)
     if -status in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         return ContractResult(**{**asdict(blank), "reason": f"the process of this contract {how}"})
     finding = Finding(

@@ -88,10 +88,9 @@ class _Proof:
         """
         mean = self.subject.pace.mean_seconds
         number = next(number for most, number in _ATTEMPTS if mean <= most)
-        text = counting(finding.reproducer, number) if self.can_repeat(finding) else ""
-        if not text:
+        if not self.can_repeat(finding):
             return self.shows(finding, racy=False), ()
-        ran = self._ran(text)
+        ran = self._ran(counting(finding.reproducer, number))
         failed = [one == "1" for one in ran.output]
         # A crash, or a call that hung, ends the process.
         if len(failed) != number or not set(ran.output) <= {"0", "1"}:
