@@ -41,7 +41,7 @@ ALONE = {
     "unreachable",
 }
 """Names with which a contract uses what belongs to the whole process."""
-APART = {"cancelled_after", "another_loop", "under_a_loop"}
+APART = {"cancelled_at", "another_loop", "under_a_loop"}
 """Names with which a contract can leave a loop, a pool or a lock in pieces."""
 SHORT_MOMENTS = {"model.agrees_with_list"}
 """Contracts that set the clock back for one call, while others wait."""

@@ -26,6 +26,7 @@ from chat_history_conformance.diagnosis import (
     script_chat,
     script_claims,
     script_helpers,
+    script_loops,
     script_opening,
 )
 from chat_history_conformance.diagnosis.code import (
@@ -78,7 +79,9 @@ from chat_history_conformance.diagnosis.script_declaring import part_of
 from chat_history_conformance.diagnosis.steps import Step, listed
 from chat_history_conformance.execution.phrase import opening_code
 
-HELPERS = sorted({*script_claims.__all__, *script_helpers.__all__, *script_chat.__all__})
+HELPERS = sorted(
+    {*script_claims.__all__, *script_helpers.__all__, *script_loops.__all__, *script_chat.__all__}
+)
 MEMORY = Backend(
     "memory",
     MemoryChatMessageHistory,
@@ -109,7 +112,7 @@ def test_the_names_of_helpers_in_a_message_add_nothing_to_a_script() -> None:
 
 @pytest.mark.parametrize("name", HELPERS)
 def test_a_script_with_any_helper_defines_all_that_the_helper_uses(name: str) -> None:
-    modules = (script_claims, script_helpers, script_chat, script_opening)
+    modules = (script_claims, script_helpers, script_loops, script_chat, script_opening)
     module = next(module for module in modules if name in module.__all__)
     text = script_of(Code(name, frozenset({Need(module.__name__, name)})))
     assert "chat_history_conformance" not in text
@@ -325,12 +328,12 @@ def test_wait_runs_on_the_last_loop_that_was_entered() -> None:
     async def loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
-    first = script_helpers.wait(loop())
-    script_helpers.enter_new_loop()
-    assert script_helpers.wait(loop()) is not first
-    script_helpers.leave_loop()
-    assert script_helpers.wait(loop()) is first
-    script_helpers.leave_loop()
+    first = script_loops.wait(loop())
+    script_loops.enter_new_loop()
+    assert script_loops.wait(loop()) is not first
+    script_loops.leave_loop()
+    assert script_loops.wait(loop()) is first
+    script_loops.leave_loop()
     assert first.is_closed()
 
 
@@ -373,22 +376,55 @@ def test_all_at_once_awaits_each_lane() -> None:
         done.append(number)
 
     async def run() -> None:
-        await script_helpers.all_at_once(lane(1), lane(2))
+        await script_loops.all_at_once(lane(1), lane(2))
 
     asyncio.run(run())
     assert sorted(done) == [1, 2]
 
 
-def test_a_call_is_cancelled_after_some_turns() -> None:
-    turns: list[int] = []
+@pytest.mark.parametrize(
+    ("number", "turns", "begun"), [(1, 0, 1), (3, 0, 3), (1, 1, 1), (1, 2, 2), (2, 3, 4)]
+)
+def test_a_call_is_cancelled_at_one_of_its_waits(number: int, turns: int, begun: int) -> None:
+    waits: list[int] = []
 
     async def endless() -> None:
         while True:
-            turns.append(len(turns))
+            waits.append(len(waits))
             await asyncio.sleep(0)
 
-    assert asyncio.run(script_helpers.cancelled_after(3, endless)) is None
-    assert len(turns) == 3
+    assert asyncio.run(script_loops.cancelled_at(number, turns, endless)) is None
+    assert len(waits) == begun
+
+
+def test_a_wait_at_which_a_call_is_cancelled_does_not_depend_on_its_length() -> None:
+    ended: list[str] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(0.05)
+            ended.append("first")
+            await asyncio.sleep(60)
+        finally:
+            ended.append("second")
+
+    assert asyncio.run(script_loops.cancelled_at(2, 0, slow)) is None
+    assert ended == ["first", "second"]
+
+
+def test_turns_after_its_wait_let_the_tasks_of_a_call_go_on() -> None:
+    reached: list[int] = []
+
+    async def step() -> None:
+        for number in range(5):
+            reached.append(number)
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        await asyncio.gather(step(), step())
+
+    assert asyncio.run(script_loops.cancelled_at(1, 2, both)) is None
+    assert max(reached) in (1, 2)
 
 
 def test_a_cancelled_call_gives_the_other_error_that_it_raised() -> None:
@@ -401,13 +437,13 @@ def test_a_cancelled_call_gives_the_other_error_that_it_raised() -> None:
     async def finished() -> None:
         return None
 
-    raised = asyncio.run(script_helpers.cancelled_after(1, translated))
+    raised = asyncio.run(script_loops.cancelled_at(1, 0, translated))
     assert isinstance(raised, ValueError)
-    assert asyncio.run(script_helpers.cancelled_after(1, finished)) is None
+    assert asyncio.run(script_loops.cancelled_at(1, 0, finished)) is None
 
 
 def test_a_call_is_made_under_a_running_loop() -> None:
-    loop = asyncio.run(script_helpers.under_a_loop(asyncio.get_running_loop))
+    loop = asyncio.run(script_loops.under_a_loop(asyncio.get_running_loop))
     assert isinstance(loop, asyncio.AbstractEventLoop)
 
 
@@ -419,10 +455,50 @@ def test_only_a_call_that_blocks_the_loop_is_measured() -> None:
         await asyncio.sleep(0.05)
 
     def measured(call: Callable[[], Awaitable[Any]]) -> float:
-        return asyncio.run(script_helpers.blocked_seconds(call))
+        return asyncio.run(script_loops.blocked_seconds(call))
 
-    assert measured(blocks) >= 0.05
-    assert measured(waits) == 0.0
+    async def waits_and_blocks() -> None:
+        await asyncio.sleep(0.1)
+        time.sleep(0.05)
+        await asyncio.sleep(0.1)
+
+    async def blocks_in_a_task() -> None:
+        await asyncio.gather(waits(), waits_and_blocks())
+
+    async def computes() -> None:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            hash("")
+
+    for one in (blocks, waits_and_blocks, blocks_in_a_task):
+        assert measured(one) >= 0.05
+    for one in (waits, computes):
+        assert measured(one) < 0.04
+
+
+def test_a_loop_that_is_late_for_another_reason_is_not_measured() -> None:
+    async def waits() -> None:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.05)
+        await asyncio.sleep(0.06)
+
+    assert asyncio.run(script_loops.blocked_seconds(waits)) < 0.04
+
+
+def test_a_call_gives_its_value_and_its_error_through_its_steps() -> None:
+    async def value() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    async def error() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("m0")
+
+    async def in_steps(call: Callable[[], Any]) -> Any:
+        return await script_loops.in_steps(call(), lambda step: step())
+
+    assert asyncio.run(in_steps(value)) == 1
+    with pytest.raises(KeyError, match="m0"):
+        asyncio.run(in_steps(error))
 
 
 def test_together_runs_lanes_at_once_and_raises_their_error() -> None:

@@ -8,6 +8,7 @@ correct history never fails by bad luck.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -421,15 +422,18 @@ def _open_and_write(s: Session, session: str, sizes: Sizes) -> None:
     "item and writes all of it back unconditionally",
     needs=("shared", "threads"),
     modes=(SYNC, ASYNC),
-    program=st.tuples(_sizes(3), st.sampled_from([0.0005, 0.001, 0.002, 0.003])),
+    program=st.tuples(_sizes(3), st.sampled_from([0.5, 1.0, 2.0, 3.0])),
     racy=True,
 )
 def a_clear_while_others_add_takes_effect_at_one_moment(
     s: Session, program: tuple[Sizes, float]
 ) -> None:
-    sizes, delay_seconds = program
+    sizes, adds_before = program
     handles = [s.open() for _ in range(len(sizes) + 1)]
+    started = time.monotonic()
     handles[0].add([HumanMessage("old0"), HumanMessage("old1")])
+    # The clear is to come in the middle of the other adds, also if they take long.
+    delay_seconds = round(adds_before * max(0.001, time.monotonic() - started), 4)
     lanes, written = _writers(handles[1:], sizes, pause_seconds=0.0005)
     after = [HumanMessage("after0"), HumanMessage("after1")]
     clearing: list[Any] = [(handles[0], "wait", (delay_seconds,)), (handles[0], "clear", ())]
@@ -543,7 +547,7 @@ def a_handle_can_be_closed_while_it_is_used(s: Session, _: None) -> None:
     used = [
         adds(handle, f"m{number}.{writer}.", pause=0.002)
         for number, handle in enumerate(closing)
-        for writer in range(2)
+        for writer in range(3)
     ]
     kept = [adds(other, "kept", pause=0.002), adds(elsewhere, "elsewhere", pause=0.002)]
     looking = []

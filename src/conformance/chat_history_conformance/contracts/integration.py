@@ -28,7 +28,7 @@ from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script_chat import FakeChat
 from chat_history_conformance.diagnosis.script_claims import are_equal
-from chat_history_conformance.diagnosis.script_helpers import wait
+from chat_history_conformance.diagnosis.script_loops import wait
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.session import Handle, Session
 

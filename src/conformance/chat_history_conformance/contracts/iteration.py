@@ -26,9 +26,7 @@ from chat_history_conformance.diagnosis.script_claims import (
     contents_are,
     was_refused,
 )
-from chat_history_conformance.diagnosis.script_helpers import (
-    numbered_messages,
-)
+from chat_history_conformance.diagnosis.script_helpers import numbered_messages
 from chat_history_conformance.execution.iteration import Iteration, joined
 from chat_history_conformance.execution.session import Handle, Session
 

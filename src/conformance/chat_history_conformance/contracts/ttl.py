@@ -251,7 +251,7 @@ def _expect_later(s: Session, a: Handle, seconds: float) -> None:
             a.expect(got, a.model.stored)
 
 
-_SHORT_SECONDS = 1.5
+_SHORT_SECONDS = 1.9
 
 
 @contract(
@@ -259,7 +259,7 @@ _SHORT_SECONDS = 1.5
     since="0.2",
     level="should",
     rule=f"A time to live is not shortened to whole seconds: a message that is to live "
-    f"{_SHORT_SECONDS:g} s is returned after 1.15 s.",
+    f"{_SHORT_SECONDS:g} s is returned after 1.05 s.",
     source=f"{_FACTORY}; convention: a time to live that the store cannot represent is rounded up, "
     "because a caller relies on the messages until then",
     cause="Milliseconds are divided by 1,000 and rounded down.",
@@ -270,15 +270,18 @@ _SHORT_SECONDS = 1.5
     examples=1,
 )
 def messages_do_not_expire_a_part_of_a_second_early(s: Session, _: None) -> None:
-    a, _error = s.try_open(ttl=(_ms(_SHORT_SECONDS),))
-    if a is None:
-        s.not_applicable(f"a time to live of {_SHORT_SECONDS:g} s was refused")
-    started = time.monotonic()
-    a.add([HumanMessage("m0"), HumanMessage("m1")])
-    s.sleep(1.15)
-    got = a.read()
-    if time.monotonic() < started + _SHORT_SECONDS:
-        a.expect(got, a.model.stored)
+    for number in range(3):
+        a, _error = s.try_open(f"{{nonce}}-{number + 1}", ttl=(_ms(_SHORT_SECONDS),))
+        if a is None:
+            s.not_applicable(f"a time to live of {_SHORT_SECONDS:g} s was refused")
+        started = time.monotonic()
+        a.add([HumanMessage("m0"), HumanMessage("m1")])
+        s.sleep(1.05)
+        got = a.read()
+        if time.monotonic() < started + _SHORT_SECONDS:
+            a.expect(got, a.model.stored)
+            return
+    s.not_applicable(f"an add, a pause of 1.05 s and a read took {_SHORT_SECONDS:g} s or longer")
 
 
 @contract(
@@ -469,20 +472,22 @@ def invalid_times_to_live_are_refused(s: Session, nonsense: list[Any]) -> None:
     examples=1,
 )
 def messages_that_expired_for_one_read_stay_expired_for_all(s: Session, _: None) -> None:
-    a, seconds = _with_shortest_time(s)
-    b = s.open(a.session, ttl=(_ms(seconds),))
-    a.add([HumanMessage("m0"), HumanMessage("m1")])
-    b.read()
-    _wait_until_expired(s, a, seconds)
-    for handle in (b, a, b):
-        got = handle.read()
-        s.check(
-            is_empty,
-            handle.result,
-            kind="resurrected",
-            summary=f"handle {handle.name} returned {len(got)} of 2 messages after handle a had "
-            "found them expired",
-        )
+    for a, seconds in _with_longer_times(s):
+        b = s.open(a.session, ttl=(_ms(seconds),))
+        a.add([HumanMessage("m0"), HumanMessage("m1")])
+        if not b.read():
+            continue  # they had expired before b could keep a copy
+        _wait_until_expired(s, a, seconds)
+        for handle in (b, a, b):
+            got = handle.read()
+            s.check(
+                is_empty,
+                handle.result,
+                kind="resurrected",
+                summary=f"handle {handle.name} returned {len(got)} of 2 messages after handle "
+                f"{a.name} had found them expired",
+            )
+        return
 
 
 @contract(

@@ -24,13 +24,9 @@ from chat_history_conformance.diagnosis.code import (
     need_of,
 )
 from chat_history_conformance.diagnosis.script_declaring import Part, part_of
-from chat_history_conformance.diagnosis.script_helpers import (
-    Elsewhere,
-    answer_elsewhere,
-    under_a_loop,
-    wait,
-)
+from chat_history_conformance.diagnosis.script_helpers import Elsewhere, answer_elsewhere
 from chat_history_conformance.diagnosis.script_hooks import all_left
+from chat_history_conformance.diagnosis.script_loops import under_a_loop, wait
 from chat_history_conformance.diagnosis.script_needs import (
     SESSION,
     SESSIONS,

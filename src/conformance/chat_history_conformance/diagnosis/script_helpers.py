@@ -3,7 +3,6 @@
 Each uses nothing but the standard library, langchain-core and its neighbours here.
 """
 
-import asyncio
 import contextlib
 import gc
 import json
@@ -14,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from langchain_core.messages import (
@@ -30,21 +29,15 @@ __all__ = [
     "Adding",
     "Elsewhere",
     "add_at_last",
-    "all_at_once",
     "answer_elsewhere",
     "attempted",
-    "blocked_seconds",
-    "cancelled_after",
     "claim",
     "end_after",
     "ending",
-    "enter_new_loop",
-    "event_loop",
     "expect",
     "expect_kept",
     "in_forks",
     "kept",
-    "leave_loop",
     "more_than",
     "numbered_messages",
     "open_files",
@@ -56,9 +49,7 @@ __all__ = [
     "rest_of",
     "timed",
     "together",
-    "under_a_loop",
     "unsure",
-    "wait",
 ]
 
 nonce: str = ""  # a part of each session id, set before each repetition of a script
@@ -202,87 +193,6 @@ def numbered_messages(first: int, end: int, length: int = 0) -> list[BaseMessage
 def please(request: str, variable: str) -> None:
     """Ask the reader to do something to the server, and wait for Enter."""
     input(f"Please {request} at {os.environ[variable]}, then press Enter: ")
-
-
-# -- event loops ---------------------------------------------------------------------------------
-
-loops: list[asyncio.AbstractEventLoop] = []
-
-
-def wait(awaitable: Awaitable[Any]) -> Any:
-    """Return the result of an awaitable, run on the event loop of this script."""
-    loop = event_loop()
-    if loop.is_running():  # in another thread, with calls that are repeated
-
-        async def result() -> Any:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(result(), loop).result()
-    return loop.run_until_complete(awaitable)
-
-
-def event_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop of this script."""
-    if not loops:
-        enter_new_loop()
-    return loops[-1]
-
-
-def enter_new_loop() -> None:
-    """Run what follows on another event loop."""
-    loops.append(asyncio.new_event_loop())
-
-
-def leave_loop() -> None:
-    """End the event loop, and run what follows on the one before."""
-    loops.pop().close()
-
-
-async def all_at_once(*lanes: Coroutine[Any, Any, None]) -> None:
-    """Run several coroutines at once."""
-    await asyncio.gather(*lanes)
-
-
-async def cancelled_after(
-    turns: int, call: Callable[[], Coroutine[Any, Any, Any]]
-) -> BaseException | None:
-    """Start a call as a task and cancel it after some turns of the event loop.
-
-    Return its error, or None if it was cancelled or had returned.
-    """
-    task = asyncio.ensure_future(call())
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait([task])
-    return None if task.cancelled() else task.exception()
-
-
-async def under_a_loop(call: Callable[[], Any]) -> Any:
-    """Make a synchronous call in a thread whose event loop is running."""
-    return call()
-
-
-async def blocked_seconds(call: Callable[[], Awaitable[Any]]) -> float:
-    """Return the seconds for which a call blocked the event loop, 0 if other tasks could run."""
-    longest, ended = 0.0, False
-
-    async def heartbeat() -> None:
-        nonlocal longest
-        while not ended:
-            wall, work = time.monotonic(), time.thread_time()
-            await asyncio.sleep(0.001)
-            wall, work = time.monotonic() - wall, time.thread_time() - work
-            if work < wall / 10:  # a loop that computes is busy and not blocked
-                longest = max(longest, wall)
-
-    beating = asyncio.ensure_future(heartbeat())
-    await asyncio.sleep(0.005)
-    longest, started = 0.0, time.monotonic()
-    await call()
-    took, ended = time.monotonic() - started, True
-    await beating
-    return longest if longest > 0.7 * took else 0.0
 
 
 # -- threads and processes -----------------------------------------------------------------------

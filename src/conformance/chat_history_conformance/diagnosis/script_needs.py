@@ -81,7 +81,7 @@ def resolved(needs: Iterable[Need]) -> Used:
         elif statement.imported is not None:
             waiting.append(statement.imported)
         else:
-            is_list = not statement.text.startswith(("def ", "class ", "async "))
+            is_list = not statement.text.startswith(("def ", "class ", "async ", "@"))
             carried[not is_list, need.module, statement.number] = statement.text
             waiting += [Need(need.module, name) for name in statement.names if name in table]
     return Used(frozenset(imports), tuple(carried[place] for place in sorted(carried)))

@@ -19,11 +19,7 @@ from chat_history_conformance.diagnosis.compare import (
     returned_lines,
 )
 from chat_history_conformance.diagnosis.rendering import source
-from chat_history_conformance.diagnosis.script_helpers import (
-    attempted,
-    expect,
-    read_until,
-)
+from chat_history_conformance.diagnosis.script_helpers import attempted, expect, read_until
 from chat_history_conformance.diagnosis.steps import Step, now
 from chat_history_conformance.drivers.calls import Call
 from chat_history_conformance.execution.iteration import Iteration

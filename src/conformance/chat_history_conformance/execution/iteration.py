@@ -10,8 +10,9 @@ from chat_history_conformance.diagnosis.code import Code, Need, Ref, call, fill,
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show
 from chat_history_conformance.diagnosis.script_claims import are_messages
-from chat_history_conformance.diagnosis.script_helpers import refused, wait
+from chat_history_conformance.diagnosis.script_helpers import refused
 from chat_history_conformance.diagnosis.script_iterating import most_alive, taken
+from chat_history_conformance.diagnosis.script_loops import wait
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, How
 from chat_history_conformance.execution.operations import Operations, shown_result

@@ -13,7 +13,8 @@ from chat_history_conformance.declaration.capabilities import READS
 from chat_history_conformance.diagnosis.code import Code, Need, call, fill, join
 from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show
-from chat_history_conformance.diagnosis.script_helpers import all_at_once, in_forks, together, wait
+from chat_history_conformance.diagnosis.script_helpers import in_forks, together
+from chat_history_conformance.diagnosis.script_loops import all_at_once, wait
 from chat_history_conformance.diagnosis.script_needs import SESSIONS
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, Done, How

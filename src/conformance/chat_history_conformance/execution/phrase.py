@@ -10,7 +10,8 @@ from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.code import Code, Need, call, fill, join
 from chat_history_conformance.diagnosis.rendering import show, source
 from chat_history_conformance.diagnosis.script import id_source, is_entered, noted, opener
-from chat_history_conformance.diagnosis.script_helpers import Elsewhere, wait
+from chat_history_conformance.diagnosis.script_helpers import Elsewhere
+from chat_history_conformance.diagnosis.script_loops import wait
 from chat_history_conformance.diagnosis.script_opening import closed
 from chat_history_conformance.drivers.calls import How, Invocation
 

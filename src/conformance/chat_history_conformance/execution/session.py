@@ -15,12 +15,8 @@ from chat_history_conformance.diagnosis.compare import type_name
 from chat_history_conformance.diagnosis.rendering import show, show_odd, source
 from chat_history_conformance.diagnosis.script import id_source
 from chat_history_conformance.diagnosis.script_claims import is_sized
-from chat_history_conformance.diagnosis.script_helpers import (
-    enter_new_loop,
-    leave_loop,
-    read_while_refused,
-    refused,
-)
+from chat_history_conformance.diagnosis.script_helpers import read_while_refused, refused
+from chat_history_conformance.diagnosis.script_loops import enter_new_loop, leave_loop
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers.calls import Call, Done
 from chat_history_conformance.drivers.clock import SetClock

@@ -15,11 +15,10 @@ from chat_history_conformance.diagnosis.script_claims import is_sized
 from chat_history_conformance.diagnosis.script_helpers import (
     add_at_last,
     claim,
-    event_loop,
     read_while_refused,
     rest_of,
-    wait,
 )
+from chat_history_conformance.diagnosis.script_loops import event_loop, wait
 from chat_history_conformance.diagnosis.script_traffic import Problem, no_problem, too_long
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.drivers import repeating

@@ -21,6 +21,7 @@ from chat_history_backends.base import Record
 from chat_history_backends.memory import MemoryChatMessageHistory, _Session, _Stored
 from chat_history_backends.sqlite import SQLiteChatMessageHistory
 from chat_history_conformance.faulty import INVENTED, faulty
+from chat_history_conformance.faulty.slowness import lasting
 
 _PAUSE_SECONDS = 0.0005
 
@@ -120,7 +121,7 @@ class StaleCopyOverwrites(_Rewriting):
 
     def _append(self, texts: Sequence[str]) -> None:
         read_at, copy = getattr(self, "_copy", (0.0, []))
-        fresh = time.monotonic() < read_at + 0.01
+        fresh = time.monotonic() < read_at + lasting(0.01)
         self._write(copy if fresh else self._fetch(), texts)
         self._copy = (time.monotonic(), self._fetch())
 
@@ -404,7 +405,7 @@ class CloseDropsItsQueue(SQLiteChatMessageHistory):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
-        self._writer = _Writer(20 * _PAUSE_SECONDS)
+        self._writer = _Writer(lasting(20 * _PAUSE_SECONDS))
         self._guard, self._is_closed = threading.Lock(), False
 
     def _append(self, texts: Sequence[str]) -> None:
@@ -439,7 +440,7 @@ class CloseEndsCallsOfOthers(SQLiteChatMessageHistory):
 
     def _append(self, texts: Sequence[str]) -> None:
         client = self._client[0]
-        time.sleep(20 * _PAUSE_SECONDS)
+        time.sleep(lasting(20 * _PAUSE_SECONDS))
         if client is not self._client[0]:
             raise RuntimeError("the client is closed")
         super()._append(texts)
@@ -479,7 +480,7 @@ class ClearGoesOn(MemoryChatMessageHistory):
 
     def clear(self) -> None:
         super().clear()
-        threading.Timer(0.001, super().clear).start()
+        threading.Timer(lasting(0.001), super().clear).start()
 
 
 @faulty(

@@ -119,6 +119,31 @@ class CancelKeepsLock(MemoryChatMessageHistory):
         self._busy = False
 
 
+@faulty(
+    "parity.cancel_keeps_transaction",
+    breaks="parity.cancellation",
+    kind="other",
+    seen="convention: a transaction that is begun with one await and ended with another",
+)
+class CancelKeepsTransaction(MemoryChatMessageHistory):
+    """Ends a transaction only if an error was raised: after its begin, a cancellation is none."""
+
+    _begun = False
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        await asyncio.sleep(0.005)
+        if self._begun:
+            raise RuntimeError("a transaction is already in progress")
+        self._begun = True
+        try:
+            await asyncio.sleep(0.005)
+            self.add_messages(messages)
+        except Exception:
+            self._begun = False
+            raise
+        self._begun = False
+
+
 @faulty("parity.cancel_repeats", breaks="parity.cancellation", kind="duplicated", seen=INVENTED)
 class CancelRepeats(MemoryChatMessageHistory):
     """Treats a cancelled add as a failed one, and repeats it."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-__all__ = ["VARIABLE", "delay_seconds", "slowed"]
+__all__ = ["VARIABLE", "delay_seconds", "lasting", "slowed"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +29,15 @@ _inside: ContextVar[bool] = ContextVar("inside", default=False)
 def delay_seconds() -> float:
     """Return the seconds by which each operation takes longer, from the environment."""
     return float(os.environ.get(VARIABLE) or 0) / 1000
+
+
+def lasting(seconds: float) -> float:
+    """Return how long something in the background of a broken history lasts, in seconds.
+
+    It is something that its store does after a call or next to it, and a slow store is slow there,
+    too.
+    """
+    return seconds + delay_seconds()
 
 
 def slowed(factory: F) -> F:
