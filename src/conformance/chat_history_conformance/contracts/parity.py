@@ -158,7 +158,7 @@ def _least_standstill(s: Session, a: Handle, operation: str, args: tuple[Any, ..
 
     once = call(wait, lazily(blocked_seconds, phrase.bare()))
     code = fill("least = min({} for _ in range({}))", once, str(_REPEATS))
-    text = f"{phrase.text()}, up to {_REPEATS} times, next to a heartbeat on the same loop"
+    text = f"{phrase.text()}, up to {_REPEATS} times, next to another task"
     s.steps.append(Step(text, code))
     for _ in range(_REPEATS):
         measured.append(s.carry_out(spelt.name, lambda: s.subject.local.run(measure, "async")))
@@ -175,6 +175,7 @@ _Moment = tuple[int, int]
 A wait of the call itself does not depend on how long the store takes. A few turns later, the tasks
 that it waits for have waits of their own behind them, if the store is fast.
 """
+_ORDINALS = {1: "first", 2: "second", 3: "third", 5: "fifth"}
 _MOMENTS: tuple[_Moment, ...] = ((1, 0), (1, 1), (1, 2), (1, 4), (2, 0), (3, 0), (5, 0))
 
 
@@ -271,9 +272,8 @@ def _cancel(
 
     once = call(cancelled_at, source(number), source(turns), fill("lambda: {}", phrase.bare()))
     code = fill("raised = {}", call(wait, once))
-    text = f"{phrase.text()}, cancelled at wait {number}"
-    if turns:
-        text = f"{text}, {turns} turn{'s' * (turns > 1)} of the event loop later"
+    when = f"{turns} turn{'s' * (turns > 1)} of the event loop after" if turns else "at"
+    text = f"{phrase.text()}, cancelled {when} its {_ORDINALS[number]} wait"
     if times > 1:
         code = fill("for _ in range({}):\n{}", str(times), code.indented())
         text = f"{text}, {times} times"
