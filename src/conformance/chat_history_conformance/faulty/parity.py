@@ -126,7 +126,7 @@ class CancelKeepsLock(MemoryChatMessageHistory):
     seen="convention: a transaction that is begun with one await and ended with another",
 )
 class CancelKeepsTransaction(MemoryChatMessageHistory):
-    """Ends a transaction only if an error was raised: after its begin, a cancellation is none."""
+    """Does not end the transaction that it has begun if it is cancelled."""
 
     _begun = False
 
