@@ -173,7 +173,7 @@ _Moment = tuple[int, int]
 """The number of one of the waits of a call, and turns of the event loop after its begin.
 
 A wait of the call itself does not depend on how long the store takes. A few turns later, the tasks
-that it waits for have waits of their own behind them, if the store is fast.
+for which it waits have gone on too, if the store is fast.
 """
 _ORDINALS = {1: "first", 2: "second", 3: "third", 5: "fifth"}
 _MOMENTS: tuple[_Moment, ...] = ((1, 0), (1, 1), (1, 2), (1, 4), (2, 0), (3, 0), (5, 0))
