@@ -72,10 +72,27 @@ def test_histories_stay_as_they_are_without_a_delay(monkeypatch: pytest.MonkeyPa
     assert dict(vars(broken)) == before
 
 
-def test_a_slower_broken_history_is_found_too() -> None:
-    name = "ordering.batch_reversed"
+def test_what_a_history_does_in_the_background_lasts_longer_by_the_delay(
+    slow: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert slowness.lasting(0.01) == pytest.approx(0.06)
+    monkeypatch.delenv(slowness.VARIABLE)
+    assert slowness.lasting(0.01) == 0.01
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ordering.batch_reversed",
+        "parity.cancel_keeps_lock",
+        "parity.blocks_the_loop",
+        "concurrency.clear_goes_on",
+        "ttl.whole_seconds",
+    ],
+)
+def test_a_slower_broken_history_is_found_too(name: str) -> None:
     found = selftest.discovery(
-        seeds=(1,), profile="quick", delay_ms=20, jobs=1, only=lambda one: one == name
+        seeds=(1,), profile="quick", delay_ms=50, jobs=1, only=lambda one: one == name
     )
     assert dict(found) == {name: 1}
 
