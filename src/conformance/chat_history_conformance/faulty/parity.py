@@ -144,6 +144,34 @@ class CancelKeepsTransaction(MemoryChatMessageHistory):
         self._begun = False
 
 
+@faulty(
+    "parity.cancel_keeps_writes",
+    breaks="parity.cancellation",
+    kind="lost",
+    seen="convention: after a cancelled statement a connection is still inside its transaction",
+)
+class CancelKeepsWrites(MemoryChatMessageHistory):
+    """Keeps the later messages of a handle in an open transaction after a cancelled add."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._uncommitted: list[BaseMessage] = []
+        self._is_open = False
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        return [*super().messages, *self._uncommitted]
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        if self._is_open:
+            self._uncommitted += messages
+            return
+        self._is_open = True
+        await asyncio.sleep(0.001)
+        self.add_messages(messages)
+        self._is_open = False
+
+
 @faulty("parity.cancel_repeats", breaks="parity.cancellation", kind="duplicated", seen=INVENTED)
 class CancelRepeats(MemoryChatMessageHistory):
     """Treats a cancelled add as a failed one, and repeats it."""
