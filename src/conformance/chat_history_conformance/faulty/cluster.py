@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from langchain_core.messages import BaseMessage
 
@@ -198,9 +198,11 @@ class PositionBeforeMessages(_Clustered):
     control="served-cluster",
 )
 class GivesUpWithOneMember(_Clustered):
-    """Uses no member again that has once refused a connection."""
+    """Uses no member again that has once refused a connection of this handle."""
 
-    _gone: ClassVar[set[str]] = set()
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self._gone: set[str] = set()
 
     def _connect(self, left: Callable[[], float | None]) -> socket.socket:
         address = self.addresses[self._at]
