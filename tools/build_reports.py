@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_history_conformance.bench.measure.operations import OPERATIONS
-from tools import campaign_reports, power_reports, suite_speed
+from tools import busy_reports, campaign_reports, power_reports, suite_speed
 from tools.site import examples
 
 __all__ = ["PARTS", "compact", "main", "shorter"]
@@ -164,6 +164,11 @@ def power() -> None:
     power_reports.build()
 
 
+def busy() -> None:
+    """Judge histories on an idle machine and on a busy one."""
+    busy_reports.build()
+
+
 def shorter(svg: str) -> str:
     """Return a picture with fewer lines: lines, bars and points follow the text before them."""
     return re.sub(r"\n<(path|circle|rect)\b", r"<\1", svg)
@@ -222,6 +227,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "matrix": matrix,
     "kill-matrix": kill_matrix,
     "power": power,
+    "busy": busy,
     "benchmarks": benchmarks,
     "speed": speed,
     "campaigns": campaigns,

@@ -183,6 +183,14 @@ def test_a_race_is_not_simple_however_short_it_is() -> None:
     assert cause.example is calm
 
 
+def test_a_story_that_was_not_tried_again_is_not_simple_however_short_it_is() -> None:
+    summary = "`messages` raises Gone: no"
+    untried = failed("a.untried", summary, "other", steps=(OPEN,), cause=summary)
+    tried = failed("a.tried", summary, "other", cause=summary, reproducer="raise Gone")
+    [cause] = causes([untried, tried])
+    assert cause.example is tried
+
+
 def test_the_order_of_the_catalogue_decides_between_equally_simple_stories() -> None:
     results = [failed(f"a.{name}", "lost 1 of 2 messages") for name in "zab"]
     [cause] = causes(results)

@@ -254,6 +254,34 @@ def test_scripts_that_disturb_the_store_run_one_after_another(
     assert not overlaps
 
 
+def test_the_example_of_a_cause_is_tried_for_longer(
+    subject: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any) -> Ran:
+        time.sleep(0.6)
+        return Ran("shown")
+
+    monkeypatch.setattr(proof, "run_script", run)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    mine = subject(DropsSystem)
+    result = judged(mine, "ordering.within_batch")
+    assert result.finding is not None
+    summaries = ["`a` raises A: no", "`b` raises B: no", "`c` raises C: no", "`c` raises C: no"]
+    ids = ["ordering.within_batch", "ordering.across_calls", "clear.empties", "clear.every_handle"]
+    several = [
+        replace(
+            result,
+            id=id,
+            finding=replace(
+                result.finding, kind="other", summary=text, cause=text, reproducer="pass"
+            ),
+        )
+        for id, text in zip(ids, summaries, strict=True)
+    ]
+    shown = prove(several, catalogue.load(), mine, replace(QUICK, proof_seconds=1.0), 0)
+    assert [bool(one.finding and one.finding.reproducer) for one in shown] == [True] * 3 + [False]
+
+
 def test_a_script_that_was_not_tried_is_left_out(subject: Make) -> None:
     mine = subject(DropsSystem)
     one = proven(mine, judged(mine, "ordering.within_batch"), seconds=-1.0)

@@ -38,6 +38,10 @@ UNTRIED = "the script is left out: the time to run it again was up; run this con
 _SCRIPT_LIMITS = 4.0
 """The multiple of the time limit of a call that a script may take."""
 
+_FIRST, _PATIENCE = 10, 5.0
+"""The causes whose examples are tried for longer, because they are printed in full, and how much
+longer than others."""
+
 _EXCEPTION = re.compile(r"(?:\w+\.)*(\w+(?:Error|Exception))\b")
 """The last line of the traceback of an exception."""
 
@@ -138,13 +142,19 @@ def prove(
         return list(results)
     shown = [cause.example.label for cause in causes(failed)]
     failed.sort(key=lambda result: result.label not in shown)
-    deadline = time.monotonic() + profile.proof_seconds
-    proof = _Proof(subject, profile, seed, deadline, environment())
+    now = time.monotonic()
+    proof = _Proof(subject, profile, seed, now + profile.proof_seconds, environment())
+    patient = replace(proof, deadline=now + _PATIENCE * profile.proof_seconds)
     disturbing = [one for one in failed if one.finding and _has_any(one.finding, _DISTURBING)]
     others = [one for one in failed if one not in disturbing]
+
+    def tried(one: ContractResult) -> ContractResult:
+        means = patient if one.label in shown[:_FIRST] else proof
+        return _prove(one, contracts[one.id], means)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        proven = list(pool.map(lambda one: _prove(one, contracts[one.id], proof), others))
-    proven += [_prove(one, contracts[one.id], proof) for one in disturbing]
+        proven = list(pool.map(tried, others))
+    proven += map(tried, disturbing)
     by_label = {result.label: result for result in proven}
     return [by_label.get(result.label, result) for result in results]
 

@@ -123,13 +123,17 @@ def sort_of(finding: Finding) -> Sort:
 
 
 def simplest(results: Sequence[ContractResult]) -> ContractResult:
-    """Return the result with the simplest story. A race is not simple, however short it is."""
+    """Return the result with the simplest story.
+
+    A race is not simple, however short it is. A story without a script was perhaps not tried again.
+    """
 
     def complexity(result: ContractResult) -> tuple[object, ...]:
         finding = result.finding
         assert finding is not None
         return (
             _is_race(finding),
+            not finding.reproducer,
             len(circumstances(finding)),
             len(finding.steps),
             len(finding.expected) + len(finding.returned),
