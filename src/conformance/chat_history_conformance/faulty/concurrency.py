@@ -465,7 +465,7 @@ class AddUndoesClear(_Rewriting):
     def _append(self, texts: Sequence[str]) -> None:
         with self.one_lock:
             before = self._fetch()
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(lasting(_PAUSE_SECONDS))
             self._write(before, texts)
 
 
