@@ -109,7 +109,6 @@ def test_the_page_of_power_lists_what_is_hard_to_find() -> None:
     assert "| 50 ms | 40 | 39 | 1 of 2 |" in part
 
 
-@pytest.mark.xfail(reason="some histories are not measured at each speed yet", strict=True)
 def test_every_broken_history_was_searched_for_at_three_speeds() -> None:
     found = power_reports.load()
     assert set(found) == {name for name in faulty.load() if power_reports.measured(name)}
