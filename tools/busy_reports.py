@@ -40,7 +40,7 @@ _OF_THE_REGISTRY = {"name", "factory", "origin", "declared_in", "unsendable", "s
 
 Run = dict[str, Any]
 Runs = Mapping[str, Mapping[str, Run]]
-"""What is known of each run, by the id of the history, and by `IDLE` or `BUSY`."""
+"""The results by the id of the history, and by `IDLE` or `BUSY`."""
 
 
 def chosen() -> list[str]:
