@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Any
 
 __all__ = ["spread"]
@@ -32,8 +32,14 @@ def spread(
     context = multiprocessing.get_context("spawn")
     jobs = jobs or os.cpu_count() or 1
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        running = {pool.submit(work, *task): task[0] for task in tasks}
+
+        def submit() -> dict[Future[Any], str]:
+            return {pool.submit(work, *task): task[0] for task in tasks}
+
         try:
+            # An interruption reaches the main thread only, so no process stays half started.
+            with ThreadPoolExecutor(1) as starter:
+                running = starter.submit(submit).result()
             for number, future in enumerate(as_completed(running), 1):
                 name = running[future]
                 elapsed = time.monotonic() - started
