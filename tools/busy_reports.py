@@ -21,7 +21,18 @@ from typing import Any
 from chat_history_conformance import faulty, history_backend
 from chat_history_conformance.declaration.backend import Backend
 
-__all__ = ["BURNERS", "BUSY", "CONTROLS", "IDLE", "PAGE", "build", "chosen", "declare", "page"]
+__all__ = [
+    "BURNERS",
+    "BUSY",
+    "CONTROLS",
+    "IDLE",
+    "PAGE",
+    "build",
+    "chosen",
+    "declare",
+    "load",
+    "page",
+]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "reports" / "busy.jsonl"
@@ -68,7 +79,7 @@ def _default(field: Field[Any]) -> Any:
 def build() -> None:
     """Judge what is missing, idle first, and write the results and the page."""
     runs: dict[str, dict[str, Run]] = {name: {} for name in (*CONTROLS, *chosen())}
-    for name, kept in _load().items():
+    for name, kept in load().items():
         if name in runs:
             runs[name].update(kept)
     for state, burners in ((IDLE, 0), (BUSY, BURNERS)):
@@ -126,7 +137,8 @@ def _judged(name: str) -> Run:
     }
 
 
-def _load() -> dict[str, dict[str, Run]]:
+def load() -> dict[str, dict[str, Run]]:
+    """Return the kept runs."""
     found: dict[str, dict[str, Run]] = {}
     if RESULTS.exists():
         for line in RESULTS.read_text("utf-8").splitlines():

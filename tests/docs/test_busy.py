@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,7 @@ def test_runs_that_are_there_are_not_repeated(
 
 
 def test_no_verdict_changes_on_a_busy_machine() -> None:
-    runs: dict[str, dict[str, Any]] = {}
-    for line in busy_reports.RESULTS.read_text("utf-8").splitlines():
-        row = json.loads(line)
-        runs.setdefault(row.pop("history"), {})[row.pop("machine")] = row
+    runs = busy_reports.load()
     assert [*runs] == [*CONTROLS, *busy_reports.chosen()]
     for name, kept in runs.items():
         assert kept[IDLE]["verdict"] == kept[BUSY]["verdict"]

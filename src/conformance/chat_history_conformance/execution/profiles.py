@@ -24,7 +24,8 @@ class Profile:
         effort: Multiplies the size of an example that is large on purpose.
         shrink_seconds: Time for the search for a shorter example, from the first failure on.
         limit: Seconds after which an operation counts as hung.
-        proof_seconds: Time after which no script of a finding is run again.
+        proof_seconds: Time after which no script of a finding is run again. Those that are printed
+            in full have more.
     """
 
     name: str

@@ -28,7 +28,7 @@ from chat_history_conformance.execution.own_process import (
 from chat_history_conformance.execution.profiles import Profile
 from chat_history_conformance.execution.scripts import Ran, run_script
 from chat_history_conformance.execution.subject import Subject
-from chat_history_conformance.results.causes import causes
+from chat_history_conformance.results.causes import MOST, causes
 from chat_history_conformance.results.model import ContractResult, Finding
 
 __all__ = ["UNTRIED", "prove"]
@@ -38,9 +38,9 @@ UNTRIED = "the script is left out: the time to run it again was up; run this con
 _SCRIPT_LIMITS = 4.0
 """The multiple of the time limit of a call that a script may take."""
 
-_FIRST, _PATIENCE = 10, 5.0
-"""The causes whose examples are tried for longer, because they are printed in full, and how much
-longer than others."""
+_PATIENCE = 5.0
+"""The multiple of the time for scripts after which the examples of the first causes are no longer
+tried. They are printed in full."""
 
 _EXCEPTION = re.compile(r"(?:\w+\.)*(\w+(?:Error|Exception))\b")
 """The last line of the traceback of an exception."""
@@ -149,7 +149,7 @@ def prove(
     others = [one for one in failed if one not in disturbing]
 
     def tried(one: ContractResult) -> ContractResult:
-        means = patient if one.label in shown[:_FIRST] else proof
+        means = patient if one.label in shown[:MOST] else proof
         return _prove(one, contracts[one.id], means)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -12,6 +12,7 @@ from typing import Any
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.reports import terminal, wording, write_report
+from chat_history_conformance.results.causes import MOST
 from chat_history_conformance.results.model import (
     BackendReport,
     ContractResult,
@@ -161,7 +162,7 @@ def _place(ended: Ended) -> str:
 def _failures(backend: BackendReport, width: int) -> Iterable[str]:
     contracts = catalogue.load()
     groups = wording.grouped(terminal.counted_failures(backend))
-    for number, group in enumerate(groups[: terminal.MOST], 1):
+    for number, group in enumerate(groups[:MOST], 1):
         result = group.example
         yield f"{f' {backend.name}::{result.label} ':_^{width}}"
         if result.id in contracts:

@@ -13,6 +13,7 @@ from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.pytest_plugin.options import setting
 from chat_history_conformance.reports import terminal, wording
+from chat_history_conformance.results.causes import MOST
 from chat_history_conformance.results.model import BackendReport
 
 __all__ = [
@@ -85,7 +86,7 @@ def show_each_cause_once(
     for number, group in enumerate(groups, 1):
         for result in group.results:
             shown = failed[report.name, result.label]
-            if result is not group.example or number > terminal.MOST:
+            if result is not group.example or number > MOST:
                 vars(shown)["_pdbshown"] = True
                 continue
             contract = contracts[result.id]

@@ -19,11 +19,11 @@ from chat_history_conformance.diagnosis.rendering import clip
 from chat_history_conformance.execution.replay import Replayed
 from chat_history_conformance.reports.advice import advised, capability_hint
 from chat_history_conformance.reports.wording import Group, contracts, grouped, ranked, visible
+from chat_history_conformance.results.causes import MOST
 from chat_history_conformance.results.model import BackendReport, ContractResult, Rules
 from chat_history_conformance.results.verdict import headline, least_examples
 
 __all__ = [
-    "MOST",
     "NOT_FOUND",
     "WIDTH",
     "Style",
@@ -43,9 +43,6 @@ NOT_FOUND = ("has no ", "has none ", "declares no ")
 
 WIDTH = 100
 """The width of a terminal that is not known, in characters."""
-
-MOST = 10
-"""The number of causes that the terminal shows in full, and of contracts that it lists for each."""
 
 Style = Literal["long", "short"]
 """A failure with or without its script."""

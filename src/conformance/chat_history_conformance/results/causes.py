@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from chat_history_conformance.results.model import ContractResult, Finding
 
 __all__ = [
+    "MOST",
     "Cause",
     "Sort",
     "causes",
@@ -23,6 +24,9 @@ __all__ = [
     "simplest",
     "sort_of",
 ]
+
+MOST = 10
+"""The number of causes that the terminal shows in full, and of contracts that it lists for each."""
 
 Sort = Literal[
     "raises", "hung", "crashed", "no_list", "type", "field", "order", "lost", "stale", "other"
