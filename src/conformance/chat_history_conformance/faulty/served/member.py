@@ -44,14 +44,14 @@ class Journal:
 
     def catch_up(self) -> None:
         """Read the new lines."""
-        data = b""
-        while part := os.pread(self._file, 1 << 20, self._read + len(data)):
-            data += part
-        end = data.rfind(b"\n") + 1
-        self._read += end
-        for line in data[:end].splitlines():
-            if line:
-                self._apply(json.loads(line))
+        with open(self._file, "rb", closefd=False) as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # another member is writing it
+                self._read += len(line)
+                if line != b"\n":
+                    self._apply(json.loads(line))
 
     def answer_to(self, identifier: str) -> dict[str, Any] | None:
         """Return the answer to a change, or None if its line does not count."""
