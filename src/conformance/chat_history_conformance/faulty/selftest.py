@@ -12,6 +12,7 @@ import gc
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from chat_history_conformance import faulty
 from chat_history_conformance.contracts import catalogue
@@ -94,9 +95,9 @@ def results_on(
     in_all_modes: Callable[[Contract], bool] = lambda contract: True,
     clustered: bool = False,
 ) -> Generator[ContractResult]:
-    """Run contracts on a backend in a separate workspace, and yield the results.
+    """Run contracts on a backend in separate workspaces, and yield the results.
 
-    The workspace and the server are removed after the last result, or by `close`.
+    The workspaces and their servers are removed after the last result, or by `close`.
 
     Args:
         backend: The backend.
@@ -107,24 +108,40 @@ def results_on(
             in their first applicable mode.
         clustered: Whether the server of the backend has three members.
     """
-    workspace = Workspace()
-    with contextlib.ExitStack() as stack:
-        stack.callback(workspace.remove)
-        server, limit = None, profile.limit
-        if backend.server is not None:
-            server = stack.enter_context(served.serving(clustered=clustered))
-            limit = served.CLUSTERED_LIMIT if clustered else served.LIMIT
-        elif backend.stop is not None:
-            limit = served.LIMIT
-        subject = Subject(backend, limit=limit, server=server, owned=True, faults=True)
-        stack.callback(subject.stop)
-        with workspace.inside():
-            for contract in contracts:
+    for part in _parts(contracts, has_server=backend.server is not None):
+        workspace = Workspace()
+        with contextlib.ExitStack() as stack:
+            stack.callback(workspace.remove)
+            server, limit = None, profile.limit
+            if backend.server is not None:
+                server = stack.enter_context(served.serving(clustered=clustered))
+                limit = served.CLUSTERED_LIMIT if clustered else served.LIMIT
+            elif backend.stop is not None:
+                limit = served.LIMIT
+            subject = Subject(backend, limit=limit, server=server, owned=True, faults=True)
+            stack.callback(subject.stop)
+            stack.enter_context(workspace.inside())
+            for contract in part:
                 for mode in contract.modes:
                     result = _run(contract, subject, mode, profile, seed)
                     yield result
                     if result.outcome != "not_applicable" and not in_all_modes(contract):
                         break
+
+
+def _parts(contracts: Iterable[Contract], *, has_server: bool) -> Iterator[Iterable[Contract]]:
+    """Yield the contracts that share a server: each that disturbs it gets one of its own.
+
+    A member that starts again reads all that was stored before, so an old server starts slowly.
+    """
+    if not has_server:
+        yield contracts
+        return
+    for disturbs, part in groupby(contracts, lambda contract: contract.disturbs_a_server):
+        if disturbs:
+            yield from ([contract] for contract in part)
+        else:
+            yield part
 
 
 def _run(

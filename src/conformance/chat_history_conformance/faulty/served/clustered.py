@@ -18,7 +18,7 @@ from chat_history_conformance.faulty.served.history import (
 __all__ = ["ClusteredChatMessageHistory"]
 
 _ATTEMPT_SECONDS = 0.8
-"""Time that one member gets to answer. A paused one takes connections and is silent."""
+"""Time that one member gets to answer at first. A paused one takes connections and is silent."""
 
 _MORE = 2.0
 """The multiple of the timeout of a single server: another member has to take over."""
@@ -44,13 +44,16 @@ class ClusteredChatMessageHistory(ServedChatMessageHistory):
     def _ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         line = json.dumps({**request, "session": self.session_id}).encode("ascii") + b"\n"
         left, sent = countdown(None if seconds is None else seconds * _MORE), False
+        patience = _ATTEMPT_SECONDS
         while True:
             try:
-                answer = self._exchange(line, left)
+                answer = self._exchange(line, _within(patience, left))
                 if answer.get("error") == "not leader":
                     raise BlockingIOError("no member leads")
             except OSError as error:
                 sent = sent or not isinstance(error, (ConnectionRefusedError, BlockingIOError))
+                # A long answer of a busy member takes longer than a first attempt waits.
+                patience *= 2 if isinstance(error, TimeoutError) else 1
                 self._next()
                 if not pause(left):
                     failure = ServedError(
@@ -69,16 +72,16 @@ class ClusteredChatMessageHistory(ServedChatMessageHistory):
 
     def _connect(self, left: Callable[[], float | None]) -> socket.socket:
         host, _, port = self.addresses[self._at].rpartition(":")
-        return socket.create_connection((host, int(port)), self._short(left)())
+        return socket.create_connection((host, int(port)), left())
 
-    def _converse(
-        self, connection: socket.socket, line: bytes, left: Callable[[], float | None]
-    ) -> dict[str, Any]:
-        return super()._converse(connection, line, self._short(left))
 
-    def _short(self, left: Callable[[], float | None]) -> Callable[[], float | None]:
-        def limited() -> float:
-            seconds = left()
-            return _ATTEMPT_SECONDS if seconds is None else min(seconds, _ATTEMPT_SECONDS)
+def _within(seconds: float, left: Callable[[], float | None]) -> Callable[[], float | None]:
+    """Return a countdown of one attempt, which does not last longer than the whole request."""
+    attempt = countdown(seconds)
 
-        return limited
+    def limited() -> float:
+        mine, whole = attempt(), left()
+        assert mine is not None
+        return mine if whole is None else min(mine, whole)
+
+    return limited

@@ -10,6 +10,7 @@ leader that was paused and was replaced cannot change anything any more. A membe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socketserver
@@ -50,7 +51,7 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break  # another member is writing it
                 self._read += len(line)
-                if line != b"\n":
+                with contextlib.suppress(ValueError):  # a member was killed while it wrote it
                     self._apply(json.loads(line))
 
     def answer_to(self, identifier: str) -> dict[str, Any] | None:
@@ -120,6 +121,8 @@ class Member:
                 return self._journal.read(request)
             if not request.get("identifier"):
                 request["identifier"] = uuid.uuid4().hex
+            if answer := self._journal.answer_to(request["identifier"]):
+                return answer
             self._journal.append(term=0 if is_cut else self._journal.term, change=request)
             if trusting:
                 return {"moved": True}
