@@ -141,7 +141,6 @@ def test_each_contract_has_a_broken_history() -> None:
     assert sorted(made_for - set(catalogue.load())) == []
 
 
-@pytest.mark.xfail(reason="25 rows of the kill matrix are missing", strict=True)
 def test_the_published_kill_matrix_is_complete_and_holds() -> None:
     proof = proofs.load(REPORTS / "kill-matrix.jsonl")
     assert set(proof.rows) == {*BROKEN, *CONTROLS}
