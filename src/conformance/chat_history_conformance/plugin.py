@@ -265,8 +265,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(BenchmarkRun(config, list(backends)), "history-benchmarks")
     else:
         from chat_history_conformance.pytest_plugin.contracts import ContractRun
+        from chat_history_conformance.pytest_plugin.garbage import OlderObjects
 
         config.pluginmanager.register(ContractRun(config, list(backends)), "history-contracts")
+        config.pluginmanager.register(OlderObjects(), "history-garbage")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
 from operator import itemgetter
 from types import NoneType
 from typing import Any
@@ -31,7 +30,11 @@ def dump(value: Any) -> Canonical:
     """Return `value` as nested tuples that differ for different types, signs and NaNs."""
     # A run dumps millions of values. Nearly all have one of these types, and no subclass of it.
     known = _KNOWN.get(type(value))
-    return _other(value) if known is None else known(value)
+    if known is not None:
+        return known(value)
+    if isinstance(value, BaseMessage):
+        return ("message", value.type, _object(_fields(value)))
+    return _other(value)
 
 
 def _other(value: Any) -> Canonical:
@@ -40,8 +43,6 @@ def _other(value: Any) -> Canonical:
         if isinstance(value, kind):
             return form(value)
     match value:
-        case BaseMessage():
-            return ("message", value.type, _object(_fields(value)))
         case BaseModel():
             return _object(_fields(value))
         case Mapping():
@@ -55,9 +56,12 @@ def _other(value: Any) -> Canonical:
 
 
 def _object(fields: Mapping[Any, Any]) -> Canonical:
-    entries = [(_key(key), dump(item)) for key, item in fields.items()]
+    entries = [
+        (key if type(key) is str and key.isascii() else _key(key), dump(item))
+        for key, item in fields.items()
+    ]
     entries.sort(key=_FIRST)
-    if any(one[0] == other[0] for one, other in pairwise(entries)):
+    if len(dict(entries)) < len(entries):
         entries.sort(key=repr)  # two keys have the same text, such as 1 and "1"
     return ("object", tuple(entries))
 
@@ -102,9 +106,8 @@ def first_difference(expected: Any, returned: Any) -> str:
 
 def _fields(model: BaseModel) -> dict[str, Any]:
     """Return all fields of a model, also extra ones, without running any serializer."""
-    fields = dict(model.__dict__)
-    fields.update(model.__pydantic_extra__ or {})
-    return fields
+    more = model.__pydantic_extra__
+    return {**model.__dict__, **more} if more else model.__dict__
 
 
 def _key(key: Any) -> str:
