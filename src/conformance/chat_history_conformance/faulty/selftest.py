@@ -130,7 +130,7 @@ def results_on(
 
 
 def _parts(contracts: Iterable[Contract], *, has_server: bool) -> Iterator[Iterable[Contract]]:
-    """Yield the contracts that share a server: each that disturbs it gets one of its own.
+    """Yield the contracts that share a server: each that disturbs it gets a separate one.
 
     A member that starts again reads all that was stored before, so an old server starts slowly.
     """
