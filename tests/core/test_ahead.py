@@ -140,6 +140,23 @@ def test_contracts_that_need_quiet_do_not_run_ahead(ahead: Start) -> None:
     assert subject.ahead.left == 0, "everything else has ended"
 
 
+def test_long_contracts_begin_first() -> None:
+    begun: list[str] = []
+    subject = subject_of(Slow)
+
+    def screen(contract: Contract, one: Subject, mode: Mode) -> ContractResult:
+        begun.append(contract.id)
+        return contract.blank(mode, "passed")
+
+    running = RunningAhead(subject, screen)
+    short, long = catalogue.find("ordering.within_batch"), catalogue.find("model.agrees_with_list")
+    running.offer([(short, "async"), (long, "sync"), (short, "sync"), (long, "async")], lanes=1)
+    assert running.take(short.id, "sync") is not None
+    running.stop()
+    subject.stop()
+    assert begun == [long.id, long.id, short.id, short.id]
+
+
 def test_contracts_that_mostly_wait_run_at_the_same_time() -> None:
     waiting = [one for one in catalogue.load().values() if one.mostly_waits]
     assert {one.family for one in waiting} == {"ttl", "parity"}

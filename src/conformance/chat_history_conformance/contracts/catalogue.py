@@ -96,6 +96,7 @@ def contract(
     examples: int | None = None,
     racy: bool = False,
     company: Company = "any",
+    is_long: bool = False,
 ) -> Callable[[Body], Body]:
     """Register a function as the body of a contract; its name is the title of the rule.
 
@@ -124,6 +125,7 @@ def contract(
             examples=examples,
             racy=racy,
             company=company,
+            is_long=is_long,
         )
         known = _contracts.get(id)
         if known is not None and known.place != added.place:

@@ -83,6 +83,7 @@ _REFUSABLE: list[Any] = [
         strategies.some_of([1, _MANY]),
     ),
     examples=6,
+    is_long=True,
 )
 def a_refused_batch_stores_no_messages(
     s: Session, program: tuple[int, list[Any], int, int, list[int]]
@@ -198,6 +199,7 @@ def _expect_none_of(
     modes=ONE_HANDLE,
     program=strategies.some_of(_REFUSABLE).map(copy.deepcopy),
     examples=10,
+    is_long=True,
 )
 def a_history_is_usable_after_a_refusal(s: Session, refusables: list[Any]) -> None:
     a = s.open()

@@ -476,6 +476,7 @@ _AWKWARD = [
             max_size=3,
         ),
     ),
+    is_long=True,
 )
 def any_id_works_or_is_refused(s: Session, program: tuple[list[str], list[str]]) -> None:
     awkward, others = program
@@ -592,6 +593,7 @@ def the_empty_id_works_or_is_refused(s: Session, session: str) -> None:
         lambda drawn: [*((long, short) for short, long in drawn[1]), *drawn[0]]
     ),
     examples=20,
+    is_long=True,
 )
 def clear_does_not_touch_sessions_with_similar_ids(s: Session, pairs: list[Pair]) -> None:
     kept = dict.fromkeys(pair[0] for pair in pairs)

@@ -205,6 +205,7 @@ class _Play:
     "when it is empty",
     modes=HANDLES,
     program=_STORIES,
+    is_long=True,
 )
 def any_sequence_of_operations_agrees_with_a_list(s: Session, moves: list[Move]) -> None:
     play = _Play(s)

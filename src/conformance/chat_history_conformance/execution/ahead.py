@@ -78,7 +78,8 @@ class RunningAhead:
         """Let contracts run that will have their turn in this process.
 
         Args:
-            pairs: The contracts with their modes. Those that need quiet are left out.
+            pairs: The contracts with their modes, in the order of their turns. Long ones begin
+                before others, and those that need quiet are left out.
             lanes: The number of contracts that run at the same time from now on.
         """
         with self._changed:
@@ -87,6 +88,7 @@ class RunningAhead:
                 if self._has_company(contract) and key not in self._offered:
                     self._offered.add(key)
                     self._waiting.append((contract, mode))
+            self._waiting = deque(sorted(self._waiting, key=lambda pair: not pair[0].is_long))
             if self._waiting:
                 self._widen(lanes)
             self._changed.notify_all()

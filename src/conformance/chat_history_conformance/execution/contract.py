@@ -63,6 +63,8 @@ class Contract:
             is `alone`. A contract that can break an event loop or a pool is `apart`: it gets a
             separate process. A contract that disturbs the clock or the store for a few calls only
             may be in company, because the others wait for it; see `Quiet`.
+        is_long: Whether it needs far more operations than most contracts. It begins first if
+            contracts run at the same time, so that the run does not wait for it alone in the end.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Contract:
     examples: int | None
     racy: bool
     company: Company = "any"
+    is_long: bool = False
 
     @property
     def family(self) -> str:
