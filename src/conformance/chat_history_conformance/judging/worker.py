@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the contract of the task on stdin, and write its answer to stdout."""
-    gc.freeze()  # the garbage collector need not look at what was imported
+    gc.freeze()  # the garbage collector need not look at imported modules
     data = sys.stdin.buffer.read()
     # A history may print. That must not get into the answer, so it goes to stderr.
     answers = os.fdopen(os.dup(1), "wb")

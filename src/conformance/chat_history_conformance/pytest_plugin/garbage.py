@@ -1,6 +1,6 @@
-"""A garbage collector that does not look at what was there before the contracts.
+"""A garbage collector that does not look at the objects from before the contracts.
 
-Those are more than 100,000 objects of modules, which take about half of its time in a run.
+Modules have more than 100,000 of them, which take about half of its time in a run.
 """
 
 from __future__ import annotations
