@@ -18,6 +18,7 @@ from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.faulty import proof as proofs
 from chat_history_conformance.faulty import selftest, served
 from chat_history_conformance.faulty.proof import CONTROLS, Kill, Proof, Row
+from chat_history_conformance.faulty.served.member import Journal
 from chat_history_conformance.reports import kills
 from chat_history_conformance.results.model import Finding
 from chat_history_conformance.servers import variable
@@ -147,6 +148,17 @@ def test_the_published_kill_matrix_is_complete_and_holds() -> None:
     assert proof.faults(catalogue.load(), BROKEN) == []
     page = (REPORTS / "kill-matrix.md").read_text("utf-8")
     assert page == kills.markdown(proof, catalogue.load(), BROKEN)
+
+
+def test_a_member_leaves_out_a_line_that_a_kill_has_cut_off(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    journal = Journal(str(file))
+    journal.append(term=1, leader=2)
+    with file.open("ab") as cut:
+        cut.write(b'\n{"term": 1, "chan')
+    journal.append(term=2, leader=3)
+    journal.catch_up()
+    assert (journal.term, journal.leader) == (2, 3)
 
 
 def test_a_proof_is_read_as_it_was_written(tmp_path: Path) -> None:

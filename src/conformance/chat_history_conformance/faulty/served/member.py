@@ -10,7 +10,6 @@ leader that was paused and was replaced cannot change anything any more. A membe
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socketserver
@@ -51,8 +50,8 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break  # another member is writing it
                 self._read += len(line)
-                with contextlib.suppress(ValueError):  # a member was killed while it wrote it
-                    self._apply(json.loads(line))
+                if line != b"\n" and (written := _written(line)) is not None:
+                    self._apply(written)
 
     def answer_to(self, identifier: str) -> dict[str, Any] | None:
         """Return the answer to a change, or None if its line does not count."""
@@ -168,6 +167,15 @@ class Service(socketserver.ThreadingTCPServer):
     def __init__(self, port: int, number: int, directory: str) -> None:
         self.member = Member(number, directory)
         super().__init__(("127.0.0.1", port), Handler)
+
+
+def _written(line: bytes) -> dict[str, Any] | None:
+    """Return a line of the journal, or None if a member was killed while it wrote it."""
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return found
 
 
 def _now() -> float:
