@@ -219,6 +219,13 @@ def test_a_signal_is_sent_again_if_python_drops_its_exception(
     assert run.left == []
 
 
+def test_a_signal_may_arrive_where_python_knows_no_line(start: Start) -> None:
+    status, output = start("interrupt_without_a_line", "add", "-k", "within_batch").ended()
+    assert status == pytest.ExitCode.INTERRUPTED
+    assert "!! KeyboardInterrupt" in output
+    assert re.search(r"hostile\.py:\d+: KeyboardInterrupt", output)
+
+
 def test_a_slow_end_of_python_after_the_verdict_does_not_change_the_status(start: Start) -> None:
     run = start("end_slowly", "add", "-k", "within_batch and sync and not async")
     status, output = run.ended()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import threading
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -63,8 +65,10 @@ class Lifetime:
         if self._line is not None:
             self._line.send(**record)
 
-    def pytest_keyboard_interrupt(self) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Let the supervisor know that the run is ending, and let no further signal disturb it."""
+        _add_lines(excinfo)
         for number in self._handlers:
             signal.signal(number, signal.SIG_IGN)  # the supervisor kills this process if it must
         self.send(interrupted=True)
@@ -91,6 +95,43 @@ class Lifetime:
         """End the run as Ctrl-C does. Contracts would judge pytest's own `Exit`, an Exception."""
         self.signal = number
         raise KeyboardInterrupt(f"the run received {signal.Signals(number).name}")
+
+
+def _add_lines(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Give a line to each entry of the tracebacks, because pytest cannot print one without.
+
+    Python knows no line for the jump at the end of many loops, and a signal may arrive there.
+    """
+    error: BaseException | None = excinfo.value
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = _with_lines(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    if excinfo.value.__traceback__ is not None:
+        excinfo.traceback = type(excinfo.traceback)(excinfo.value.__traceback__)
+
+
+def _with_lines(entry: TracebackType | None) -> TracebackType | None:
+    entries = []
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    for one in reversed(entries):
+        if one.tb_lineno is None:
+            entry = TracebackType(entry, one.tb_frame, one.tb_lasti, _line_before(one))
+        else:
+            one.tb_next = entry
+            entry = one
+    return entry
+
+
+def _line_before(entry: TracebackType) -> int:
+    """Return the line of the last instruction that has one and is not after the entry's."""
+    code = entry.tb_frame.f_code
+    before = itertools.islice(code.co_positions(), entry.tb_lasti // 2 + 1)  # 2 bytes for each
+    lines = [line for line, *_ in before if line is not None]
+    return lines[-1] if lines else code.co_firstlineno
 
 
 def _terminate() -> None:
