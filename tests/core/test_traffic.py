@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import time
 import weakref
 from typing import Any
@@ -194,3 +195,13 @@ def test_a_batch_is_whole_or_as_its_error_says(
 ) -> None:
     found = claims.wrong_batches([[seen("b0", "b1", "b2", error=error)]], messages(*stored))
     assert (found and found[0]) == kind
+
+
+def test_the_place_of_an_exception_needs_no_line() -> None:
+    def fail() -> None:
+        raise ValueError
+
+    fail.__code__ = fail.__code__.replace(co_linetable=b"\xff" * len(fail.__code__.co_code))
+    with pytest.raises(ValueError) as caught:
+        fail()
+    assert re.fullmatch(r"\S*test_traffic\.py, in fail", raised_at(caught.value))

@@ -37,7 +37,8 @@ def raised_at(error: BaseException) -> str:
     if not own and not packaged:
         return ""
     frame = own[-1] if own else packaged[0]
-    return f"{_relative(frame.filename)}:{frame.lineno}, in {frame.name}"
+    line = "" if frame.lineno is None else f":{frame.lineno}"  # generated code may have no lines
+    return f"{_relative(frame.filename)}{line}, in {frame.name}"
 
 
 def _inside(filename: str, directories: set[str]) -> bool:
