@@ -132,8 +132,8 @@ def test_what_raises_only_next_to_other_contracts_is_a_note(ahead: Start, racy: 
 
 def test_contracts_that_need_quiet_do_not_run_ahead(ahead: Start) -> None:
     subject = ahead(Slow)
-    quiet = catalogue.load()["ordering.clock_stands_still"]
-    assert quiet.needs_quiet
+    quiet = catalogue.load()["isolation.empty_id"]
+    assert quiet.company == "alone"
     assert isinstance(subject.ahead, RunningAhead)
     subject.ahead.offer([(quiet, "sync")])
     assert subject.ahead.take(quiet.id, "sync") is None
@@ -178,20 +178,42 @@ def test_contracts_that_mostly_wait_run_at_the_same_time() -> None:
     assert len(changes) == 6
 
 
+def test_contracts_that_need_a_process_begin_first_where_there_is_one() -> None:
+    begun: list[tuple[str, Mode]] = []
+    subject = Subject(registry.resolve("memory"), limit=15.0, apart=True)
+
+    def screen(contract: Contract, one: Subject, mode: Mode) -> ContractResult:
+        begun.append((contract.id, mode))
+        return contract.blank(mode, "passed")
+
+    running = RunningAhead(subject, screen)
+    short = catalogue.find("ordering.within_batch")
+    running.offer([(short, "async"), (short, "process"), (apart(), "async")], lanes=1)
+    assert running.take(short.id, "async") is not None
+    running.stop()
+    subject.stop()
+    assert begun == [(short.id, "process"), (apart().id, "async"), (short.id, "async")]
+
+
 def apart() -> Contract:
     return next(one for one in catalogue.load().values() if one.company == "apart")
 
 
-def test_a_contract_that_is_apart_runs_ahead_in_a_separate_process() -> None:
+SEPARATE = ("parity.cancelled_error", "ordering.clock_stands_still", "durability.resources_freed")
+
+
+@pytest.mark.parametrize("name", SEPARATE)
+def test_a_contract_runs_ahead_in_a_separate_process(name: str) -> None:
+    contract = catalogue.find(name)
     subject = Subject(registry.resolve("memory"), limit=15.0, apart=True)
     changes: list[object] = []
     ahead = RunningAhead(
         subject,
-        lambda contract, one, mode: engine.screen(contract, one, mode, QUICK, 0),
+        lambda one, of, mode: engine.screen(one, of, mode, QUICK, 0),
         on_change=lambda *change: changes.append(change),
     )
-    ahead.offer([(apart(), "async")])
-    result = ahead.take(apart().id, "async")
+    ahead.offer([(contract, "async")])
+    result = ahead.take(contract.id, "async")
     subject.stop()
     ahead.stop()
     assert result is not None

@@ -95,6 +95,13 @@ def test_contracts_that_can_break_loops_and_pools_run_apart() -> None:
     assert together == {}
 
 
+def test_contracts_with_a_separate_process_leave_the_store_to_other_processes() -> None:
+    separate = [contract for contract in CONTRACTS if contract.can_be_separate]
+    assert {contract.company for contract in separate} == {"alone_in_process", "apart"}
+    assert [contract.id for contract in separate if "refusing" in uses(contract)] == []
+    assert any("refusing" in uses(contract) for contract in CONTRACTS)
+
+
 def test_the_rules_find_the_names_that_they_look_for() -> None:
     everything = set[str]().union(*(uses(contract) for contract in CONTRACTS))
     assert everything >= ALONE | APART
@@ -120,7 +127,7 @@ def test_session_ids_of_contracts_in_company_belong_to_one_example(
     finally:
         subject.stop()
     assert fixed == {"isolation.empty_id"}
-    assert catalogue.load()["isolation.empty_id"].needs_quiet
+    assert catalogue.load()["isolation.empty_id"].company == "alone"
 
 
 # -- a disturbed clock or store ------------------------------------------------------------------
@@ -205,3 +212,36 @@ def test_an_example_that_disturbs_waits_for_calls_of_others_and_keeps_them_waiti
     disturbing.join(10)
     waiting[0].join(10)
     assert seen == ["one", "one again", "other"]
+
+
+def test_an_example_that_disturbs_the_store_waits_for_processes_and_lets_none_start() -> None:
+    quiet, one, other = Quiet(), object(), object()
+    seen: list[str] = []
+
+    def start_process() -> None:
+        with quiet.separate_process():
+            seen.append("process")
+
+    def disturb() -> None:
+        with quiet.disturbing_store(one), quiet.call(one):
+            seen.append("one")
+            time.sleep(0.1)
+            seen.append("one again")
+
+    with quiet.separate_process():
+        disturbing = in_thread(disturb)
+        time.sleep(0.1)
+        with quiet.call(other):
+            seen.append("other")
+        further = in_thread(start_process)
+        time.sleep(0.1)
+        assert seen == ["other"]
+    disturbing.join(10)
+    further.join(10)
+    assert seen == ["other", "one", "one again", "process"]
+
+
+def test_an_example_that_disturbs_its_process_does_not_wait_for_other_processes() -> None:
+    quiet = Quiet()
+    with quiet.separate_process(), quiet.disturbing(object()), quiet.separate_process():
+        pass

@@ -264,7 +264,7 @@ _SHIFTS_SECONDS = (0, -5, -3600, 3600, 3 * 86_400)
     "deletion is lost",
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def a_clear_does_not_depend_on_the_clock(s: Session, _: None) -> None:
     for number, shift in enumerate(_SHIFTS_SECONDS):

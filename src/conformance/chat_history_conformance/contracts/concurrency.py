@@ -539,7 +539,7 @@ _CLOSED = 3
     needs=("close", "shared", "threads"),
     modes=(SYNC, ASYNC),
     racy=True,
-    company="alone",
+    company="alone_in_process",
 )
 def a_handle_can_be_closed_while_it_is_used(s: Session, _: None) -> None:
     closing = [s.open() for _ in range(_CLOSED)]

@@ -174,7 +174,7 @@ def a_process_with_another_encoding_continues_the_conversation(s: Session, _: No
     needs=("shared",),
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def an_open_handle_does_not_depend_on_the_directory(s: Session, _: None) -> None:
     a, b = s.open(), s.open()
@@ -302,7 +302,7 @@ def closing_a_handle_loses_no_messages(s: Session, batches: Batches) -> None:
     "never closed; Chainlit/chainlit#2169: connections are never closed",
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def closed_handles_free_their_resources(s: Session, _: None) -> None:
     gc.collect()  # free the objects of other contracts before counting
@@ -370,7 +370,7 @@ _ROUNDS = 20
     "and leaves it open",
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def calls_free_their_resources(s: Session, _: None) -> None:
     gc.collect()

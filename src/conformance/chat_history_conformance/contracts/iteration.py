@@ -399,7 +399,7 @@ _SPARE = 8
     needs=(ITERATION,),
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def iterations_that_are_left_early_leave_nothing_open(s: Session, _: None) -> None:
     gc.collect()
@@ -510,7 +510,7 @@ _SMALL = 10
     needs=(ITERATION,),
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def an_iteration_does_not_hold_the_whole_conversation(s: Session, _: None) -> None:
     a = s.open()

@@ -146,7 +146,7 @@ def handles_that_add_alternately_share_one_order(s: Session, batches: Batches) -
     "chat_message_history.py: a random UUID breaks ties",
     modes=(SYNC, ASYNC),
     program=strategies.batches(min_batches=3, max_batches=8, max_size=3),
-    company="alone",
+    company="alone_in_process",
 )
 def the_order_does_not_depend_on_a_moving_clock(s: Session, batches: Batches) -> None:
     a = s.open()
@@ -169,7 +169,7 @@ def the_order_does_not_depend_on_a_moving_clock(s: Session, batches: Batches) ->
     "by time.time() of the writer",
     modes=(SYNC, ASYNC),
     program=strategies.batches(min_batches=2, max_batches=4, max_size=2),
-    company="alone",
+    company="alone_in_process",
 )
 def the_order_does_not_follow_a_clock_that_is_set_back(s: Session, batches: Batches) -> None:
     a = s.open()
@@ -325,7 +325,7 @@ def a_long_history_comes_back_complete(s: Session, program: None) -> None:
     "`created_at` alone, in pages of 100",
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def many_messages_of_one_time_come_back_complete(s: Session, program: None) -> None:
     a = s.open()

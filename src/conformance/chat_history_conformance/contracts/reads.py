@@ -85,7 +85,7 @@ _LATER_SECONDS = (3_600, _DAY_SECONDS, 32 * 86_400, 400 * 86_400)
     seen="convention: log stores have an index for each day",
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def messages_are_read_on_a_later_day(s: Session, _: None) -> None:
     can_be_kept = s.subject.backend.with_ttl is not None

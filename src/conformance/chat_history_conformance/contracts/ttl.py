@@ -221,7 +221,7 @@ _LATER_SECONDS = ((90.0, 75.0), (5_400.0, 4_500.0), (129_600.0, 108_000.0))
     needs=("with_ttl", "immediate_reads"),
     modes=(SYNC, ASYNC),
     examples=1,
-    company="alone",
+    company="alone_in_process",
 )
 def messages_are_kept_until_they_expire(s: Session, _: None) -> None:
     minute, month = s.open(ttl=(60_000,)), s.try_open("{nonce}-2", ttl=(2_592_000_000,))[0]

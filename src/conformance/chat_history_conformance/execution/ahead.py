@@ -95,7 +95,7 @@ class RunningAhead:
 
     def _has_company(self, contract: Contract) -> bool:
         """Return whether a contract may run next to others, perhaps in a separate process."""
-        if contract.company == "apart":
+        if contract.can_be_separate:
             return self._subject.apart
         return not contract.needs_quiet
 
@@ -151,7 +151,7 @@ class RunningAhead:
         while (pair := self._next(has_process)) is not None:
             contract, mode = pair
             result: ContractResult | None = None
-            is_here = contract.company != "apart"
+            is_here = not contract.can_be_separate
             if is_here:
                 self._on_change(contract.id, mode, True)
             try:
@@ -167,14 +167,23 @@ class RunningAhead:
                     self._changed.notify_all()
 
     def _next(self, has_process: bool) -> Pair | None:
-        """Wait for a contract and return it, or None at the end."""
+        """Wait for a contract and return it, or None at the end.
+
+        Those that need a process come first on the threads that may use one, so that they are not
+        left in the end.
+        """
         with self._changed:
             while not self._ended:
-                for place, (contract, mode) in enumerate(self._waiting):
-                    if has_process or (mode != "process" and contract.company != "apart"):
-                        pair = self._waiting[place]
-                        del self._waiting[place]
-                        self._running += 1
-                        return pair
+                pairs = [pair for pair in self._waiting if has_process or not _needs_process(pair)]
+                if pairs:
+                    pair = next(filter(_needs_process, pairs), pairs[0])
+                    self._waiting.remove(pair)
+                    self._running += 1
+                    return pair
                 self._changed.wait()
             return None
+
+
+def _needs_process(pair: Pair) -> bool:
+    contract, mode = pair
+    return mode == "process" or contract.can_be_separate

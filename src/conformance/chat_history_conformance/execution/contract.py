@@ -27,7 +27,7 @@ NEEDS_OF_MODE: Mapping[Mode, tuple[str, ...]] = {
 Body = Callable[["Session", Any], None]
 """The body of a contract: it takes the session, and a value drawn from the program."""
 
-Company = Literal["any", "alone", "apart"]
+Company = Literal["any", "alone", "alone_in_process", "apart"]
 """The contracts that may run in the same process: `any` at the same time, none at the same time
 (`alone`), or none at all (`apart`), because this one can leave something broken behind."""
 
@@ -58,11 +58,13 @@ class Contract:
         examples: Maximum number of examples in every profile.
         racy: Whether a failure depends on timing. It is then not shrunk, and its script repeats
             the steps many times.
-        company: Whether other contracts may run in the same process. A contract about times,
-            clocks or the resources of the process, or with session ids that other contracts use,
-            is `alone`. A contract that can break an event loop or a pool is `apart`: it gets a
-            separate process. A contract that disturbs the clock or the store for a few calls only
-            may be in company, because the others wait for it; see `Quiet`.
+        company: Whether other contracts may run at the same time. A contract about short times, or
+            with session ids that other contracts use, is `alone`. One about the clock, the
+            working directory or the resources of its process is `alone_in_process`: if the history
+            is slow, it gets a separate process while others run. A contract that can break an
+            event loop or a pool is `apart`: it always gets a separate process. A contract that
+            disturbs the clock or the store for a few calls only may be in company, because the
+            others wait for it; see `Quiet`.
         is_long: Whether it needs far more operations than most contracts. It begins first if
             contracts run at the same time, so that the run does not wait for it alone in the end.
     """
@@ -101,8 +103,13 @@ class Contract:
 
     @property
     def needs_quiet(self) -> bool:
-        """True if no other contract may run at the same time."""
+        """True if no other contract may run in the same process at the same time."""
         return self.company != "any" or self.disturbs_a_server
+
+    @property
+    def can_be_separate(self) -> bool:
+        """True if it may run in a separate process while other contracts run in this one."""
+        return self.company in ("alone_in_process", "apart") and not self.disturbs_a_server
 
     @property
     def mostly_waits(self) -> bool:

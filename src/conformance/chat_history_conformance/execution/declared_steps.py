@@ -94,7 +94,9 @@ class Declared(Story):
         code = call(entered, fill("{}({})", given("refuse_writes"), id_source(session)))
         self.steps.append(Step("the store refuses writes to the session, by refuse=", code))
         hook = Hook(self.subject, "refuse=", refuse, self.id_of(session))
-        with self.subject.quiet.disturbing(self):  # it may refuse writes to other sessions too
+        with self.subject.quiet.disturbing_store(
+            self
+        ):  # it may refuse writes to other sessions too
             hook.begin()
             self.disturbed = True
             with self._until_left(hook):

@@ -139,8 +139,8 @@ def screen(
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
     profile = replace(profile, shrink_seconds=0.0)
-    if contract.company == "apart" and subject.apart:
-        with subject.quiet.call(object()):
+    if contract.can_be_separate and subject.apart:
+        with subject.quiet.separate_process():
             return run_in_own_process(contract, subject, mode, profile, seed).result
     examples = Examples(contract, subject, mode, profile)
     decided: Exception | None = None

@@ -218,7 +218,8 @@ class Progress:
             return 0.1
         examples = contract.planned(self.profile.examples)
         cost = min(float(self.profile.operations), examples * _COST_OF_AN_EXAMPLE)
-        return cost / LANES if name in self._slow and not contract.needs_quiet else cost
+        ahead = contract.can_be_separate or not contract.needs_quiet
+        return cost / LANES if ahead and name in self._slow else cost
 
     def _forecast(self, subject: Subject, name: str) -> str:
         chosen = [nodeid for nodeid in self._chosen if nodeid not in self._done]
