@@ -549,6 +549,40 @@ def test_a_failing_run_removes_its_directory(
     assert not list(place.iterdir())
 
 
+def test_garbage_collection_leaves_out_older_objects_only_while_contracts_run(
+    run_apart: Run, pytester: pytest.Pytester
+) -> None:
+    declare(pytester, "lacks={'durable': 'in memory'}", "Counting")
+    pytester.makepyfile(
+        histories="""
+        import gc
+        from pathlib import Path
+        from chat_history_backends.memory import MemoryChatMessageHistory
+
+        class Counting(MemoryChatMessageHistory):
+            def __init__(self, session_id):
+                super().__init__(session_id)
+                with Path(__file__).with_name("during").open("a") as file:
+                    print(gc.get_freeze_count(), file=file)
+        """
+    )
+    conftest = pytester.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        + """
+import gc
+from pathlib import Path
+
+def pytest_sessionfinish():
+    Path(__file__).with_name("after").write_text(str(gc.get_freeze_count()))
+"""
+    )
+    run_apart("--history-backend=mine").assert_outcomes(passed=6)
+    during = (pytester.path / "during").read_text().split()
+    assert max(map(int, during)) > 100_000  # other processes open histories too
+    assert int((pytester.path / "after").read_text()) == 0
+
+
 def test_two_runs_use_different_session_ids(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         seeing="""
