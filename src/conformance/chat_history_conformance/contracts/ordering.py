@@ -110,7 +110,7 @@ def all_methods_for_adding_write_to_one_conversation(s: Session, ways: list[str]
 @contract(
     "ordering.across_handles",
     rule="If one handle's add returned before another handle's add began, every reader sees the "
-    "first handle's messages first.",
+    "first handle's messages first. This does not depend on what a handle has read before.",
     source=f"{_MESSAGES}: the history of the message interactions; convention: any free worker "
     "serves the next turn of a conversation",
     cause="Each handle counts its own messages, stamps them with its own clock, or writes back a "
@@ -126,6 +126,10 @@ def handles_that_add_alternately_share_one_order(s: Session, batches: Batches) -
     handles = [s.open(), s.open()]
     for number, batch in enumerate(batches):
         handles[number % 2].add(batch)
+    for handle in handles:
+        handle.reads_back()
+    for number, handle in enumerate(handles):  # the second has not read what the first adds
+        handle.add([HumanMessage(f"later{number}")])
     for handle in handles:
         handle.reads_back()
 
@@ -289,7 +293,8 @@ def a_later_read_extends_an_earlier_one(s: Session, batches: Batches) -> None:
 @contract(
     "ordering.long_history",
     rule="A conversation comes back whole and in order, however long it is. The page size of the "
-    "store does not limit its length, and its length need not be a multiple of the page size.",
+    "store does not limit its length, and its length need not be a multiple of the page size. A "
+    "handle that is opened then adds at its end.",
     source=f"{_MESSAGES}: a list of messages, without a limit",
     cause="Reads request one page (10, 25, 100 or 1,000 items by default) and never the next one. "
     "Or messages at the border of two pages are lost, repeated or sorted as text (`m10` before "
@@ -310,6 +315,11 @@ def a_long_history_comes_back_complete(s: Session, program: None) -> None:
         _add_numbered(s, a, range(reached, length))
         a.reads_back()
         reached = length
+    if "shared" not in s.subject.backend.lacks:
+        b = s.open()
+        b.add([HumanMessage("later")])
+        a.reads_back()
+        b.reads_back()
 
 
 @contract(

@@ -33,7 +33,7 @@ class CacheByLength(MemoryChatMessageHistory):
 
 @faulty(
     "model.stale_handle_overwrites",
-    breaks="model.agrees_with_list",
+    breaks="ordering.across_handles",
     kind="lost",
     seen="langchain-community 0.4.2, chat_message_histories/cosmos_db.py upsert_messages: writes "
     "the cached list as the whole document",
@@ -80,7 +80,7 @@ class FullPagesCached(MemoryChatMessageHistory):
         super().clear()
 
 
-@faulty("model.short_index", breaks="model.agrees_with_list", kind="lost", seen=INVENTED)
+@faulty("model.short_index", breaks="ordering.long_history", kind="lost", seen=INVENTED)
 class ShortIndex(MemoryChatMessageHistory):
     """Counts at most 20 messages when it is opened, and its first add replaces later ones."""
 
