@@ -110,7 +110,7 @@ def all_methods_for_adding_write_to_one_conversation(s: Session, ways: list[str]
 @contract(
     "ordering.across_handles",
     rule="If one handle's add returned before another handle's add began, every reader sees the "
-    "first handle's messages first. This does not depend on what a handle has read before.",
+    "first handle's messages first. This does not depend on earlier reads of a handle.",
     source=f"{_MESSAGES}: the history of the message interactions; convention: any free worker "
     "serves the next turn of a conversation",
     cause="Each handle counts its own messages, stamps them with its own clock, or writes back a "
@@ -128,7 +128,7 @@ def handles_that_add_alternately_share_one_order(s: Session, batches: Batches) -
         handles[number % 2].add(batch)
     for handle in handles:
         handle.reads_back()
-    for number, handle in enumerate(handles):  # the second has not read what the first adds
+    for number, handle in enumerate(handles):  # the second has not read the add of the first
         handle.add([HumanMessage(f"later{number}")])
     for handle in handles:
         handle.reads_back()
