@@ -37,7 +37,8 @@ def raised_at(error: BaseException) -> str:
     if not own and not packaged:
         return ""
     frame = own[-1] if own else packaged[0]
-    line = "" if frame.lineno is None else f":{frame.lineno}"  # generated code may have no lines
+    # Python knows no line for some instructions, such as those of generated code.
+    line = "" if frame.lineno is None else f":{frame.lineno}"
     return f"{_relative(frame.filename)}{line}, in {frame.name}"
 
 

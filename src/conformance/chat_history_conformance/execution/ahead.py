@@ -10,7 +10,7 @@ from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import ContractResult, Mode
 
-__all__ = ["FEW", "LANES", "RunningAhead", "can_run_ahead"]
+__all__ = ["FEW", "LANES", "RunningAhead", "can_run_ahead", "has_company"]
 
 LANES = 16
 """The contracts of a slow history that run at the same time."""
@@ -32,6 +32,13 @@ def can_run_ahead(subject: Subject) -> bool:
     except Exception:  # contracts judge opening, one after the other
         return False
     return "threads" not in lacks or "sync" in lacks
+
+
+def has_company(contract: Contract, subject: Subject) -> bool:
+    """Return whether a contract may run next to others, perhaps in a separate process."""
+    if contract.can_be_separate:
+        return subject.apart
+    return not contract.needs_quiet
 
 
 class RunningAhead:
@@ -85,19 +92,13 @@ class RunningAhead:
         with self._changed:
             for contract, mode in pairs:
                 key = contract.id, mode
-                if self._has_company(contract) and key not in self._offered:
+                if has_company(contract, self._subject) and key not in self._offered:
                     self._offered.add(key)
                     self._waiting.append((contract, mode))
             self._waiting = deque(sorted(self._waiting, key=lambda pair: not pair[0].is_long))
             if self._waiting:
                 self._widen(lanes)
             self._changed.notify_all()
-
-    def _has_company(self, contract: Contract) -> bool:
-        """Return whether a contract may run next to others, perhaps in a separate process."""
-        if contract.can_be_separate:
-            return self._subject.apart
-        return not contract.needs_quiet
 
     def _widen(self, lanes: int) -> None:
         """Start further threads."""

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from chat_history_conformance.execution import engine
-from chat_history_conformance.execution.ahead import FEW, LANES, RunningAhead, can_run_ahead
+from chat_history_conformance.execution.ahead import (
+    FEW,
+    LANES,
+    RunningAhead,
+    can_run_ahead,
+    has_company,
+)
 from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.profiles import Profile
 from chat_history_conformance.execution.subject import Subject
@@ -218,8 +224,7 @@ class Progress:
             return 0.1
         examples = contract.planned(self.profile.examples)
         cost = min(float(self.profile.operations), examples * _COST_OF_AN_EXAMPLE)
-        ahead = contract.can_be_separate or not contract.needs_quiet
-        return cost / LANES if ahead and name in self._slow else cost
+        return cost / LANES if name in self._slow and has_company(contract, subject) else cost
 
     def _forecast(self, subject: Subject, name: str) -> str:
         chosen = [nodeid for nodeid in self._chosen if nodeid not in self._done]
