@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -27,12 +29,15 @@ from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Mode
 
-__all__ = ["OTHER", "build", "on_one_core", "overhead", "page", "sampled", "share"]
+__all__ = ["OTHER", "Run", "build", "loop", "on_one_core", "overhead", "page", "sampled", "share"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BACKENDS = ("memory", "sqlite")
 RATE = 100
 """Samples in a second."""
+
+LOOP = "for number in range(10_000_000): number + number"
+"""Work in Python alone, to compare this machine with another one."""
 
 OTHER = "other"
 _PARTS = (
@@ -70,23 +75,40 @@ def share(stack: str) -> str:
     return OTHER
 
 
-def sampled(backend: str) -> tuple[float, Counter[str]]:
+class Run(NamedTuple):
+    """A quick run of a backend."""
+
+    seconds: float
+    """From start to end, without py-spy."""
+
+    parts: Counter[str]
+    """The seconds of work of each part in all processes."""
+
+    loop: float
+    """The seconds of `loop`, just before and just after: their mean."""
+
+
+def loop() -> float:
+    """Return the seconds that `LOOP` takes now, which tell how fast this machine is."""
+    return min(timeit.repeat(LOOP, number=1, repeat=3))
+
+
+def sampled(backend: str) -> Run:
     """Sample a quick run.
 
     Args:
         backend: The name of an embedded backend.
-
-    Returns:
-        The seconds from start to end, and the seconds of work of each part in all processes.
     """
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory, "stacks")
         environment = {name: value for name, value in os.environ.items() if name != "CI"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [sys.executable, "-m", "pytest", "-q", f"--history-backend={backend}"]
+        before = loop()
         started = time.monotonic()
         subprocess.run(command, cwd=directory, env=environment, check=True)
         seconds = time.monotonic() - started
+        unit = (before + loop()) / 2
         py_spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--subprocesses"]
         subprocess.run(
             [
@@ -101,7 +123,7 @@ def sampled(backend: str) -> tuple[float, Counter[str]]:
         for line in output.read_text("utf-8").splitlines():
             stack, _, samples = line.rpartition(" ")
             parts[share(stack)] += int(samples)
-    return seconds, Counter({part: number / RATE for part, number in parts.items()})
+    return Run(seconds, Counter({part: number / RATE for part, number in parts.items()}), unit)
 
 
 class _Free(BaseChatMessageHistory):
@@ -167,7 +189,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def page(
-    runs: dict[str, tuple[float, Counter[str]]],
+    runs: dict[str, Run],
     costs: dict[Mode, tuple[float, float]],
     today: datetime.date,
 ) -> str:
@@ -179,13 +201,13 @@ def page(
         today: The day of the measurement.
     """
     backends = list(runs)
-    work = {backend: sum(parts.values()) for backend, (_, parts) in runs.items()}
-    total: Counter[str] = sum((parts for _, parts in runs.values()), Counter())
+    work = {backend: sum(run.parts.values()) for backend, run in runs.items()}
+    total: Counter[str] = sum((run.parts for run in runs.values()), Counter())
     rows = [
         [
             part,
             *(
-                f"{runs[backend][1][part]:.1f} ({runs[backend][1][part] / work[backend]:.0%})"
+                f"{runs[backend].parts[part]:.1f} ({runs[backend].parts[part] / work[backend]:.0%})"
                 for backend in backends
             ),
         ]
@@ -208,12 +230,20 @@ def page(
         "their caller. The numbers are seconds of work. The time from start to end is that of a",
         "run without py-spy. A run also waits, for example until a time to live has passed.",
         "",
+        "The last line tells how fast the machine was during the run. Compare it with what",
+        "this command prints on another machine:",
+        "",
+        "```",
+        f'python -m timeit -n 1 -r 3 "{LOOP}"',
+        "```",
+        "",
         *_table(
             ["part", *(f"`{backend}`" for backend in backends)],
             [
                 *rows,
                 ["all work", *(f"{work[backend]:.1f}" for backend in backends)],
-                ["from start to end", *(f"{runs[backend][0]:.1f}" for backend in backends)],
+                ["from start to end", *(f"{runs[backend].seconds:.1f}" for backend in backends)],
+                ["the loop", *(f"{runs[backend].loop:.2f}" for backend in backends)],
             ],
         ),
         "",
