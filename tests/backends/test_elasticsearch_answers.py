@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
 from elasticsearch import ApiError
 from langchain_core.messages import BaseMessage, HumanMessage
 
@@ -24,7 +25,10 @@ from chat_history_backends.elasticsearch import (
     UnavailableError,
     UnfitIndexError,
     UnreachableError,
+    calls,
 )
+from chat_history_backends.elasticsearch.errors import NodeFailedError
+from chat_history_backends.elasticsearch.requests import Request
 from chat_history_conformance.servers.server import Server
 from tests.backends.forging_gateway import Forged, Gateway, gateway_to
 
@@ -522,3 +526,19 @@ def test_a_node_that_does_not_answer_gets_the_whole_time_limit() -> None:
             with pytest.raises(UnreachableError):
                 _ = history.messages
             assert time.monotonic() - began > 3.5
+
+
+def test_a_call_whose_time_is_up_before_a_request_reports_the_last_answer() -> None:
+    call = calls.Call(0.2, calls.Contact())
+    node = NodeConfig("http", "127.0.0.1", 1)
+    error = {"type": "no_shard_available_action_exception", "reason": "none", "root_cause": []}
+    meta = ApiResponseMeta(503, "1.1", HttpHeaders({"x-elastic-product": "Elasticsearch"}), 0, node)
+    refused = ApiError("", meta, {"error": error, "status": 503})
+    first = calls.Attempts(Request("search", {}, node=node), call, patient=True, nodes=2)
+    failed, _ = first.failed(refused)
+    assert isinstance(failed, NodeFailedError)  # so the next node is asked
+    time.sleep(0.2)
+    second = calls.Attempts(Request("search", {}, node=node), call, patient=True, nodes=2)
+    late, pause = second.failed(calls.no_time(call))
+    assert isinstance(late, UnavailableError)
+    assert pause is None

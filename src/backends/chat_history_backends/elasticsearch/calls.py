@@ -77,6 +77,7 @@ class Call:
         uncertain: Whether a request that writes documents may have been carried out, although no
             answer said so.
         unconfirmed: The positions of the messages of a batch that may not be stored.
+        answered: The last error that a node answered.
     """
 
     limit_seconds: float
@@ -86,6 +87,7 @@ class Call:
     wrote: bool = False
     uncertain: bool = False
     unconfirmed: tuple[int, ...] = ()
+    answered: Exception | None = None
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
@@ -155,10 +157,11 @@ class Attempts:
         self.refused += _is_not_connected(error) and not isinstance(error, ConnectionTimeout)
         if isinstance(error, ApiError):
             self.call.contact.answered = True
-            self.answered = error
-        elif isinstance(error, ConnectionTimeout) and self.answered is not None:
-            error = self.answered  # it says more, and the time is up now
-        if not self.patient or not self._may_repeat(error):
+            self.answered = self.call.answered = error
+        elif isinstance(error, ConnectionTimeout):
+            # An answer says more, and the time is up now.
+            error = (self.call if isinstance(error, _NotSent) else self).answered or error
+        if not self.patient or not self.call.seconds_left or not self._may_repeat(error):
             return error, None
         if self.request.node is not None and self.nodes > 1:
             return NodeFailedError(error), None

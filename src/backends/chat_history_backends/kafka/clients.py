@@ -44,6 +44,8 @@ _SILENT_SECONDS = 60.0
 """The time after which one of them is not kept."""
 _ENDING_SENDERS = 3
 """The most producers with an expired call that wait for the end of their other calls."""
+_CLOSE_SECONDS = 10.0
+"""The longest wait for the end of all clients. What is left then ends in the background."""
 
 _RESERVED = frozenset(
     {
@@ -322,6 +324,16 @@ class Clients:
 
     def close(self) -> None:
         """Close all clients; no call may be using them."""
+        # A client that looks up a name ends after that, which may take minutes.
+        ending = threading.Thread(target=self._end, name="kafka-close", daemon=True)
+        try:
+            ending.start()
+        except RuntimeError:  # Python 3.12 starts no threads at exit
+            self._end()
+        else:
+            ending.join(_CLOSE_SECONDS)
+
+    def _end(self) -> None:
         for threads in self._pools.values():
             threads.shutdown(wait=False)
         for sender in (*self._senders.values(), *self._ending):

@@ -350,7 +350,9 @@ class Sender:
         """Drop all messages that are left, and report them."""
         self._is_dropping = True
         with contextlib.suppress(KafkaException):
-            self.producer.purge(in_queue=True, in_flight=True, blocking=False)
+            # The argument `blocking` means the opposite of its name: False waits for the threads of
+            # librdkafka, and holds Python's lock meanwhile. Such a thread may be looking up a name.
+            self.producer.purge(in_queue=True, in_flight=True, blocking=True)
         until = time.monotonic() + _END_SECONDS
         while len(self.producer) and time.monotonic() < until:
             self._poll(_SERVE_SECONDS)
