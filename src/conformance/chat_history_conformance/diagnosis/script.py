@@ -34,6 +34,7 @@ from chat_history_conformance.diagnosis.script_needs import (
     carried_names,
     import_lines,
     imported_names,
+    is_block,
     resolved,
 )
 from chat_history_conformance.diagnosis.script_opening import (
@@ -91,11 +92,10 @@ def script(
     blocks = [f'"""{_one_line(summary)} - {backend.name}, {label}"""', ""]
     blocks += ["from __future__ import annotations", ""] if has_future else []
     blocks += [*import_lines(used), "", *openings.text.splitlines()]
-    carried = [(part, part.startswith(("def ", "class ", "async "))) for part in used.carried]
-    if not all(is_block for _, is_block in carried):
+    if not all(map(is_block, used.carried)):
         blocks.append("")
-    for part, is_block in carried:
-        blocks += ["", "", part] if is_block else [part]
+    for part in used.carried:
+        blocks += ["", "", part] if is_block(part) else [part]
     for number, one in enumerate(before, 1):
         blocks += ["", "", f"def earlier_{number}():", one.indented().text or "    pass"]
     story = body.indented().text or "    pass"

@@ -23,6 +23,7 @@ __all__ = [
     "carried_names",
     "import_lines",
     "imported_names",
+    "is_block",
     "resolved",
 ]
 
@@ -81,10 +82,15 @@ def resolved(needs: Iterable[Need]) -> Used:
         elif statement.imported is not None:
             waiting.append(statement.imported)
         else:
-            is_list = not statement.text.startswith(("def ", "class ", "async ", "@"))
-            carried[not is_list, need.module, statement.number] = statement.text
+            place = is_block(statement.text), need.module, statement.number
+            carried[place] = statement.text
             waiting += [Need(need.module, name) for name in statement.names if name in table]
     return Used(frozenset(imports), tuple(carried[place] for place in sorted(carried)))
+
+
+def is_block(text: str) -> bool:
+    """Return whether a statement is a function or a class."""
+    return text.startswith(("def ", "class ", "async ", "@"))
 
 
 @cache
