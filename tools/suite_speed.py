@@ -29,15 +29,26 @@ from chat_history_conformance.execution.session import Session
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import Mode
 
-__all__ = ["OTHER", "Run", "build", "loop", "on_one_core", "overhead", "page", "sampled", "share"]
+__all__ = [
+    "OTHER",
+    "Run",
+    "build",
+    "importing",
+    "on_one_core",
+    "overhead",
+    "page",
+    "sampled",
+    "share",
+]
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BACKENDS = ("memory", "sqlite")
 RATE = 100
 """Samples in a second."""
 
-LOOP = "for number in range(10_000_000): number + number"
-"""Work in Python alone, to compare this machine with another one."""
+IMPORT = "import langchain_core.messages"
+"""Work to compare this machine with another one. A loop of Python would not do: on a machine with
+busy neighbours, it took as long as before while imports and runs took twice as long."""
 
 OTHER = "other"
 _PARTS = (
@@ -84,13 +95,15 @@ class Run(NamedTuple):
     parts: Counter[str]
     """The seconds of work of each part in all processes."""
 
-    loop: float
-    """The seconds of `loop`, just before and just after: their mean."""
+    unit: float
+    """The seconds of `IMPORT`, just before and just after: their mean."""
 
 
-def loop() -> float:
-    """Return the seconds that `LOOP` takes now, which tell how fast this machine is."""
-    return min(timeit.repeat(LOOP, number=1, repeat=3))
+def importing() -> float:
+    """Return the seconds that a new process takes for `IMPORT`: the median of 5."""
+    command = [sys.executable, "-c", IMPORT]
+    seconds = timeit.repeat(lambda: subprocess.run(command, check=True), number=1, repeat=5)
+    return statistics.median(seconds)
 
 
 def sampled(backend: str) -> Run:
@@ -104,11 +117,11 @@ def sampled(backend: str) -> Run:
         environment = {name: value for name, value in os.environ.items() if name != "CI"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [sys.executable, "-m", "pytest", "-q", f"--history-backend={backend}"]
-        before = loop()
+        before = importing()
         started = time.monotonic()
         subprocess.run(command, cwd=directory, env=environment, check=True)
         seconds = time.monotonic() - started
-        unit = (before + loop()) / 2
+        unit = (before + importing()) / 2
         py_spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--subprocesses"]
         subprocess.run(
             [
@@ -230,11 +243,11 @@ def page(
         "their caller. The numbers are seconds of work. The time from start to end is that of a",
         "run without py-spy. A run also waits, for example until a time to live has passed.",
         "",
-        "The last line tells how fast the machine was during the run. Compare it with what",
-        "this command prints on another machine:",
+        "The last line tells how fast the machine was during the run: it is the time of this",
+        "command, which you can compare with that of another machine:",
         "",
         "```",
-        f'python -m timeit -n 1 -r 3 "{LOOP}"',
+        f'time python -c "{IMPORT}"',
         "```",
         "",
         *_table(
@@ -243,7 +256,7 @@ def page(
                 *rows,
                 ["all work", *(f"{work[backend]:.1f}" for backend in backends)],
                 ["from start to end", *(f"{runs[backend].seconds:.1f}" for backend in backends)],
-                ["the loop", *(f"{runs[backend].loop:.2f}" for backend in backends)],
+                ["an import", *(f"{runs[backend].unit:.2f}" for backend in backends)],
             ],
         ),
         "",

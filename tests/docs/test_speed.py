@@ -35,8 +35,8 @@ def test_a_sample_counts_for_the_innermost_known_frame(stack: str, part: str) ->
 
 def test_the_page_has_the_seconds_and_the_share_of_each_part() -> None:
     runs = {
-        "memory": suite_speed.Run(4.0, Counter({"a": 3.0, "b": 1.0}), loop=0.5),
-        "sqlite": suite_speed.Run(9.0, Counter({"a": 2.0, "c": 6.0}), loop=0.62),
+        "memory": suite_speed.Run(4.0, Counter({"a": 3.0, "b": 1.0}), unit=0.5),
+        "sqlite": suite_speed.Run(9.0, Counter({"a": 2.0, "c": 6.0}), unit=0.62),
     }
     text = suite_speed.page(
         runs, {"sync": (61.4, 50.0), "async": (120.0, 90.0)}, datetime.date(2026, 1, 2)
@@ -46,7 +46,7 @@ def test_the_page_has_the_seconds_and_the_share_of_each_part() -> None:
     assert "| a | 3.0 (75%) | 2.0 (25%) |" in rows
     assert "| all work | 4.0 | 8.0 |" in rows
     assert "| from start to end | 4.0 | 9.0 |" in rows
-    assert "| the loop | 0.50 | 0.62 |" in rows
+    assert "| an import | 0.50 | 0.62 |" in rows
     assert "| `sync` | 61 | 50 |" in rows
 
 
