@@ -323,6 +323,8 @@ def add_concurrently(count: int) -> Prepare:
         with ExitStack() as stack:
             sessions = [contender.filled_session(length) for _ in range(count)]
             handles = [stack.enter_context(contender.opened(session)) for session in sessions]
+            for handle in handles:
+                handle.add(message)  # the first message may create the session
             latencies: list[float] = []
             yield Trial(
                 lambda: contender.add_concurrently(handles, message),
