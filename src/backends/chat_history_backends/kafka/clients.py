@@ -23,10 +23,11 @@ from typing import Any, Literal
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from .config import sharing_key
 from .met_topics import MetTopics
 from .sender import Sender
 
-__all__ = ["Clients", "CursorConsumer", "Pool", "check_config", "lease", "leave", "sharing_key"]
+__all__ = ["Clients", "CursorConsumer", "Pool", "lease", "leave"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,37 +47,6 @@ _ENDING_SENDERS = 3
 """The most producers with an expired call that wait for the end of their other calls."""
 _CLOSE_SECONDS = 10.0
 """The longest wait for the end of all clients. What is left then ends in the background."""
-
-_RESERVED = frozenset(
-    {
-        "acks",
-        "auto.offset.reset",
-        "batch.num.messages",
-        "batch.size",
-        "bootstrap.servers",
-        "delivery.report.only.error",
-        "delivery.timeout.ms",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "enable.gapless.guarantee",
-        "enable.idempotence",
-        "enable.partition.eof",
-        "error_cb",
-        "group.id",
-        "group.instance.id",
-        "isolation.level",
-        "logger",
-        "max.in.flight",
-        "max.in.flight.requests.per.connection",
-        "message.send.max.retries",
-        "message.timeout.ms",
-        "on_delivery",
-        "request.required.acks",
-        "retries",
-        "transactional.id",
-    }
-)
-"""Settings that the guarantees of the history depend on. The caller may not set them."""
 
 _COMMON = {
     # Errors are raised. librdkafka would also log each of them several times a second.
@@ -362,27 +332,6 @@ class Clients:
 
 _guard = threading.Lock()
 _shared: dict[tuple[Any, ...], Clients] = {}
-
-
-def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the caller's settings.
-
-    Raises:
-        ValueError: The caller may not choose one of the settings; the text names it.
-    """
-    for name in config:
-        if name in _RESERVED:
-            raise ValueError(
-                f"config must not hold {name!r}: the guarantees of the history depend on it. "
-                "Remove it. Settings of the connection, such as security.protocol or "
-                "sasl.mechanism, are allowed"
-            )
-    return dict(config)
-
-
-def sharing_key(bootstrap_servers: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the key of a configuration. Histories with equal keys share their clients."""
-    return (bootstrap_servers, *sorted((name, repr(value)) for name, value in config.items()))
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from . import clearing, reading, topics, writing
 from . import clients as shared
 from .call import Call
 from .clients import Clients, Pool
+from .config import check_config
 from .consuming import consume, has_unread
 from .errors import UnreachableError
 from .iterating import Iteration
@@ -139,7 +140,7 @@ class KafkaChatMessageHistory(ReferenceHistory, Closeable):
         _check_type("topic_prefix", topic_prefix, str)
         self.bootstrap_servers = bootstrap_servers
         self.reads = reads
-        self._config = shared.check_config(config or {})
+        self._config = check_config(config or {})
         self._topic = topic_name(session_id, topic_prefix)
         self._replication_factor = replication_factor
         self._partition = partition
