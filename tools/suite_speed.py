@@ -243,7 +243,7 @@ def page(
         "their caller. The numbers are seconds of work. The time from start to end is that of a",
         "run without py-spy. A run also waits, for example until a time to live has passed.",
         "",
-        "The last line tells how fast the machine was during the run: it is the time of this",
+        "The last line shows how fast the machine was during the run: it is the time of this",
         "command, which you can compare with that of another machine:",
         "",
         "```",

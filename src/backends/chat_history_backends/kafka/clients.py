@@ -46,7 +46,7 @@ _SILENT_SECONDS = 60.0
 _ENDING_SENDERS = 3
 """The most producers with an expired call that wait for the end of their other calls."""
 _CLOSE_SECONDS = 10.0
-"""The longest wait for the end of all clients. What is left then ends in the background."""
+"""The longest wait for the end of all clients. Those that take longer end in the background."""
 
 _COMMON = {
     # Errors are raised. librdkafka would also log each of them several times a second.
