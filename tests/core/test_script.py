@@ -82,8 +82,6 @@ from chat_history_conformance.execution.phrase import opening_code
 HELPERS = sorted(
     {*script_claims.__all__, *script_helpers.__all__, *script_loops.__all__, *script_chat.__all__}
 )
-RUFF = [sys.executable, "-m", "ruff", "check", "--isolated"]
-
 MEMORY = Backend(
     "memory",
     MemoryChatMessageHistory,
@@ -113,16 +111,15 @@ def test_the_names_of_helpers_in_a_message_add_nothing_to_a_script() -> None:
 
 
 @pytest.mark.parametrize("name", HELPERS)
-def test_a_script_with_any_helper_is_complete_and_has_blank_lines(
-    name: str,
-) -> None:
+def test_a_script_with_any_helper_is_complete_and_has_blank_lines(name: str) -> None:
     modules = (script_claims, script_helpers, script_loops, script_chat, script_opening)
     module = next(module for module in modules if name in module.__all__)
     other = Need(script_helpers.__name__, "claim")
     text = script_of(Code(name, frozenset({Need(module.__name__, name), other})))
     assert "chat_history_conformance" not in text
+    rules = ("--preview", "--select", "F,E30")
     run = subprocess.run(
-        [*RUFF, "--preview", "--select", "F,E30", "-"],
+        [sys.executable, "-m", "ruff", "check", "--isolated", *rules, "-"],
         input=text,
         capture_output=True,
         text=True,

@@ -31,14 +31,6 @@ SERVER_RUNS = 3
 ENVIRONMENT = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
-def shows(finding: Finding, history: faulty.Faulty) -> bool:
-    """Return whether a finding is that of a history's defect. A race shows in several ways."""
-    racy = catalogue.load()[history.breaks].racy
-    return finding.kind == history.kind or (
-        racy and finding.kind not in ("hung", "crashed", "other")
-    )
-
-
 def finding_of(identifier: str) -> Finding:
     """Return the finding with which the expected contract catches a broken history, shrunk."""
     history = BROKEN[identifier]
@@ -52,7 +44,7 @@ def finding_of(identifier: str) -> Finding:
         clustered=history.control == served.CLUSTERED,
     ):
         seen.append(f"{result.label}: {result.outcome}, {result.reason}")
-        if result.finding is not None and shows(result.finding, history):
+        if result.finding is not None and result.finding.kind == history.kind:
             return result.finding
     pytest.fail(f"{identifier} is not caught as {history.kind}:\n" + "\n".join(seen))
 

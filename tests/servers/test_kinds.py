@@ -167,13 +167,13 @@ def test_a_run_checks_a_history_on_a_kind_of_another_package(
     result = pytester.runpytest_subprocess(
         *("--history-backend=mine", "--history-server=shelf2=local", "-n2"),
         "--history-server-config=clients.toml",
-        *("mine::ordering.across_calls", "mine::ordering.within_batch", "mine::clear.empties"),
+        *("mine::ordering", "mine::clear.empties"),
         *("-p", "no:cacheprovider"),
         timeout=300,
     )
     assert result.ret == 0
     counts = result.parseoutcomes()
-    assert counts["passed"] > 5
+    assert counts["passed"] > 20
     assert set(counts) <= {"passed", "skipped"}
     result.stdout.fnmatch_lines(["shelf2 1.0 (local) is ready at shelf://127.0.0.1:*"])
 
