@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from .config import sharing_key
+from .creating import CreatedTogether
 from .met_topics import MetTopics
 from .sender import Sender
 
@@ -108,6 +109,7 @@ class Clients:
         settings: The settings that topics had last, by name; kept by `describing`.
         logs: The known facts about the logs of topics, by name; kept by `topics`.
         met: The topics whose leaders each consumer has got; kept by `reading`.
+        created: The requests that create topics.
     """
 
     def __init__(self, bootstrap_servers: str, config: Mapping[str, Any]) -> None:
@@ -121,6 +123,7 @@ class Clients:
         self.settings: dict[str, Any] = {}
         self.logs: dict[str, Any] = {}
         self.met = MetTopics()
+        self.created = CreatedTogether()
         self._config = {**_COMMON, **config, "bootstrap.servers": bootstrap_servers}
         self._config["error_cb"] = self._note_trouble
         self._lock = threading.RLock()

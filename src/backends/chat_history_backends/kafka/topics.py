@@ -57,6 +57,8 @@ _CACHED_SECONDS = 30.0
 """The age at which the settings of a topic are asked for again."""
 _COUNTED_SECONDS = 0.25
 """The age at which the partitions of a topic are asked for again."""
+_LONGEST_PAUSE_SECONDS = 0.5
+"""The longest pause between two questions for a topic that has just been created."""
 _REMEMBERED_TOPICS = 5000
 """The most topics whose properties are kept."""
 
@@ -117,7 +119,8 @@ def find(
     Args:
         call: The call.
         settings: The settings of the topic, if they are known already.
-        adding: Whether the caller only adds to partition 0, so that new partitions do not matter.
+        adding: Whether the caller only adds to partition 0, so that new partitions do not matter,
+            and creates a topic that the broker does not know.
     """
     while True:
         known: Topic | None = call.clients.topics.get(call.topic)
@@ -127,17 +130,19 @@ def find(
         if known is not None and (adding or now < known.counted_at + _COUNTED_SECONDS):
             return known
         try:
-            return _look_up(call, known, settings)
+            return _look_up(call, known, settings, adding=adding)
         except TopicChanged as changed:
             forget(call)
             settings = None
             call.pause_or_raise(call.unreachable(_LOOK_UP, changed.error))
 
 
-def _look_up(call: Call, known: Topic | None, settings: Mapping[str, str] | None) -> Topic | None:
+def _look_up(
+    call: Call, known: Topic | None, settings: Mapping[str, str] | None, *, adding: bool
+) -> Topic | None:
     now = time.monotonic()
     with call.clients.asker() as asker:
-        partitions = count_partitions(call, asker)
+        partitions = count_partitions(call, asker, adding=adding)
         if partitions is None:
             return None
         if known is not None and partitions == known.partitions:
@@ -220,6 +225,8 @@ def create(
                 # A service may fix some settings for all topics.
                 least = {"retention.ms": wanted["retention.ms"]}
                 return create(call, partitions, replication_factor, least)
+            if "AUTHORIZATION_FAILED" in error.error.name() and (found := find(call)) is not None:
+                return found
             if code != KafkaError.TOPIC_ALREADY_EXISTS:
                 call.pause_or_raise(error)
                 continue
@@ -227,8 +234,9 @@ def create(
         break
     if len(wanted) == 1:
         settings = None  # the defaults of the brokers hold for the rest
+    pause_seconds = RETRY_SECONDS
     while True:
-        found = find(call, settings)
+        found = find(call, settings, adding=True)
         if found is not None:
             return found
         if call.is_late:
@@ -238,13 +246,13 @@ def create(
                 f"within {call.limit_seconds:g} s; nothing was stored. The brokers may be busy: "
                 "try again",
             )
-        time.sleep(RETRY_SECONDS)
+        time.sleep(min(pause_seconds, call.left_seconds))
+        pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
 
 def _create(call: Call, new: NewTopic, admin: AdminClient) -> Mapping[str, Future[None]]:
-    return admin.create_topics(
-        [new], operation_timeout=call.left_seconds, request_timeout=ADMIN_SECONDS
-    )
+    limits = {"operation_timeout": call.left_seconds, "request_timeout": ADMIN_SECONDS}
+    return {new.topic: call.clients.created.create(admin, new, **limits)}
 
 
 def forget(call: Call) -> None:
@@ -253,12 +261,16 @@ def forget(call: Call) -> None:
     call.clients.descriptions.pop(call.topic, None)
 
 
-def count_partitions(call: Call, client: Consumer | AdminClient) -> int | None:
+def count_partitions(
+    call: Call, client: Consumer | AdminClient, *, adding: bool = False
+) -> int | None:
     """Return how many partitions the topic has, or None if it does not exist.
 
     Args:
         call: The call.
         client: The client to ask with. It knows the leaders of the topic from then on.
+        adding: Whether the caller creates a topic that one broker does not know. It learns then
+            that the topic exists.
     """
     while True:
         try:
@@ -271,8 +283,8 @@ def count_partitions(call: Call, client: Consumer | AdminClient) -> int | None:
         call.clients.reached = True
         if topic.error is None:
             return len(topic.partitions)
-        if topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and _is_missing(
-            call, client, len(listed.brokers)
+        if topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and (
+            adding or _is_missing(call, client, len(listed.brokers))
         ):
             forget(call)
             return None
