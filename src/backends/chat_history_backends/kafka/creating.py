@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from functools import partial
 
@@ -13,7 +14,7 @@ __all__ = ["CreatedTogether"]
 _MOST_TOPICS = 100
 """The most topics of a request."""
 _STALE_SECONDS = 0.5
-"""The longest time for which a topic waits for the answer to the request before."""
+"""The age at which no topic waits any longer for the answer to a request."""
 
 _Wanted = tuple[NewTopic, "Future[None]"]
 
@@ -30,6 +31,7 @@ class CreatedTogether:
         self._changed = threading.Condition()
         self._waiting: list[_Wanted] = []
         self._unanswered: set[Future[None]] = set()  # of the last request
+        self._sent_at = 0.0
 
     def create(
         self, admin: AdminClient, new: NewTopic, *, operation_timeout: float, request_timeout: float
@@ -51,7 +53,7 @@ class CreatedTogether:
             self._waiting.append(mine)
             self._changed.wait_for(
                 lambda: not self._unanswered or mine not in self._waiting,
-                min(_STALE_SECONDS, operation_timeout),
+                min(self._sent_at + _STALE_SECONDS - time.monotonic(), operation_timeout),
             )
             if mine not in self._waiting:
                 return answer
@@ -89,6 +91,7 @@ class CreatedTogether:
             request_timeout=request_timeout,
         )
         self._unanswered = set(sent.values())
+        self._sent_at = time.monotonic()
         for new, answer in batch:
             sent[new.topic].add_done_callback(partial(self._pass_on, answer))
 
