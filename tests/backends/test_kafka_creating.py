@@ -25,7 +25,7 @@ LIMITS = {"operation_timeout": 10.0, "request_timeout": 20.0}
 
 
 class Client:
-    """An admin client that answers a request when it is told to."""
+    """An admin client that answers its requests when `answer` is called."""
 
     def __init__(self) -> None:
         self.requests: list[list[str]] = []

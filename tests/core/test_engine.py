@@ -777,6 +777,65 @@ def test_a_server_error_is_not_a_deviation(subject: Any) -> None:
     assert declared(deviating, contract()).outcome == "error"
 
 
+class Busy(Mine):
+    """Belongs to a server that does not answer now and then."""
+
+    refusals = 1
+
+    def add_messages(self, messages: list[BaseMessage]) -> None:
+        if Busy.refusals:
+            Busy.refusals -= 1
+            raise ConnectionError("too busy")
+        super().add_messages(messages)
+
+
+def test_a_contract_runs_again_if_the_server_did_not_answer_once(
+    subject: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Busy, "refusals", 1)
+    busy = subject(Busy)
+    result = judged(busy, contract())
+    assert (result.outcome, result.reason) == ("passed", None)
+    assert busy.notes == [
+        "ordering.tested[sync] ran again, after server: `add_messages`: ConnectionError: too busy"
+    ]
+
+
+def test_a_defect_is_found_in_the_second_attempt(
+    subject: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BusyAndForgetful(Busy):
+        def add_messages(self, messages: list[BaseMessage]) -> None:
+            super().add_messages(messages[:2])
+
+    monkeypatch.setattr(Busy, "refusals", 1)
+    assert judged(subject(BusyAndForgetful), contract()).outcome == "failed"
+
+
+def test_only_a_few_contracts_run_again(subject: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Busy, "refusals", 1000)
+    busy = subject(Busy)
+    for _ in range(20):
+        assert judged(busy, contract()).outcome == "error"
+    assert len(busy.notes) == 5
+    assert Busy.refusals == 1000 - 25
+
+
+def test_a_contract_does_not_run_again_if_no_history_can_be_read(
+    subject: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(Busy):
+        @property
+        def messages(self) -> list[BaseMessage]:
+            raise ConnectionError("gone")
+
+    monkeypatch.setattr(Busy, "refusals", 1)
+    gone = subject(Gone, limit=0.3)
+    assert judged(gone, contract()).outcome == "error"
+    assert gone.notes == []
+    assert Busy.refusals == 0
+
+
 @pytest.mark.parametrize(
     ("level", "of_run", "informs"),
     [

@@ -317,6 +317,34 @@ def test_an_unreachable_server_is_an_error_and_makes_the_verdict_incomplete(
     assert {entry["outcome"] for entry in contracts} == {"error"}
 
 
+BUSY = """
+    from histories import Mine
+
+    class Busy(Mine):
+        refusals = 1
+
+        def add_messages(self, messages):
+            if Busy.refusals:
+                Busy.refusals -= 1
+                raise ConnectionError("too busy")
+            super().add_messages(messages)
+    """
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_contract_that_runs_again_is_noted_by_each_process(
+    run_apart: Run, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(busy=BUSY)
+    result = run_apart("--history-backend=busy:Busy", "--history-report=r.json", *workers)
+    assert result.ret == pytest.ExitCode.OK
+    notes = json.loads(Path("r.json").read_text())["backends"][0]["notes"]
+    again = [note for note in notes if "ran again, after server: " in note]
+    assert len(again) == max(1, 2 * len(workers))
+    for note in again:
+        result.stdout.fnmatch_lines([f"*note: {note.partition(' ')[0].replace('[', '[[]')}*"])
+
+
 def test_ctrl_c_makes_the_verdict_incomplete(run_apart: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(failing=FAILING)
     result = run_apart("--history-backend=memory", "--history-backend=failing:Interrupted")

@@ -26,7 +26,6 @@ from chat_history_conformance.contracts.catalogue import ASYNC, ONE_HANDLE, SYNC
 from chat_history_conformance.diagnosis.code import Ref, call, fill
 from chat_history_conformance.diagnosis.compare import Snapshot
 from chat_history_conformance.diagnosis.rendering import show, source
-from chat_history_conformance.diagnosis.script_chat import FakeChat
 from chat_history_conformance.diagnosis.script_claims import are_equal
 from chat_history_conformance.diagnosis.script_loops import wait
 from chat_history_conformance.diagnosis.steps import Step
@@ -50,6 +49,9 @@ class Chat:
     """
 
     def __init__(self, s: Session, handle: Handle, *, keyed: bool = False) -> None:
+        # Only these contracts use runnables, whose import takes as long as all other imports.
+        from chat_history_conformance.diagnosis.script_chat import FakeChat
+
         self._s = s
         self._handle = handle
         self._keyed = keyed
@@ -69,7 +71,7 @@ class Chat:
         code = fill("chat.{}({}, {})", method, source(question), source(answer))
         text = f"{'await ' * awaited}chat.{method}({show(question)}), answered with {show(answer)}"
         s.steps.append(Step(text, call(wait, code) if awaited else code))
-        chat: FakeChat = self._chat.value
+        chat = self._chat.value
         s.carry_out(
             f"RunnableWithMessageHistory.{method}",
             lambda: s.subject.local.run(lambda: getattr(chat, method)(question, answer), how),

@@ -58,6 +58,7 @@ def run(
     seed: int,
     *,
     stories: list[Sequence[Step]] | None = None,
+    again: bool = True,
 ) -> ContractResult:
     """Run a contract and return its result, without regard to deviations and levels.
 
@@ -69,6 +70,7 @@ def run(
         seed: The seed of the examples; the same seed draws the same examples.
         stories: A list for the steps of all examples until the first failure. If it is given, the
             failure is not shortened.
+        again: Whether the contract may run once more if it ends in an error of the server.
     """
     blank = contract.blank(mode, "passed")
     reason = why_not_applicable(contract, subject, mode)
@@ -76,16 +78,14 @@ def run(
         return replace(blank, outcome="not_applicable", reason=reason)
     if subject.ahead is not None and (ran := subject.ahead.take(contract.id, mode)) is not None:
         return ran
-    if contract.company == "apart" and subject.apart:
-        return run_in_own_process(contract, subject, mode, profile, seed).result
-    result = _searched(Examples(contract, subject, mode, profile, stories), seed, blank)
-    ended_in_server = result.outcome == "error" and (result.reason or "").startswith(_SERVER)
-    if ended_in_server and subject.restart_server():
-        # After an earlier fault, the server may run and not answer.
-        note = f"the server was restarted, and {result.label} ran again, after {result.reason}"
-        subject.notes.append(note)
-        result = _searched(Examples(contract, subject, mode, profile, stories), seed, blank)
-    ran = None if subject.ahead is None else subject.ahead.failure_of(contract.id, mode)
+    result = _attempt(contract, subject, mode, profile, seed, stories)
+    if again and result.outcome == "error" and (result.reason or "").startswith(_SERVER):
+        how = subject.recover_server()
+        if how is not None:
+            subject.notes.append(f"{how}{result.label} ran again, after {result.reason}")
+            result = _attempt(contract, subject, mode, profile, seed, stories)
+    is_apart = contract.company == "apart" and subject.apart
+    ran = None if subject.ahead is None or is_apart else subject.ahead.failure_of(contract.id, mode)
     if result.outcome != "passed" or ran is None:
         return result
     if contract.racy and ran.finding is not None and not ran.finding.cause:
@@ -94,6 +94,21 @@ def run(
         f"{ran.label} failed while other contracts ran, and passed when it ran alone: {ran.reason}"
     )
     return result
+
+
+def _attempt(
+    contract: Contract,
+    subject: Subject,
+    mode: Mode,
+    profile: Profile,
+    seed: int,
+    stories: list[Sequence[Step]] | None,
+) -> ContractResult:
+    """Run the examples, in a fresh process if the contract can harm this one."""
+    if contract.company == "apart" and subject.apart:
+        return run_in_own_process(contract, subject, mode, profile, seed).result
+    examples = Examples(contract, subject, mode, profile, stories)
+    return _searched(examples, seed, contract.blank(mode, "passed"))
 
 
 def _searched(examples: Examples, seed: int, blank: ContractResult) -> ContractResult:

@@ -28,6 +28,7 @@ __all__ = ["Ahead", "Subject"]
 _HURRY_SECONDS = 2.0
 _PAUSE_SECONDS = 0.1
 _MOST_RESTARTS = 3
+_MOST_REPEATS = 5
 """The restarts of a server in one run because a contract ended in an error of the server."""
 _IN_A_ROW = 2
 """The histories that have to work one after another before a server counts as back."""
@@ -87,6 +88,7 @@ class Subject:
         self.removes = not self.disposable or (faults and backend.remove is not None)
         self._faults = faults
         self._restarts = 0
+        self._repeats = 0
         self.local = Local(backend, limit)
         self.notes: list[str] = []
         self.pace = Pace()
@@ -228,16 +230,20 @@ class Subject:
         other.__dict__["capabilities"] = self.capabilities
         return other
 
-    def use_until_it_works(self) -> None:
+    def use_until_it_works(self) -> bool:
         """Open and read histories until two in a row work, or the limit of one call has passed.
 
         A pool of the backend may keep connections from before a restart of the server. They must
         not become findings of the next contract.
+
+        Returns:
+            Whether two in a row worked.
         """
         hosts: list[Local | SecondProcess] = [self.local]
         if self._second_process is not None and self._second_process.alive:
             hosts.append(self._second_process)
         session, deadline = self.nonce(), time.monotonic() + self.limit
+        in_a_row = 0
         for host in hosts:
             in_a_row = 0
             while in_a_row < _IN_A_ROW and time.monotonic() < deadline:
@@ -252,6 +258,26 @@ class Subject:
                     time.sleep(_PAUSE_SECONDS)
                 else:
                     in_a_row += 1
+        return in_a_row >= _IN_A_ROW
+
+    def recover_server(self) -> str | None:
+        """Prepare another attempt of a contract that ended in an error of the server.
+
+        A busy server answers a moment later. After an earlier fault, the server may run and not
+        answer.
+
+        Returns:
+            What was done, as the beginning of a sentence; None if there is to be no other attempt.
+        """
+        if self.server is not None and not self.why_no_faults:
+            return "the server was restarted, and " if self.restart_server() else None
+        self._repeats += 1
+        if self._repeats > _MOST_REPEATS:
+            return None
+        if not self.use_until_it_works():
+            self._repeats = _MOST_REPEATS  # it is not busy, but gone
+            return None
+        return ""
 
     def restart_server(self) -> bool:
         """Restart the server, if the run may do that and has not done it often; return whether."""

@@ -43,7 +43,9 @@ def _answer(task: Task) -> Answer:
     contract = catalogue.find(task.contract)
     stories: list[Sequence[Step]] | None = [] if task.with_stories else None
     try:
-        result = engine.run(contract, subject, task.mode, task.profile, task.seed, stories=stories)
+        result = engine.run(
+            contract, subject, task.mode, task.profile, task.seed, stories=stories, again=False
+        )
     finally:
         subject.stop()
     if result.finding is None or not stories:

@@ -17,18 +17,18 @@ from chat_history_conformance.contracts.catalogue import Contract
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.diagnosis.compare import ConformanceFailure
 from chat_history_conformance.execution import engine
-from chat_history_conformance.execution.contract import version
 from chat_history_conformance.execution.probes import surprises, untried
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.judging.proof import prove
 from chat_history_conformance.pytest_plugin import screen
 from chat_history_conformance.pytest_plugin.options import (
     chosen,
-    invocation_directory,
     is_worker,
     only_lists,
+    report_paths,
     seed_of,
     setting,
+    since_of,
 )
 from chat_history_conformance.pytest_plugin.progress import Progress, all_places, upcoming
 from chat_history_conformance.pytest_plugin.provenance import environment, origin_text
@@ -36,12 +36,7 @@ from chat_history_conformance.pytest_plugin.providing import Unavailable
 from chat_history_conformance.pytest_plugin.replaying import Replaying
 from chat_history_conformance.pytest_plugin.run import BackendCollector, HistoryRun
 from chat_history_conformance.pytest_plugin.screen import FailureText, location_of
-from chat_history_conformance.reports import (
-    check_path,
-    terminal,
-    wording,
-    write_report,
-)
+from chat_history_conformance.reports import terminal, wording, write_report
 from chat_history_conformance.results.model import (
     LEVELS,
     BackendReport,
@@ -89,12 +84,13 @@ class ContractRun(HistoryRun):
     def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
         super().__init__(config, specs)
         self.level = chosen(config, "level", "should", LEVELS)
-        self.since = self._since()
+        self.since = since_of(config)
         self.seed = seed_of(config)
-        self.reports = self._report_paths()
+        self.reports = report_paths(config)
         config.pluginmanager.register(Replaying(self), "history-replay")
         self._failed: dict[tuple[str, str], pytest.TestReport] = {}
         self.results: dict[str, dict[str, ContractResult]] = {name: {} for name in self.backends}
+        self._notes_of_workers: dict[str, list[str]] = {name: [] for name in self.backends}
         self.backend_reports: list[BackendReport] = []
         self.verdict_required = False
         self.unwritten: dict[Path, str] = {}
@@ -108,33 +104,6 @@ class ContractRun(HistoryRun):
             lambda nodeid, begins: self.lifetime.send(ahead=nodeid, begins=begins),
         )
         config.pluginmanager.register(self.progress, "history-progress")
-
-    # -- options -----------------------------------------------------------------------------
-
-    def _since(self) -> str | None:
-        since = str(setting(self.config, "since") or "")
-        if not since:
-            return None
-        try:
-            version(since)
-        except ValueError:
-            raise pytest.UsageError(
-                f"history_since = {since} is not a version. Use one of the catalogue, such as 0.1."
-            ) from None
-        return since
-
-    def _report_paths(self) -> list[Path]:
-        given = setting(self.config, "report")
-        paths = [
-            invocation_directory(self.config) / str(path)
-            for path in (given if isinstance(given, list) else [])
-        ]
-        for path in paths:
-            try:
-                check_path(path)
-            except ValueError as error:
-                raise pytest.UsageError(f"--history-report: {error}") from error
-        return paths
 
     # -- running -----------------------------------------------------------------------------
 
@@ -169,15 +138,19 @@ class ContractRun(HistoryRun):
         # Contracts that run ahead use the working directory too, also between two items.
         with self.workspace.inside(stay=self.progress.runs_ahead):
             self.progress.before(item.nodeid, upcoming(item))
-            return engine.run_declared(
+            subject = self.subject(item.backend)
+            noted = len(subject.notes)
+            result = engine.run_declared(
                 item.contract,
-                self.subject(item.backend),
+                subject,
                 item.mode,
                 self.profile,
                 self.seed,
                 level=self.level,
                 since=self.since,
             )
+            item.notes = subject.notes[noted:]
+            return result
 
     # -- reporting ---------------------------------------------------------------------------
 
@@ -203,8 +176,9 @@ class ContractRun(HistoryRun):
                 result = item.blank("error", reason)
             if result is not None:
                 # ASCII, because xdist sends reports as UTF-8 and messages may hold lone surrogates.
-                data = json.dumps({"backend": item.backend.name, **result.to_json()})
-                setattr(report, ATTRIBUTE, data)
+                notes = item.notes if is_worker(self.config) else []
+                data = {"backend": item.backend.name, "noted": notes, **result.to_json()}
+                setattr(report, ATTRIBUTE, json.dumps(data))
         return report
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -218,6 +192,7 @@ class ContractRun(HistoryRun):
             carried = self._ended_by(report)
         if carried is not None:
             data = json.loads(carried)
+            self._notes_of_workers[data["backend"]] += data.pop("noted", [])
             self.lifetime.send(result=data, end=report.nodeid)
             name = data.pop("backend")
             result = ContractResult.from_json(data)
@@ -307,16 +282,17 @@ class ContractRun(HistoryRun):
         interrupted = interrupted or self.lifetime.signal is not None
         failed = any(result.outcome == "failed" for result in all_results)
         tried = results and (failed or backend.lacks) and not interrupted
+        notes = self._notes_of_workers[backend.name]
         if not (tried or self.provider.is_ready(backend)):  # its fixtures are in the workers
-            return all_results, untried(all_results)
+            return all_results, [*notes, *untried(all_results)]
         try:
             subject = self.subject(backend)
         except Unavailable:
-            return all_results, untried(all_results)
+            return all_results, [*notes, *untried(all_results)]
         if not interrupted:
             with self.workspace.inside():
                 all_results = prove(all_results, self.contracts, subject, self.profile, self.seed)
-        notes = [*subject.notes, *untried(all_results)]
+        notes = [*subject.notes, *notes, *untried(all_results)]
         if results:
             with self.workspace.inside():
                 notes += surprises(subject)
@@ -390,6 +366,7 @@ class ContractItem(pytest.Item):
         self.mode: Mode = mode
         self.backend = parent.backend
         self.result: ContractResult | None = None
+        self.notes: list[str] = []
         self.add_marker(
             pytest.mark.history(
                 backend=self.backend.name, family=contract.family, level=contract.level, mode=mode

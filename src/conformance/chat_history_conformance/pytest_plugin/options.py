@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-__all__ = ["chosen", "invocation_directory", "is_worker", "only_lists", "seed_of", "setting"]
+from chat_history_conformance.execution.contract import version
+from chat_history_conformance.reports import check_path
+
+__all__ = [
+    "chosen",
+    "invocation_directory",
+    "is_worker",
+    "only_lists",
+    "report_paths",
+    "seed_of",
+    "setting",
+    "since_of",
+]
 
 
 def setting(config: pytest.Config, name: str) -> Any:
@@ -65,3 +77,40 @@ def seed_of(config: pytest.Config) -> int:
     if given is None:
         return 0
     return random.getrandbits(32) if given == "random" else int(given)
+
+
+def since_of(config: pytest.Config) -> str | None:
+    """Return the catalogue that a run is pinned to, or None.
+
+    Raises:
+        pytest.UsageError: It is not a version.
+    """
+    since = str(setting(config, "since") or "")
+    if not since:
+        return None
+    try:
+        version(since)
+    except ValueError:
+        raise pytest.UsageError(
+            f"history_since = {since} is not a version. Use one of the catalogue, such as 0.1."
+        ) from None
+    return since
+
+
+def report_paths(config: pytest.Config) -> list[Path]:
+    """Return the files of `--history-report`.
+
+    Raises:
+        pytest.UsageError: A report cannot be written there.
+    """
+    given = setting(config, "report")
+    paths = [
+        invocation_directory(config) / str(path)
+        for path in (given if isinstance(given, list) else [])
+    ]
+    for path in paths:
+        try:
+            check_path(path)
+        except ValueError as error:
+            raise pytest.UsageError(f"--history-report: {error}") from error
+    return paths
