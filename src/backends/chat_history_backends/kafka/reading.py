@@ -248,7 +248,7 @@ class _Scan:
             self.skips[p] = unscanned
 
     def _begin_again(self, p: int, cleared: int) -> None:
-        """Drop what was read, and go on behind the marker that cleared it."""
+        """Drop the records, and go on behind the marker that cleared it."""
         self.found[p].clear()
         self._full.discard(p)
         self._unread_from[p] = self.reached[p] = min(cleared, self.ends[p])

@@ -346,7 +346,7 @@ def _write(directory: Path, texts: Mapping[str, str]) -> None:
 
 
 def _next_steps(target: _Target, name: str, call: _Call, directory: Path) -> Iterator[str]:
-    """Yield what was written and what to do next."""
+    """Yield the files that were written and the next step."""
     from chat_history_conformance.declaration.capabilities import ITERATION, READS
 
     for path in _TEMPLATES:

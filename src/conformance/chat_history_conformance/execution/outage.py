@@ -172,7 +172,7 @@ class Outage:
         """Make the server unreachable: by another address, or by ending it.
 
         Yields:
-            What was done, in words.
+            A description of the actions.
         """
         if self._story.subject.backend.server is not None:
             with self.unreachable() as address:

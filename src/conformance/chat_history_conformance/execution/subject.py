@@ -267,7 +267,7 @@ class Subject:
         answer.
 
         Returns:
-            What was done, as the beginning of a sentence; None if there is to be no other attempt.
+            The beginning of a sentence about it; None if the contract does not run again.
         """
         if self.server is not None and not self.why_no_faults:
             return "the server was restarted, and " if self.restart_server() else None
