@@ -136,7 +136,7 @@ def test_contracts_that_need_quiet_do_not_run_ahead(ahead: Start) -> None:
     assert quiet.company == "alone"
     assert isinstance(subject.ahead, RunningAhead)
     subject.ahead.offer([(quiet, "sync")])
-    assert subject.ahead.take(quiet.id, "sync") is None
+    assert subject.ahead.take(quiet.id, "sync", needs_quiet=True) is None
     assert subject.ahead.left == 0, "everything else has ended"
 
 
@@ -151,7 +151,7 @@ def test_long_contracts_begin_first() -> None:
     running = RunningAhead(subject, screen)
     short, long = catalogue.find("ordering.within_batch"), catalogue.find("model.agrees_with_list")
     running.offer([(short, "async"), (long, "sync"), (short, "sync"), (long, "async")], lanes=1)
-    assert running.take(short.id, "sync") is not None
+    assert running.take(short.id, "sync", needs_quiet=False) is not None
     running.stop()
     subject.stop()
     assert begun == [long.id, long.id, short.id, short.id]
@@ -172,7 +172,7 @@ def test_contracts_that_mostly_wait_run_at_the_same_time() -> None:
     others = [catalogue.load()[name] for name in ("ttl.reads_agree", "ttl.usable_after_expiry")]
     ahead.offer([(contract, "sync") for contract in (expiring, *others)], 2)
     assert engine.run(expiring, subject, "sync", QUICK, 0).outcome == "passed"
-    assert ahead.take(others[1].id, "sync") is not None
+    assert ahead.take(others[1].id, "sync", needs_quiet=False) is not None
     subject.stop()
     assert [begins for _, _, begins in changes[:2]] == [True, True], "two began, and none had ended"
     assert len(changes) == 6
@@ -189,7 +189,7 @@ def test_contracts_that_need_a_process_begin_first_where_there_is_one() -> None:
     running = RunningAhead(subject, screen)
     short = catalogue.find("ordering.within_batch")
     running.offer([(short, "async"), (short, "process"), (apart(), "async")], lanes=1)
-    assert running.take(short.id, "async") is not None
+    assert running.take(short.id, "async", needs_quiet=False) is not None
     running.stop()
     subject.stop()
     assert begun == [(short.id, "process"), (apart().id, "async"), (short.id, "async")]
@@ -197,6 +197,54 @@ def test_contracts_that_need_a_process_begin_first_where_there_is_one() -> None:
 
 def apart() -> Contract:
     return next(one for one in catalogue.load().values() if one.company == "apart")
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[RunningAhead, threading.Event]]:
+    """Return contracts in separate processes, one at a time, which end after an event."""
+    subject = Subject(registry.resolve("memory"), limit=15.0, apart=True)
+    may_end = threading.Event()
+
+    def screen(contract: Contract, one: Subject, mode: Mode) -> ContractResult:
+        assert may_end.wait(30.0)
+        return contract.blank(mode, "passed")
+
+    running = RunningAhead(subject, screen)
+    running.offer([(apart(), "sync"), (apart(), "async")], 4, 1)
+    yield running, may_end
+    may_end.set()
+    running.stop()
+    subject.stop()
+
+
+def test_a_contract_does_not_wait_for_separate_processes(
+    held: tuple[RunningAhead, threading.Event],
+) -> None:
+    running, _ = held
+    assert running.take("ordering.within_batch", "sync", needs_quiet=False) is None
+    assert running.left == 2
+
+
+def test_a_contract_that_needs_quiet_waits_for_separate_processes(
+    held: tuple[RunningAhead, threading.Event],
+) -> None:
+    running, may_end = held
+    threading.Timer(0.3, may_end.set).start()
+    assert running.take("isolation.empty_id", "sync", needs_quiet=True) is None
+    assert may_end.is_set()
+    assert running.left == 0
+
+
+def test_only_so_many_contracts_use_a_process_at_the_same_time(
+    held: tuple[RunningAhead, threading.Event],
+) -> None:
+    running, _ = held
+    until = time.monotonic() + 10.0
+    while not running._running:
+        assert time.monotonic() < until
+    time.sleep(0.1)  # a second thread would take the other one
+    assert len(running.lanes) == 4
+    assert len(running._running) == len(running._waiting) == 1
 
 
 SEPARATE = ("parity.cancelled_error", "ordering.clock_stands_still", "durability.resources_freed")
@@ -213,7 +261,7 @@ def test_a_contract_runs_ahead_in_a_separate_process(name: str) -> None:
         on_change=lambda *change: changes.append(change),
     )
     ahead.offer([(contract, "async")])
-    result = ahead.take(contract.id, "async")
+    result = ahead.take(contract.id, "async", needs_quiet=False)
     subject.stop()
     ahead.stop()
     assert result is not None
@@ -225,7 +273,7 @@ def test_a_contract_that_is_apart_waits_for_its_turn_if_it_has_no_process() -> N
     subject = subject_of(Slow)
     ahead = RunningAhead(subject, lambda contract, one, mode: contract.blank(mode, "passed"))
     ahead.offer([(apart(), "async")])
-    assert ahead.take(apart().id, "async") is None
+    assert ahead.take(apart().id, "async", needs_quiet=False) is None
     ahead.stop()
     subject.stop()
 

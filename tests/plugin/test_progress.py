@@ -6,11 +6,12 @@ import queue
 from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from chat_history_conformance.contracts import catalogue
+from chat_history_conformance.declaration import registry
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.execution.engine import PROFILES
 from chat_history_conformance.execution.subject import Subject
@@ -111,6 +112,42 @@ def test_a_history_is_opened_for_its_capabilities_before_its_first_contract(
     shown.pytest_runtest_logreport(report(nodeids[0]))
     subject.stop()
     assert opened == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("cores", "own_tests", "worker", "begins"),
+    [
+        (2, [], False, True),
+        (1, [], False, False),
+        (2, ["tests/test_mine.py::test_store"], False, False),
+        (2, [], True, False),
+    ],
+)
+def test_contracts_in_separate_processes_begin_at_once_if_a_core_is_free(
+    monkeypatch: pytest.MonkeyPatch, cores: int, own_tests: list[str], worker: bool, begins: bool
+) -> None:
+    monkeypatch.setattr(progress, "cores", lambda: cores)
+    subject = Subject(registry.resolve("memory"), limit=5.0, apart=True)
+    places = all_places(["memory"], catalogue.load().values())
+    shown = Progress(PROFILES["quick"], 0, places, lambda name: subject, print)
+    screened: list[str] = []
+    monkeypatch.setattr(shown, "_screen", lambda contract, *_: screened.append(contract.id))
+    config = SimpleNamespace(**({"workerinput": {}} if worker else {}))
+    items = [SimpleNamespace(nodeid=nodeid) for nodeid in [*places, *own_tests]]
+    shown.pytest_runtestloop(cast("Any", SimpleNamespace(items=items, config=config)))
+    first = next(iter(places))
+    for nodeid in list(places)[:3]:
+        shown.before(nodeid, places)
+    if begins:
+        assert subject.ahead is not None
+        subject.ahead.take("any.other", "sync", needs_quiet=True)
+    subject.stop()
+    assert set(screened) == (
+        {contract.id for _, contract, _ in places.values() if contract.company == "apart"}
+        if begins
+        else set()
+    )
+    assert places[first][1].company == "any"
 
 
 def test_the_capabilities_of_the_next_backend_are_found_in_the_working_directory_of_the_run(

@@ -10,7 +10,7 @@ from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.results.model import ContractResult, Mode
 
-__all__ = ["FEW", "LANES", "RunningAhead", "can_run_ahead", "has_company"]
+__all__ = ["FEW", "LANES", "PROCESSES", "RunningAhead", "can_run_ahead", "has_company"]
 
 LANES = 16
 """The contracts of a slow history that run at the same time."""
@@ -18,7 +18,7 @@ LANES = 16
 FEW = 4
 """The contracts of another history that run at the same time, because they mostly wait."""
 
-_PROCESSES = 3
+PROCESSES = 3
 """The number of them that may use a second process, or another process."""
 
 Pair = tuple[Contract, Mode]
@@ -71,7 +71,8 @@ class RunningAhead:
         self._waiting: deque[Pair] = deque()
         self._offered: set[tuple[str, Mode]] = set()
         self._results: dict[tuple[str, Mode], ContractResult | None] = {}
-        self._running = 0
+        self._running: list[Pair] = []
+        self._processes = PROCESSES
         self._ended = False
         self._changed = threading.Condition()
         self.lanes: list[Subject] = []
@@ -79,17 +80,19 @@ class RunningAhead:
     @property
     def left(self) -> int:
         """The number of contracts that have not ended."""
-        return len(self._waiting) + self._running
+        return len(self._waiting) + len(self._running)
 
-    def offer(self, pairs: Iterable[Pair], lanes: int = LANES) -> None:
+    def offer(self, pairs: Iterable[Pair], lanes: int = LANES, processes: int = PROCESSES) -> None:
         """Let contracts run that will have their turn in this process.
 
         Args:
             pairs: The contracts with their modes, in the order of their turns. Long ones begin
                 before others, and those that need quiet are left out.
             lanes: The number of contracts that run at the same time from now on.
+            processes: The number of them that may use a second process, or another process.
         """
         with self._changed:
+            self._processes = processes
             for contract, mode in pairs:
                 key = contract.id, mode
                 if has_company(contract, self._subject) and key not in self._offered:
@@ -108,11 +111,16 @@ class RunningAhead:
             one = self._subject.sibling()
             self.lanes.append(one)
             name = f"history-ahead-{number}"
-            arguments = (one, number < _PROCESSES)
-            threading.Thread(target=self._work, args=arguments, name=name, daemon=True).start()
+            threading.Thread(target=self._work, args=[one], name=name, daemon=True).start()
 
-    def take(self, identifier: str, mode: Mode) -> ContractResult | None:
-        """Return the result of a contract, or None when everything has ended and it must run."""
+    def take(self, identifier: str, mode: Mode, *, needs_quiet: bool) -> ContractResult | None:
+        """Return the result of a contract, or None when nothing hinders it and it must run.
+
+        Args:
+            identifier: The id of the contract.
+            mode: The mode.
+            needs_quiet: Whether the contract must not run next to others.
+        """
         key = identifier, mode
         with self._changed:
             while key in self._offered and key not in self._results and not self._ended:
@@ -120,9 +128,16 @@ class RunningAhead:
             result = self._results.get(key)
             if result is not None and result.outcome in ("passed", "not_applicable"):
                 return result
-            while self.left and not self._ended:
+            is_again = key in self._offered  # it failed next to others, so it runs alone now
+            while not self._ended and (self.left if is_again or needs_quiet else self._left_here):
                 self._wait()
         return None
+
+    @property
+    def _left_here(self) -> bool:
+        """True if contracts that run in this process have not ended."""
+        left = (*self._running, *self._waiting)
+        return not all(contract.can_be_separate for contract, _ in left)
 
     def _wait(self) -> None:
         self._changed.wait(1.0)
@@ -148,8 +163,8 @@ class RunningAhead:
             one.hurry()
             one.stop()
 
-    def _work(self, subject: Subject, has_process: bool) -> None:
-        while (pair := self._next(has_process)) is not None:
+    def _work(self, subject: Subject) -> None:
+        while (pair := self._next()) is not None:
             contract, mode = pair
             result: ContractResult | None = None
             is_here = not contract.can_be_separate
@@ -164,22 +179,23 @@ class RunningAhead:
                     self._on_change(contract.id, mode, False)
                 with self._changed:
                     self._results[contract.id, mode] = result
-                    self._running -= 1
+                    self._running.remove(pair)
                     self._changed.notify_all()
 
-    def _next(self, has_process: bool) -> Pair | None:
+    def _next(self) -> Pair | None:
         """Wait for a contract and return it, or None at the end.
 
-        Those that need a process come first on the threads that may use one, so that they are not
-        left in the end.
+        Those that need a process come first, as far as they may, so that they are not left in the
+        end.
         """
         with self._changed:
             while not self._ended:
+                has_process = sum(map(_needs_process, self._running)) < self._processes
                 pairs = [pair for pair in self._waiting if has_process or not _needs_process(pair)]
                 if pairs:
                     pair = next(filter(_needs_process, pairs), pairs[0])
                     self._waiting.remove(pair)
-                    self._running += 1
+                    self._running.append(pair)
                     return pair
                 self._changed.wait()
             return None

@@ -76,8 +76,10 @@ def run(
     reason = why_not_applicable(contract, subject, mode)
     if reason is not None:
         return replace(blank, outcome="not_applicable", reason=reason)
-    if subject.ahead is not None and (ran := subject.ahead.take(contract.id, mode)) is not None:
-        return ran
+    if subject.ahead is not None:
+        taken = subject.ahead.take(contract.id, mode, needs_quiet=contract.needs_quiet)
+        if taken is not None:
+            return taken
     result = _attempt(contract, subject, mode, profile, seed, stories)
     if again and result.outcome == "error" and (result.reason or "").startswith(_SERVER):
         how = subject.recover_server()

@@ -37,7 +37,7 @@ _IN_A_ROW = 2
 class Ahead(Protocol):
     """Contracts that run before their turn comes."""
 
-    def take(self, identifier: str, mode: Mode) -> ContractResult | None:
+    def take(self, identifier: str, mode: Mode, *, needs_quiet: bool) -> ContractResult | None:
         """Return the result of a contract that ran ahead, or None if it must run now."""
 
     def failure_of(self, identifier: str, mode: Mode) -> ContractResult | None:

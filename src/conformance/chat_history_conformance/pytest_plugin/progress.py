@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from chat_history_conformance.execution import engine
 from chat_history_conformance.execution.ahead import (
     FEW,
     LANES,
+    PROCESSES,
     RunningAhead,
     can_run_ahead,
     has_company,
@@ -25,7 +27,7 @@ from chat_history_conformance.execution.subject import Subject
 from chat_history_conformance.pytest_plugin.options import is_worker
 from chat_history_conformance.results.model import Mode
 
-__all__ = ["Progress", "all_places", "minutes", "upcoming"]
+__all__ = ["Progress", "all_places", "cores", "minutes", "upcoming"]
 
 _SLOW_SECONDS = 0.02
 """The mean time of an operation from which on contracts run at the same time."""
@@ -80,6 +82,7 @@ class Progress:
         self._ahead: dict[str, RunningAhead] = {}
         self._slow: set[str] = set()
         self._probed: set[str] = set()
+        self._has_spare_core = False
         # The time of a contract is measured from the end of the first one on, which includes what
         # happens once: imports, connections and the creation of tables.
         self._since: float | None = None
@@ -101,7 +104,11 @@ class Progress:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Begin to count."""
-        self._begin([item.nodeid for item in session.items])
+        nodeids = [item.nodeid for item in session.items]
+        # A user's own tests may look at the store, and no contract may run meanwhile.
+        own_tests = any(nodeid not in self.places for nodeid in nodeids)
+        self._has_spare_core = not own_tests and not is_worker(session.config) and cores() > 1
+        self._begin(nodeids)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -126,6 +133,9 @@ class Progress:
     def before(self, nodeid: str, upcoming: Iterable[str]) -> None:
         """Let contracts run ahead if the history is slow, or if they mostly wait.
 
+        Those that run in a separate process anyway begin with the first contract, one at a time, if
+        there is another core for them.
+
         Args:
             nodeid: The item that runs now.
             upcoming: The items that this process runs, from this one on.
@@ -133,17 +143,23 @@ class Progress:
         name = self.places[nodeid][0]
         subject = self._subject_of(name)
         assert subject is not None
-        if name not in self._probed:  # the lines of progress are written in another directory
+        is_first = name not in self._probed
+        if is_first:  # the lines of progress are written in another directory
             self._probed.add(name)
             with contextlib.suppress(Exception):  # contracts judge opening
                 assert subject.capabilities
         places = (self.places[one] for one in upcoming if one in self.places)
         pairs = ((contract, mode) for one, contract, mode in places if one == name)
+        contract = self.places[nodeid][1]
         if self._is_slow(name, subject):
             self._ahead_of(name, subject).offer(pairs, LANES)
-        elif self.places[nodeid][1].mostly_waits and can_run_ahead(subject):
+        elif contract.mostly_waits and can_run_ahead(subject):
             waiting = itertools.takewhile(lambda pair: pair[0].mostly_waits, pairs)
-            self._ahead_of(name, subject).offer(waiting, FEW)
+            processes = PROCESSES if contract.company == "apart" else 1
+            self._ahead_of(name, subject).offer(waiting, FEW, processes)
+        elif is_first and self._has_spare_core and can_run_ahead(subject):
+            apart = (pair for pair in pairs if pair[0].company == "apart")
+            self._ahead_of(name, subject).offer(apart, 1, 1)
 
     def _is_slow(self, name: str, subject: Subject) -> bool:
         """Return whether all contracts of a backend may run ahead, and announce that once."""
@@ -245,6 +261,13 @@ def all_places(backends: Iterable[str], contracts: Iterable[Contract]) -> dict[s
         for name in backends
         for contract, mode in pairs
     }
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def upcoming(item: pytest.Item) -> list[str]:
