@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from langchain_core.messages import HumanMessage
 
-from chat_history_backends.kafka import KafkaChatMessageHistory, KafkaHistoryError
+from chat_history_backends.kafka import KafkaChatMessageHistory, KafkaHistoryError, topics
 from chat_history_conformance.servers import launcher
 from chat_history_conformance.servers.server import Server
 
@@ -191,6 +191,24 @@ def test_a_missing_right_is_named_and_nothing_happens(
             assert site.count() == before
         site.grant(missing)
         call(history)
+
+
+def test_a_user_who_may_not_create_topics_adds_to_one_that_a_broker_does_not_know_yet(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.grant(*(right for right in LISTED if right != CREATE))
+    site.create_topic()
+    count = topics.count_partitions
+    unknown = [True]
+
+    def counted(call: Any, client: Any, *, adding: bool = False) -> int | None:
+        return None if unknown and unknown.pop() else count(call, client, adding=adding)
+
+    monkeypatch.setattr(topics, "count_partitions", counted)
+    with site.open(reads="replay") as history:
+        history.add_messages([HumanMessage("1")])
+        assert [m.content for m in history.messages] == ["1"]
+    assert not unknown
 
 
 def test_without_the_right_to_read_settings_everything_else_works(site: Site) -> None:
