@@ -115,19 +115,27 @@ def test_a_history_is_opened_for_its_capabilities_before_its_first_contract(
 
 
 @pytest.mark.parametrize(
-    ("cores", "own_tests", "worker", "begins"),
+    ("cores", "own_tests", "worker", "operations", "begins"),
     [
-        (2, [], False, True),
-        (1, [], False, False),
-        (2, ["tests/test_mine.py::test_store"], False, False),
-        (2, [], True, False),
+        (2, [], False, 30, True),
+        (2, [], False, 29, False),
+        (1, [], False, 30, False),
+        (2, ["tests/test_mine.py::test_store"], False, 30, False),
+        (2, [], True, 30, False),
     ],
 )
-def test_contracts_in_separate_processes_begin_at_once_if_a_core_is_free(
-    monkeypatch: pytest.MonkeyPatch, cores: int, own_tests: list[str], worker: bool, begins: bool
+def test_contracts_in_separate_processes_begin_early_if_a_core_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    own_tests: list[str],
+    worker: bool,
+    operations: int,
+    begins: bool,
 ) -> None:
     monkeypatch.setattr(progress, "cores", lambda: cores)
     subject = Subject(registry.resolve("memory"), limit=5.0, apart=True)
+    for _ in range(operations):
+        subject.pace.record(0.0001)
     places = all_places(["memory"], catalogue.load().values())
     shown = Progress(PROFILES["quick"], 0, places, lambda name: subject, print)
     screened: list[str] = []

@@ -133,8 +133,9 @@ class Progress:
     def before(self, nodeid: str, upcoming: Iterable[str]) -> None:
         """Let contracts run ahead if the history is slow, or if they mostly wait.
 
-        Those that run in a separate process anyway begin with the first contract, one at a time, if
-        there is another core for them.
+        Those that run in a separate process anyway begin early if a core is free, one at a time.
+        They wait until the history is in use, because processes that use a store for the first
+        time at the same time may disturb each other. A contract judges that.
 
         Args:
             nodeid: The item that runs now.
@@ -143,8 +144,7 @@ class Progress:
         name = self.places[nodeid][0]
         subject = self._subject_of(name)
         assert subject is not None
-        is_first = name not in self._probed
-        if is_first:  # the lines of progress are written in another directory
+        if name not in self._probed:  # the lines of progress are written in another directory
             self._probed.add(name)
             with contextlib.suppress(Exception):  # contracts judge opening
                 assert subject.capabilities
@@ -157,17 +157,21 @@ class Progress:
             waiting = itertools.takewhile(lambda pair: pair[0].mostly_waits, pairs)
             processes = PROCESSES if contract.company == "apart" else 1
             self._ahead_of(name, subject).offer(waiting, FEW, processes)
-        elif is_first and self._has_spare_core and can_run_ahead(subject):
-            apart = (pair for pair in pairs if pair[0].company == "apart")
-            self._ahead_of(name, subject).offer(apart, 1, 1)
+        elif self._has_spare_core and name not in self._ahead and _is_known(subject):
+            if can_run_ahead(subject):
+                apart = (pair for pair in pairs if pair[0].company == "apart")
+                self._ahead_of(name, subject).offer(apart, 1, 1)
 
     def _is_slow(self, name: str, subject: Subject) -> bool:
         """Return whether all contracts of a backend may run ahead, and announce that once."""
         pace = subject.pace
         if name in self._slow:
             return True
-        known = pace.number >= _FIRST_OPERATIONS
-        if not known or pace.mean_seconds < _SLOW_SECONDS or not can_run_ahead(subject):
+        if (
+            not _is_known(subject)
+            or pace.mean_seconds < _SLOW_SECONDS
+            or not can_run_ahead(subject)
+        ):
             return False
         self._slow.add(name)
         self._announce(
@@ -246,6 +250,11 @@ class Progress:
         chosen = [nodeid for nodeid in self._chosen if nodeid not in self._done]
         cost = sum(self._weight(nodeid) for nodeid in chosen if self.places[nodeid][0] == name)
         return f"this run takes {minutes(cost * subject.pace.mean_seconds)}"
+
+
+def _is_known(subject: Subject) -> bool:
+    """Return whether the speed of a history is known."""
+    return subject.pace.number >= _FIRST_OPERATIONS
 
 
 def all_places(backends: Iterable[str], contracts: Iterable[Contract]) -> dict[str, Place]:
