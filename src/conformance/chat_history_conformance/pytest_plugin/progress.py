@@ -157,10 +157,12 @@ class Progress:
             waiting = itertools.takewhile(lambda pair: pair[0].mostly_waits, pairs)
             processes = PROCESSES if contract.company == "apart" else 1
             self._ahead_of(name, subject).offer(waiting, FEW, processes)
-        elif self._has_spare_core and name not in self._ahead and _is_known(subject):
-            if can_run_ahead(subject):
-                apart = (pair for pair in pairs if pair[0].company == "apart")
-                self._ahead_of(name, subject).offer(apart, 1, 1)
+        elif name not in self._ahead and self._may_begin_early(subject):
+            apart = (pair for pair in pairs if pair[0].company == "apart")
+            self._ahead_of(name, subject).offer(apart, 1, 1)
+
+    def _may_begin_early(self, subject: Subject) -> bool:
+        return self._has_spare_core and _is_known(subject) and can_run_ahead(subject)
 
     def _is_slow(self, name: str, subject: Subject) -> bool:
         """Return whether all contracts of a backend may run ahead, and announce that once."""
