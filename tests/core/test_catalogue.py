@@ -93,12 +93,13 @@ def test_contracts_are_ordered_by_their_families() -> None:
 def test_a_contract_is_found_without_the_imports_of_other_families() -> None:
     code = (
         "import sys; from chat_history_conformance.contracts import catalogue; "
-        "print(catalogue.find('parity.cancellation').id, 'langsmith' in sys.modules, "
+        "other = 'chat_history_conformance.contracts.integration'; "
+        "print(catalogue.find('parity.cancellation').id, other in sys.modules, "
         "catalogue.load()['parity.cancellation'] is catalogue.find('parity.cancellation'), "
-        "'langsmith' in sys.modules)"
+        "other in sys.modules, 'langsmith' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["parity.cancellation", "False", "True", "True"]
+    assert run.stdout.split() == ["parity.cancellation", "False", "True", "True", "False"]
 
 
 @pytest.mark.parametrize("identifier", ["parity.none", "nothing.none", "os.path"])
