@@ -40,9 +40,9 @@ from chat_history_backends.kafka import (
     UnreachableError,
     clients,
 )
-from chat_history_backends.kafka.errors import OpenTransactionError
+from chat_history_backends.kafka.errors import DeliveryTimeoutError, OpenTransactionError
 from chat_history_backends.kafka.names import topic_name
-from chat_history_backends.kafka.sender import Receipt
+from chat_history_backends.kafka.sender import Receipt, Sender
 from chat_history_conformance.servers import launcher
 from chat_history_conformance.servers.server import Server
 
@@ -788,6 +788,27 @@ def test_an_admin_client_that_gets_no_answer_is_replaced(
         assert clients._silent == []  # no answer comes any more
     history.clear()
     assert history.messages == []
+
+
+def test_an_add_that_meets_only_ended_producers_names_its_time_limit(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call had ended the producer. That is no reason that the caller could understand."""
+    history = opened(reads="replay")
+    history.add_messages(_numbered(1), 30.0)
+
+    def send(sender: Sender, topic: str, values: list[str], deadline: float, *_: Any) -> Receipt:
+        receipt = Receipt(len(values), topic, deadline)
+        sender._refuse(receipt, 0, KafkaError(KafkaError._STATE, "the producer has ended"))
+        return receipt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sender, "send", send)
+        with pytest.raises(DeliveryTimeoutError, match=r"within 0\.5 s.*can be added") as caught:
+            history.add_messages(_numbered(2, 1), 0.5)
+    assert not caught.value.outcome_unknown
+    history.add_messages(_numbered(2, 1), 30.0)
+    assert _contents(history.messages) == _digits(3)
 
 
 def test_a_closed_history_that_is_used_again_reopens_its_clients(opened: Open) -> None:

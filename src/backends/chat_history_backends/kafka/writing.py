@@ -22,7 +22,12 @@ _DOUBTFUL_SECONDS = 0.5
 """The time to wait for an acknowledgement before checking that the topic still exists."""
 _OVERHEAD_BYTES = 200
 """Room for the header of a record, and for that of a batch of records."""
-_TIMED_OUT = (KafkaError._TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+_TIMED_OUT = (
+    KafkaError._TIMED_OUT,
+    KafkaError._PURGE_QUEUE,
+    KafkaError._PURGE_INFLIGHT,
+    KafkaError._STATE,  # another call had ended the producer, and no time was left for a new one
+)
 """The errors of messages that were dropped because the time of their call was over."""
 _LISTED = 20
 """The most positions in a batch that an error lists."""
