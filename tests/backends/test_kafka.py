@@ -793,7 +793,7 @@ def test_an_admin_client_that_gets_no_answer_is_replaced(
 def test_an_add_that_meets_only_ended_producers_names_its_time_limit(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another call had ended the producer. That is no reason that the caller could understand."""
+    """A caller does not know that another call had ended the producer."""
     history = opened(reads="replay")
     history.add_messages(_numbered(1), 30.0)
 
