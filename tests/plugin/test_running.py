@@ -591,7 +591,7 @@ def test_garbage_collection_leaves_out_older_objects_only_while_contracts_run(
             def __init__(self, session_id):
                 super().__init__(session_id)
                 with Path(__file__).with_name("during").open("a") as file:
-                    print(gc.get_freeze_count(), len(gc.get_objects()), file=file)
+                    print(gc.get_freeze_count(), file=file)
         """
     )
     conftest = pytester.path / "conftest.py"
@@ -605,12 +605,10 @@ def pytest_sessionfinish():
     Path(__file__).with_name("after").write_text(str(gc.get_freeze_count()))
 """
     )
-    run_apart("--history-backend=mine").assert_outcomes(passed=6)
-    during = (pytester.path / "during").read_text().splitlines()
-    counts = [tuple(map(int, line.split())) for line in during]  # other processes write them too
-    older, others = max(counts)
-    assert older > 50_000
-    assert older > 50 * others
+    plugins = ("langsmith_plugin",)  # as an adopter's run has it
+    run_apart("--history-backend=mine", plugins=plugins).assert_outcomes(passed=6)
+    during = (pytester.path / "during").read_text().split()
+    assert max(map(int, during)) > 100_000  # other processes open histories too
     assert int((pytester.path / "after").read_text()) == 0
 
 

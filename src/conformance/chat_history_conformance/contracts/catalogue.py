@@ -158,8 +158,6 @@ def load() -> Mapping[str, Contract]:
 def find(identifier: str) -> Contract:
     """Return the contract with this id, without the modules of other families.
 
-    One family alone imports half of all that a process imports otherwise.
-
     Raises:
         KeyError: There is no such contract.
     """

@@ -86,8 +86,9 @@ def run(
         if how is not None:
             subject.notes.append(f"{how}{result.label} ran again, after {result.reason}")
             result = _attempt(contract, subject, mode, profile, seed, stories)
-    is_apart = contract.company == "apart" and subject.apart
-    ran = None if subject.ahead is None or is_apart else subject.ahead.failure_of(contract.id, mode)
+    ran = None
+    if subject.ahead is not None and not _is_apart(contract, subject):
+        ran = subject.ahead.failure_of(contract.id, mode)
     if result.outcome != "passed" or ran is None:
         return result
     if contract.racy and ran.finding is not None and not ran.finding.cause:
@@ -96,6 +97,11 @@ def run(
         f"{ran.label} failed while other contracts ran, and passed when it ran alone: {ran.reason}"
     )
     return result
+
+
+def _is_apart(contract: Contract, subject: Subject) -> bool:
+    """Return whether the contract always runs in a fresh process."""
+    return contract.company == "apart" and subject.apart
 
 
 def _attempt(
@@ -107,7 +113,7 @@ def _attempt(
     stories: list[Sequence[Step]] | None,
 ) -> ContractResult:
     """Run the examples, in a fresh process if the contract can harm this one."""
-    if contract.company == "apart" and subject.apart:
+    if _is_apart(contract, subject):
         return run_in_own_process(contract, subject, mode, profile, seed).result
     examples = Examples(contract, subject, mode, profile, stories)
     return _searched(examples, seed, contract.blank(mode, "passed"))

@@ -243,7 +243,6 @@ class Subject:
         if self._second_process is not None and self._second_process.alive:
             hosts.append(self._second_process)
         session, deadline = self.nonce(), time.monotonic() + self.limit
-        in_a_row = 0
         for host in hosts:
             in_a_row = 0
             while in_a_row < _IN_A_ROW and time.monotonic() < deadline:
