@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -20,9 +19,8 @@ from chat_history_conformance.contracts.catalogue import (
     contract,
 )
 from chat_history_conformance.diagnosis.code import Code, fill, join
-from chat_history_conformance.diagnosis.script_claims import below
-from chat_history_conformance.diagnosis.script_helpers import more_than, open_files, open_threads
 from chat_history_conformance.diagnosis.steps import Step
+from chat_history_conformance.execution.resource_steps import SPARE, leaves_nothing_open, repeat
 from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
@@ -33,8 +31,6 @@ _STORE = (
 )
 _CLOSE = "convention: `close` frees the resources of an object, as for files and connections"
 _HANDLES = 16
-_SPARE = 8
-"""Additional threads and files that are allowed: pools grow, and other work continues."""
 
 
 @contract(
@@ -293,7 +289,7 @@ def closing_a_handle_loses_no_messages(s: Session, batches: Batches) -> None:
     "durability.resources_freed",
     rule=f"After {_HANDLES} handles were opened, used and closed, the process has about as many "
     "threads, open files and sockets as before, even while the program still refers to the closed "
-    "handles. A handle without `close` is dropped instead of closed.",
+    "handles. A handle without `close` is dropped instead of closed. A pool may grow once.",
     source=_CLOSE,
     cause="`close` leaves a connection, a pool or a thread open, or leaves it to the garbage "
     "collector. Or some object keeps a reference to every handle.",
@@ -310,25 +306,8 @@ def closed_handles_free_their_resources(s: Session, _: None) -> None:
     s.steps.append(Step("", Code("closed = []")))
     _open_use_and_close(s, 3, closed)  # shared resources that the first handles create may stay
     leaves_nothing_open(
-        s, lambda: _open_use_and_close(s, _HANDLES, closed), _SPARE, f"{_HANDLES} closed handles"
+        s, lambda: _open_use_and_close(s, _HANDLES, closed), f"{_HANDLES} closed handles"
     )
-
-
-def leaves_nothing_open(s: Session, act: Callable[[], None], spare: int, what: str) -> None:
-    """Do something, and fail if more than `spare` threads or files are open afterwards.
-
-    Args:
-        s: The session.
-        act: What to do.
-        spare: The threads, and the files and sockets, that may stay open.
-        what: The cause of those that are open, in words.
-    """
-    counts = {"threads": open_threads, "files": open_files}
-    before = {name: s.do(count, as_=name) for name, count in counts.items()}
-    act()
-    for name, count in counts.items():
-        more = s.do(more_than, before[name], count, spare, as_="more")
-        s.check(below, more, spare, kind="other", summary=f"{what} left {more.value} {name} open")
 
 
 def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
@@ -361,7 +340,8 @@ _ROUNDS = 20
     "durability.calls_free_resources",
     since="0.2",
     rule=f"A handle that is used again and again does not use more and more threads, open files "
-    f"and sockets: {_ROUNDS} adds, reads and refused adds leave at most {_SPARE} more open.",
+    f"and sockets: {_ROUNDS} adds, reads and refused adds leave at most {SPARE} more open. A "
+    "pool may grow once.",
     source="convention: a server keeps a handle for as long as a conversation, and a process has "
     "a limited number of files",
     cause="Each call opens a connection and leaves it open, always or if the call is refused.",
@@ -378,7 +358,7 @@ def calls_free_their_resources(s: Session, _: None) -> None:
     windows = s.offered([LAST])
     _use(s, a, windows, 3)  # pools may grow at first
     what = f"{_ROUNDS} rounds of calls on one handle"
-    leaves_nothing_open(s, lambda: _use(s, a, windows, _ROUNDS), _SPARE, what)
+    leaves_nothing_open(s, lambda: _use(s, a, windows, _ROUNDS), what)
 
 
 def _use(s: Session, a: Handle, windows: list[str], times: int) -> None:
@@ -392,26 +372,6 @@ def _use(s: Session, a: Handle, windows: list[str], times: int) -> None:
         a.try_add([HumanMessage("bad", additional_kwargs={"value": b"\xff"})])
 
     repeat(s, times, use, "add, read, and add a message that may be refused")
-
-
-def repeat(s: Session, times: int, act: Callable[[], None], text: str) -> None:
-    """Do something several times, as one step.
-
-    Args:
-        s: The session.
-        times: How often.
-        act: What to do, with the same steps each time.
-        text: The same in words.
-    """
-    start = len(s.steps)
-    for number in range(times):
-        act()
-        if number == 0:
-            steps = s.steps[start:]
-        del s.steps[start:]
-    body = join("\n", [step.source() for step in steps])
-    code = fill("for _ in range({}):\n{}", str(times), body.indented())
-    s.steps.append(Step(f"{times} times: {text}", code))
 
 
 @contract(

@@ -12,7 +12,6 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from chat_history_conformance import strategies
 from chat_history_conformance.contracts.bounded import CONSUMED, DEFAULT_SECONDS, messages_of
 from chat_history_conformance.contracts.catalogue import ASYNC, HANDLES, SYNC, contract
-from chat_history_conformance.contracts.durability import leaves_nothing_open, repeat
 from chat_history_conformance.declaration.capabilities import ITERATION
 from chat_history_conformance.diagnosis.code import Ref
 from chat_history_conformance.diagnosis.compare import Snapshot, compare
@@ -28,6 +27,7 @@ from chat_history_conformance.diagnosis.script_claims import (
 )
 from chat_history_conformance.diagnosis.script_helpers import numbered_messages
 from chat_history_conformance.execution.iteration import Iteration, joined
+from chat_history_conformance.execution.resource_steps import SPARE, leaves_nothing_open, repeat
 from chat_history_conformance.execution.session import Handle, Session
 
 Batches = list[list[BaseMessage]]
@@ -382,14 +382,13 @@ def _leave(iteration: Iteration, way: str) -> None:
 
 
 _ROUNDS = 20
-_SPARE = 8
 
 
 @contract(
     "iteration.leaves_nothing_open",
     since="0.2",
-    rule=f"{_ROUNDS} iterations that were left early leave at most {_SPARE} more threads, open "
-    "files and sockets behind.",
+    rule=f"{_ROUNDS} iterations that were left early leave at most {SPARE} more threads, open "
+    "files and sockets behind. A pool may grow once.",
     source="convention: a program that looks for one message leaves its loop when it has found it",
     cause="A thread fetches pages and waits for a consumer that does not come any more. Or a "
     "connection is given back after the last message only.",
@@ -406,7 +405,7 @@ def iterations_that_are_left_early_leave_nothing_open(s: Session, _: None) -> No
     a = _filled(s, 6)
     _begin_and_leave(s, a, 3)  # pools may grow at first
     what = f"{_ROUNDS} iterations that were left early"
-    leaves_nothing_open(s, lambda: _begin_and_leave(s, a, _ROUNDS), _SPARE, what)
+    leaves_nothing_open(s, lambda: _begin_and_leave(s, a, _ROUNDS), what)
 
 
 def _begin_and_leave(s: Session, a: Handle, times: int) -> None:
