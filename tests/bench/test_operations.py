@@ -18,6 +18,7 @@ from chat_history_conformance.bench.measure.contenders import (
 from chat_history_conformance.bench.measure.memory import peak_bytes
 from chat_history_conformance.bench.measure.operations import OPERATIONS
 from chat_history_conformance.bench.measure.payload import PAYLOADS
+from chat_history_conformance.bench.measure.run import count_round_trips
 from chat_history_conformance.declaration.backend import Backend
 from chat_history_conformance.declaration.registry import resolve
 from chat_history_conformance.drivers.calls import How
@@ -322,3 +323,14 @@ def test_memory_is_measured_for_reads_only() -> None:
     }
     for name in measured:
         assert OPERATIONS[name].size in OPERATIONS[name].memory_over
+
+
+def test_a_call_that_is_too_late_for_the_counter_is_not_counted(contend: Open) -> None:
+    class Late(MemoryChatMessageHistory):
+        def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+            raise TimeoutError("no acknowledgement within 5 s")
+
+    number, reason = count_round_trips(OPERATIONS["add_1"], contend(Late))
+    assert number is None
+    assert reason is not None
+    assert "no acknowledgement within 5 s" in reason

@@ -283,6 +283,8 @@ def count_round_trips(
     Returns:
         The number and None, or None and the reason why it cannot be counted.
     """
+    late: tuple[type[BaseException], ...] = (TimeoutError, ConnectionError)
+    late += contender.backend.server_errors
     with counter_for(contender.backend) as counter:
         if counter.problem:
             return None, counter.problem
@@ -292,6 +294,9 @@ def count_round_trips(
                 counts = [_count(trial, counter) for _ in range(times)]
         except CannotCount as error:
             return None, str(error)
+        except late as error:
+            # Counting may delay answers, and with many calls at once the delays add up.
+            return None, f"a call failed while its answers were delayed: {error}"
         finally:
             again.stop()
     return min(counts), None
