@@ -35,9 +35,8 @@ ALONE = {
     "away",
     "blocked_seconds",
     "clock",
+    "leaves_nothing_open",
     "listdir",
-    "open_files",
-    "open_threads",
     "unreachable",
 }
 """Names with which a contract uses what belongs to the whole process."""

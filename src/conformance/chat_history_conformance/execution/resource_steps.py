@@ -37,7 +37,7 @@ def leaves_nothing_open(
         before = {name: s.do(count, as_=name) for name, count in counts.items()}
         act()
         more = {
-            name: s.do(more_than, before[name], count, SPARE, as_="more")
+            name: s.do(more_than, before[name], count, SPARE, as_=f"more_{name}")
             for name, count in counts.items()
         }
         most = max(number.value for number in more.values())
