@@ -18,7 +18,7 @@ import pytest
 from chat_history_backends.memory import MemoryChatMessageHistory
 from chat_history_conformance.contracts import catalogue
 from chat_history_conformance.declaration.backend import Backend
-from chat_history_conformance.execution import engine
+from chat_history_conformance.execution import engine, resource_steps
 from chat_history_conformance.execution.ahead import RunningAhead
 from chat_history_conformance.execution.contract import Contract
 from chat_history_conformance.execution.engine import PROFILES
@@ -35,13 +35,15 @@ ALONE = {
     "away",
     "blocked_seconds",
     "clock",
-    "leaves_nothing_open",
     "listdir",
+    "open_files",
+    "open_threads",
     "unreachable",
 }
 """Names with which a contract uses what belongs to the whole process."""
 APART = {"cancelled_at", "another_loop", "under_a_loop"}
 """Names with which a contract can leave a loop, a pool or a lock in pieces."""
+COUNTING = resource_steps.__name__
 SHORT_MOMENTS = {"model.agrees_with_list"}
 """Contracts that set the clock back for one call, while others wait."""
 
@@ -56,7 +58,10 @@ def names_in(code: CodeType) -> Iterator[str]:
 
 
 def used_by(function: FunctionType) -> set[str]:
-    """Return the names that a function and the functions of its module that it calls use."""
+    """Return the names that a function uses, with the functions of its module that it calls.
+
+    The functions that count threads and files for several modules belong to it, too.
+    """
     module = sys.modules[function.__module__]
     used: set[str] = set()
     waiting = [function.__code__]
@@ -64,7 +69,7 @@ def used_by(function: FunctionType) -> set[str]:
         for name in set(names_in(waiting.pop())) - used:
             used.add(name)
             own = getattr(module, name, None)
-            if inspect.isfunction(own) and own.__module__ == module.__name__:
+            if inspect.isfunction(own) and own.__module__ in (module.__name__, COUNTING):
                 waiting.append(own.__code__)
             elif inspect.isclass(own) and own.__module__ == module.__name__:
                 waiting += [one.__code__ for one in vars(own).values() if inspect.isfunction(one)]

@@ -22,7 +22,7 @@ def leaves_nothing_open(
 ) -> None:
     """Do something, and fail if it leaves more and more threads or files open.
 
-    If more than `SPARE` are open after the first time, it is done once more and counted from there:
+    If `SPARE` or more are open after the first time, it is done once more and counted from there:
     a pool that has grown to its size does not grow again.
 
     Args:

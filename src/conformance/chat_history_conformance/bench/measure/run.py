@@ -295,8 +295,8 @@ def count_round_trips(
         except CannotCount as error:
             return None, str(error)
         except late as error:
-            # Counting may delay answers, and with many calls at once the delays add up.
-            return None, f"a call failed while its answers were delayed: {error}"
+            # The counter for Kafka delays answers, and with many calls at once the delays add up.
+            return None, f"a call failed while round trips were counted: {error}"
         finally:
             again.stop()
     return min(counts), None
