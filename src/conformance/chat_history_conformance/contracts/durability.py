@@ -18,7 +18,7 @@ from chat_history_conformance.contracts.catalogue import (
     SYNC,
     contract,
 )
-from chat_history_conformance.diagnosis.code import Code, fill, join
+from chat_history_conformance.diagnosis.code import Code
 from chat_history_conformance.diagnosis.steps import Step
 from chat_history_conformance.execution.resource_steps import SPARE, leaves_nothing_open, repeat
 from chat_history_conformance.execution.session import Handle, Session
@@ -312,8 +312,8 @@ def closed_handles_free_their_resources(s: Session, _: None) -> None:
 
 def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
     """Open, use and close `times` handles as one step, and keep the histories in `closed`."""
-    start = len(s.steps)
-    for number in range(times):
+
+    def use_one() -> None:
         handle = s.open()
         handle.add([HumanMessage("m0")])
         handle.read()
@@ -321,16 +321,8 @@ def _open_use_and_close(s: Session, times: int, closed: list[Any]) -> None:
             closed.append(s.subject.local.history(handle.key))
             s.steps.append(Step("", Code(f"closed.append({handle.name})")))
         handle.release()
-        if number == 0:
-            steps = s.steps[start:]
-        del s.steps[start:]
-    body = join("\n", [step.source() for step in steps])
-    s.steps.append(
-        Step(
-            f"{times} handles on one session are opened, written, read and closed",
-            fill("for _ in range({}):\n{}", str(times), body.indented()),
-        )
-    )
+
+    repeat(s, times, use_one, "open a handle on one session, write, read and close it")
 
 
 _ROUNDS = 20
